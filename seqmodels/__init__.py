@@ -1,0 +1,44 @@
+"""Recurrent sequence models in JAX as pure functions.
+
+    import seqmodels as sm
+
+    cell = sm.lstm(input_size=64, hidden_size=128)
+    params = cell.init(key)
+    state, ys = sm.unroll(cell, params, xs)          # xs (T, B, D) -> ys (T, B, H)
+
+`sm.cells` has the bare step functions, `sm.initializers` what parameters start from.
+"""
+
+from seqmodels import cells
+from seqmodels.cells import initializers
+from seqmodels.cells.gru import gru
+from seqmodels.cells.lstm import lstm
+from seqmodels.cells.rnn import rnn
+from seqmodels.cells.stages import make_cell
+from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.drivers.scan import scan
+from seqmodels.drivers.unroll import unroll, unroll_full
+from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cell",
+    "Contract",
+    "Driver",
+    "Info",
+    "Unrolled",
+    "bidirectional",
+    "cells",
+    "dropout",
+    "gru",
+    "initializers",
+    "lstm",
+    "make_cell",
+    "residual",
+    "rnn",
+    "scan",
+    "stack",
+    "unroll",
+    "unroll_full",
+]

@@ -1,0 +1,255 @@
+"""The gated recurrent unit, in both of its forms.
+
+Reset before the matrix product (Cho et al. 2014, arXiv 1406.1078), two stages:
+
+    r, z = sigmoid(x_t W_x[r, z] + h_tm1 W_h + b[r, z])
+    n = tanh(x_t W_x[n] + (r * h_tm1) W_n + b[n])
+    h_t = (1 - z) * n + z * h_tm1,    y_t = h_t
+
+Reset after it (cuDNN and torch), one stage and one more bias:
+
+    n = tanh(x_t W_x[n] + b[n] + r * (h_tm1 W_n + b_n))
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import (
+    Initializer,
+    chrono_bias,
+    glorot_uniform,
+    orthogonal,
+    packed,
+)
+from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.types import Array, Cell, Stage
+
+
+class GRUState(NamedTuple):
+    """h: hidden state (*batch, H)."""
+
+    h: Array
+
+
+class GRUParams(NamedTuple):
+    """Gates lie along the last axis in the order r, z, n.
+
+    w_x: (D, 3H). w_h: (H, 2H), of r and z. w_n: (H, H), of the candidate. b: (3H,). b_n: (H,), the
+    candidate's recurrent bias in the reset-after form, None in the other. initial: the learned
+    initial state, leaves (H,), or None.
+    """
+
+    w_x: Array
+    w_h: Array
+    w_n: Array
+    b: Array
+    b_n: Array | None = None
+    initial: GRUState | None = None
+
+
+class GRUGated(NamedTuple):
+    """What passes between the two stages of the reset-before form.
+
+    h: previous state. rh: r * h. z: update gate. n_x: the input's share of the candidate. All
+    (*batch, H).
+    """
+
+    h: Array
+    rh: Array
+    z: Array
+    n_x: Array
+
+
+def gru_init(
+    key: Array,
+    input_size: int,
+    hidden_size: int,
+    *,
+    reset_after: bool = False,
+    w_x_init: Initializer = glorot_uniform,
+    w_h_init: Initializer = orthogonal,
+    update_bias: float = 0.0,
+    chrono: float | None = None,
+    learn_initial_state: bool = False,
+    param_dtype: Any = jnp.float32,
+) -> GRUParams:
+    """Returns fresh parameters.
+
+    Args:
+      key: PRNG key.
+      input_size: D.
+      hidden_size: H.
+      reset_after: whether the parameters are for the reset-after form, which has b_n.
+      w_x_init: initialiser of every gate's block of w_x.
+      w_h_init: initialiser of every gate's recurrent block, w_n included.
+      update_bias: bias of z, the share of the state that is kept; the other biases are zero.
+      chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
+        b_z = log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      `GRUParams`.
+
+    Raises:
+      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+    """
+    check_size("gru", input_size=input_size, hidden_size=hidden_size)
+    key_x, key_h, key_n, key_b = jax.random.split(key, 4)
+    zeros = jnp.zeros(hidden_size, param_dtype)
+    b_z = jnp.full(hidden_size, update_bias, param_dtype)
+    if chrono is not None:
+        b_z = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
+    return GRUParams(
+        w_x=packed(w_x_init, key_x, input_size, hidden_size, 3, param_dtype),
+        w_h=packed(w_h_init, key_h, hidden_size, hidden_size, 2, param_dtype),
+        w_n=packed(w_h_init, key_n, hidden_size, hidden_size, 1, param_dtype),
+        b=jnp.concatenate([zeros, b_z, zeros]),
+        b_n=zeros if reset_after else None,
+        initial=GRUState(zeros) if learn_initial_state else None,
+    )
+
+
+def gru_initial_state(
+    params: GRUParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
+) -> GRUState:
+    """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
+    dtype = dtype or params.w_h.dtype
+    return filled_state(GRUState, params, dtype, batch_shape, params.w_h.shape[0])
+
+
+def gru_project(
+    params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
+) -> tuple[Array, Array]:
+    """Returns the pre-activations of r and z (*batch, 2H), and the input's share of n (*batch, H)."""
+    check_last_axis("gru", "x_t", x_t, params.w_x.shape[0])
+    dtype = dtype or params.w_x.dtype
+    from_x = x_t.astype(dtype) @ params.w_x.astype(dtype)
+    from_x = from_x + lift(params.b.astype(dtype), from_x)
+    rz_x, n_x = jnp.split(from_x, [params.w_h.shape[1]], axis=-1)
+    return rz_x + state.h.astype(dtype) @ params.w_h.astype(dtype), n_x
+
+
+def gru_gate(params: GRUParams, state: GRUState, gates: tuple[Array, Array]) -> GRUGated:
+    """Returns the update of the first stage of the reset-before form: r is applied to the state."""
+    del params
+    rz, n_x = gates
+    r, z = jnp.split(jax.nn.sigmoid(rz.astype(state.h.dtype)), 2, axis=-1)
+    return GRUGated(state.h, r * state.h, z, n_x)
+
+
+def gru_project_candidate(
+    params: GRUParams, state: GRUGated, x_t: Array, *, dtype: Any = None
+) -> Array:
+    """Returns (r * h_tm1) W_n, (*batch, H), in `dtype`."""
+    del x_t
+    dtype = dtype or params.w_n.dtype
+    return state.rh.astype(dtype) @ params.w_n.astype(dtype)
+
+
+def gru_update(params: GRUParams, state: GRUGated, gates: Array) -> tuple[GRUState, Array]:
+    """Returns (state, y_t) of the reset-before form."""
+    del params
+    n = jnp.tanh((state.n_x + gates).astype(state.h.dtype))
+    h = (1 - state.z) * n + state.z * state.h
+    return GRUState(h), h.astype(gates.dtype)
+
+
+def gru_after_project(
+    params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
+) -> tuple[Array, Array, Array]:
+    """Returns `gru_project` and the state's share of the candidate, h_tm1 W_n + b_n, (*batch, H)."""
+    dtype = dtype or params.w_x.dtype
+    n_h = state.h.astype(dtype) @ params.w_n.astype(dtype)
+    if params.b_n is not None:
+        n_h = n_h + lift(params.b_n.astype(dtype), n_h)
+    return *gru_project(params, state, x_t, dtype=dtype), n_h
+
+
+def gru_after_update(
+    params: GRUParams, state: GRUState, gates: tuple[Array, Array, Array]
+) -> tuple[GRUState, Array]:
+    """Returns (state, y_t) of the reset-after form."""
+    del params
+    rz, n_x, n_h = (gate.astype(state.h.dtype) for gate in gates)
+    r, z = jnp.split(jax.nn.sigmoid(rz), 2, axis=-1)
+    h = (1 - z) * jnp.tanh(n_x + r * n_h) + z * state.h
+    return GRUState(h), h.astype(gates[0].dtype)
+
+
+def gru_stages(*, reset_after: bool = False, dtype: Any = None) -> tuple[Stage, ...]:
+    """Returns the stages of the form asked for: two before, one after."""
+    if reset_after:
+        return ((functools.partial(gru_after_project, dtype=dtype), gru_after_update),)
+    return (
+        (functools.partial(gru_project, dtype=dtype), gru_gate),
+        (functools.partial(gru_project_candidate, dtype=dtype), gru_update),
+    )
+
+
+def gru_step(
+    params: GRUParams,
+    state: GRUState,
+    x_t: Array,
+    *,
+    reset_after: bool = False,
+    dtype: Any = None,
+) -> tuple[GRUState, Array]:
+    """Takes one step of the equations at the head of this module.
+
+    Args:
+      params: `GRUParams`.
+      state: `GRUState`, h (*batch, H).
+      x_t: input (*batch, D).
+      reset_after: which form.
+      dtype: dtype of the matrix products; None for that of the parameters.
+
+    Returns:
+      (state, y_t), y_t = h_t (*batch, H) in `dtype`.
+
+    Raises:
+      ValueError: if the last axis of `x_t` is not D.
+    """
+    carried: Any = state
+    for project, update in gru_stages(reset_after=reset_after, dtype=dtype):
+        carried = update(params, carried, project(params, carried, x_t))
+    return carried
+
+
+def gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    reset_after: bool = False,
+    w_x_init: Initializer = glorot_uniform,
+    w_h_init: Initializer = orthogonal,
+    update_bias: float = 0.0,
+    chrono: float | None = None,
+    learn_initial_state: bool = False,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """Returns the GRU as a `Cell`. Arguments as in `gru_init` and `gru_step`.
+
+    Raises:
+      ValueError: if a size is not a positive integer.
+    """
+    check_size("gru", input_size=input_size, hidden_size=hidden_size)
+    init = functools.partial(
+        gru_init,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        reset_after=reset_after,
+        w_x_init=w_x_init,
+        w_h_init=w_h_init,
+        update_bias=update_bias,
+        chrono=chrono,
+        learn_initial_state=learn_initial_state,
+        param_dtype=param_dtype,
+    )
+    initial_state = functools.partial(gru_initial_state, dtype=dtype)
+    return make_cell(init, initial_state, *gru_stages(reset_after=reset_after, dtype=dtype))

@@ -1,0 +1,72 @@
+"""Initial values of a cell's parameters.
+
+The matrices' initialisers are those of `jax.nn.initializers`: anything called as
+`initializer(key, shape, dtype)` serves. Every gate has its own draw, so that fan-in, fan-out and
+orthogonality are those of one (D, H) or (H, H) block and not of the packed matrix.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.types import Array
+
+Initializer = Callable[..., Array]
+
+glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
+lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
+orthogonal: Initializer = jax.nn.initializers.orthogonal()
+
+
+def identity(scale: float = 1.0) -> Initializer:
+    """Returns the initialiser `scale * I`, for recurrent ReLU matrices.
+
+    Le, Jaitly, Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear
+    Units" (arXiv 1504.00941).
+    """
+
+    def initializer(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        del key
+        return scale * jnp.eye(*shape, dtype=dtype)
+
+    return initializer
+
+
+def packed(
+    initializer: Initializer, key: Array, rows: int, columns: int, blocks: int, dtype: Any
+) -> Array:
+    """Returns `blocks` draws of shape (rows, columns) side by side, (rows, blocks * columns).
+
+    Drawn in at least float32 (an orthogonal draw needs a QR decomposition), then cast to `dtype`.
+    """
+    draw_dtype = jnp.promote_types(dtype, jnp.float32)
+    draws = [initializer(k, (rows, columns), draw_dtype) for k in jax.random.split(key, blocks)]
+    return jnp.concatenate(draws, axis=-1).astype(dtype)
+
+
+def chrono_bias(key: Array, shape: Sequence[int], t_max: float, dtype: Any = jnp.float32) -> Array:
+    """Returns log U[1, t_max - 1]: forget biases for memories of 1 to `t_max` steps.
+
+    A gate sigmoid(b) forgets in about 1 + exp(b) steps, so the units' time scales are spread evenly
+    between 2 and `t_max`. Tallec, Ollivier 2018, "Can Recurrent Neural Networks Warp Time?"
+    (arXiv 1804.11188), section 2.
+
+    Args:
+      key: PRNG key.
+      shape: the shape wanted.
+      t_max: the longest dependency expected, in steps; greater than 2.
+      dtype: dtype of the result.
+
+    Returns:
+      Array of `shape`.
+
+    Raises:
+      ValueError: if `t_max` is not greater than 2.
+    """
+    if not t_max > 2:
+        raise ValueError(f"chrono: given {t_max!r}, wanted a number of steps greater than 2")
+    draw_dtype = jnp.promote_types(dtype, jnp.float32)
+    uniform = jax.random.uniform(key, shape, draw_dtype, 1.0, t_max - 1.0)
+    return jnp.log(uniform).astype(dtype)

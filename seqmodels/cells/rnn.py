@@ -1,0 +1,171 @@
+"""The simple recurrent network of Elman: one matrix product and one tanh a step.
+
+    h_t = tanh(x_t W_x + h_tm1 W_h + b),    y_t = h_t
+
+Elman 1990, "Finding Structure in Time", Cognitive Science 14(2).
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import Initializer, glorot_uniform, orthogonal, packed
+from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.types import Array, Cell
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
+
+class RNNState(NamedTuple):
+    """h: hidden state (*batch, H)."""
+
+    h: Array
+
+
+class RNNParams(NamedTuple):
+    """w_x: (D, H). w_h: (H, H). b: (H,). initial: the learned initial state, leaves (H,), or None."""
+
+    w_x: Array
+    w_h: Array
+    b: Array
+    initial: RNNState | None = None
+
+
+def rnn_init(
+    key: Array,
+    input_size: int,
+    hidden_size: int,
+    *,
+    w_x_init: Initializer = glorot_uniform,
+    w_h_init: Initializer = orthogonal,
+    learn_initial_state: bool = False,
+    param_dtype: Any = jnp.float32,
+) -> RNNParams:
+    """Returns fresh parameters; the bias is zero.
+
+    Args:
+      key: PRNG key.
+      input_size: D.
+      hidden_size: H.
+      w_x_init: initialiser of w_x.
+      w_h_init: initialiser of w_h; for ReLU see `initializers.identity`.
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      `RNNParams`.
+
+    Raises:
+      ValueError: if a size is not a positive integer.
+    """
+    check_size("rnn", input_size=input_size, hidden_size=hidden_size)
+    key_x, key_h = jax.random.split(key)
+    zeros = jnp.zeros(hidden_size, param_dtype)
+    return RNNParams(
+        w_x=packed(w_x_init, key_x, input_size, hidden_size, 1, param_dtype),
+        w_h=packed(w_h_init, key_h, hidden_size, hidden_size, 1, param_dtype),
+        b=zeros,
+        initial=RNNState(zeros) if learn_initial_state else None,
+    )
+
+
+def rnn_initial_state(
+    params: RNNParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
+) -> RNNState:
+    """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
+    dtype = dtype or params.w_h.dtype
+    return filled_state(RNNState, params, dtype, batch_shape, params.w_h.shape[0])
+
+
+def rnn_project(params: RNNParams, state: RNNState, x_t: Array, *, dtype: Any = None) -> Array:
+    """Returns the pre-activation x_t W_x + h_tm1 W_h + b, (*batch, H), in `dtype`."""
+    check_last_axis("rnn", "x_t", x_t, params.w_x.shape[0])
+    dtype = dtype or params.w_x.dtype
+    gates = x_t.astype(dtype) @ params.w_x.astype(dtype)
+    gates = gates + state.h.astype(dtype) @ params.w_h.astype(dtype)
+    return gates + lift(params.b.astype(dtype), gates)
+
+
+def rnn_update(
+    params: RNNParams,
+    state: RNNState,
+    gates: Array,
+    *,
+    activation: str | Callable[[Array], Array] = "tanh",
+) -> tuple[RNNState, Array]:
+    """Returns (state, y_t) from the pre-activation."""
+    del params
+    function = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    h = function(gates.astype(state.h.dtype))
+    return RNNState(h), h.astype(gates.dtype)
+
+
+def rnn_step(
+    params: RNNParams,
+    state: RNNState,
+    x_t: Array,
+    *,
+    activation: str | Callable[[Array], Array] = "tanh",
+    dtype: Any = None,
+) -> tuple[RNNState, Array]:
+    """Takes one step: h_t = tanh(x_t W_x + h_tm1 W_h + b).
+
+    Args:
+      params: `RNNParams`.
+      state: `RNNState`, h (*batch, H).
+      x_t: input (*batch, D).
+      activation: "tanh", "relu" or a function.
+      dtype: dtype of the matrix products; None for that of the parameters.
+
+    Returns:
+      (state, y_t), y_t = h_t (*batch, H) in `dtype`.
+
+    Raises:
+      ValueError: if the last axis of `x_t` is not D.
+    """
+    gates = rnn_project(params, state, x_t, dtype=dtype)
+    return rnn_update(params, state, gates, activation=activation)
+
+
+def rnn(
+    input_size: int,
+    hidden_size: int,
+    *,
+    activation: str | Callable[[Array], Array] = "tanh",
+    w_x_init: Initializer = glorot_uniform,
+    w_h_init: Initializer = orthogonal,
+    learn_initial_state: bool = False,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """Returns the simple RNN as a `Cell`. Arguments as in `rnn_init` and `rnn_step`.
+
+    Raises:
+      ValueError: if a size is not a positive integer or the activation is not known.
+    """
+    check_size("rnn", input_size=input_size, hidden_size=hidden_size)
+    if not callable(activation) and activation not in ACTIVATIONS:
+        raise ValueError(
+            f"rnn: activation: given {activation!r}, wanted one of {', '.join(ACTIVATIONS)} "
+            "or a function"
+        )
+    init = functools.partial(
+        rnn_init,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        w_x_init=w_x_init,
+        w_h_init=w_h_init,
+        learn_initial_state=learn_initial_state,
+        param_dtype=param_dtype,
+    )
+    return make_cell(
+        init,
+        functools.partial(rnn_initial_state, dtype=dtype),
+        (
+            functools.partial(rnn_project, dtype=dtype),
+            functools.partial(rnn_update, activation=activation),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""The ways to take a cell through time, and the contract that all of them keep."""

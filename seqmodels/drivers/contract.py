@@ -1,0 +1,126 @@
+"""The sequence contract: what lengths, resets and states mean, and the checks that guard it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqmodels.cells.stages import new_state
+from seqmodels.types import Array, Cell, Params, State
+
+
+def select(mask: Array | None, if_true: Any, if_false: Any) -> Any:
+    """Returns `if_true` where the mask holds, `if_false` elsewhere; None is a mask never true.
+
+    The mask's axes are the leading axes of every leaf. A selection and not a product, so that what
+    is not selected may be NaN.
+    """
+    if mask is None:
+        return if_false
+
+    def pick(a: Array, b: Array) -> Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (b.ndim - mask.ndim)), a, b)
+
+    return jax.tree.map(pick, if_true, if_false)
+
+
+def zero_unless(mask: Array | None, tree: Any) -> Any:
+    """Returns `tree` where the mask holds, zero elsewhere; None is a mask always true."""
+    return tree if mask is None else select(mask, tree, jax.tree.map(jnp.zeros_like, tree))
+
+
+def valid_steps(lengths: Array | None, num_steps: int) -> Array | None:
+    """Returns bool (T, *batch), true at the steps t < lengths."""
+    if lengths is None:
+        return None
+    return jnp.arange(num_steps).reshape((-1,) + (1,) * lengths.ndim) < lengths[None]
+
+
+def vary_like(tree: Any, *others: Any) -> Any:
+    """Returns `tree` with the varying axes of all `others`, so that loop carries agree in shard_map.
+
+    Inside `jax.shard_map` an array made of constants, such as a zero state, is the same on every
+    device, and a loop refuses to carry it next to data that differ between devices.
+    """
+    wanted = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(others)))
+
+    def cast(leaf: Array) -> Array:
+        missing = tuple(sorted(wanted - _varying(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree) if wanted else tree
+
+
+def _varying(leaf: Any) -> set[str]:
+    return set(jax.typeof(leaf).manual_axis_type.varying)
+
+
+def check_xs(cell: Cell, xs: Any) -> Array:
+    """Returns `xs` as an array (T, *batch, D); ValueError if it has too few axes."""
+    xs = jnp.asarray(xs)
+    if xs.ndim < 1 + cell.x_ndim:
+        features = ", ".join(["D", "D2", "D3"][: cell.x_ndim])
+        raise ValueError(f"xs: given shape {xs.shape}, wanted (T, *batch, {features})")
+    return xs
+
+
+def check_lengths(lengths: Any, num_steps: int, batch_shape: tuple[int, ...]) -> Array:
+    """Returns `lengths` as an integer array of `batch_shape`; ValueError if it does not fit."""
+    if not isinstance(lengths, jax.Array):
+        lengths = np.asarray(lengths)
+    if lengths.shape != batch_shape or not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise ValueError(
+            f"lengths: given {lengths.dtype}{list(lengths.shape)}, "
+            f"wanted integers of shape {list(batch_shape)}"
+        )
+    if not isinstance(lengths, jax.core.Tracer):
+        values = np.asarray(lengths)
+        wrong = values[(values < 0) | (values > num_steps)]
+        if wrong.size:
+            raise ValueError(f"lengths: given {wrong[0]}, wanted 0 <= length <= T = {num_steps}")
+    return jnp.asarray(lengths)
+
+
+def check_resets(resets: Any, shape: tuple[int, ...]) -> Array:
+    """Returns `resets` as a bool array of `shape` (T, *batch); ValueError if it does not fit."""
+    resets = jnp.asarray(resets)
+    if resets.shape != shape or resets.dtype != jnp.bool_:
+        raise ValueError(
+            f"resets: given {resets.dtype}{list(resets.shape)}, wanted bool{list(shape)}"
+        )
+    return resets
+
+
+def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[int]) -> State:
+    """Returns `state` with arrays as leaves; ValueError unless it is one of the cell's states.
+
+    A state drawn with a key may differ in structure from one drawn without (dropout); either will
+    do.
+    """
+    state = jax.tree.map(jnp.asarray, state)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    without_key, with_key = (
+        jax.eval_shape(lambda p, k: new_state(cell, p, batch_shape, k), params, k)
+        for k in (None, key)
+    )
+    for wanted in (without_key, with_key):
+        if jax.tree.structure(wanted) == jax.tree.structure(state):
+            break
+    else:
+        raise ValueError(f"state: given {_describe(state)}, wanted {_describe(without_key)}")
+    given_leaves = jax.tree_util.tree_leaves_with_path(state)
+    for (path, given), want in zip(given_leaves, jax.tree.leaves(wanted), strict=True):
+        if given.shape != want.shape or given.dtype != want.dtype:
+            name = jax.tree_util.keystr(path)
+            raise ValueError(f"state{name}: given {_describe(given)}, wanted {_describe(want)}")
+    return state
+
+
+class _Text(str):
+    __repr__ = str.__str__
+
+
+def _describe(tree: Any) -> str:
+    return str(jax.tree.map(lambda a: _Text(f"{a.dtype}{list(a.shape)}"), tree))

@@ -1,0 +1,176 @@
+"""The one entry: take a cell through time."""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from seqmodels.cells.stages import new_state
+from seqmodels.drivers import contract as rules
+from seqmodels.drivers.scan import scan
+from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
+
+DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan}
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Any,
+    state: State | None = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+    key: Array | None = None,
+    method: str | Driver = "auto",
+) -> tuple[State, Any]:
+    """Takes a cell through time: `state, y_t = cell.step(params, state, x_t)` for every t.
+
+    Args:
+      cell: a `Cell`.
+      params: its parameters.
+      xs: inputs (T, *batch, D), with any number of batch axes, also none; T may be 0.
+      state: the state before the first step, leaves (*batch, ...); None for the cell's own.
+      lengths: int (*batch), 0 <= length <= T: how many steps of each sequence are valid. Outputs
+        after the end are exactly zero, the final state is the one after the last valid step, and
+        padded inputs get a gradient of exactly zero, whatever they hold, NaN included.
+      resets: bool (T, *batch): where true the state is replaced by `cell.reset` (by default the
+        cell's own initial state) before `x_t` is read, so that several sequences can be packed into
+        one row. A NaN state does not survive a reset; the parameters' gradient through the steps
+        that were NaN is NaN all the same.
+      reverse: whether to go from the last step to the first. Outputs stay where their inputs are,
+        padding is passed over, and "before" is meant in the order of processing.
+      key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
+        `state=cell.initial_state(params, batch_shape, key=key)`. Without it there is no dropout.
+      method: "auto", the name of a driver, or a driver with its settings such as `sm.scan()`.
+
+    Returns:
+      (final_state, ys), ys (T, *batch, H).
+
+    Raises:
+      ValueError: if an argument has a wrong shape, dtype or value, or both `state` and `key` are
+        given. Lengths out of range are found where their values are known, so not under jit.
+    """
+    full = _checked(cell, params, xs, state, lengths, resets, reverse, key, method, False)
+    return full.final_state, full.ys
+
+
+def unroll_full(
+    cell: Cell,
+    params: Params,
+    xs: Any,
+    state: State | None = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    reverse: bool = False,
+    key: Array | None = None,
+    method: str | Driver = "auto",
+) -> Unrolled:
+    """Does what `unroll` does and returns the state after every step too, and what ran.
+
+    Args:
+      cell: as in `unroll`; so are all the other arguments.
+      params: see `unroll`.
+      xs: see `unroll`.
+      state: see `unroll`.
+      lengths: see `unroll`.
+      resets: see `unroll`.
+      reverse: see `unroll`.
+      key: see `unroll`.
+      method: see `unroll`.
+
+    Returns:
+      `Unrolled`: (final_state, ys, states, info), leaves of states (T, *batch, ...).
+
+    Raises:
+      ValueError: as `unroll` does.
+    """
+    return _checked(cell, params, xs, state, lengths, resets, reverse, key, method, True)
+
+
+def _checked(
+    cell: Cell,
+    params: Params,
+    xs: Any,
+    state: State | None,
+    lengths: Any,
+    resets: Any,
+    reverse: bool,
+    key: Array | None,
+    method: str | Driver,
+    keep_states: bool,
+) -> Unrolled:
+    driver = _find_driver(method)
+    xs = rules.check_xs(cell, xs)
+    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
+    if state is not None:
+        if key is not None:
+            raise ValueError("key: given with a state, wanted one of the two: the state holds it")
+        state = rules.check_state(cell, params, state, batch_shape)
+    if lengths is not None:
+        lengths = rules.check_lengths(lengths, xs.shape[0], batch_shape)
+    if resets is not None:
+        resets = rules.check_resets(resets, xs.shape[: 1 + len(batch_shape)])
+    static = cell, driver, bool(reverse), keep_states
+    return _run(*static, params, xs, state, lengths, resets, key)
+
+
+# Compiled by itself, so that a call outside of jit compiles once a cell and not once a call.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _run(
+    cell: Cell,
+    driver: Driver | None,
+    reverse: bool,
+    keep_states: bool,
+    params: Params,
+    xs: Array,
+    state: State | None,
+    lengths: Array | None,
+    resets: Array | None,
+    key: Array | None,
+) -> Unrolled:
+    valid = rules.valid_steps(lengths, xs.shape[0])
+    if state is None:
+        batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
+        state = new_state(cell, params, batch_shape, key)
+    state = rules.vary_like(state, params, xs, lengths, resets, state)
+    # Zeroed once here, so that every layer can rely on finite inputs in the padding.
+    xs = rules.zero_unless(valid, xs)
+
+    def run(cell: Cell, params: Params, xs: Array, state: State, contract: Contract) -> Unrolled:
+        if cell.unroll is not None:
+            return cell.unroll(run, params, xs, state, contract)
+        chosen, reason = (driver, "asked for") if driver else _choose()
+        full = chosen.run(
+            cell, params, xs, state, contract, keep_states, **dict(chosen.settings)
+        )
+        return full._replace(info=dataclasses.replace(full.info, reason=reason))
+
+    return run(cell, params, xs, state, Contract(valid, resets, reverse))
+
+
+def _choose() -> tuple[Driver, str]:
+    """Returns the driver that "auto" stands for, and why."""
+    return scan(), "auto: it runs every cell"
+
+
+def _find_driver(method: str | Driver) -> Driver | None:
+    """Returns the driver that `method` names, None for "auto"."""
+    if isinstance(method, Driver):
+        return method
+    if method == "auto":
+        return None
+    if isinstance(method, str) and method in DRIVERS:
+        return DRIVERS[method]()
+    names = ["auto", *DRIVERS]
+    near = difflib.get_close_matches(str(method), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"method: given {method!r}, wanted one of {', '.join(names)} "
+        f"or a driver such as sm.scan(){hint}"
+    )
