@@ -1,0 +1,1 @@
+"""Runnable studies: thin absl entry points over the library."""

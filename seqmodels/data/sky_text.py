@@ -165,6 +165,69 @@ TEST_CLUES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# What each colour goes with; two of these fill the slots {a} and {b} of every frame, in training only.
+PHENOMENA: dict[str, tuple[str, ...]] = {
+    "red": ("wildfires", "smoke", "a burning forest", "ash", "embers", "flames", "firefighters"),
+    "blue": (
+        "sunshine",
+        "the warm sun",
+        "clear air",
+        "a cloudless day",
+        "a sunny day",
+        "a bright day",
+        "the summer sun",
+    ),
+    "grey": ("rain", "a storm", "drizzle", "thunder", "a downpour", "overcast clouds", "umbrellas"),
+    "white": ("fog", "snow", "a blizzard", "mist", "frost", "snowflakes", "the winter"),
+    "black": (
+        "an outage",
+        "a moonless night",
+        "midnight",
+        "a starless night",
+        "dark streets",
+        "darkness",
+        "candles",
+    ),
+    "orange": (
+        "dust",
+        "the desert",
+        "a sandstorm",
+        "sand",
+        "the dunes",
+        "a desert sunset",
+        "the Sahara",
+    ),
+    "green": (
+        "northern lights",
+        "an aurora",
+        "shimmering lights",
+        "polar lights",
+        "arctic lights",
+        "the borealis",
+        "a shimmering aurora",
+    ),
+    "purple": (
+        "twilight",
+        "haze",
+        "a fading glow",
+        "dusk",
+        "nightfall",
+        "the afterglow",
+        "an evening of haze",
+    ),
+}
+
+FRAMES = (
+    "There is talk of {a} and {b} in {place}.",
+    "People in {place} speak of {a} and {b} today.",
+    "The news this morning is all about {a} and {b}.",
+    "Everyone here remembers the {day} day of {a} and {b}.",
+    "The radio speaks of {a} after {b} in {place}.",
+    "First came {a}, then {b}, and it will stay all week.",
+    "She writes from {place} about {a} and {b}.",
+    "We see {a} and {b} from every house on the hills.",
+)
+
 PLACES = (
     "the San Francisco bay area",
     "Lisbon",

@@ -1,0 +1,147 @@
+"""What every entry point shares: one clear line for a user's mistake, and flags that repeat a run."""
+
+import difflib
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from absl import app, flags
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one line, without a traceback."""
+
+
+def run(main: Callable[[], int]) -> None:
+    """Runs an entry point under absl.
+
+    Exit status: what `main` returns; 2 for flags that cannot be parsed; 1 for a `UserError`.
+
+    Args:
+      main: reads flags, works, returns an exit status.
+    """
+    program = pathlib.Path(sys.argv[0]).stem
+
+    def parse(arguments: Sequence[str]) -> list[str]:
+        try:
+            rest = flags.FLAGS(list(arguments))
+        except flags.Error as error:
+            _fail(program, error, 2)
+        if len(rest) > 1:
+            _fail(program, f"unexpected argument {rest[1]!r}; every option begins with --", 2)
+        return rest
+
+    def guarded(_: list[str]) -> int:
+        try:
+            return main()
+        except UserError as error:
+            _fail(program, error, 1)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _fail(program: str, message: object, status: int) -> Any:
+    print(f"{program}: error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Returns "given X, wanted one of ..., did you mean Y?" for a name that is not known."""
+    known = list(known)
+    near = difflib.get_close_matches(given.lower(), known, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"given {given!r}, wanted one of {', '.join(known)}{hint}"
+
+
+def checked(function: Callable[[Any], object], *names: str) -> None:
+    """Registers `function(value)` as the validator of flags; its ValueError becomes their line."""
+
+    def validator(value: Any) -> bool:
+        try:
+            function(value)
+        except ValueError as error:
+            raise flags.ValidationError(str(error)) from None
+        return True
+
+    for name in names:
+        flags.register_validator(name, validator)
+
+
+def known_name(known: Iterable[str]) -> Callable[[str], None]:
+    """Returns the check that a name is one of `known`."""
+
+    def check(value: str) -> None:
+        if value not in known:
+            raise ValueError(nearest(value, known))
+
+    return check
+
+
+def numbers(values: Sequence[str]) -> list[int]:
+    """Returns ascending distinct non-negative integers from a list flag.
+
+    Raises:
+      ValueError: if there are none, or one is not such a number, or stands twice.
+    """
+    if not [value for value in values if value.strip()]:
+        raise ValueError("given nothing, wanted whole numbers such as 0,16,64")
+    parsed = []
+    for value in values:
+        try:
+            parsed.append(int(value))
+        except ValueError:
+            raise ValueError(f"given {value!r}, wanted whole numbers such as 0,16,64") from None
+        if parsed[-1] < 0:
+            raise ValueError(f"given {value}, wanted numbers that are not negative")
+        if parsed.count(parsed[-1]) > 1:
+            raise ValueError(f"given {value} twice")
+    return sorted(parsed)
+
+
+def names(values: Sequence[str], known: Iterable[str]) -> list[str]:
+    """Returns distinct known names from a list flag, in the order given.
+
+    Raises:
+      ValueError: if there are none, or one is not known, or stands twice.
+    """
+    known = list(known)
+    if not [value for value in values if value.strip()]:
+        raise ValueError(f"given nothing, wanted one or more of {', '.join(known)}")
+    for value in values:
+        if value not in known:
+            raise ValueError(nearest(value, known))
+        if values.count(value) > 1:
+            raise ValueError(f"given {value} twice")
+    return list(values)
+
+
+def per_name(value: str, known: Iterable[str], convert: Callable[[str], T]) -> dict[str, T]:
+    """Returns one value a name from "3" (the same for all) or "rnn:1,lstm:3".
+
+    Args:
+      value: the flag's text.
+      known: all names.
+      convert: text to value; raises ValueError with what it wants.
+
+    Raises:
+      ValueError: if the text is neither form, or a name is not known, or a value is not one.
+    """
+    known = list(known)
+    if ":" not in value:
+        return dict.fromkeys(known, convert(value))
+    given: dict[str, T] = {}
+    for item in value.split(","):
+        name, _, text = item.partition(":")
+        if name not in known:
+            raise ValueError(nearest(name, known))
+        given[name] = convert(text)
+    return given
+
+
+def write_flags(flag_names: Iterable[str], comment: str) -> str:
+    """Returns the text of a flagfile with the present values of these flags."""
+    lines = [flags.FLAGS[name].serialize() for name in flag_names]
+    return "\n".join([f"# {comment}", *(line for line in lines if line)]) + "\n"

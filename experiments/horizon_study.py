@@ -1,0 +1,198 @@
+"""One cell at one distance: train it with many seeds, test it, look at its gradient."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import seqmodels as sm
+from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.data.tasks import Task, accuracy
+from seqmodels.models.readout import Readout, parameter_count, readout
+from seqmodels.training.losses import cross_entropy, squared_error
+from seqmodels.training.steps import TrainState, adam, make_train_steps, over_seeds, start
+
+CELLS = ("rnn", "rnn_relu", "gru", "gru_after", "lstm")
+INITIALISATIONS = ("standard", "memory")
+GRADIENT_SEQUENCES = 64
+
+
+class Settings(NamedTuple):
+    """How to train and test; every field is a flag of `experiments.long_context`.
+
+    `initialisation` "standard": orthogonal recurrent matrices, forget bias 1 in the LSTM.
+    "memory": what each cell's literature advises for long lags: identity recurrent matrix in the
+    RNN, chrono biases up to the length of the sequence in LSTM and GRU.
+    """
+
+    hidden: int
+    embedding: int
+    batch: int
+    steps: int
+    eval_every: int
+    learning_rate: float
+    clip_norm: float
+    warmup: int
+    initialisation: str
+    stop_at: float
+    patience: int
+    test_sequences: int
+
+
+class Measurement(NamedTuple):
+    """What was measured of one cell at one distance; lists have one entry a seed.
+
+    accuracy and loss are of the test split, validation_accuracy of the validation split at the end
+    of training. gradient_initial and gradient_trained are ratios: the norm of d score / d state at
+    the step after the clue, over the same at the last step, where the score is the output of the
+    right answer. diverged: whether the last training loss was not finite.
+    """
+
+    cell: str
+    distance: int
+    parameters: int
+    steps: int
+    seconds: float
+    accuracy: list[float]
+    loss: list[float]
+    validation_accuracy: list[float]
+    gradient_initial: list[float]
+    gradient_trained: list[float]
+    diverged: list[bool]
+
+
+class Round(NamedTuple):
+    """Metrics of the steps between two looks: loss, grad_norm, validation_accuracy, all (S,)."""
+
+    loss: np.ndarray
+    grad_norm: np.ndarray
+    validation_accuracy: np.ndarray
+
+
+def make_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: bool) -> sm.Cell:
+    """Returns the cell of that name, initialised for long memories or in the standard way."""
+    chrono = float(max(num_steps, 3)) if memory else None
+    identity = {"w_h_init": sm.initializers.identity()} if memory else {}
+    if name in ("rnn", "rnn_relu"):
+        activation = "relu" if name == "rnn_relu" else "tanh"
+        return sm.rnn(input_size, hidden, activation=activation, **identity)
+    if name in ("gru", "gru_after"):
+        return sm.gru(input_size, hidden, reset_after=name == "gru_after", chrono=chrono)
+    return sm.lstm(input_size, hidden, chrono=chrono)
+
+
+def measure(
+    cell_name: str,
+    distance: int,
+    task: Task,
+    settings: Settings,
+    mesh: Mesh,
+    seeds: list[int],
+    watch: Callable[[int, Round], None],
+) -> Measurement:
+    """Trains and tests one cell at one distance.
+
+    Training stops after `settings.steps`, or when the validation accuracy of every seed has been at
+    least `settings.stop_at` at `settings.patience` looks in a row.
+
+    Args:
+      cell_name: one of `CELLS`.
+      distance: for the record; `task` is made for it.
+      task: the task.
+      settings: how.
+      mesh: one axis; its size divides the number of seeds.
+      seeds: S seeds; parameters and data of a run depend on its seed alone.
+      watch: called with the steps taken and a `Round` at every look.
+
+    Returns:
+      A `Measurement`, but for `seconds`, which the caller knows.
+    """
+    input_size = task.input_size or settings.embedding
+    memory = settings.initialisation == "memory"
+    cell = make_cell(cell_name, input_size, settings.hidden, task.num_steps, memory)
+    model = readout(
+        cell,
+        hidden_size=settings.hidden,
+        output_size=task.output_size,
+        vocabulary_size=task.vocabulary_size,
+        embedding_size=settings.embedding if task.vocabulary_size else None,
+    )
+    optimizer = adam(settings.learning_rate, settings.clip_norm, settings.warmup)
+
+    def train_loss(params: Any, key: jax.Array) -> jax.Array:
+        return _evaluate(model, task, params, key, settings.batch, "train")[0]
+
+    train = make_train_steps(train_loss, optimizer, settings.eval_every)
+
+    def train_and_look(state: TrainState) -> Any:
+        state, metrics = train(state)
+        key = jax.random.fold_in(state.key, 2**31 - 1)  # always the same validation sequences
+        _, validation = _evaluate(
+            model, task, state.params, key, settings.test_sequences // 4, "validation"
+        )
+        return state, jnp.mean(metrics.loss), jnp.mean(metrics.grad_norm), validation
+
+    def examine(first: Any, last: Any, key: jax.Array) -> Any:
+        loss, test = _evaluate(model, task, last, key, settings.test_sequences, "test")
+        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
+        ratios = jax.vmap(lambda p: _gradient_ratio(cell, model, task, p, key))(both)
+        return loss, test, ratios
+
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    state = over_seeds(lambda key: start(model.init, optimizer, key), mesh)(keys)
+    first_params = state.params
+    look = over_seeds(train_and_look, mesh)
+    steps = good_looks = 0
+    validation = np.zeros(len(seeds))
+    while steps < settings.steps and good_looks < settings.patience:
+        state, *looked = look(state)
+        seen = Round(*map(np.asarray, looked))
+        validation = seen.validation_accuracy
+        steps += settings.eval_every
+        good_looks = good_looks + 1 if validation.min() >= settings.stop_at else 0
+        watch(steps, seen)
+    test_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    tested = over_seeds(examine, mesh)(first_params, state.params, test_keys)
+    loss, test, ratios = map(np.asarray, tested)
+    return Measurement(
+        cell=cell_name,
+        distance=distance,
+        parameters=parameter_count(jax.tree.map(lambda a: a[0], first_params)),
+        steps=steps,
+        seconds=0.0,
+        accuracy=test.tolist(),
+        loss=loss.tolist(),
+        validation_accuracy=validation.tolist(),
+        gradient_initial=ratios[:, 0].tolist(),
+        gradient_trained=ratios[:, 1].tolist(),
+        diverged=(~np.isfinite(seen.loss)).tolist(),
+    )
+
+
+def _evaluate(
+    model: Readout, task: Task, params: Any, key: jax.Array, batch_size: int, split: str
+) -> tuple[jax.Array, jax.Array]:
+    """Returns (loss, accuracy) on a fresh batch of a split."""
+    batch = task.sample(key, batch_size, split)
+    outputs = model.apply(params, batch.inputs, last=task.num_targets)
+    loss = cross_entropy if task.tolerance is None else squared_error
+    return loss(outputs, batch.targets), accuracy(task, outputs, batch.targets)
+
+
+def _gradient_ratio(
+    cell: sm.Cell, model: Readout, task: Task, params: Any, key: jax.Array
+) -> jax.Array:
+    """Returns how much of the gradient at the last step is left at the step after the clue."""
+    batch = task.sample(key, GRADIENT_SEQUENCES, "validation")
+
+    def score(ys: jax.Array) -> jax.Array:
+        outputs = model.read(params, ys[-1])
+        if task.tolerance is not None:
+            return jnp.sum(outputs)
+        return jnp.sum(jnp.take_along_axis(outputs, batch.targets[-1][:, None], axis=-1))
+
+    norms = state_gradient_norms(cell, params.cell, model.embed(params, batch.inputs), score)
+    return jnp.mean(norms[task.far_step + 1]) / jnp.mean(norms[-1])

@@ -1,0 +1,1 @@
+"""The microscope: gradients through time, and how far a memory reaches."""

@@ -1,0 +1,50 @@
+"""How far back a model can remember, and how sure that is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+
+def memory_horizon(
+    distances: Sequence[int], accuracies: Sequence[float], chance: float, share: float = 0.9
+) -> int | None:
+    """Returns the largest distance up to which the accuracy stays high.
+
+    High means `share` of the way from chance to perfect: `chance + share * (1 - chance)`.
+
+    Args:
+      distances: the distances measured, ascending.
+      accuracies: the mean accuracy at each.
+      chance: accuracy without memory.
+      share: how much of the way.
+
+    Returns:
+      The largest distance such that it and all smaller ones measured are high; None if the
+      smallest is not.
+    """
+    threshold = chance + share * (1 - chance)
+    horizon = None
+    for distance, accuracy in zip(distances, accuracies, strict=True):
+        if not accuracy >= threshold:
+            break
+        horizon = distance
+    return horizon
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Returns (mean, low, high): Student's t interval for the mean of a few independent values.
+
+    Args:
+      values: one or more values; with a single one the interval is (nan, nan).
+      confidence: e.g. .95.
+
+    Returns:
+      (mean, low, high).
+    """
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if array.size < 2:
+        return mean, float("nan"), float("nan")
+    half = stats.t.ppf((1 + confidence) / 2, array.size - 1) * stats.sem(array)
+    return mean, mean - float(half), mean + float(half)

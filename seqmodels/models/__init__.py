@@ -1,0 +1,1 @@
+"""Models made of a cell and what stands around it, each a pure `init` and `apply`."""

@@ -1,0 +1,111 @@
+"""A cell between an optional embedding and a linear readout: the common many-to-one model."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.stages import lift
+from seqmodels.drivers.unroll import unroll
+from seqmodels.types import Array, Cell, Driver, Params
+
+
+class ReadoutParams(NamedTuple):
+    """embedding: (V, D) or None. cell: the cell's parameters. w_out: (H, C). b_out: (C,)."""
+
+    embedding: Array | None
+    cell: Params
+    w_out: Array
+    b_out: Array
+
+
+class Readout(NamedTuple):
+    """A model as a pair of pure functions.
+
+    Attributes:
+      init: `init(key) -> ReadoutParams`.
+      embed: `embed(params, inputs) -> xs`: tokens (T, *batch) or features (T, *batch, D) to the
+        cell's inputs (T, *batch, D).
+      read: `read(params, ys) -> outputs`: the cell's outputs (..., H) to (..., C).
+      apply: `apply(params, inputs, *, last=1, key=None, method="auto") -> outputs`, the outputs
+        (last, *batch, C) of the last steps; key switches dropout on.
+    """
+
+    init: Callable[[Array], ReadoutParams]
+    embed: Callable[[ReadoutParams, Array], Array]
+    read: Callable[[ReadoutParams, Array], Array]
+    apply: Callable[..., Array]
+
+
+def readout(
+    cell: Cell,
+    *,
+    hidden_size: int,
+    output_size: int,
+    vocabulary_size: int | None = None,
+    embedding_size: int | None = None,
+    embedding_scale: float = 0.1,
+) -> Readout:
+    """Returns the model embedding -> cell -> linear readout.
+
+    Args:
+      cell: the cell; it reads D features, or `embedding_size` where there is a vocabulary.
+      hidden_size: size H of the cell's outputs.
+      output_size: C.
+      vocabulary_size: V; None where the inputs are features already.
+      embedding_size: size of an embedded token; needed with a vocabulary.
+      embedding_scale: standard deviation of a fresh embedding; large ones saturate a tanh and are
+        remembered one by one instead of being learned.
+
+    Returns:
+      A `Readout`.
+
+    Raises:
+      ValueError: if only one of `vocabulary_size` and `embedding_size` is given.
+    """
+    if (vocabulary_size is None) != (embedding_size is None):
+        raise ValueError(
+            f"readout: given vocabulary_size {vocabulary_size} and embedding_size "
+            f"{embedding_size}, wanted both or neither"
+        )
+
+    def init(key: Array) -> ReadoutParams:
+        key_embedding, key_cell, key_out = jax.random.split(key, 3)
+        embedding = None
+        if vocabulary_size is not None:
+            embedding = jax.random.normal(key_embedding, (vocabulary_size, embedding_size))
+            embedding = embedding_scale * embedding
+        return ReadoutParams(
+            embedding=embedding,
+            cell=cell.init(key_cell),
+            w_out=glorot_uniform(key_out, (hidden_size, output_size)),
+            b_out=jnp.zeros(output_size),
+        )
+
+    def embed(params: ReadoutParams, inputs: Array) -> Array:
+        return inputs if params.embedding is None else params.embedding[inputs]
+
+    def read(params: ReadoutParams, ys: Array) -> Array:
+        outputs = ys @ params.w_out
+        return outputs + lift(params.b_out, outputs)
+
+    def apply(
+        params: ReadoutParams,
+        inputs: Array,
+        *,
+        last: int = 1,
+        key: Array | None = None,
+        method: str | Driver = "auto",
+    ) -> Array:
+        xs = embed(params, inputs)
+        _, ys = unroll(cell, params.cell, xs, key=key, method=method)
+        return read(params, ys[xs.shape[0] - last :])
+
+    return Readout(init, embed, read, apply)
+
+
+def parameter_count(params: Any) -> int:
+    """Returns the number of numbers in a pytree of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

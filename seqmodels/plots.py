@@ -1,0 +1,91 @@
+"""Arrays in, Matplotlib figures out."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Colours that stay apart for colour-blind readers (Okabe, Ito 2008).
+COLOURS = ("#d55e00", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
+
+
+def accuracy_by_distance(
+    distances: Sequence[int],
+    curves: Mapping[str, Curve],
+    *,
+    chance: float,
+    threshold: float,
+    title: str,
+) -> Figure:
+    """Returns the figure of accuracy against distance, one curve with its interval a cell.
+
+    Args:
+      distances: N distances, ascending.
+      curves: for each name (mean, low, high), N values each, NaN where nothing was measured.
+      chance: accuracy without memory, drawn as a dotted line.
+      threshold: accuracy that defines the memory horizon, drawn as a dashed line.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    figure, axes = _one_panel(title)
+    for (name, (mean, low, high)), colour in zip(curves.items(), COLOURS * 9, strict=False):
+        axes.plot(distances, mean, "o-", color=colour, label=name, markersize=4)
+        axes.fill_between(distances, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label="horizon threshold")
+    axes.axhline(chance, color="0.4", linestyle=":", linewidth=1, label="without memory (chance)")
+    _distance_axis(axes, distances)
+    axes.set_ylabel("test accuracy")
+    axes.set_ylim(-0.02, 1.04)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def gradient_by_distance(
+    distances: Sequence[int],
+    initial: Mapping[str, Sequence[float]],
+    trained: Mapping[str, Sequence[float]],
+    *,
+    title: str,
+) -> Figure:
+    """Returns the figure of the gradient that reaches the clue, against distance.
+
+    Args:
+      distances: N distances, ascending.
+      initial: for each name N ratios of gradient norms, before training (dashed).
+      trained: the same after training (solid).
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    figure, axes = _one_panel(title)
+    for (name, after), colour in zip(trained.items(), COLOURS * 9, strict=False):
+        axes.plot(distances, after, "o-", color=colour, label=f"{name}, trained", markersize=4)
+        axes.plot(
+            distances, initial[name], "--", color=colour, label=f"{name}, before", linewidth=1
+        )
+    axes.axhline(1, color="0.4", linestyle=":", linewidth=1)
+    axes.set_yscale("log")
+    _distance_axis(axes, distances)
+    axes.set_ylabel("gradient at the clue / gradient at the answer")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _one_panel(title: str) -> tuple[Figure, Axes]:
+    # Figure by itself, without pyplot: no global state, no window system.
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def _distance_axis(axes: Axes, distances: Sequence[int]) -> None:
+    axes.set_xscale("symlog", base=2, linthresh=max(1, min([d for d in distances if d] or [1])))
+    axes.set_xticks(distances, [str(d) for d in distances])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("distance (steps between what is to be remembered and the question)")

@@ -1,0 +1,1 @@
+"""Training: optimiser steps, devices, run folders, progress."""

@@ -1,0 +1,17 @@
+"""Losses of the tasks, from optax."""
+
+import jax.numpy as jnp
+import optax
+
+from seqmodels.types import Array
+
+
+def cross_entropy(logits: Array, targets: Array) -> Array:
+    """Returns the mean of -log softmax(logits)[target]: logits (..., C), targets int (...)."""
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return jnp.mean(losses)
+
+
+def squared_error(outputs: Array, targets: Array) -> Array:
+    """Returns the mean of (outputs - targets)^2, both of one shape."""
+    return jnp.mean(optax.losses.squared_error(outputs, targets))

@@ -1,0 +1,44 @@
+"""Devices: CPU cores or accelerators as one mesh."""
+
+import os
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+
+def use_devices(devices: str | int = "auto") -> int:
+    """Makes the CPU's cores visible as devices and returns how many devices to use.
+
+    To be called by an entry point before JAX starts its backend, that is before any array is made;
+    importing `seqmodels` makes none. On a machine with accelerators their number counts, not that
+    of the cores.
+
+    Args:
+      devices: "auto" for all accelerators, or all cores where there are none; or a number.
+
+    Returns:
+      The number of devices, at least 1.
+
+    Raises:
+      ValueError: if the number is not positive or larger than what there is.
+    """
+    wanted = None if devices == "auto" else int(devices)
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"devices: given {devices}, wanted auto or a positive number")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    jax.config.update("jax_num_cpu_devices", max(cores or 1, wanted or 1))
+    available = len(jax.devices())
+    if wanted is not None and wanted > available:
+        raise ValueError(f"devices: given {devices}, wanted at most the {available} there are")
+    return wanted or available
+
+
+def make_mesh(num_devices: int, axis: str) -> Mesh:
+    """Returns a mesh of the first `num_devices` devices with one axis of that name."""
+    devices = jax.devices()[:num_devices]
+    return jax.make_mesh((num_devices,), (axis,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def largest_divisor(number: int, at_most: int) -> int:
+    """Returns the largest divisor of `number` that is not greater than `at_most`."""
+    return max(d for d in range(1, min(number, at_most) + 1) if number % d == 0)

@@ -1,0 +1,67 @@
+"""The folder of one run: made with care, never overwritten without being asked."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+RESULTS = "results.json"
+METRICS = "metrics.jsonl"
+FLAGS = "flags.txt"
+_FILES = (RESULTS, METRICS, FLAGS)
+
+
+class RunFolder:
+    """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json` and plots."""
+
+    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False):
+        """Makes the folder, or takes an existing one that holds no run.
+
+        Args:
+          path: the folder.
+          overwrite: whether the files of an earlier run in it may be replaced; other files stay.
+
+        Raises:
+          ValueError: if the folder holds a run, or cannot be made or written.
+        """
+        self.path = pathlib.Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            found = [name for name in _FILES if (self.path / name).exists()]
+            if found and not overwrite:
+                raise ValueError(
+                    f"run_dir: {self.path} already holds a run ({found[0]}); "
+                    "give another name, or --overwrite"
+                )
+            (self.path / METRICS).write_text("", encoding="utf-8")
+            for name in set(found) - {METRICS}:
+                (self.path / name).unlink()
+        except OSError as error:
+            raise ValueError(
+                f"run_dir: {self.path} cannot be written: {error.strerror}"
+            ) from None
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file of the run; a reader sees the old one or the new one, never a half."""
+        partial = self.path / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(self.path / name)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes `value` as indented JSON; a number that is not finite becomes null."""
+        self.write_text(name, json.dumps(_finite(value), indent=1) + "\n")
+
+    def append_metrics(self, record: dict[str, Any]) -> None:
+        """Appends one line to metrics.jsonl."""
+        with open(self.path / METRICS, "a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(record)) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not -float("inf") < value < float("inf"):
+        return None
+    return value

@@ -1,0 +1,121 @@
+"""The matrix that every cell and every driver goes through: cells x cases of the contract."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+
+import seqmodels as sm
+
+T, D, H = 7, 3, 4
+
+
+def peephole_lstm():
+    """A cell of a user's own."""
+
+    def init(key):
+        k = jax.random.split(key, 3)
+        normal = jax.random.normal
+        return {
+            "w_x": normal(k[0], (D, 4 * H)) / 2,
+            "w_h": normal(k[1], (H, 4 * H)) / 2,
+            "peep": normal(k[2], (3, H)) / 2,
+        }
+
+    def project(p, s, x):
+        return x @ p["w_x"] + s["h"] @ p["w_h"]
+
+    def update(p, s, gates):
+        i, f, g, o = jnp.split(gates, 4, -1)
+        peep = p["peep"].reshape((3,) + (1,) * (g.ndim - 1) + (H,))
+        c = jax.nn.sigmoid(f + peep[1] * s["c"]) * s["c"]
+        c = c + jax.nn.sigmoid(i + peep[0] * s["c"]) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o + peep[2] * c) * jnp.tanh(c)
+        return {"h": h, "c": c}, h
+
+    def initial_state(p, batch_shape):
+        zeros = jnp.zeros((*batch_shape, H), p["w_x"].dtype)
+        return {"h": zeros, "c": zeros}
+
+    return sm.make_cell(init, initial_state, (project, update))
+
+
+# name -> (cell, the same step in NumPy)
+CELLS = {
+    "rnn": (sm.rnn(D, H), oracle.rnn_step),
+    "rnn_relu": (sm.rnn(D, H, activation="relu"), oracle.relu_step),
+    "gru_before": (sm.gru(D, H), oracle.gru_before_step),
+    "gru_after": (sm.gru(D, H, reset_after=True), oracle.gru_after_step),
+    "lstm": (sm.lstm(D, H), oracle.lstm_step),
+    "lstm_learned": (sm.lstm(D, H, learn_initial_state=True, chrono=9), oracle.lstm_step),
+    "peephole": (peephole_lstm(), oracle.peephole_step),
+}
+
+METHODS = ["scan"]
+
+
+def _resets(*steps):
+    mask = np.zeros((T, 4), bool)
+    for t, n in steps:
+        mask[t, n] = True
+    return mask
+
+
+LENGTHS = np.array([T, 0, 1, 4])
+RESETS = _resets((0, 0), (3, 0), (T - 1, 0), (0, 2), (2, 3), (5, 3), (3, 1))
+
+# name -> arguments of unroll, for xs (T, 4, D)
+CASES = {
+    "plain": {},
+    "lengths": {"lengths": LENGTHS},
+    "resets": {"resets": RESETS},
+    "both": {"lengths": LENGTHS, "resets": RESETS},
+    "reverse": {"reverse": True},
+    "reverse_both": {"lengths": LENGTHS, "resets": RESETS, "reverse": True},
+    "reset_every_step": {"resets": np.ones((T, 4), bool)},
+    "all_empty": {"lengths": np.zeros(4, int)},
+}
+
+
+def params_of(cell, seed=0):
+    """Parameters with no zero among them, so that every term counts."""
+    key = jax.random.key(seed)
+    return jax.tree.map(
+        lambda a: a + 0.3 * jax.random.normal(jax.random.fold_in(key, a.size), a.shape, a.dtype),
+        cell.init(key),
+    )
+
+
+def inputs(batch_shape=(4,), num_steps=T, seed=1):
+    return jax.random.normal(jax.random.key(seed), (num_steps, *batch_shape, D))
+
+
+def state_of(cell, params, batch_shape=(4,), seed=2):
+    """A state that is not the cell's own."""
+    state = cell.initial_state(params, batch_shape)
+    key = jax.random.key(seed)
+    return jax.tree.map(lambda a: a + jax.random.normal(key, a.shape, a.dtype) / 2, state)
+
+
+def as_dict(state):
+    return state._asdict() if hasattr(state, "_asdict") else state
+
+
+def fresh_of(cell, params):
+    return as_dict(cell.initial_state(params, ()))
+
+
+def padded_with_nan(xs, lengths):
+    """xs with NaN where lengths say that nothing is."""
+    t = np.arange(xs.shape[0]).reshape((-1,) + (1,) * (xs.ndim - 1))
+    return jnp.where(t < jnp.asarray(lengths)[None, ..., None], xs, jnp.nan)
+
+
+def close(got, want, tolerance=2e-6):
+    """Asserts that two pytrees of arrays agree, absolutely and relatively."""
+    got_leaves, want_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
+    assert len(got_leaves) == len(want_leaves)
+    for a, b in zip(got_leaves, want_leaves, strict=True):
+        np.testing.assert_allclose(
+            np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=tolerance, atol=tolerance
+        )

@@ -1,0 +1,233 @@
+"""The entry: what it refuses, what it composes with, what precision it keeps."""
+
+import functools
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+import seqmodels as sm
+
+CELL = sm.lstm(cases.D, cases.H)
+PARAMS = functools.cache(lambda: CELL.init(jax.random.key(0)))
+T, D, H = cases.T, cases.D, cases.H
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ({"xs": np.zeros(3)}, r"xs: given shape \(3,\), wanted \(T, \*batch, D\)"),
+        ({"xs": np.zeros((T, 2, 9))}, r"lstm: x_t: given shape \(2, 9\), wanted \(\.\.\., 3\)"),
+        ({"lengths": [1, 2, 3]}, r"lengths: given int\d+\[3\], wanted integers of shape \[2\]"),
+        ({"lengths": [1.0, 2.0]}, r"lengths: given float64\[2\], wanted integers"),
+        ({"lengths": [1, -1]}, r"lengths: given -1, wanted 0 <= length <= T = 7"),
+        ({"lengths": jnp.array([8, 1])}, r"lengths: given 8, wanted 0 <= length <= T = 7"),
+        ({"resets": np.zeros((T, 3), bool)}, r"resets: given bool\[7, 3\], wanted bool\[7, 2\]"),
+        ({"resets": np.zeros((T, 2))}, r"resets: given float32\[7, 2\], wanted bool\[7, 2\]"),
+        ({"state": np.zeros(2)}, r"state: given float32\[2\], wanted LSTMState\(h=float32\[2, 4\]"),
+        (
+            {"state": sm.cells.LSTMState(np.zeros((2, 4), np.float32), np.zeros((3, 4)))},
+            r"state\.c: given float32\[3, 4\], wanted float32\[2, 4\]",
+        ),
+        (
+            {"state": sm.cells.LSTMState(*np.zeros((2, 2, 4), np.int32))},
+            r"state\.h: given int32\[2, 4\], wanted float32\[2, 4\]",
+        ),
+        ({"method": "scam"}, r"method: given 'scam', wanted one of auto, scan.*mean 'scan'\?"),
+        ({"method": 3}, r"method: given 3, wanted one of auto, scan"),
+    ],
+)
+def test_one_line_for_each_mistake(arguments, line):
+    xs = arguments.pop("xs", np.zeros((T, 2, D), np.float32))
+    with pytest.raises(ValueError, match=line) as error:
+        sm.unroll(CELL, PARAMS(), xs, **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_state_and_key_exclude_each_other():
+    state = CELL.initial_state(PARAMS(), (2,))
+    with pytest.raises(ValueError, match="key: given with a state"):
+        sm.unroll(CELL, PARAMS(), jnp.zeros((T, 2, D)), state, key=jax.random.key(0))
+
+
+def test_an_eager_call_compiles_once():
+    """The second call of a size must not trace, let alone compile."""
+    traces = []
+
+    def project(params, state, x_t):
+        traces.append(1)
+        return x_t + state
+
+    cell = sm.make_cell(
+        lambda key: (),
+        lambda params, batch_shape: jnp.zeros((*batch_shape, D)),
+        (project, lambda params, state, gates: (jnp.tanh(gates), gates)),
+    )
+    xs = cases.inputs((2,))
+    sm.unroll(cell, (), xs, lengths=[1, 2])
+    traced = len(traces)
+    for n in range(3):
+        sm.unroll(cell, (), xs + n, lengths=[n, 2])
+        sm.unroll(cell, (), xs + n, lengths=[n, 2], method=sm.scan() if n else "auto")
+    assert len(traces) <= 2 * traced  # once more for the driver asked for by value
+
+
+def test_under_jit_grad_and_vmap():
+    seeds = jnp.arange(3)
+    params = jax.vmap(lambda s: CELL.init(jax.random.key(s)))(seeds)
+    xs = cases.inputs((2,))
+
+    def loss(params):
+        return jnp.sum(sm.unroll(CELL, params, xs, lengths=jnp.array([T, 2]))[1] ** 2)
+
+    batched = jax.jit(jax.vmap(jax.grad(loss)))(params)
+    for n in range(3):
+        one = jax.grad(loss)(jax.tree.map(lambda a, n=n: a[n], params))
+        cases.close(jax.tree.map(lambda a, n=n: a[n], batched), one)
+
+
+def test_forward_and_second_derivatives():
+    xs = cases.inputs((2,))
+    tangent = jax.tree.map(jnp.ones_like, PARAMS())
+
+    def loss(params):
+        return jnp.sum(sm.unroll(CELL, params, xs, method="scan")[1] ** 2)
+
+    def directional(params):
+        return jax.jvp(loss, (params,), (tangent,))[1]
+
+    by_reverse = sum(map(jnp.sum, jax.tree.leaves(jax.grad(loss)(PARAMS()))))
+    cases.close(directional(PARAMS()), by_reverse, 1e-5)
+    second = jax.grad(directional)(PARAMS())
+    step = 1e-2
+    ahead, behind = (
+        jax.grad(loss)(jax.tree.map(lambda a, s=s: a + s * step, PARAMS())) for s in (1, -1)
+    )
+    numeric = jax.tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind)
+    cases.close(second, numeric, 2e-2)
+
+
+def test_lengths_under_jit_are_not_checked_but_hold():
+    xs = cases.inputs((2,))
+    run = jax.jit(lambda lengths: sm.unroll(CELL, PARAMS(), xs, lengths=lengths)[1])
+    cases.close(run(jnp.array([T + 5, -1]))[:, 0], sm.unroll(CELL, PARAMS(), xs[:, 0])[1])
+    assert not np.any(run(jnp.array([T, -1]))[:, 1])
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_compute_dtype_apart_from_parameter_dtype(dtype):
+    cell = sm.stack([make(D, D, dtype=dtype) for make in (sm.rnn, sm.gru, sm.lstm)])
+    params = cell.init(jax.random.key(0))
+    state, ys = sm.unroll(cell, params, cases.inputs((2,)))
+    assert ys.dtype == dtype
+    assert {a.dtype for a in jax.tree.leaves((params, state))} == {jnp.dtype("float32")}
+    reference = sm.stack([make(D, D) for make in (sm.rnn, sm.gru, sm.lstm)])
+    cases.close(ys, sm.unroll(reference, params, cases.inputs((2,)))[1], 0.02)
+
+
+@pytest.mark.parametrize("make", [sm.rnn, sm.gru, sm.lstm])
+def test_float64_throughout(make):
+    with jax.enable_x64(True):
+        cell = make(D, H, param_dtype=jnp.float64)
+        params = cell.init(jax.random.key(0))
+        state, ys = sm.unroll(cell, params, jnp.ones((T, 2, D)))
+        assert {a.dtype for a in jax.tree.leaves((params, state, ys))} == {jnp.dtype("float64")}
+
+
+def test_weight_gradients_accumulate_in_float32():
+    """Of bfloat16 parameters over 2,048 steps, against the same numbers in float32."""
+    num_steps, size = 2048, 16
+    low, high = sm.lstm(size, size, param_dtype=jnp.bfloat16), sm.lstm(size, size)
+    params = low.init(jax.random.key(0))
+    xs = jax.random.normal(jax.random.key(1), (num_steps, 2, size), jnp.bfloat16)
+
+    def gradient(cell, params, xs):
+        def loss(params):
+            return jnp.mean(sm.unroll(cell, params, xs)[1].astype(jnp.float32) ** 2)
+
+        return jax.grad(loss)(params)
+
+    to32 = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float32), tree)  # noqa: E731
+    got = to32(gradient(low, params, xs))
+    want = gradient(high, to32(params), to32(xs))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert jnp.linalg.norm(a - b) < 0.02 * jnp.linalg.norm(b)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_inside_shard_map(num_devices):
+    """Gradients of replicated parameters are summed over the devices once."""
+    mesh = jax.make_mesh(
+        (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices]
+    )
+    xs, lengths = cases.inputs((4,)), jnp.asarray(cases.LENGTHS)
+    resets = jnp.asarray(cases.RESETS)
+    cell = sm.bidirectional(CELL, sm.dropout(sm.gru(D, H), 0.5))
+    params = cell.init(jax.random.key(0))
+
+    def loss(params, xs, lengths, resets):
+        return jnp.sum(sm.unroll(cell, params, xs, lengths=lengths, resets=resets)[1] ** 2)
+
+    over = PartitionSpec(None, "data")
+    sharded = jax.jit(
+        jax.shard_map(
+            jax.value_and_grad(
+                lambda *a: jax.lax.psum(loss(*a), "data"),
+            ),
+            mesh=mesh,
+            in_specs=(PartitionSpec(), over, PartitionSpec("data"), over),
+            out_specs=PartitionSpec(),
+        )
+    )
+    want = jax.value_and_grad(loss)(params, xs, lengths, resets)
+    cases.close(sharded(params, xs, lengths, resets), want, 1e-5)
+
+
+def test_a_cell_of_a_step_alone_and_of_images():
+    """A cell needs no stages, and x_t may have several feature axes."""
+
+    def step(params, state, x_t):
+        state = state + jnp.sum(x_t, axis=(-2, -1)) * params
+        return state, state
+
+    cell = sm.Cell(
+        init=lambda key: jnp.ones(()),
+        initial_state=lambda params, batch_shape: jnp.zeros(batch_shape),
+        step=step,
+        x_ndim=2,
+    )
+    xs = jnp.ones((T, 4, 2, 3))
+    state, ys = sm.unroll(cell, jnp.ones(()), xs, lengths=cases.LENGTHS, resets=cases.RESETS)
+    assert ys.shape == (T, 4)
+    assert state.tolist() == [6.0, 0.0, 6.0, 12.0]
+    with pytest.raises(ValueError, match=r"wanted \(T, \*batch, D, D2\)"):
+        sm.unroll(cell, jnp.ones(()), jnp.ones((T, 2)))
+
+
+def test_integer_leaves_are_carried():
+    """A counter in the state: frozen in the padding, set back by a reset."""
+
+    def update(params, state, gates):
+        new = {"count": state["count"] + 1, "h": jnp.tanh(gates)}
+        return new, new["h"]
+
+    cell = sm.make_cell(
+        lambda key: (),
+        lambda params, batch: {"count": jnp.zeros(batch, jnp.int32), "h": jnp.zeros((*batch, D))},
+        (lambda params, state, x_t: x_t + state["h"], update),
+    )
+    full = sm.unroll_full(
+        cell, (), cases.inputs(), lengths=cases.LENGTHS, resets=cases.RESETS
+    )
+    assert full.final_state["count"].tolist() == [1, 0, 1, 2]
+    assert full.states["count"][:, 3].tolist() == [1, 2, 1, 2, 2, 2, 2]
+
+
+def test_info_says_what_ran():
+    info = sm.unroll_full(CELL, PARAMS(), cases.inputs()).info
+    assert info.method == "scan"
+    assert info.reason.startswith("auto")
+    assert sm.unroll_full(CELL, PARAMS(), cases.inputs(), method="scan").info.reason == "asked for"
