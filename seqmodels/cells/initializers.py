@@ -17,7 +17,21 @@ Initializer = Callable[..., Array]
 
 glorot_uniform: Initializer = jax.nn.initializers.glorot_uniform()
 lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
-orthogonal: Initializer = jax.nn.initializers.orthogonal()
+
+
+def orthogonal(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    """Returns an orthogonal matrix, uniform over all of them: `jax.nn.initializers.orthogonal`.
+
+    Safe under `vmap`: a batched QR decomposition on a CPU waits for a thread of the pool that it
+    runs in, and several at once, such as the gates of a cell for several seeds, wait for each other
+    for ever on a machine with few cores. So a batch is drawn one by one.
+    """
+
+    @jax.custom_batching.sequential_vmap
+    def draw(key: Array) -> Array:
+        return jax.nn.initializers.orthogonal()(key, tuple(shape), dtype)
+
+    return draw(key)
 
 
 def identity(scale: float = 1.0) -> Initializer:
