@@ -1,10 +1,11 @@
-"""What every entry point shares: one clear line for a user's mistake, and flags that repeat a run."""
+"""What every entry point shares: one line for a user's mistake, and flags that repeat a run."""
 
 import difflib
+import logging
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags
 
@@ -35,6 +36,8 @@ def run(main: Callable[[], int]) -> None:
         return rest
 
     def guarded(_: list[str]) -> int:
+        # absl shows every library's notes; a missing TPU is not worth a line on each run.
+        logging.getLogger("jax").setLevel(logging.WARNING)
         try:
             return main()
         except UserError as error:
@@ -43,7 +46,7 @@ def run(main: Callable[[], int]) -> None:
     app.run(guarded, flags_parser=parse)
 
 
-def _fail(program: str, message: object, status: int) -> Any:
+def _fail(program: str, message: object, status: int) -> NoReturn:
     print(f"{program}: error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)
 

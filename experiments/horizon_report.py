@@ -19,7 +19,7 @@ SHARE = 0.9  # how much of the way from chance to perfect counts as remembering
 
 
 class Study(NamedTuple):
-    """task: the task at the smallest distance. flags: name and value of all that decides the run."""
+    """task: the task at the smallest distance. flags: all that decides the run, by name."""
 
     task: Task
     cells: list[str]
@@ -39,9 +39,7 @@ def line(result: Measurement) -> str:
     )
 
 
-def write(
-    study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool
-) -> None:
+def write(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:
     """Writes results.json and the plots into the folder, and the table to standard output."""
     horizons = {cell: _horizon(study, measured, cell) for cell in study.cells}
     folder.write_json(
@@ -86,10 +84,11 @@ def _horizon(study: Study, measured: list[Measurement], cell: str) -> dict[str, 
     def reach(accuracies: list[float]) -> int | None:
         return memory_horizon(distances, accuracies, study.task.chance, SHARE)
 
+    mean = reach([float(np.mean(m.accuracy)) for m in own])
     return {
-        "mean": reach([float(np.mean(m.accuracy)) for m in own]),
+        "mean": mean,
         "by_seed": [reach([m.accuracy[s] for m in own]) for s in range(len(study.seeds))],
-        "is_lower_bound": bool(own) and reach([np.mean(m.accuracy) for m in own]) == distances[-1],
+        "is_lower_bound": bool(own) and mean == distances[-1],
     }
 
 

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
-from seqmodels.data.tasks import Task, accuracy
+from seqmodels.data.tasks import Batch, Task, accuracy
 from seqmodels.models.readout import Readout, parameter_count, readout
 from seqmodels.training.losses import cross_entropy, squared_error
 from seqmodels.training.steps import TrainState, adam, make_train_steps, over_seeds, start
@@ -72,13 +72,13 @@ class Round(NamedTuple):
     validation_accuracy: np.ndarray
 
 
-def make_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: bool) -> sm.Cell:
+def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: bool) -> sm.Cell:
     """Returns the cell of that name, initialised for long memories or in the standard way."""
     chrono = float(max(num_steps, 3)) if memory else None
-    identity = {"w_h_init": sm.initializers.identity()} if memory else {}
+    recurrent = sm.initializers.identity() if memory else sm.initializers.orthogonal
     if name in ("rnn", "rnn_relu"):
         activation = "relu" if name == "rnn_relu" else "tanh"
-        return sm.rnn(input_size, hidden, activation=activation, **identity)
+        return sm.rnn(input_size, hidden, activation=activation, w_h_init=recurrent)
     if name in ("gru", "gru_after"):
         return sm.gru(input_size, hidden, reset_after=name == "gru_after", chrono=chrono)
     return sm.lstm(input_size, hidden, chrono=chrono)
@@ -112,7 +112,7 @@ def measure(
     """
     input_size = task.input_size or settings.embedding
     memory = settings.initialisation == "memory"
-    cell = make_cell(cell_name, input_size, settings.hidden, task.num_steps, memory)
+    cell = build_cell(cell_name, input_size, settings.hidden, task.num_steps, memory)
     model = readout(
         cell,
         hidden_size=settings.hidden,
@@ -123,23 +123,24 @@ def measure(
     optimizer = adam(settings.learning_rate, settings.clip_norm, settings.warmup)
 
     def train_loss(params: Any, key: jax.Array) -> jax.Array:
-        return _evaluate(model, task, params, key, settings.batch, "train")[0]
+        return _evaluate(model, task, params, task.sample(key, settings.batch, "train"))[0]
 
     train = make_train_steps(train_loss, optimizer, settings.eval_every)
 
     def train_and_look(state: TrainState) -> Any:
         state, metrics = train(state)
         key = jax.random.fold_in(state.key, 2**31 - 1)  # always the same validation sequences
-        _, validation = _evaluate(
-            model, task, state.params, key, settings.test_sequences // 4, "validation"
-        )
+        batch = task.sample(key, settings.test_sequences // 4, "validation")
+        _, validation = _evaluate(model, task, state.params, batch)
         return state, jnp.mean(metrics.loss), jnp.mean(metrics.grad_norm), validation
 
     def examine(first: Any, last: Any, key: jax.Array) -> Any:
-        loss, test = _evaluate(model, task, last, key, settings.test_sequences, "test")
+        batch = task.sample(key, settings.test_sequences, "test")
+        loss, right = _evaluate(model, task, last, batch)
+        few = Batch(*(array[:, :GRADIENT_SEQUENCES] for array in batch))
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
-        ratios = jax.vmap(lambda p: _gradient_ratio(cell, model, task, p, key))(both)
-        return loss, test, ratios
+        ratios = jax.lax.map(lambda params: _gradient_ratio(cell, model, task, params, few), both)
+        return loss, right, ratios
 
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     state = over_seeds(lambda key: start(model.init, optimizer, key), mesh)(keys)
@@ -172,21 +173,17 @@ def measure(
     )
 
 
-def _evaluate(
-    model: Readout, task: Task, params: Any, key: jax.Array, batch_size: int, split: str
-) -> tuple[jax.Array, jax.Array]:
-    """Returns (loss, accuracy) on a fresh batch of a split."""
-    batch = task.sample(key, batch_size, split)
+def _evaluate(model: Readout, task: Task, params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Returns (loss, accuracy) on a batch."""
     outputs = model.apply(params, batch.inputs, last=task.num_targets)
     loss = cross_entropy if task.tolerance is None else squared_error
     return loss(outputs, batch.targets), accuracy(task, outputs, batch.targets)
 
 
 def _gradient_ratio(
-    cell: sm.Cell, model: Readout, task: Task, params: Any, key: jax.Array
+    cell: sm.Cell, model: Readout, task: Task, params: Any, batch: Batch
 ) -> jax.Array:
     """Returns how much of the gradient at the last step is left at the step after the clue."""
-    batch = task.sample(key, GRADIENT_SEQUENCES, "validation")
 
     def score(ys: jax.Array) -> jax.Array:
         outputs = model.read(params, ys[-1])

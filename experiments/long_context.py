@@ -115,7 +115,7 @@ def main() -> int:
         folder = RunFolder(_run_dir(), overwrite=_OVERWRITE.value)
     except (ValueError, ModuleNotFoundError) as error:
         raise cli.UserError(str(error)) from None
-    flags.FLAGS.devices = str(devices)
+    _set("devices", str(devices))
     folder.write_text(
         FLAGS, cli.write_flags(_REPEATED, "python -m experiments.long_context --flagfile=THIS")
     )
@@ -178,8 +178,13 @@ def _measure_all(
             result = measure(cell, distance, task, settings[cell], mesh, study.seeds, watch)
             result = result._replace(seconds=round(time.monotonic() - begun, 2))
             measured.append(result)
-            progress.update(label, "done", (settings[cell].steps - taken) * task.num_steps)
+            progress.skip((settings[cell].steps - taken) * task.num_steps)
             progress.note(horizon_report.line(result))
+
+
+def _set(name: str, value: str) -> None:
+    """Sets a flag to what it was resolved to, so that flags.txt holds that."""
+    flags.FLAGS[name].value = value
 
 
 def _settings(cell: str) -> Settings:
@@ -204,7 +209,7 @@ def _tasks(distances: list[int]) -> dict[int, Task]:
     if _TASK.value == "sky":
         filler = {}
         if _FILLER_FILE.value is not None:
-            flags.FLAGS.filler_file = str(pathlib.Path(_FILLER_FILE.value).resolve())
+            _set("filler_file", str(pathlib.Path(_FILLER_FILE.value).resolve()))
             filler = {"filler": sky.read_filler(_FILLER_FILE.value)}
         corpus = sky.make_corpus(**filler)
         return {distance: sky.sky(distance, corpus) for distance in distances}

@@ -102,9 +102,7 @@ def residual(cell: Cell) -> Cell:
         full = run(cell, params, xs, state, contract)
         return full._replace(ys=add(full.ys, xs))  # both are zero in the padding
 
-    return cell._replace(
-        step=step, stages=(), elements=None, output=None, unroll=unroll
-    )
+    return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll)
 
 
 class DropoutState(NamedTuple):
@@ -361,5 +359,3 @@ def _opposite(contract: Contract) -> Contract:
     outside = jnp.zeros_like(begins[:1])
     pieces = [outside, begins[:-1]] if reverse else [begins[1:], outside]
     return Contract(valid, jnp.concatenate(pieces), not reverse)
-
-

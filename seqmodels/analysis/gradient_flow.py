@@ -54,9 +54,7 @@ def state_gradient_norms(
     zeros = jnp.zeros((xs.shape[0], *batch_shape, sum(sizes)), xs.dtype)
 
     def total(nudges: Array) -> Array:
-        _, ys = unroll(
-            probe, params, jnp.concatenate([xs, nudges], axis=-1), state, method="scan"
-        )
+        _, ys = unroll(probe, params, jnp.concatenate([xs, nudges], axis=-1), state, method="scan")
         return score(ys)
 
     return jnp.linalg.norm(jax.grad(total)(zeros), axis=-1)

@@ -125,7 +125,7 @@ def gru_initial_state(
 def gru_project(
     params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array]:
-    """Returns the pre-activations of r and z (*batch, 2H), and the input's share of n (*batch, H)."""
+    """Returns the pre-activations of r and z (*batch, 2H) and the input's share of n (*batch, H)."""
     check_last_axis("gru", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
     from_x = x_t.astype(dtype) @ params.w_x.astype(dtype)
@@ -162,7 +162,7 @@ def gru_update(params: GRUParams, state: GRUGated, gates: Array) -> tuple[GRUSta
 def gru_after_project(
     params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array, Array]:
-    """Returns `gru_project` and the state's share of the candidate, h_tm1 W_n + b_n, (*batch, H)."""
+    """Returns `gru_project` and the state's share of n, h_tm1 W_n + b_n, (*batch, H)."""
     dtype = dtype or params.w_x.dtype
     n_h = state.h.astype(dtype) @ params.w_n.astype(dtype)
     if params.b_n is not None:

@@ -43,7 +43,8 @@ def identity(scale: float = 1.0) -> Initializer:
 
     def initializer(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
         del key
-        return scale * jnp.eye(*shape, dtype=dtype)
+        rows, columns = shape
+        return scale * jnp.eye(rows, columns, dtype=dtype)
 
     return initializer
 
@@ -56,8 +57,12 @@ def packed(
     Drawn in at least float32 (an orthogonal draw needs a QR decomposition), then cast to `dtype`.
     """
     draw_dtype = jnp.promote_types(dtype, jnp.float32)
-    draws = [initializer(k, (rows, columns), draw_dtype) for k in jax.random.split(key, blocks)]
-    return jnp.concatenate(draws, axis=-1).astype(dtype)
+
+    def draw(key: Array) -> Array:
+        return initializer(key, (rows, columns), draw_dtype)
+
+    draws = jax.lax.map(draw, jax.random.split(key, blocks))
+    return jnp.moveaxis(draws, 0, 1).reshape(rows, blocks * columns).astype(dtype)
 
 
 def chrono_bias(key: Array, shape: Sequence[int], t_max: float, dtype: Any = jnp.float32) -> Array:

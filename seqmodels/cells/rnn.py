@@ -26,7 +26,7 @@ class RNNState(NamedTuple):
 
 
 class RNNParams(NamedTuple):
-    """w_x: (D, H). w_h: (H, H). b: (H,). initial: the learned initial state, leaves (H,), or None."""
+    """w_x: (D, H). w_h: (H, H). b: (H,). initial: learned initial state, leaves (H,), or None."""
 
     w_x: Array
     w_h: Array

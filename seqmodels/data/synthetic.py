@@ -81,7 +81,9 @@ def copy(distance: int) -> Task:
         del split
         symbols = jax.random.randint(key, (COPY_LENGTH, batch_size), 1, COPY_SYMBOLS + 1)
         blanks = jnp.full((num_steps - COPY_LENGTH, batch_size), COPY_BLANK)
-        inputs = jnp.concatenate([symbols, blanks]).at[COPY_LENGTH + distance - 1].set(COPY_DELIMITER)
+        inputs = (
+            jnp.concatenate([symbols, blanks]).at[COPY_LENGTH + distance - 1].set(COPY_DELIMITER)
+        )
         return Batch(inputs, jnp.concatenate([blanks, symbols]))
 
     return Task(

@@ -39,7 +39,7 @@ def valid_steps(lengths: Array | None, num_steps: int) -> Array | None:
 
 
 def vary_like(tree: Any, *others: Any) -> Any:
-    """Returns `tree` with the varying axes of all `others`, so that loop carries agree in shard_map.
+    """Returns `tree` with the varying axes of `others`, so that a loop in shard_map can carry it.
 
     Inside `jax.shard_map` an array made of constants, such as a zero state, is the same on every
     device, and a loop refuses to carry it next to data that differ between devices.
@@ -105,8 +105,9 @@ def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[
         jax.eval_shape(lambda p, k: new_state(cell, p, batch_shape, k), params, k)
         for k in (None, key)
     )
+    structure: Any = jax.tree.structure(state)
     for wanted in (without_key, with_key):
-        if jax.tree.structure(wanted) == jax.tree.structure(state):
+        if structure == jax.tree.structure(wanted):
             break
     else:
         raise ValueError(f"state: given {_describe(state)}, wanted {_describe(without_key)}")

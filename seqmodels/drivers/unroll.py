@@ -146,9 +146,7 @@ def _run(
         if cell.unroll is not None:
             return cell.unroll(run, params, xs, state, contract)
         chosen, reason = (driver, "asked for") if driver else _choose()
-        full = chosen.run(
-            cell, params, xs, state, contract, keep_states, **dict(chosen.settings)
-        )
+        full = chosen.run(cell, params, xs, state, contract, keep_states, **dict(chosen.settings))
         return full._replace(info=dataclasses.replace(full.info, reason=reason))
 
     return run(cell, params, xs, state, Contract(valid, resets, reverse))

@@ -74,7 +74,7 @@ def readout(
     def init(key: Array) -> ReadoutParams:
         key_embedding, key_cell, key_out = jax.random.split(key, 3)
         embedding = None
-        if vocabulary_size is not None:
+        if vocabulary_size is not None and embedding_size is not None:
             embedding = jax.random.normal(key_embedding, (vocabulary_size, embedding_size))
             embedding = embedding_scale * embedding
         return ReadoutParams(

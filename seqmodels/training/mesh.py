@@ -22,9 +22,11 @@ def use_devices(devices: str | int = "auto") -> int:
     Raises:
       ValueError: if the number is not positive or larger than what there is.
     """
-    wanted = None if devices == "auto" else int(devices)
-    if wanted is not None and wanted < 1:
-        raise ValueError(f"devices: given {devices}, wanted auto or a positive number")
+    wanted = None
+    if devices != "auto":
+        if not str(devices).isdecimal() or int(devices) < 1:
+            raise ValueError(f"devices: given {devices}, wanted auto or a positive number")
+        wanted = int(devices)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     jax.config.update("jax_num_cpu_devices", max(cores or 1, wanted or 1))
     available = len(jax.devices())

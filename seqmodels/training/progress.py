@@ -62,6 +62,11 @@ class ProgressDisplay:
             share = self._done / self._total
             self._print(f"{share:4.0%} {label}: {text}")
 
+    def skip(self, work: float) -> None:
+        """Takes `work` off what is left, because it will not be needed."""
+        self._total -= work
+        self._bar.update(self._task, total=self._total)
+
     def note(self, text: str) -> None:
         """Prints a line that stays."""
         self._printed = time.monotonic()

@@ -37,9 +37,7 @@ class RunFolder:
             for name in set(found) - {METRICS}:
                 (self.path / name).unlink()
         except OSError as error:
-            raise ValueError(
-                f"run_dir: {self.path} cannot be written: {error.strerror}"
-            ) from None
+            raise ValueError(f"run_dir: {self.path} cannot be written: {error.strerror}") from None
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run; a reader sees the old one or the new one, never a half."""

@@ -219,9 +219,7 @@ def test_integer_leaves_are_carried():
         lambda params, batch: {"count": jnp.zeros(batch, jnp.int32), "h": jnp.zeros((*batch, D))},
         (lambda params, state, x_t: x_t + state["h"], update),
     )
-    full = sm.unroll_full(
-        cell, (), cases.inputs(), lengths=cases.LENGTHS, resets=cases.RESETS
-    )
+    full = sm.unroll_full(cell, (), cases.inputs(), lengths=cases.LENGTHS, resets=cases.RESETS)
     assert full.final_state["count"].tolist() == [1, 0, 1, 2]
     assert full.states["count"][:, 3].tolist() == [1, 2, 1, 2, 2, 2, 2]
 

@@ -1,0 +1,49 @@
+"""Gradient norms through time, against products of Jacobians worked out in NumPy."""
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+
+import seqmodels as sm
+from seqmodels.analysis.gradient_flow import state_gradient_norms
+
+
+def test_tanh_rnn_is_the_product_of_its_jacobians():
+    cell = sm.rnn(cases.D, cases.H)
+    params, xs = cases.params_of(cell), cases.inputs((2,))
+    direction = jnp.arange(1.0, cases.H + 1)
+    norms = state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1] @ direction))
+    p, x = oracle.as_numpy((params, xs))
+    for n in range(2):
+        h, hs = np.zeros(cases.H), []
+        for t in range(cases.T):
+            h = np.tanh(x[t, n] @ p.w_x + h @ p.w_h + p.b)
+            hs.append(h)
+        gradient = np.asarray(direction, np.float64)
+        for t in reversed(range(cases.T)):
+            gradient = p.w_h @ ((1 - hs[t] ** 2) * gradient)
+            assert norms[t, n] == pytest.approx(np.linalg.norm(gradient), rel=1e-4)
+
+
+def test_all_leaves_count_and_what_comes_before_a_latch_does_not():
+    """An LSTM that ignores h and forgets nothing: d c_T / d c_t is 1, whatever the distance."""
+    params = sm.lstm(1, 1).init(jax.random.key(0))
+    params = jax.tree.map(jnp.zeros_like, params)
+    params = params._replace(b=jnp.array([-100.0, 100.0, 0.0, 100.0]))
+    xs = jnp.zeros((50, 3, 1))
+    norms = state_gradient_norms(sm.lstm(1, 1), params, xs, lambda ys: jnp.sum(ys[-1]))
+    np.testing.assert_allclose(norms, 1, rtol=1e-5)
+
+
+def test_stacks_and_no_batch_axis():
+    cell = sm.stack([sm.lstm(cases.D, cases.H), sm.gru(cases.H, cases.H)])
+    params, xs = cases.params_of(cell), cases.inputs(())
+    norms = state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1]))
+    start = cell.initial_state(params)
+    whole = jax.grad(lambda s: jnp.sum(sm.unroll(cell, params, xs, s)[1][-1]))(start)
+    want = np.sqrt(sum(np.sum(np.square(a)) for a in jax.tree.leaves(whole)))
+    assert norms.shape == (cases.T,)
+    assert norms[0] == pytest.approx(want, rel=1e-5)

@@ -1,0 +1,83 @@
+"""Values and all gradients of rnn, lstm and gru are those of torch.nn, in float64."""
+
+import importlib.util
+import sys
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqmodels as sm
+from seqmodels.cells import (
+    GRUParams,
+    GRUState,
+    LSTMParams,
+    LSTMState,
+    RNNParams,
+    RNNState,
+)
+
+_path = __file__.replace("test_torch.py", "torch_reference.py")
+_spec = importlib.util.spec_from_file_location("torch_reference", _path)
+torch_reference = sys.modules["torch_reference"] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(torch_reference)
+D, H = torch_reference.D, torch_reference.H
+
+CELLS = {
+    "rnn": sm.rnn(D, H),
+    "rnn_relu": sm.rnn(D, H, activation="relu"),
+    "lstm": sm.lstm(D, H),
+    "gru_after": sm.gru(D, H, reset_after=True),
+}
+
+
+def ours(kind, weights, prefix=""):
+    """Torch's weights, or their gradients, as our parameters; biases stand in two places there."""
+    w_x, w_h, b_x, b_h = (
+        weights[f"{prefix}{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    total = b_x if prefix else b_x + b_h  # both of torch's biases have the gradient of the sum
+    if kind == "lstm":
+        return LSTMParams(w_x.T, w_h.T, total)
+    if kind == "gru_after":
+        b = np.concatenate([total[: 2 * H], b_x[2 * H :]])
+        return GRUParams(w_x.T, w_h[: 2 * H].T, w_h[2 * H :].T, b, b_h[2 * H :])
+    return RNNParams(w_x.T, w_h.T, total)
+
+
+def state_of(kind, arrays, prefix=""):
+    h = arrays[f"{prefix}h"][0]
+    if kind == "lstm":
+        return LSTMState(h, arrays[f"{prefix}c"][0])
+    return GRUState(h) if kind == "gru_after" else RNNState(h)
+
+
+def load(kind, source):
+    if source == "live":
+        pytest.importorskip("torch")
+        return torch_reference.reference(kind)
+    with np.load(torch_reference.STORED) as stored:
+        return {name.split("/")[1]: stored[name] for name in stored if name.split("/")[0] == kind}
+
+
+@pytest.mark.parametrize("source", ["stored", "live"])
+@pytest.mark.parametrize("method", cases.METHODS)
+@pytest.mark.parametrize("kind", torch_reference.KINDS)
+def test_equals_torch(kind, method, source):
+    want = load(kind, source)
+    with jax.enable_x64(True):
+        cell = CELLS[kind]
+
+        def score(params, xs, state):
+            final, ys = sm.unroll(cell, params, xs, state, method=method)
+            steps = jnp.arange(1.0, len(xs) + 1)[:, None, None]
+            value = jnp.sum(jnp.sin(ys) * steps) + sum(jnp.sum(a**2) for a in final)
+            return value, (final, ys)
+
+        arguments = jax.tree.map(jnp.asarray, (ours(kind, want), want["xs"], state_of(kind, want)))
+        gradients, (final, ys) = jax.grad(score, (0, 1, 2), has_aux=True)(*arguments)
+    cases.close((ys, final), (want["ys"], state_of(kind, want, "final_")), 1e-12)
+    cases.close(gradients[0], ours(kind, want, "grad_"), 1e-11)
+    cases.close(gradients[1:], (want["grad_xs"], state_of(kind, want, "grad_")), 1e-11)

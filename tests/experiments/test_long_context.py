@@ -1,0 +1,183 @@
+"""The main job end to end as a user runs it, and one line for every mistake."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+TINY = [
+    "--cells=rnn,lstm",
+    "--distances=0,3",
+    "--seeds=2",
+    "--hidden=16",
+    "--steps=300",
+    "--eval_every=150",
+    "--test_sequences=128",
+    "--devices=2",
+]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "experiments.long_context", *arguments]
+
+
+def run(*arguments, status=0):
+    done = subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def measured(folder):
+    """All that a run measured, but for how long it took."""
+    return [{**m, "seconds": None} for m in results(folder)["measurements"]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "first"
+    return folder, run(*TINY, f"--run_dir={folder}")
+
+
+def test_it_learns_and_reports(finished):
+    folder, done = finished
+    report = results(folder)
+    assert report["complete"]
+    assert report["chance"] == 1 / 8
+    assert len(report["measurements"]) == 4
+    for one in report["measurements"]:
+        assert len(one["accuracy"]) == 2
+        assert min(one["accuracy"]) > 0.5  # chance is .125
+        assert all(0 < g < 1e3 for g in one["gradient_initial"] + one["gradient_trained"])
+        assert one["diverged"] == [False, False]
+    for word in ("rnn", "lstm", "without memory", "0.125", "horizon"):
+        assert word in done.stdout
+    assert "rnn at distance 0: accuracy" in done.stderr
+    for name in ("accuracy_by_distance.png", "gradient_by_distance.png"):
+        assert (folder / name).stat().st_size > 10_000
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {(line["cell"], line["distance"]) for line in lines} == {
+        (cell, distance) for cell in ("rnn", "lstm") for distance in (0, 3)
+    }
+    assert all(len(line["loss"]) == 2 and min(line["loss"]) > 0 for line in lines)
+
+
+def test_the_flags_file_repeats_the_run(finished, tmp_path):
+    folder, _ = finished
+    again = tmp_path / "again"
+    run(f"--flagfile={folder / 'flags.txt'}", f"--run_dir={again}")
+    assert measured(again) == measured(folder)
+    assert (again / "metrics.jsonl").read_text() == (folder / "metrics.jsonl").read_text()
+    assert (again / "flags.txt").read_text() == (folder / "flags.txt").read_text()
+
+
+def test_a_run_is_not_overwritten(finished):
+    folder, _ = finished
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    done = run(*TINY, f"--run_dir={folder}", status=1)
+    assert "already holds a run (results.json); give another name, or --overwrite" in done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("task", ["digits", "adding", "copy", "temporal_order"])
+def test_every_task_runs(task, tmp_path):
+    run(
+        f"--task={task}",
+        "--cells=gru,gru_after,rnn_relu",
+        "--distances=10",
+        "--seeds=1",
+        "--hidden=8",
+        "--steps=4",
+        "--test_sequences=32",
+        "--initialisation=gru:memory,gru_after:standard,rnn_relu:memory",
+        "--learning_rate=gru:0.01,gru_after:0.001,rnn_relu:0.0001",
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    report = results(tmp_path / "run")
+    assert report["task"] == task
+    assert [m["steps"] for m in report["measurements"]] == [4, 4, 4]
+
+
+def test_own_filler(tmp_path):
+    text = tmp_path / "filler.txt"
+    text.write_text("Nothing happens here. Nothing at all happens.")
+    run(
+        "--cells=rnn", "--distances=2", "--seeds=1", "--hidden=4", "--steps=2",
+        "--test_sequences=8", f"--filler_file={text}", f"--run_dir={tmp_path / 'run'}",
+    )  # fmt: skip
+    assert f"--filler_file={text}" in (tmp_path / "run" / "flags.txt").read_text()
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["--cells=rnn", "--distances=0,200", "--seeds=2", "--steps=100000", "--hidden=16"]
+    process = subprocess.Popen(
+        command(*arguments, "--eval_every=20", "--patience=1", "--stop_at=0.3",
+                "--learning_rate=0.001", f"--run_dir={folder}"),
+        cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("rnn at distance 0"):
+            process.send_signal(signal.SIGINT)
+            break
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "interrupted: 1 measurements" in out
+    report = results(folder)
+    assert not report["complete"]
+    assert [m["distance"] for m in report["measurements"]] == [0]
+    assert (folder / "accuracy_by_distance.png").exists()
+
+
+MISTAKES = {
+    "flag": (["--dista=3"], 2, "Unknown command line flag 'dista'. Did you mean: distances ?"),
+    "argument": (["sky"], 2, "unexpected argument 'sky'; every option begins with --"),
+    "flagfile": (["--flagfile=/none"], 2, "/none"),
+    "task": (["--task=skye"], 2, "given 'skye', wanted one of sky, digits, adding, copy, "),
+    "nearest": (["--task=skye"], 2, "did you mean sky?"),
+    "cell": (["--cells=rnn,ltsm"], 2, "given 'ltsm', wanted one of"),
+    "nearest cell": (["--cells=rnn,ltsm"], 2, "did you mean lstm?"),
+    "twice": (["--cells=rnn,rnn"], 2, "given rnn twice"),
+    "no cell": (["--cells="], 2, "given nothing, wanted one or more of rnn"),
+    "no distance": (["--distances="], 2, "given nothing, wanted whole numbers such as 0,16,64"),
+    "words": (["--distances=1,far"], 2, "given 'far', wanted whole numbers"),
+    "half": (["--distances=1.5"], 2, "given '1.5', wanted whole numbers"),
+    "negative": (["--distances=-4"], 2, "given -4, wanted numbers that are not negative"),
+    "distance twice": (["--distances=4,4"], 2, "given 4 twice"),
+    "hidden": (["--hidden=0"], 2, "--hidden=0"),
+    "seeds": (["--seeds=-1"], 2, "--seeds=-1"),
+    "steps": (["--steps=many"], 2, "--steps=many"),
+    "rate": (["--learning_rate=0"], 2, "given '0', wanted a positive number"),
+    "rate of a cell": (["--learning_rate=lsmt:1"], 2, "did you mean lstm?"),
+    "initialisation": (["--initialisation=memori"], 2, "did you mean memory?"),
+    "short": (["--task=temporal_order", "--distances=3"], 1, "given 3, wanted at least 10"),
+    "devices": (["--devices=0"], 1, "devices: given 0, wanted auto or a positive number"),
+    "filler": (["--filler_file=/none.txt"], 1, "/none.txt: cannot be read: No such file"),
+    "wrong filler": (["--task=copy", "--distances=5", "--filler_file=x"], 1, "filler_file: given"),
+    "folder": (["--run_dir=/proc/none"], 1, "run_dir: /proc/none cannot be written"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_one_line_for_a_mistake(mistake, tmp_path):
+    arguments, status, text = MISTAKES[mistake]
+    if not any(a.startswith("--run_dir") for a in arguments):
+        arguments = [*arguments, f"--run_dir={tmp_path / 'run'}"]
+    done = run(*arguments, status=status)
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("long_context: error: ")
+    assert not done.stdout
+    assert not (tmp_path / "run").exists()

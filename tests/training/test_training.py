@@ -1,0 +1,144 @@
+"""Optimiser steps, seeds over devices, run folders, progress."""
+
+import io
+import json
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from rich.console import Console
+
+from seqmodels.training.losses import cross_entropy, squared_error
+from seqmodels.training.mesh import largest_divisor, make_mesh, use_devices
+from seqmodels.training.progress import ProgressDisplay
+from seqmodels.training.run_folder import RunFolder
+from seqmodels.training.steps import adam, make_train_steps, over_seeds, start
+
+
+def init(key):
+    return {"w": jax.random.normal(key, (3,)), "b": jnp.zeros(())}
+
+
+def loss(params, key):
+    x = jax.random.normal(key, (8, 3))
+    return jnp.mean((x @ params["w"] + params["b"] - (x[:, 0] - 2)) ** 2)
+
+
+def test_steps_equal_a_python_loop_over_optax():
+    optimizer = adam(0.1, clip_norm=1.0, warmup_steps=3)
+    state = start(init, optimizer, jax.random.key(0))
+    got, metrics = make_train_steps(loss, optimizer, 5)(state)
+    params, opt_state = state.params, state.opt_state
+    for step in range(5):
+        key = jax.random.fold_in(state.key, step)
+        value, gradient = jax.value_and_grad(loss)(params, key)
+        updates, opt_state = optimizer.update(gradient, opt_state)
+        params = optax.apply_updates(params, updates)
+        assert metrics.loss[step] == pytest.approx(value, rel=1e-5)
+        assert metrics.grad_norm[step] == pytest.approx(optax.tree.norm(gradient), rel=1e-5)
+    cases.close(got.params, params)
+    assert got.step == 5
+
+
+def test_warmup_starts_at_nothing_and_no_warmup_does_not():
+    for warmup, moves in [(0, True), (5, False)]:
+        optimizer = adam(0.1, 1.0, warmup)
+        state = start(init, optimizer, jax.random.key(0))
+        first, _ = make_train_steps(loss, optimizer, 1)(state)
+        assert bool(np.any(first.params["w"] != state.params["w"])) is moves
+
+
+def test_it_learns():
+    optimizer = adam(0.05, 10.0)
+    state, metrics = make_train_steps(loss, optimizer, 400)(
+        start(init, optimizer, jax.random.key(0))
+    )
+    assert metrics.loss[-1] < 1e-3 < 1 < metrics.loss[0]
+    cases.close(state.params, {"b": jnp.array(-2.0), "w": jnp.array([1.0, 0.0, 0.0])}, 0.05)
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 4])
+def test_seeds_do_not_touch_each_other(num_devices):
+    optimizer = adam(0.1, 1.0)
+    keys = jax.vmap(jax.random.key)(jnp.arange(4))
+    mesh = make_mesh(num_devices, "seeds")
+    state = over_seeds(lambda key: start(init, optimizer, key), mesh)(keys)
+    train = make_train_steps(loss, optimizer, 3)
+    together, _ = over_seeds(train, mesh)(state)
+    for n in range(4):
+        alone, _ = train(start(init, optimizer, keys[n]))
+        cases.close(jax.tree.map(lambda a, n=n: a[n], together.params), alone.params)
+
+
+def test_losses():
+    logits = jnp.log(jnp.array([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]))
+    want = -(np.log(0.25) + np.log(0.8)) / 2
+    assert cross_entropy(logits, jnp.array([2, 1])) == pytest.approx(want, rel=1e-6)
+    assert squared_error(jnp.array([1.0, 3.0]), jnp.array([1.0, 1.0])) == pytest.approx(2.0)
+
+
+def test_devices():
+    # The four devices of the tests are started already, so use_devices can only count them.
+    assert use_devices(4) == 4
+    assert use_devices("3") == 3
+    assert [largest_divisor(6, n) for n in (1, 2, 4, 9)] == [1, 2, 3, 6]
+
+
+@pytest.mark.parametrize("wrong", ["0", "-1", "many", "2.5", ""])
+def test_devices_that_are_no_number(wrong):
+    with pytest.raises(ValueError, match=r"devices: given .*, wanted auto or a positive number"):
+        use_devices(wrong)
+
+
+def test_run_folder(tmp_path):
+    folder = RunFolder(tmp_path / "a" / "run")
+    folder.append_metrics({"loss": float("nan"), "x": [1.0, float("inf")]})
+    folder.append_metrics({"loss": 1})
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"loss": None, "x": [1.0, None]}, {"loss": 1}]
+    folder.write_json("results.json", {"a": (1, 2)})
+    (folder.path / "mine.txt").write_text("keep")
+    with pytest.raises(ValueError, match=r"already holds a run .*; give another name, or --over"):
+        RunFolder(folder.path)
+    assert json.loads((folder.path / "results.json").read_text()) == {"a": [1, 2]}
+    RunFolder(folder.path, overwrite=True)
+    assert not (folder.path / "results.json").exists()
+    assert (folder.path / "mine.txt").read_text() == "keep"
+
+
+def test_run_folder_that_cannot_be(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("keep")
+    for path in (file, file / "below"):
+        with pytest.raises(ValueError, match=r"run_dir: .* cannot be written: "):
+            RunFolder(path)
+    assert file.read_text() == "keep"
+
+
+def test_progress_without_a_terminal_is_plain_lines():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=False, width=200)
+    with ProgressDisplay(100, seconds=0, console=console) as progress:
+        progress.update("rnn", "loss 1.0", 25)
+        progress.skip(50)
+        progress.update("rnn", "loss 0.5", 25)
+        progress.note("done [not markup]")
+    lines = out.getvalue().splitlines()
+    assert lines[0].startswith(" 25% rnn: loss 1.0, at most ")
+    assert lines[1] == "100% rnn: loss 0.5, at most 0 s left"
+    assert lines[2] == "done [not markup]"
+    assert "\x1b" not in out.getvalue()
+
+
+def test_progress_on_a_terminal_is_a_bar():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120)
+    with ProgressDisplay(100, console=console) as progress:
+        progress.update("lstm at 8", "step 3", 50)
+        progress.note("a line that stays")
+    assert "lstm at 8" in out.getvalue()
+    assert "50%" in out.getvalue()
+    assert "a line that stays" in out.getvalue()
