@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -60,7 +61,7 @@ def write(study: Study, measured: list[Measurement], folder: RunFolder, *, compl
         },
     )
     # Wide enough for every column, also where the output is a file.
-    console = Console(highlight=False, width=max(Console().width, 30 + 20 * len(study.distances)))
+    console = Console(highlight=False, width=max(Console().width, 60 + 12 * len(study.distances)))
     if measured:
         _plot(study, measured, folder)
         console.print(_table(study, measured, horizons))
@@ -93,25 +94,34 @@ def _horizon(study: Study, measured: list[Measurement], cell: str) -> dict[str, 
 
 
 def _table(study: Study, measured: list[Measurement], horizons: dict[str, Any]) -> Table:
-    seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
+    seeds = f"mean of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
     table = Table(
-        title=f"{study.task.name}: test accuracy by distance, mean of {seeds} [95 % interval]; "
-        f"without memory {study.task.chance:.3f}; horizon: last distance with all means "
-        f">= {_threshold(study):.3f}",
+        title=f"{study.task.name}: test accuracy by distance, {seeds}. Horizon: the last distance "
+        f"up to which the accuracy is at least {_threshold(study):.3f}. Gradient: at what is to be "
+        "remembered, over that at the answer.",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    table.add_column("cell")
+    table.add_column("distance", no_wrap=True)
     for distance in study.distances:
-        table.add_column(str(distance), justify="right")
-    table.add_column("horizon", justify="right")
-    table.add_column("by seed", justify="right")
-    table.add_row("without memory", *[f"{study.task.chance:.3f}"] * len(study.distances), "-", "-")
+        table.add_column(str(distance), justify="right", no_wrap=True)
+    table.add_column("horizon", justify="right", no_wrap=True)
+    table.add_column("of each seed", no_wrap=True)
+    table.add_row("without memory", *[f"{study.task.chance:.3f}"] * len(study.distances))
     for cell in study.cells:
-        cells = [_cell_text(_find(measured, cell, d)) for d in study.distances]
+        found = [_find(measured, cell, d) for d in study.distances]
         horizon = horizons[cell]
-        text = _reach_text(horizon["mean"])
-        by_seed = " ".join(map(_reach_text, horizon["by_seed"]))
-        table.add_row(cell, *cells, (">= " if horizon["is_lower_bound"] else "") + text, by_seed)
+        bound = ">= " if horizon["is_lower_bound"] else ""
+        table.add_section()
+        table.add_row(
+            cell,
+            *[f"{np.mean(m.accuracy):.3f}" if m else "-" for m in found],
+            bound + _reach_text(horizon["mean"]),
+            " ".join(map(_reach_text, horizon["by_seed"])),
+        )
+        if len(study.seeds) > 1:
+            table.add_row("  95 % interval", *[_interval_text(m) for m in found])
+        table.add_row("  gradient", *[_gradient_text(m) for m in found])
     return table
 
 
@@ -119,13 +129,18 @@ def _reach_text(reach: int | None) -> str:
     return "none" if reach is None else str(reach)
 
 
-def _cell_text(result: Measurement | None) -> str:
+def _interval_text(result: Measurement | None) -> str:
     if result is None:
         return "-"
-    mean, low, high = mean_interval(result.accuracy)
-    interval = "" if math.isnan(low) else rf" \[{max(low, 0):.2f}, {min(high, 1):.2f}]"
+    _, low, high = mean_interval(result.accuracy)
+    return f"{max(low, 0):.2f}-{min(high, 1):.2f}"
+
+
+def _gradient_text(result: Measurement | None) -> str:
+    if result is None:
+        return "-"
     gradient = _geometric_mean(result.gradient_trained)
-    return f"{mean:.3f}{interval}\ngradient {gradient:.0e}"
+    return f"{gradient:.0e}" if gradient else "0"
 
 
 def _geometric_mean(values: list[float]) -> float:

@@ -84,31 +84,37 @@ def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: 
     return sm.lstm(input_size, hidden, chrono=chrono)
 
 
-def measure(
-    cell_name: str,
-    distance: int,
-    task: Task,
-    settings: Settings,
-    mesh: Mesh,
-    seeds: list[int],
-    watch: Callable[[int, Round], None],
-) -> Measurement:
-    """Trains and tests one cell at one distance.
+class Prepared(NamedTuple):
+    """Compiled functions of one cell at one distance, for all seeds at once.
 
-    Training stops after `settings.steps`, or when the validation accuracy of every seed has been at
-    least `settings.stop_at` at `settings.patience` looks in a row.
+    begin: keys -> TrainState. look: TrainState -> (TrainState, loss, grad_norm,
+    validation_accuracy) after `settings.eval_every` steps. examine: (first params, last params,
+    keys) -> (loss, accuracy, gradient ratios (S, 2)) on the test split.
+    """
+
+    cell: str
+    distance: int
+    settings: Settings
+    begin: Callable[..., Any]
+    look: Callable[..., Any]
+    examine: Callable[..., Any]
+
+
+def prepare(
+    cell_name: str, distance: int, task: Task, settings: Settings, mesh: Mesh, num_seeds: int
+) -> Prepared:
+    """Compiles what `measure` runs; it may do so in a thread while another cell is trained.
 
     Args:
       cell_name: one of `CELLS`.
       distance: for the record; `task` is made for it.
       task: the task.
-      settings: how.
-      mesh: one axis; its size divides the number of seeds.
-      seeds: S seeds; parameters and data of a run depend on its seed alone.
-      watch: called with the steps taken and a `Round` at every look.
+      settings: how to train and test.
+      mesh: one axis; its size divides `num_seeds`.
+      num_seeds: S.
 
     Returns:
-      A `Measurement`, but for `seconds`, which the caller knows.
+      `Prepared`.
     """
     input_size = task.input_size or settings.embedding
     memory = settings.initialisation == "memory"
@@ -127,7 +133,10 @@ def measure(
 
     train = make_train_steps(train_loss, optimizer, settings.eval_every)
 
-    def train_and_look(state: TrainState) -> Any:
+    def begin(key: jax.Array) -> TrainState:
+        return start(model.init, optimizer, key)
+
+    def look(state: TrainState) -> Any:
         state, metrics = train(state)
         key = jax.random.fold_in(state.key, 2**31 - 1)  # always the same validation sequences
         batch = task.sample(key, settings.test_sequences // 4, "validation")
@@ -135,42 +144,72 @@ def measure(
         return state, jnp.mean(metrics.loss), jnp.mean(metrics.grad_norm), validation
 
     def examine(first: Any, last: Any, key: jax.Array) -> Any:
-        batch = task.sample(key, settings.test_sequences, "test")
+        batch = task.sample(jax.random.fold_in(key, 1), settings.test_sequences, "test")
         loss, right = _evaluate(model, task, last, batch)
         few = Batch(*(array[:, :GRADIENT_SEQUENCES] for array in batch))
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
         ratios = jax.lax.map(lambda params: _gradient_ratio(cell, model, task, params, few), both)
         return loss, right, ratios
 
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    state = over_seeds(lambda key: start(model.init, optimizer, key), mesh)(keys)
-    first_params = state.params
-    look = over_seeds(train_and_look, mesh)
-    steps = good_looks = 0
-    validation = np.zeros(len(seeds))
-    while steps < settings.steps and good_looks < settings.patience:
-        state, *looked = look(state)
-        seen = Round(*map(np.asarray, looked))
-        validation = seen.validation_accuracy
-        steps += settings.eval_every
-        good_looks = good_looks + 1 if validation.min() >= settings.stop_at else 0
-        watch(steps, seen)
-    test_keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
-    tested = over_seeds(examine, mesh)(first_params, state.params, test_keys)
-    loss, test, ratios = map(np.asarray, tested)
-    return Measurement(
+    keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((num_seeds,), jnp.uint32))
+    state = jax.eval_shape(jax.vmap(begin), keys)
+    return Prepared(
         cell=cell_name,
         distance=distance,
-        parameters=parameter_count(jax.tree.map(lambda a: a[0], first_params)),
+        settings=settings,
+        begin=over_seeds(begin, mesh).lower(keys).compile(),
+        look=over_seeds(look, mesh).lower(state).compile(),
+        examine=over_seeds(examine, mesh).lower(state.params, state.params, keys).compile(),
+    )
+
+
+def measure(
+    prepared: Prepared, seeds: list[int], watch: Callable[[int, Round], None]
+) -> Measurement:
+    """Trains and tests one cell at one distance.
+
+    Training stops after `settings.steps`, or when the validation accuracy of every seed has been at
+    least `settings.stop_at` at `settings.patience` looks in a row.
+
+    Args:
+      prepared: what `prepare` gave.
+      seeds: S seeds; parameters and data of a run depend on its seed alone.
+      watch: called with the steps taken and a `Round` at every look.
+
+    Returns:
+      A `Measurement`, with 0 in place of the seconds, which the caller knows.
+    """
+    settings = prepared.settings
+    keys = _keys(jnp.asarray(seeds, jnp.uint32))
+    state = prepared.begin(keys)
+    first_params = state.params
+    steps = good_looks = 0
+    while steps < settings.steps and good_looks < settings.patience:
+        state, *looked = prepared.look(state)
+        seen = Round(*map(np.asarray, looked))
+        steps += settings.eval_every
+        good = seen.validation_accuracy.min() >= settings.stop_at
+        good_looks = good_looks + 1 if good else 0
+        watch(steps, seen)
+    tested = prepared.examine(first_params, state.params, keys)
+    loss, right, ratios = map(np.asarray, tested)
+    return Measurement(
+        cell=prepared.cell,
+        distance=prepared.distance,
+        parameters=parameter_count(first_params) // len(seeds),
         steps=steps,
         seconds=0.0,
-        accuracy=test.tolist(),
+        accuracy=right.tolist(),
         loss=loss.tolist(),
-        validation_accuracy=validation.tolist(),
+        validation_accuracy=seen.validation_accuracy.tolist(),
         gradient_initial=ratios[:, 0].tolist(),
         gradient_trained=ratios[:, 1].tolist(),
         diverged=(~np.isfinite(seen.loss)).tolist(),
     )
+
+
+def _keys(seeds: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.key)(seeds)
 
 
 def _evaluate(model: Readout, task: Task, params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:

@@ -9,11 +9,21 @@ horizon, and the gradient that reaches the far end of the sequence.
 import datetime
 import pathlib
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from absl import flags
 
 from experiments import cli, horizon_report
-from experiments.horizon_study import CELLS, INITIALISATIONS, Measurement, Round, Settings, measure
+from experiments.horizon_study import (
+    CELLS,
+    INITIALISATIONS,
+    Measurement,
+    Prepared,
+    Round,
+    Settings,
+    measure,
+    prepare,
+)
 from seqmodels.data import digits, sky, synthetic
 from seqmodels.data.tasks import Task
 from seqmodels.training.mesh import largest_divisor, make_mesh, use_devices
@@ -108,6 +118,10 @@ cli.checked(lambda value: cli.per_name(value, CELLS, _initialisation), "initiali
 def main() -> int:
     """Runs the study that the flags describe. Returns the exit status."""
     cells, distances = _CELLS.value, cli.numbers(_DISTANCES.value)
+    if _STEPS.value % min(_EVAL_EVERY.value, _STEPS.value):
+        raise cli.UserError(
+            f"steps: given {_STEPS.value}, wanted a multiple of eval_every ({_EVAL_EVERY.value})"
+        )
     settings = {cell: _settings(cell) for cell in cells}
     try:
         tasks = _tasks(distances)
@@ -145,41 +159,65 @@ def _measure_all(
     folder: RunFolder,
     measured: list[Measurement],
 ) -> None:
-    """Appends a measurement for every distance and cell, the short distances first."""
+    """Appends a measurement for every distance and cell, the short distances first.
+
+    While one is trained the next is compiled in a thread.
+    """
     mesh = make_mesh(int(_DEVICES.value), "seeds")
-    plan = [(distance, cell) for distance in study.distances for cell in study.cells]
+    plan = [(cell, distance) for distance in study.distances for cell in study.cells]
     # Work is counted in time steps: training steps times the length of a sequence.
-    total = sum(settings[cell].steps * tasks[distance].num_steps for distance, cell in plan)
-    with ProgressDisplay(total) as progress:
-        for distance, cell in plan:
-            task, begun = tasks[distance], time.monotonic()
-            label = f"{cell} at {distance}"
-            taken = 0
+    total = sum(settings[cell].steps * tasks[distance].num_steps for cell, distance in plan)
+    begun = time.monotonic()
+    with ProgressDisplay(total) as progress, ThreadPoolExecutor(max_workers=1) as pool:
 
-            def watch(steps: int, seen: Round) -> None:
-                nonlocal taken
-                done, taken = steps - taken, steps
-                speed = steps / (time.monotonic() - begun)  # noqa: B023 (called in this round)
-                loss = float(seen.loss.mean())
-                progress.update(
-                    label,  # noqa: B023
-                    f"step {steps}, {speed:.0f} steps/s, loss {loss:.3f}",
-                    done * task.num_steps,  # noqa: B023
-                )
-                folder.append_metrics(
-                    {
-                        "cell": cell,  # noqa: B023
-                        "distance": distance,  # noqa: B023
-                        "step": steps,
-                        **{k: v.tolist() for k, v in seen._asdict().items()},
-                    }
-                )
+        def compiled(number: int) -> Future[Prepared]:
+            cell, distance = plan[number]
+            task, num_seeds = tasks[distance], len(study.seeds)
+            return pool.submit(prepare, cell, distance, task, settings[cell], mesh, num_seeds)
 
-            result = measure(cell, distance, task, settings[cell], mesh, study.seeds, watch)
-            result = result._replace(seconds=round(time.monotonic() - begun, 2))
+        following = compiled(0)
+        for number in range(len(plan)):
+            prepared = following.result()
+            if number + 1 < len(plan):
+                following = compiled(number + 1)
+            watch = _Watch(prepared, tasks[prepared.distance].num_steps, progress, folder)
+            result = measure(prepared, study.seeds, watch)
+            now = time.monotonic()
+            result = result._replace(seconds=round(now - begun, 2))
+            begun = now
             measured.append(result)
-            progress.skip((settings[cell].steps - taken) * task.num_steps)
+            watch.finish()
             progress.note(horizon_report.line(result))
+
+
+class _Watch:
+    """Shows and records what is seen while one cell is trained at one distance."""
+
+    def __init__(
+        self, prepared: Prepared, num_steps: int, progress: ProgressDisplay, folder: RunFolder
+    ):
+        self._prepared = prepared
+        self._num_steps = num_steps
+        self._progress = progress
+        self._folder = folder
+        self._taken = 0
+        self._begun = time.monotonic()
+
+    def __call__(self, steps: int, seen: Round) -> None:
+        speed = steps / (time.monotonic() - self._begun)
+        self._progress.update(
+            f"{self._prepared.cell} at {self._prepared.distance}",
+            f"step {steps}, {speed:.0f} steps/s, loss {seen.loss.mean():.3f}",
+            (steps - self._taken) * self._num_steps,
+        )
+        self._taken = steps
+        about = {"cell": self._prepared.cell, "distance": self._prepared.distance, "step": steps}
+        values = {name: value.tolist() for name, value in seen._asdict().items()}
+        self._folder.append_metrics(about | values)
+
+    def finish(self) -> None:
+        """Takes the steps that were not needed off the work that is left."""
+        self._progress.skip((self._prepared.settings.steps - self._taken) * self._num_steps)
 
 
 def _set(name: str, value: str) -> None:

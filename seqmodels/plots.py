@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -32,8 +33,8 @@ def accuracy_by_distance(
     """
     figure, axes = _one_panel(title)
     for (name, (mean, low, high)), colour in zip(curves.items(), COLOURS * 9, strict=False):
-        axes.plot(distances, mean, "o-", color=colour, label=name, markersize=4)
-        axes.fill_between(distances, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(mean, "o-", color=colour, label=name, markersize=4)
+        axes.fill_between(range(len(mean)), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label="horizon threshold")
     axes.axhline(chance, color="0.4", linestyle=":", linewidth=1, label="without memory (chance)")
     _distance_axis(axes, distances)
@@ -55,20 +56,24 @@ def gradient_by_distance(
     Args:
       distances: N distances, ascending.
       initial: for each name N ratios of gradient norms, before training (dashed).
-      trained: the same after training (solid).
+      trained: the same after training (solid). A ratio of 0, too small for its dtype, is drawn as a
+        triangle at the lower edge.
       title: title of the figure.
 
     Returns:
       A figure.
     """
     figure, axes = _one_panel(title)
+    every = np.asarray([*initial.values(), *trained.values()], np.float64)
+    edge = 0.1 * np.min(every[every > 0], initial=1.0)
     for (name, after), colour in zip(trained.items(), COLOURS * 9, strict=False):
-        axes.plot(distances, after, "o-", color=colour, label=f"{name}, trained", markersize=4)
-        axes.plot(
-            distances, initial[name], "--", color=colour, label=f"{name}, before", linewidth=1
-        )
+        gone = [n for n, ratio in enumerate(after) if ratio == 0]
+        axes.plot(gone, [edge] * len(gone), "v", color=colour, clip_on=False)
+        axes.plot(after, "o-", color=colour, label=f"{name}, trained", markersize=4)
+        axes.plot(initial[name], "--", color=colour, label=f"{name}, before", linewidth=1)
     axes.axhline(1, color="0.4", linestyle=":", linewidth=1)
-    axes.set_yscale("log")
+    axes.set_yscale("log", nonpositive="mask")
+    axes.set_ylim(bottom=edge)
     _distance_axis(axes, distances)
     axes.set_ylabel("gradient at the clue / gradient at the answer")
     axes.legend(fontsize=8)
@@ -85,7 +90,6 @@ def _one_panel(title: str) -> tuple[Figure, Axes]:
 
 
 def _distance_axis(axes: Axes, distances: Sequence[int]) -> None:
-    axes.set_xscale("symlog", base=2, linthresh=max(1, min([d for d in distances if d] or [1])))
-    axes.set_xticks(distances, [str(d) for d in distances])
-    axes.set_xticks([], minor=True)
+    # Evenly spaced: distances usually double from one to the next, and begin with 0.
+    axes.set_xticks(range(len(distances)), [str(d) for d in distances])
     axes.set_xlabel("distance (steps between what is to be remembered and the question)")

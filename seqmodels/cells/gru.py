@@ -125,7 +125,7 @@ def gru_initial_state(
 def gru_project(
     params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array]:
-    """Returns the pre-activations of r and z (*batch, 2H) and the input's share of n (*batch, H)."""
+    """Returns pre-activations of r and z (*batch, 2H), and the input's share of n (*batch, H)."""
     check_last_axis("gru", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
     from_x = x_t.astype(dtype) @ params.w_x.astype(dtype)

@@ -1,5 +1,6 @@
 """Devices: CPU cores or accelerators as one mesh."""
 
+import contextlib
 import os
 
 import jax
@@ -28,7 +29,9 @@ def use_devices(devices: str | int = "auto") -> int:
             raise ValueError(f"devices: given {devices}, wanted auto or a positive number")
         wanted = int(devices)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    jax.config.update("jax_num_cpu_devices", max(cores or 1, wanted or 1))
+    # A backend that has started keeps its devices; then they are only counted.
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", max(cores or 1, wanted or 1))
     available = len(jax.devices())
     if wanted is not None and wanted > available:
         raise ValueError(f"devices: given {devices}, wanted at most the {available} there are")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seqmodels.types import Array, Params
 
@@ -86,7 +86,7 @@ def make_train_steps(
     return train
 
 
-def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Any:
     """Returns `function` for S seeds at once: `vmap` on a device, seeds spread over the devices.
 
     Args:
@@ -97,4 +97,6 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
       A compiled function whose arguments and results have a leading axis S.
     """
     spec = PartitionSpec(mesh.axis_names[0])
-    return jax.jit(jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec))
+    spread = jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec)
+    sharding = NamedSharding(mesh, spec)
+    return jax.jit(spread, in_shardings=sharding, out_shardings=sharding)

@@ -9,6 +9,8 @@ import pytest
 
 import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.training.mesh import make_mesh
+from seqmodels.training.steps import over_seeds
 
 
 def test_tanh_rnn_is_the_product_of_its_jacobians():
@@ -47,3 +49,15 @@ def test_stacks_and_no_batch_axis():
     want = np.sqrt(sum(np.sum(np.square(a)) for a in jax.tree.leaves(whole)))
     assert norms.shape == (cases.T,)
     assert norms[0] == pytest.approx(want, rel=1e-5)
+
+
+@pytest.mark.parametrize("num_devices", [2, 4])
+def test_seeds_on_several_devices_do_not_add_up(num_devices):
+    cell, xs = sm.lstm(cases.D, cases.H), cases.inputs((2,))
+
+    def norms(key):
+        return state_gradient_norms(cell, cell.init(key), xs, lambda ys: jnp.sum(ys[-1]))
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(4))
+    spread = over_seeds(norms, make_mesh(num_devices, "seeds"))(keys)
+    cases.close(spread, jnp.stack([norms(key) for key in keys]), 1e-5)

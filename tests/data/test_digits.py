@@ -34,7 +34,7 @@ def test_layout(distance):
     np.testing.assert_array_equal(inputs[:64, :, 0].T, images)  # each test image once
     np.testing.assert_array_equal(batch.targets[0], labels)
     noise = inputs[64:-1, :, 0]
-    assert len(np.unique(noise)) > 0.9 * noise.size
+    assert noise.size == 0 or len(np.unique(noise)) > 0.9 * noise.size
     assert not inputs[:-1, :, 1].any()
     np.testing.assert_array_equal(inputs[-1], [[0, 1]] * 360)
     assert task.far_step == 63

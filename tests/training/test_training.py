@@ -37,8 +37,8 @@ def test_steps_equal_a_python_loop_over_optax():
         value, gradient = jax.value_and_grad(loss)(params, key)
         updates, opt_state = optimizer.update(gradient, opt_state)
         params = optax.apply_updates(params, updates)
-        assert metrics.loss[step] == pytest.approx(value, rel=1e-5)
-        assert metrics.grad_norm[step] == pytest.approx(optax.tree.norm(gradient), rel=1e-5)
+        assert metrics.loss[step] == pytest.approx(float(value), rel=1e-5)
+        assert metrics.grad_norm[step] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-5)
     cases.close(got.params, params)
     assert got.step == 5
 
@@ -81,9 +81,12 @@ def test_losses():
 
 
 def test_devices():
-    # The four devices of the tests are started already, so use_devices can only count them.
+    # The four devices of the tests have started already, so use_devices can only count them.
     assert use_devices(4) == 4
     assert use_devices("3") == 3
+    assert use_devices("auto") == 4
+    with pytest.raises(ValueError, match="devices: given 5, wanted at most the 4 there are"):
+        use_devices(5)
     assert [largest_divisor(6, n) for n in (1, 2, 4, 9)] == [1, 2, 3, 6]
 
 
