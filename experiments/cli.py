@@ -140,8 +140,17 @@ def per_name(value: str, known: Iterable[str], convert: Callable[[str], T]) -> d
         name, _, text = item.partition(":")
         if name not in known:
             raise ValueError(nearest(name, known))
+        if name in given:
+            raise ValueError(f"given {name} twice")
         given[name] = convert(text)
     return given
+
+
+def value_for(flag: str, values: dict[str, T], name: str) -> T:
+    """Returns the value of a `per_name` flag for a name; UserError if it has none."""
+    if name not in values:
+        raise UserError(f"{flag}: given for {', '.join(values)}, wanted for {name} too")
+    return values[name]
 
 
 def write_flags(flag_names: Iterable[str], comment: str) -> str:

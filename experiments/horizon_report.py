@@ -2,6 +2,7 @@
 
 import math
 import platform
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from experiments.horizon_study import Measurement
 from seqmodels import plots
-from seqmodels.analysis.horizon import mean_interval, memory_horizon
+from seqmodels.analysis.horizon import horizon_threshold, mean_interval, memory_horizon
 from seqmodels.data.tasks import Task
 from seqmodels.training.run_folder import RESULTS, RunFolder
 
@@ -20,56 +21,64 @@ SHARE = 0.9  # how much of the way from chance to perfect counts as remembering
 
 
 class Study(NamedTuple):
-    """task: the task at the smallest distance. flags: all that decides the run, by name."""
+    """tasks: the task at each distance. flags: all that decides the run, by name."""
 
-    task: Task
+    tasks: dict[int, Task]
     cells: list[str]
     distances: list[int]
     seeds: list[int]
+    num_devices: int
     flags: dict[str, Any]
+
+    @property
+    def task(self) -> Task:
+        """The task at the shortest distance; its name and its chance are those of all."""
+        return self.tasks[self.distances[0]]
 
 
 def line(result: Measurement) -> str:
     """Returns one line about one measurement."""
-    mean, low, high = mean_interval(result.accuracy)
-    interval = "" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]"
+    interval = f" [{_interval_text(result)}]" if len(result.accuracy) > 1 else ""
     diverged = f", {sum(result.diverged)} seeds diverged" if any(result.diverged) else ""
     return (
-        f"{result.cell} at distance {result.distance}: accuracy {mean:.3f}{interval}, "
-        f"{result.steps} steps in {result.seconds:.1f} s{diverged}"
+        f"{result.cell} at distance {result.distance}: accuracy {np.mean(result.accuracy):.3f}"
+        f"{interval}, {max(result.steps)} steps, {result.seconds:.1f} s{diverged}"
     )
 
 
 def write(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:
-    """Writes results.json and the plots into the folder, and the table to standard output."""
-    horizons = {cell: _horizon(study, measured, cell) for cell in study.cells}
+    """Writes results.json with all that was measured so far."""
     folder.write_json(
         RESULTS,
         {
             "complete": complete,
             "task": study.task.name,
             "chance": study.task.chance,
-            "horizon_threshold": _threshold(study),
-            "horizons": horizons,
+            "chance_loss": {d: task.chance_loss for d, task in study.tasks.items()},
+            "horizon_threshold": horizon_threshold(study.task.chance, SHARE),
+            "horizons": {cell: _horizon(study, measured, cell) for cell in study.cells},
             "seeds": study.seeds,
             "flags": study.flags,
             "versions": {"python": platform.python_version(), "jax": jax.__version__},
-            "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+            "devices": f"{study.num_devices} x {jax.devices()[0].device_kind}",
             "measurements": [
-                {**m._asdict(), "mean_accuracy": mean_interval(m.accuracy)} for m in measured
+                m._asdict()
+                | dict(zip(("mean", "low", "high"), mean_interval(m.accuracy), strict=True))
+                for m in measured
             ],
         },
     )
+
+
+def show(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:
+    """Writes results.json and the plots into the folder, and the table to standard output."""
+    write(study, measured, folder, complete=complete)
     # Wide enough for every column, also where the output is a file.
     console = Console(highlight=False, width=max(Console().width, 60 + 12 * len(study.distances)))
     if measured:
         _plot(study, measured, folder)
-        console.print(_table(study, measured, horizons))
+        console.print(_table(study, measured))
     console.print(f"results, plots and flags: {folder.path}", markup=False, soft_wrap=True)
-
-
-def _threshold(study: Study) -> float:
-    return study.task.chance + SHARE * (1 - study.task.chance)
 
 
 def _find(measured: list[Measurement], cell: str, distance: int) -> Measurement | None:
@@ -93,11 +102,12 @@ def _horizon(study: Study, measured: list[Measurement], cell: str) -> dict[str, 
     }
 
 
-def _table(study: Study, measured: list[Measurement], horizons: dict[str, Any]) -> Table:
+def _table(study: Study, measured: list[Measurement]) -> Table:
     seeds = f"mean of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
+    threshold = horizon_threshold(study.task.chance, SHARE)
     table = Table(
         title=f"{study.task.name}: test accuracy by distance, {seeds}. Horizon: the last distance "
-        f"up to which the accuracy is at least {_threshold(study):.3f}. Gradient: at what is to be "
+        f"up to which the accuracy is at least {threshold:.3f}. Gradient: at what is to be "
         "remembered, over that at the answer.",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -108,37 +118,43 @@ def _table(study: Study, measured: list[Measurement], horizons: dict[str, Any]) 
     table.add_column("horizon", justify="right", no_wrap=True)
     table.add_column("of each seed", no_wrap=True)
     table.add_row("without memory", *[f"{study.task.chance:.3f}"] * len(study.distances))
+    losses = [study.tasks[d].chance_loss for d in study.distances]
+    table.add_row("  loss", *[f"{loss:.3g}" for loss in losses])
     for cell in study.cells:
         found = [_find(measured, cell, d) for d in study.distances]
-        horizon = horizons[cell]
+        horizon = _horizon(study, measured, cell)
         bound = ">= " if horizon["is_lower_bound"] else ""
         table.add_section()
         table.add_row(
             cell,
-            *[f"{np.mean(m.accuracy):.3f}" if m else "-" for m in found],
+            *_row(found, lambda m: f"{np.mean(m.accuracy):.3f}"),
             bound + _reach_text(horizon["mean"]),
             " ".join(map(_reach_text, horizon["by_seed"])),
         )
         if len(study.seeds) > 1:
-            table.add_row("  95 % interval", *[_interval_text(m) for m in found])
-        table.add_row("  gradient", *[_gradient_text(m) for m in found])
+            table.add_row("  95 % interval", *_row(found, _interval_text))
+        table.add_row("  loss", *_row(found, lambda m: f"{np.mean(m.loss):.3g}"))
+        table.add_row(
+            "  validation", *_row(found, lambda m: f"{np.mean(m.validation_accuracy):.3f}")
+        )
+        table.add_row("  gradient", *_row(found, _gradient_text))
     return table
+
+
+def _row(found: list[Measurement | None], text: Callable[[Measurement], str]) -> list[str]:
+    return [text(m) if m else "-" for m in found]
 
 
 def _reach_text(reach: int | None) -> str:
     return "none" if reach is None else str(reach)
 
 
-def _interval_text(result: Measurement | None) -> str:
-    if result is None:
-        return "-"
+def _interval_text(result: Measurement) -> str:
     _, low, high = mean_interval(result.accuracy)
     return f"{max(low, 0):.2f}-{min(high, 1):.2f}"
 
 
-def _gradient_text(result: Measurement | None) -> str:
-    if result is None:
-        return "-"
+def _gradient_text(result: Measurement) -> str:
     gradient = _geometric_mean(result.gradient_trained)
     return f"{gradient:.0e}" if gradient else "0"
 
@@ -163,7 +179,7 @@ def _plot(study: Study, measured: list[Measurement], folder: RunFolder) -> None:
         study.distances,
         curves,
         chance=study.task.chance,
-        threshold=_threshold(study),
+        threshold=horizon_threshold(study.task.chance, SHARE),
         title=f"How far back a cell remembers ({name})",
     ).savefig(folder.path / "accuracy_by_distance.png")
     plots.gradient_by_distance(

@@ -23,9 +23,10 @@ GRADIENT_SEQUENCES = 64
 class Settings(NamedTuple):
     """How to train and test; every field is a flag of `experiments.long_context`.
 
-    `initialisation` "standard": orthogonal recurrent matrices, forget bias 1 in the LSTM.
-    "memory": what each cell's literature advises for long lags: identity recurrent matrix in the
-    RNN, chrono biases up to the length of the sequence in LSTM and GRU.
+    `initialisation` "standard" is the library's default: orthogonal recurrent matrices, forget bias
+    1 in the LSTM, no bias in the GRU. "memory" starts every cell as one that keeps its state: an
+    identity recurrent matrix in the RNN (Le, Jaitly, Hinton 2015, there for ReLU), chrono biases up
+    to the length of the sequence in LSTM and GRU (Tallec, Ollivier 2018).
     """
 
     hidden: int
@@ -38,23 +39,24 @@ class Settings(NamedTuple):
     warmup: int
     initialisation: str
     stop_at: float
-    patience: int
+    stop_after: int
     test_sequences: int
 
 
 class Measurement(NamedTuple):
     """What was measured of one cell at one distance; lists have one entry a seed.
 
-    accuracy and loss are of the test split, validation_accuracy of the validation split at the end
-    of training. gradient_initial and gradient_trained are ratios: the norm of d score / d state at
-    the step after the clue, over the same at the last step, where the score is the output of the
-    right answer. diverged: whether the last training loss was not finite.
+    steps: training steps taken. seconds: since the measurement before. accuracy and loss are of the
+    test split, validation_accuracy of the validation split at the end of training.
+    gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step
+    after the clue, over the same at the last step, where the score is the output of the right
+    answer. diverged: whether the last training loss was not finite.
     """
 
     cell: str
     distance: int
     parameters: int
-    steps: int
+    steps: list[int]
     seconds: float
     accuracy: list[float]
     loss: list[float]
@@ -64,9 +66,13 @@ class Measurement(NamedTuple):
     diverged: list[bool]
 
 
-class Round(NamedTuple):
-    """Metrics of the steps between two looks: loss, grad_norm, validation_accuracy, all (S,)."""
+class Metrics(NamedTuple):
+    """What is seen every `eval_every` steps, all (S,): means of loss and gradient norm over them.
 
+    steps: taken by each seed so far; a seed that has stopped keeps its last values.
+    """
+
+    steps: np.ndarray
     loss: np.ndarray
     grad_norm: np.ndarray
     validation_accuracy: np.ndarray
@@ -87,17 +93,18 @@ def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: 
 class Prepared(NamedTuple):
     """Compiled functions of one cell at one distance, for all seeds at once.
 
-    begin: keys -> TrainState. look: TrainState -> (TrainState, loss, grad_norm,
-    validation_accuracy) after `settings.eval_every` steps. examine: (first params, last params,
-    keys) -> (loss, accuracy, gradient ratios (S, 2)) on the test split.
+    init: keys -> TrainState. train: (TrainState, keys, stopped (S,)) -> (TrainState, loss,
+    grad_norm, validation_accuracy) after `settings.eval_every` steps; seeds that have stopped keep
+    their state. test: (first params, last params, keys) -> (loss, accuracy, ratios (S, 2) of the
+    gradient before and after training).
     """
 
     cell: str
     distance: int
     settings: Settings
-    begin: Callable[..., Any]
-    look: Callable[..., Any]
-    examine: Callable[..., Any]
+    init: Callable[..., Any]
+    train: Callable[..., Any]
+    test: Callable[..., Any]
 
 
 def prepare(
@@ -131,20 +138,23 @@ def prepare(
     def train_loss(params: Any, key: jax.Array) -> jax.Array:
         return _evaluate(model, task, params, task.sample(key, settings.batch, "train"))[0]
 
-    train = make_train_steps(train_loss, optimizer, settings.eval_every)
+    some_steps = make_train_steps(train_loss, optimizer, settings.eval_every)
 
-    def begin(key: jax.Array) -> TrainState:
-        return start(model.init, optimizer, key)
+    # Of a seed's key: parameters and training data, validation data, test data.
+    def init(key: jax.Array) -> TrainState:
+        return start(model.init, optimizer, jax.random.split(key, 3)[0])
 
-    def look(state: TrainState) -> Any:
-        state, metrics = train(state)
-        key = jax.random.fold_in(state.key, 2**31 - 1)  # always the same validation sequences
-        batch = task.sample(key, settings.test_sequences // 4, "validation")
-        _, validation = _evaluate(model, task, state.params, batch)
-        return state, jnp.mean(metrics.loss), jnp.mean(metrics.grad_norm), validation
+    def train(state: TrainState, key: jax.Array, stopped: jax.Array) -> Any:
+        new, metrics = some_steps(state)
+        new = jax.tree.map(lambda a, b: jnp.where(stopped, a, b), state, new)
+        size = task.limited("validation", settings.test_sequences // 4)
+        batch = task.sample(jax.random.split(key, 3)[1], size, "validation")
+        _, validation = _evaluate(model, task, new.params, batch)
+        return new, jnp.mean(metrics.loss), jnp.mean(metrics.grad_norm), validation
 
-    def examine(first: Any, last: Any, key: jax.Array) -> Any:
-        batch = task.sample(jax.random.fold_in(key, 1), settings.test_sequences, "test")
+    def test(first: Any, last: Any, key: jax.Array) -> Any:
+        size = task.limited("test", settings.test_sequences)
+        batch = task.sample(jax.random.split(key, 3)[2], size, "test")
         loss, right = _evaluate(model, task, last, batch)
         few = Batch(*(array[:, :GRADIENT_SEQUENCES] for array in batch))
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
@@ -152,52 +162,56 @@ def prepare(
         return loss, right, ratios
 
     keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((num_seeds,), jnp.uint32))
-    state = jax.eval_shape(jax.vmap(begin), keys)
+    state = jax.eval_shape(jax.vmap(init), keys)
+    stopped = jax.ShapeDtypeStruct((num_seeds,), jnp.bool_)
     return Prepared(
         cell=cell_name,
         distance=distance,
         settings=settings,
-        begin=over_seeds(begin, mesh).lower(keys).compile(),
-        look=over_seeds(look, mesh).lower(state).compile(),
-        examine=over_seeds(examine, mesh).lower(state.params, state.params, keys).compile(),
+        init=over_seeds(init, mesh).lower(keys).compile(),
+        train=over_seeds(train, mesh).lower(state, keys, stopped).compile(),
+        test=over_seeds(test, mesh).lower(state.params, state.params, keys).compile(),
     )
 
 
 def measure(
-    prepared: Prepared, seeds: list[int], watch: Callable[[int, Round], None]
+    prepared: Prepared, seeds: list[int], callback: Callable[[Metrics], None]
 ) -> Measurement:
     """Trains and tests one cell at one distance.
 
-    Training stops after `settings.steps`, or when the validation accuracy of every seed has been at
-    least `settings.stop_at` at `settings.patience` looks in a row.
+    The training of a seed stops after `settings.steps`, or when its validation accuracy has been at
+    least `settings.stop_at` at `settings.stop_after` evaluations in a row. What a seed gives does
+    not depend on the other seeds.
 
     Args:
       prepared: what `prepare` gave.
-      seeds: S seeds; parameters and data of a run depend on its seed alone.
-      watch: called with the steps taken and a `Round` at every look.
+      seeds: S seeds.
+      callback: called with `Metrics` after every evaluation.
 
     Returns:
       A `Measurement`, with 0 in place of the seconds, which the caller knows.
     """
     settings = prepared.settings
     keys = _keys(jnp.asarray(seeds, jnp.uint32))
-    state = prepared.begin(keys)
+    state = prepared.init(keys)
     first_params = state.params
-    steps = good_looks = 0
-    while steps < settings.steps and good_looks < settings.patience:
-        state, *looked = prepared.look(state)
-        seen = Round(*map(np.asarray, looked))
-        steps += settings.eval_every
-        good = seen.validation_accuracy.min() >= settings.stop_at
-        good_looks = good_looks + 1 if good else 0
-        watch(steps, seen)
-    tested = prepared.examine(first_params, state.params, keys)
-    loss, right, ratios = map(np.asarray, tested)
+    stopped = np.zeros(len(seeds), bool)
+    good = np.zeros(len(seeds), int)
+    zeros = np.zeros(len(seeds))
+    seen = Metrics(np.zeros(len(seeds), int), zeros, zeros, zeros)
+    while not stopped.all():
+        state, *trained = prepared.train(state, keys, stopped)
+        now = (seen.steps + settings.eval_every, *map(np.asarray, trained))
+        seen = Metrics(*(np.where(stopped, a, b) for a, b in zip(seen, now, strict=True)))
+        good = np.where(seen.validation_accuracy >= settings.stop_at, good + 1, 0)
+        stopped = (seen.steps >= settings.steps) | (good >= settings.stop_after)
+        callback(seen)
+    loss, right, ratios = map(np.asarray, prepared.test(first_params, state.params, keys))
     return Measurement(
         cell=prepared.cell,
         distance=prepared.distance,
         parameters=parameter_count(first_params) // len(seeds),
-        steps=steps,
+        steps=seen.steps.tolist(),
         seconds=0.0,
         accuracy=right.tolist(),
         loss=loss.tolist(),

@@ -18,8 +18,8 @@ from experiments.horizon_study import (
     CELLS,
     INITIALISATIONS,
     Measurement,
+    Metrics,
     Prepared,
-    Round,
     Settings,
     measure,
     prepare,
@@ -30,16 +30,23 @@ from seqmodels.training.mesh import largest_divisor, make_mesh, use_devices
 from seqmodels.training.progress import ProgressDisplay
 from seqmodels.training.run_folder import FLAGS, RunFolder
 
-TASKS = ("sky", "digits", "adding", "copy", "temporal_order")
+DISTANCES = {  # the tasks, and the distances where none are given
+    "sky": [0, 16, 32, 64, 128],
+    "digits": [0, 16, 32, 64, 128],
+    "adding": [10, 25, 50, 100, 200],
+    "copy": [10, 25, 50, 100, 200],
+    "temporal_order": [10, 25, 50, 100, 200],
+}
+TASKS = tuple(DISTANCES)
 INTERRUPTED = 130  # the status a shell gives a program ended by Ctrl-C
 
 _TASK = flags.DEFINE_string("task", "sky", f"What is to be remembered: {', '.join(TASKS)}.")
 _CELLS = flags.DEFINE_list("cells", ["rnn", "gru", "lstm"], f"Cells, of {', '.join(CELLS)}.")
 _DISTANCES = flags.DEFINE_list(
     "distances",
-    ["0", "8", "16", "32", "64", "128"],
-    "Steps between what is to be remembered and the question. For adding and temporal_order the "
-    "length of the sequence.",
+    None,
+    "Steps between what is to be remembered and the question; for adding and temporal_order the "
+    "length of the sequence. By default 0 to 128 for sky and digits, 10 to 200 for the others.",
 )
 _SEEDS = flags.DEFINE_integer("seeds", 4, "How many seeds, each trained apart.", lower_bound=1)
 _FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "The first seed.", lower_bound=0)
@@ -48,23 +55,30 @@ _EMBEDDING = flags.DEFINE_integer("embedding", 32, "Size of an embedded word.", 
 _BATCH = flags.DEFINE_integer("batch", 32, "Sequences a training step.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 1000, "Training steps at most.", lower_bound=1)
 _EVAL_EVERY = flags.DEFINE_integer(
-    "eval_every", 100, "Training steps a dispatch, between two looks.", lower_bound=1
+    "eval_every", 100, "Training steps a dispatch, between two evaluations.", lower_bound=1
 )
 _LEARNING_RATE = flags.DEFINE_string(
-    "learning_rate", "0.003", "Adam's rate: one number, or rnn:0.001,lstm:0.003 for each cell."
+    "learning_rate",
+    "0.003",
+    "Adam's rate: one number, or one for every cell, rnn:0.001,lstm:0.003.",
 )
 _INITIALISATION = flags.DEFINE_string(
     "initialisation",
     "memory",
     "standard (orthogonal recurrence, forget bias 1) or memory (identity recurrence in the RNN, "
-    "chrono biases in LSTM and GRU); one for all, or rnn:standard,lstm:memory for each cell.",
+    "chrono biases in LSTM and GRU); one for all, or one for every cell, rnn:standard,lstm:memory.",
 )
-_CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Global gradient norm to clip at.", lower_bound=0)
+_CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Global gradient norm to clip at; inf: never.")
 _WARMUP = flags.DEFINE_integer("warmup", 0, "Steps of linear warm-up.", lower_bound=0)
 _STOP_AT = flags.DEFINE_float(
-    "stop_at", 0.995, "Stop when every seed's validation accuracy stays here; above 1: never."
+    "stop_at", 0.995, "A seed stops when its validation accuracy stays here; above 1: never."
 )
-_PATIENCE = flags.DEFINE_integer("patience", 2, "For so many looks in a row.", lower_bound=1)
+_STOP_AFTER = flags.DEFINE_integer(
+    "stop_after",
+    2,
+    "It stays there when it is there at so many evaluations in a row.",
+    lower_bound=1,
+)
 _TEST_SEQUENCES = flags.DEFINE_integer(
     "test_sequences", 1024, "Test sequences a seed; a quarter for validation.", lower_bound=4
 )
@@ -87,18 +101,18 @@ _REPEATED = [
     holder.name
     for holder in (
         _TASK, _CELLS, _DISTANCES, _SEEDS, _FIRST_SEED, _HIDDEN, _EMBEDDING, _BATCH, _STEPS,
-        _EVAL_EVERY, _LEARNING_RATE, _INITIALISATION, _CLIP_NORM, _WARMUP, _STOP_AT, _PATIENCE,
+        _EVAL_EVERY, _LEARNING_RATE, _INITIALISATION, _CLIP_NORM, _WARMUP, _STOP_AT, _STOP_AFTER,
         _TEST_SEQUENCES, _FILLER_FILE, _DEVICES,
     )
 ]  # fmt: skip
 
 
-def _rate(text: str) -> float:
+def _rate(text: str, *, infinite: bool = False) -> float:
     try:
         rate = float(text)
     except ValueError:
         rate = -1.0
-    if not 0 < rate < float("inf"):
+    if not rate > 0 or (rate == float("inf") and not infinite):
         raise ValueError(f"given {text!r}, wanted a positive number")
     return rate
 
@@ -110,14 +124,17 @@ def _initialisation(text: str) -> str:
 
 cli.checked(cli.known_name(TASKS), "task")
 cli.checked(lambda value: cli.names(value, CELLS), "cells")
-cli.checked(cli.numbers, "distances")
+cli.checked(lambda value: value is None or cli.numbers(value), "distances")
 cli.checked(lambda value: cli.per_name(value, CELLS, _rate), "learning_rate")
+cli.checked(lambda value: _rate(str(value), infinite=True), "clip_norm")
 cli.checked(lambda value: cli.per_name(value, CELLS, _initialisation), "initialisation")
 
 
 def main() -> int:
     """Runs the study that the flags describe. Returns the exit status."""
-    cells, distances = _CELLS.value, cli.numbers(_DISTANCES.value)
+    if _DISTANCES.value is None:
+        _set("distances", [str(distance) for distance in DISTANCES[_TASK.value]])
+    cells, distances = _CELLS.value, cli.numbers(_DISTANCES.value or [])
     if _STEPS.value % min(_EVAL_EVERY.value, _STEPS.value):
         raise cli.UserError(
             f"steps: given {_STEPS.value}, wanted a multiple of eval_every ({_EVAL_EVERY.value})"
@@ -134,19 +151,20 @@ def main() -> int:
         FLAGS, cli.write_flags(_REPEATED, "python -m experiments.long_context --flagfile=THIS")
     )
     study = horizon_report.Study(
-        task=tasks[distances[0]],
+        tasks=tasks,
         cells=cells,
         distances=distances,
         seeds=list(range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value)),
+        num_devices=devices,
         flags={name: flags.FLAGS[name].value for name in _REPEATED},
     )
     measured: list[Measurement] = []
     status = 0
     try:
-        _measure_all(study, tasks, settings, folder, measured)
+        _measure_all(study, settings, folder, measured)
     except KeyboardInterrupt:
         status = INTERRUPTED
-    horizon_report.write(study, measured, folder, complete=status == 0)
+    horizon_report.show(study, measured, folder, complete=status == 0)
     if status:
         print(f"interrupted: {len(measured)} measurements are in {folder.path}")
     return status
@@ -154,15 +172,15 @@ def main() -> int:
 
 def _measure_all(
     study: horizon_report.Study,
-    tasks: dict[int, Task],
     settings: dict[str, Settings],
     folder: RunFolder,
     measured: list[Measurement],
 ) -> None:
-    """Appends a measurement for every distance and cell, the short distances first.
+    """Appends a measurement for every distance and cell, and writes down all there are so far.
 
-    While one is trained the next is compiled in a thread.
+    Short distances come first. While one cell is trained the next is compiled in a thread.
     """
+    tasks = study.tasks
     mesh = make_mesh(int(_DEVICES.value), "seeds")
     plan = [(cell, distance) for distance in study.distances for cell in study.cells]
     # Work is counted in time steps: training steps times the length of a sequence.
@@ -186,6 +204,7 @@ def _measure_all(
             result = result._replace(seconds=round(now - begun, 2))
             begun = now
             measured.append(result)
+            horizon_report.write(study, measured, folder, complete=False)
             watch.finish()
             progress.note(horizon_report.line(result))
 
@@ -203,7 +222,8 @@ class _Watch:
         self._taken = 0
         self._begun = time.monotonic()
 
-    def __call__(self, steps: int, seen: Round) -> None:
+    def __call__(self, seen: Metrics) -> None:
+        steps = int(seen.steps.max())
         speed = steps / (time.monotonic() - self._begun)
         self._progress.update(
             f"{self._prepared.cell} at {self._prepared.distance}",
@@ -211,7 +231,7 @@ class _Watch:
             (steps - self._taken) * self._num_steps,
         )
         self._taken = steps
-        about = {"cell": self._prepared.cell, "distance": self._prepared.distance, "step": steps}
+        about = {"cell": self._prepared.cell, "distance": self._prepared.distance}
         values = {name: value.tolist() for name, value in seen._asdict().items()}
         self._folder.append_metrics(about | values)
 
@@ -220,24 +240,26 @@ class _Watch:
         self._progress.skip((self._prepared.settings.steps - self._taken) * self._num_steps)
 
 
-def _set(name: str, value: str) -> None:
+def _set(name: str, value: object) -> None:
     """Sets a flag to what it was resolved to, so that flags.txt holds that."""
     flags.FLAGS[name].value = value
 
 
 def _settings(cell: str) -> Settings:
+    rates = cli.per_name(_LEARNING_RATE.value, CELLS, _rate)
+    starts = cli.per_name(_INITIALISATION.value, CELLS, _initialisation)
     return Settings(
         hidden=_HIDDEN.value,
         embedding=_EMBEDDING.value,
         batch=_BATCH.value,
         steps=_STEPS.value,
         eval_every=min(_EVAL_EVERY.value, _STEPS.value),
-        learning_rate=cli.per_name(_LEARNING_RATE.value, CELLS, _rate)[cell],
+        learning_rate=cli.value_for("learning_rate", rates, cell),
         clip_norm=_CLIP_NORM.value,
         warmup=_WARMUP.value,
-        initialisation=cli.per_name(_INITIALISATION.value, CELLS, _initialisation)[cell],
+        initialisation=cli.value_for("initialisation", starts, cell),
         stop_at=_STOP_AT.value,
-        patience=_PATIENCE.value,
+        stop_after=_STOP_AFTER.value,
         test_sequences=_TEST_SEQUENCES.value,
     )
 

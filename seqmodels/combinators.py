@@ -30,7 +30,10 @@ def stack(cells: Sequence[Cell]) -> Cell:
 
     Raises:
       ValueError: if there are no cells.
+      TypeError: if it is not a list of cells.
     """
+    if isinstance(cells, Cell) or not all(isinstance(cell, Cell) for cell in cells):
+        raise TypeError("stack: cells: wanted a list of cells")
     cells = tuple(cells)
     if not cells:
         raise ValueError("stack: cells: given none, wanted one or more")
@@ -159,11 +162,17 @@ def dropout(cell: Cell, rate: float, *, recurrent: bool = False) -> Cell:
         inner = new_state(cell, params, batch_shape, key_cell)
         return DropoutState(inner, jax.random.split(key_noise, tuple(batch_shape)))
 
+    make = _recurrent_dropout if recurrent else _output_dropout
+    return make(cell, rate)._replace(initial_state=initial_state, reset=_reset_inside(cell))
+
+
+def _reset_inside(cell: Cell) -> Callable[[Params, DropoutState], DropoutState]:
+    """Returns the reset that keeps the masks."""
+
     def reset(params: Params, state: DropoutState) -> DropoutState:
         return DropoutState(reset_state(cell, params, state.cell), state.noise)
 
-    make = _recurrent_dropout if recurrent else _output_dropout
-    return make(cell, rate)._replace(initial_state=initial_state, reset=reset)
+    return reset
 
 
 def _output_dropout(cell: Cell, rate: float) -> Cell:
@@ -179,8 +188,9 @@ def _output_dropout(cell: Cell, rate: float) -> Cell:
         full = run(cell, params, xs, state.cell, contract)
         ys = full.ys
         if state.noise is not None:
-            like_y_t = jax.ShapeDtypeStruct(ys.shape[1:], ys.dtype)
-            ys = _drop(_masks(state.noise, like_y_t, rate)[None], ys, rate)
+            like_y_t = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), ys)
+            masks = jax.tree.map(lambda mask: mask[None], _masks(state.noise, like_y_t, rate))
+            ys = _drop(masks, ys, rate)
         return _with_noise(full._replace(ys=ys), state.noise)
 
     return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll)
@@ -209,7 +219,9 @@ def _recurrent_dropout(cell: Cell, rate: float) -> Cell:
         return masked_project, wrapped_update
 
     stages = [stage(n, *pair) for n, pair in enumerate(cell.stages)]
-    staged = make_cell(cell.init, cell.initial_state, *stages, x_ndim=cell.x_ndim)
+    staged = make_cell(
+        cell.init, cell.initial_state, *stages, reset=_reset_inside(cell), x_ndim=cell.x_ndim
+    )
 
     def unroll(
         run: Run, params: Params, xs: Array, state: DropoutState, contract: Contract
@@ -221,12 +233,7 @@ def _recurrent_dropout(cell: Cell, rate: float) -> Cell:
             seen = jax.eval_shape(lambda p, s, x: _seen(cell, p, s, x), params, state.cell, x_t)
             noise = tuple(_masks(state.noise, s, rate, n) for n, s in enumerate(seen))
 
-        def keep_masks(params: Params, state: DropoutState) -> DropoutState:
-            return DropoutState(reset_state(cell, params, state.cell), state.noise)
-
-        full = run(
-            staged._replace(reset=keep_masks), params, xs, DropoutState(state.cell, noise), contract
-        )
+        full = run(staged, params, xs, DropoutState(state.cell, noise), contract)
         states = None if full.states is None else full.states.cell
         inner = full._replace(final_state=full.final_state.cell, states=states)
         return _with_noise(inner, state.noise)
@@ -275,7 +282,8 @@ def _with_noise(full: Unrolled, noise: Any) -> Unrolled:
     if full.states is not None:
         repeated = noise
         if noise is not None:
-            repeated = jnp.broadcast_to(noise, (full.ys.shape[0], *noise.shape))
+            num_steps = jax.tree.leaves(full.ys)[0].shape[0]
+            repeated = jnp.broadcast_to(noise, (num_steps, *noise.shape))
         states = DropoutState(full.states, repeated)
     return full._replace(final_state=DropoutState(full.final_state, noise), states=states)
 

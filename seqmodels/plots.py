@@ -92,4 +92,4 @@ def _one_panel(title: str) -> tuple[Figure, Axes]:
 def _distance_axis(axes: Axes, distances: Sequence[int]) -> None:
     # Evenly spaced: distances usually double from one to the next, and begin with 0.
     axes.set_xticks(range(len(distances)), [str(d) for d in distances])
-    axes.set_xlabel("distance (steps between what is to be remembered and the question)")
+    axes.set_xlabel("distance (steps)")

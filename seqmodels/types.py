@@ -36,7 +36,7 @@ class Cell(NamedTuple):
         `s_t = a_t * s_tm1 + b_t`.
       output: `output(params, state, x_t) -> y_t` of a linear recurrence.
       reset: `reset(params, state) -> state`, what replaces the state where `resets` is true. None
-        means the cell's own initial state.
+        means the cell's own initial state. A combinator resets by way of the cells inside it.
       unroll: `unroll(run, params, xs, state, contract) -> Unrolled`, by which a combinator takes
         over; `run(cell, params, xs, state, contract)` unrolls a cell inside it.
       x_ndim: the number of feature axes of `x_t`.

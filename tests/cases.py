@@ -79,11 +79,7 @@ CASES = {
 
 def params_of(cell, seed=0):
     """Parameters with no zero among them, so that every term counts."""
-    key = jax.random.key(seed)
-    return jax.tree.map(
-        lambda a: a + 0.3 * jax.random.normal(jax.random.fold_in(key, a.size), a.shape, a.dtype),
-        cell.init(key),
-    )
+    return _shaken(cell.init(jax.random.key(seed)), 0.3, seed)
 
 
 def inputs(batch_shape=(4,), num_steps=T, seed=1):
@@ -92,9 +88,17 @@ def inputs(batch_shape=(4,), num_steps=T, seed=1):
 
 def state_of(cell, params, batch_shape=(4,), seed=2):
     """A state that is not the cell's own."""
-    state = cell.initial_state(params, batch_shape)
-    key = jax.random.key(seed)
-    return jax.tree.map(lambda a: a + jax.random.normal(key, a.shape, a.dtype) / 2, state)
+    return _shaken(cell.initial_state(params, batch_shape), 0.5, seed)
+
+
+def _shaken(tree, scale, seed):
+    """The tree with a draw of its own added to every leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(jax.random.key(seed), len(leaves))
+    return structure.unflatten(
+        a + scale * jax.random.normal(k, a.shape, a.dtype)
+        for a, k in zip(leaves, keys, strict=True)
+    )
 
 
 def as_dict(state):

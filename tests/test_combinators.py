@@ -248,7 +248,40 @@ def test_gradients_flow_through_everything():
         check_grads(ys, (params, xs), order=1, modes=["fwd", "rev"])
 
 
+def test_reset_by_hand():
+    """Whoever steps resets by way of the cell too; masks and only masks stay."""
+    cell = everything()
+    params = cell.init(KEY)
+    state = cases.state_of(cell, params, (2,))
+    fresh = cell.initial_state(params, (2,))
+    cases.close(cell.reset(params, state), fresh, 0)
+    noisy, _ = sm.unroll(cell, params, cases.inputs((2,)), key=KEY)
+    again = cell.reset(params, noisy)
+    cases.close(jax.random.key_data(again[0].noise), jax.random.key_data(noisy[0].noise), 0)
+    cases.close(again[0].cell.cell, fresh[0].cell.cell, 0)
+    pair = sm.bidirectional(sm.lstm(D, H), sm.rnn(D, H))
+    pair_params = pair.init(KEY)
+    start = pair.initial_state(pair_params, (2,))
+    cases.close(pair.reset(pair_params, cases.state_of(pair, pair_params, (2,))), start, 0)
+
+
+def test_dropout_of_several_outputs():
+    inner = sm.Cell(
+        init=lambda key: (),
+        initial_state=lambda params, batch: jnp.zeros(batch),
+        step=lambda params, state, x_t: (state, {"a": x_t, "b": 2 * x_t}),
+    )
+    cell = sm.dropout(inner, 0.5)
+    xs = jnp.ones((T, 2, 50))
+    state = cell.initial_state((), (2,), key=KEY)
+    _, ys = sm.unroll(cell, (), xs, state)
+    cases.close(jax.tree.map(lambda a: a[0], ys), cell.step((), state, xs[0])[1])
+    assert 20 < np.sum(ys["a"][0] == 0) < 80
+
+
 def test_mistakes():
+    with pytest.raises(TypeError, match="stack: cells: wanted a list of cells"):
+        sm.stack(sm.lstm(D, H))
     with pytest.raises(ValueError, match="stack: cells: given none"):
         sm.stack([])
     for rate in (-0.1, 1.0, float("nan")):

@@ -38,7 +38,8 @@ def state_gradient_norms(
     sizes = [leaf[(0,) * axes].size if f else 0 for leaf, f in zip(leaves, floating, strict=True)]
 
     def nudged(state: State, nudge: Array) -> State:
-        parts = jnp.split(nudge, [sum(sizes[:n]) for n in range(1, len(sizes))], axis=-1)
+        ends = [sum(sizes[: n + 1]) for n in range(len(sizes))]
+        parts = jnp.split(nudge, ends, axis=-1)[: len(sizes)]
         moved = [
             leaf + part.reshape(leaf.shape).astype(leaf.dtype) if f else leaf
             for leaf, part, f in zip(jax.tree.leaves(state), parts, floating, strict=True)
@@ -60,4 +61,8 @@ def state_gradient_norms(
         _, ys = unroll(probe, params, jnp.concatenate([xs, nudges], axis=-1), state, method="scan")
         return score(ys)
 
-    return jnp.linalg.norm(jax.grad(total)(zeros), axis=-1)
+    gradients = jax.grad(total)(zeros)
+    # Divided by the largest first: a square leaves the range of float32 long before its root.
+    largest = jnp.max(jnp.abs(gradients), axis=-1, keepdims=True, initial=0)
+    safe = jnp.where(largest > 0, largest, 1)
+    return largest[..., 0] * jnp.linalg.norm(gradients / safe, axis=-1)

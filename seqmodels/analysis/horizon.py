@@ -6,12 +6,17 @@ import numpy as np
 from scipy import stats
 
 
+def horizon_threshold(chance: float, share: float = 0.9) -> float:
+    """Returns the accuracy `share` of the way from chance to perfect."""
+    return chance + share * (1 - chance)
+
+
 def memory_horizon(
     distances: Sequence[int], accuracies: Sequence[float], chance: float, share: float = 0.9
 ) -> int | None:
     """Returns the largest distance up to which the accuracy stays high.
 
-    High means `share` of the way from chance to perfect: `chance + share * (1 - chance)`.
+    High means at least `horizon_threshold(chance, share)`.
 
     Args:
       distances: the distances measured, ascending.
@@ -23,7 +28,7 @@ def memory_horizon(
       The largest distance such that it and all smaller ones measured are high; None if the
       smallest is not.
     """
-    threshold = chance + share * (1 - chance)
+    threshold = horizon_threshold(chance, share)
     horizon = None
     for distance, accuracy in zip(distances, accuracies, strict=True):
         if not accuracy >= threshold:

@@ -20,12 +20,20 @@ import jax.numpy as jnp
 
 from seqmodels.cells.initializers import (
     Initializer,
+    check_chrono,
     chrono_bias,
     glorot_uniform,
     orthogonal,
     packed,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.cells.stages import (
+    check_last_axis,
+    check_size,
+    filled_state,
+    fold_stages,
+    lift,
+    make_cell,
+)
 from seqmodels.types import Array, Cell, Stage
 
 
@@ -214,10 +222,8 @@ def gru_step(
     Raises:
       ValueError: if the last axis of `x_t` is not D.
     """
-    carried: Any = state
-    for project, update in gru_stages(reset_after=reset_after, dtype=dtype):
-        carried = update(params, carried, project(params, carried, x_t))
-    return carried
+    stages = gru_stages(reset_after=reset_after, dtype=dtype)
+    return fold_stages(stages, params, state, x_t)
 
 
 def gru(
@@ -236,9 +242,10 @@ def gru(
     """Returns the GRU as a `Cell`. Arguments as in `gru_init` and `gru_step`.
 
     Raises:
-      ValueError: if a size is not a positive integer.
+      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
     """
     check_size("gru", input_size=input_size, hidden_size=hidden_size)
+    check_chrono(chrono)
     init = functools.partial(
         gru_init,
         input_size=input_size,

@@ -65,6 +65,12 @@ def packed(
     return jnp.moveaxis(draws, 0, 1).reshape(rows, blocks * columns).astype(dtype)
 
 
+def check_chrono(t_max: float | None) -> None:
+    """Raises ValueError unless `t_max` is None or greater than 2."""
+    if t_max is not None and not t_max > 2:
+        raise ValueError(f"chrono: given {t_max!r}, wanted a number of steps greater than 2")
+
+
 def chrono_bias(key: Array, shape: Sequence[int], t_max: float, dtype: Any = jnp.float32) -> Array:
     """Returns log U[1, t_max - 1]: forget biases for memories of 1 to `t_max` steps.
 
@@ -84,8 +90,7 @@ def chrono_bias(key: Array, shape: Sequence[int], t_max: float, dtype: Any = jnp
     Raises:
       ValueError: if `t_max` is not greater than 2.
     """
-    if not t_max > 2:
-        raise ValueError(f"chrono: given {t_max!r}, wanted a number of steps greater than 2")
+    check_chrono(t_max)
     draw_dtype = jnp.promote_types(dtype, jnp.float32)
     uniform = jax.random.uniform(key, shape, draw_dtype, 1.0, t_max - 1.0)
     return jnp.log(uniform).astype(dtype)

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.initializers import (
     Initializer,
+    check_chrono,
     chrono_bias,
     glorot_uniform,
     orthogonal,
@@ -155,9 +156,10 @@ def lstm(
     """Returns the LSTM as a `Cell`. Arguments as in `lstm_init` and `lstm_step`.
 
     Raises:
-      ValueError: if a size is not a positive integer.
+      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
     """
     check_size("lstm", input_size=input_size, hidden_size=hidden_size)
+    check_chrono(chrono)
     init = functools.partial(
         lstm_init,
         input_size=input_size,

@@ -53,11 +53,19 @@ def make_cell(
     pairs: tuple[Stage, ...] = tuple((project, update) for project, update in stages)
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
-        for project, update in pairs:
-            state = update(params, state, project(params, state, x_t))
-        return state  # the last update returned (state, y_t)
+        return fold_stages(pairs, params, state, x_t)
 
-    return Cell(init, initial_state, step, stages=pairs, reset=reset, x_ndim=x_ndim)
+    def own_reset(params: Params, state: State) -> State:
+        return _broadcast(initial_state(params, ()), state)
+
+    return Cell(init, initial_state, step, stages=pairs, reset=reset or own_reset, x_ndim=x_ndim)
+
+
+def fold_stages(stages: Sequence[Stage], params: Params, state: State, x_t: Any) -> Any:
+    """Returns what the last stage's update returns, which is `(state, y_t)`."""
+    for project, update in stages:
+        state = update(params, state, project(params, state, x_t))
+    return state
 
 
 def new_state(cell: Cell, params: Params, batch_shape: Sequence[int], key: Array | None) -> State:
@@ -74,13 +82,22 @@ def _takes_key(function: Callable[..., Any]) -> bool:
 
 
 def reset_state(cell: Cell, params: Params, state: State) -> State:
-    """Returns what replaces `state` at a reset: leaves of the shapes and dtypes of `state`."""
-    if cell.reset is not None:
-        return cell.reset(params, state)
-    fresh = cell.initial_state(params, ())
-    return jax.tree.map(
-        lambda new, old: jnp.broadcast_to(new, old.shape).astype(old.dtype), fresh, state
-    )
+    """Returns what replaces `state` at a reset.
+
+    Raises:
+      ValueError: if `cell.reset` returns something that does not fit `state`.
+    """
+    if cell.reset is None:
+        return _broadcast(cell.initial_state(params, ()), state)
+    new = cell.reset(params, state)
+    given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (new, state))
+    if given != wanted:
+        raise ValueError(f"reset: given a state of shapes {given}, wanted {wanted}")
+    return new
+
+
+def _broadcast(tree: State, like: State) -> State:
+    return jax.tree.map(lambda a, b: jnp.broadcast_to(a, b.shape).astype(b.dtype), tree, like)
 
 
 def state_dtype(dtype: Any) -> jnp.dtype:

@@ -89,4 +89,5 @@ def digits(distance: int) -> Task:
         chance=1 / NUM_CLASSES,
         chance_loss=math.log(NUM_CLASSES),
         far_step=NUM_PIXELS - 1,
+        evaluation_size={name: len(y) for name, (_, y) in splits.items()},
     )

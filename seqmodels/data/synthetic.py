@@ -56,7 +56,7 @@ def adding(distance: int) -> Task:
         tolerance=tolerance,
         chance=2 * tolerance - tolerance**2,  # P(|u_1 + u_2 - 1| < tolerance)
         chance_loss=1 / 6,
-        far_step=0,
+        far_step=distance // 2 - 1,
     )
 
 
@@ -152,7 +152,7 @@ def temporal_order(distance: int) -> Task:
         tolerance=None,
         chance=1 / 4,
         chance_loss=math.log(4),
-        far_step=2 * tenth,
+        far_step=3 * tenth,
     )
 
 

@@ -31,7 +31,8 @@ class Task(NamedTuple):
       tolerance: None for classes; for a real number the error below which it counts as right.
       chance: accuracy of the best model without memory.
       chance_loss: loss of the best model without memory.
-      far_step: the first step that has read all, or the first part, of what is to be remembered.
+      far_step: the first step that, in every sample, has read what is to be remembered first.
+      evaluation_size: sequences of the "validation" and "test" splits, None where they have no end.
     """
 
     name: str
@@ -46,6 +47,11 @@ class Task(NamedTuple):
     chance: float
     chance_loss: float
     far_step: int
+    evaluation_size: dict[str, int] | None = None
+
+    def limited(self, split: str, wanted: int) -> int:
+        """Returns how many sequences of a split to evaluate: no sequence twice."""
+        return wanted if self.evaluation_size is None else min(wanted, self.evaluation_size[split])
 
 
 def accuracy(task: Task, outputs: Array, targets: Array) -> Array:

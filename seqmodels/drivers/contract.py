@@ -70,6 +70,8 @@ def check_lengths(lengths: Any, num_steps: int, batch_shape: tuple[int, ...]) ->
     """Returns `lengths` as an integer array of `batch_shape`; ValueError if it does not fit."""
     if not isinstance(lengths, jax.Array):
         lengths = np.asarray(lengths)
+    if lengths.shape == batch_shape and lengths.size == 0:
+        lengths = lengths.astype(np.int32)  # an empty list has no dtype of its own
     if lengths.shape != batch_shape or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(
             f"lengths: given {lengths.dtype}{list(lengths.shape)}, "
@@ -93,13 +95,25 @@ def check_resets(resets: Any, shape: tuple[int, ...]) -> Array:
     return resets
 
 
+def check_key(key: Any) -> Array:
+    """Returns `key`; ValueError unless it is one typed PRNG key."""
+    if not isinstance(key, jax.Array) or not _is_key(key) or key.shape != ():
+        raise ValueError(
+            f"key: given {_describe(jnp.asarray(key))}, wanted one key of jax.random.key"
+        )
+    return key
+
+
+def _is_key(array: Any) -> bool:
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
 def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[int]) -> State:
-    """Returns `state` with arrays as leaves; ValueError unless it is one of the cell's states.
+    """Returns `state`; ValueError unless it is one of the cell's states.
 
     A state drawn with a key may differ in structure from one drawn without (dropout); either will
     do.
     """
-    state = jax.tree.map(jnp.asarray, state)
     key = jax.eval_shape(lambda: jax.random.key(0))
     without_key, with_key = (
         jax.eval_shape(lambda p, k: new_state(cell, p, batch_shape, k), params, k)
@@ -113,7 +127,8 @@ def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[
         raise ValueError(f"state: given {_describe(state)}, wanted {_describe(without_key)}")
     given_leaves = jax.tree_util.tree_leaves_with_path(state)
     for (path, given), want in zip(given_leaves, jax.tree.leaves(wanted), strict=True):
-        if given.shape != want.shape or given.dtype != want.dtype:
+        both_keys = _is_key(given) and _is_key(want)  # of any implementation
+        if given.shape != want.shape or (given.dtype != want.dtype and not both_keys):
             name = jax.tree_util.keystr(path)
             raise ValueError(f"state{name}: given {_describe(given)}, wanted {_describe(want)}")
     return state

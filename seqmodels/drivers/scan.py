@@ -32,6 +32,9 @@ def _run(
     if contract.resets is not None:
         fresh = vary_like(reset_state(cell, params, state), state)
     wide, narrow = _widened(params)
+    # The step runs in the padding too, and its result is dropped. Ones, because zero is where a
+    # norm, a logarithm, a root or a quotient has no derivative, and 0 * NaN would reach params.
+    xs = xs if contract.valid is None else select(contract.valid, xs, jnp.ones_like(xs))
 
     def body(state: State, inputs: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs

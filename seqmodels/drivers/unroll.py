@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
@@ -45,7 +46,8 @@ def unroll(
       reverse: whether to go from the last step to the first. Outputs stay where their inputs are,
         padding is passed over, and "before" is meant in the order of processing.
       key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
-        `state=cell.initial_state(params, batch_shape, key=key)`. Without it there is no dropout.
+        `state=cell.initial_state(params, batch_shape, key=key)`. Without it there is no dropout. In
+        `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks.
       method: "auto", the name of a driver, or a driver with its settings such as `sm.scan()`.
 
     Returns:
@@ -111,7 +113,9 @@ def _checked(
     if state is not None:
         if key is not None:
             raise ValueError("key: given with a state, wanted one of the two: the state holds it")
-        state = rules.check_state(cell, params, state, batch_shape)
+        state = jax.tree.map(jnp.asarray, state)
+    if key is not None:
+        key = rules.check_key(key)
     if lengths is not None:
         lengths = rules.check_lengths(lengths, xs.shape[0], batch_shape)
     if resets is not None:
@@ -135,11 +139,13 @@ def _run(
     key: Array | None,
 ) -> Unrolled:
     valid = rules.valid_steps(lengths, xs.shape[0])
+    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is None:
-        batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
         state = new_state(cell, params, batch_shape, key)
+    else:
+        state = rules.check_state(cell, params, state, batch_shape)
     state = rules.vary_like(state, params, xs, lengths, resets, state)
-    # Zeroed once here, so that every layer can rely on finite inputs in the padding.
+    # Zeroed once here, so that combinators can rely on zeros in the padding.
     xs = rules.zero_unless(valid, xs)
 
     def run(cell: Cell, params: Params, xs: Array, state: State, contract: Contract) -> Unrolled:

@@ -100,6 +100,8 @@ def readout(
         method: str | Driver = "auto",
     ) -> Array:
         xs = embed(params, inputs)
+        if not 1 <= last <= xs.shape[0]:
+            raise ValueError(f"readout: last: given {last}, wanted 1 <= last <= T = {xs.shape[0]}")
         _, ys = unroll(cell, params.cell, xs, key=key, method=method)
         return read(params, ys[xs.shape[0] - last :])
 

@@ -15,13 +15,15 @@ def use_devices(devices: str | int = "auto") -> int:
     of the cores.
 
     Args:
-      devices: "auto" for all accelerators, or all cores where there are none; or a number.
+      devices: "auto" for all accelerators, or all cores where there are none; or a number. On a
+        machine without accelerators as many devices as asked for are made, whatever the cores.
 
     Returns:
       The number of devices, at least 1.
 
     Raises:
-      ValueError: if the number is not positive or larger than what there is.
+      ValueError: if the number is not positive, or larger than the number of accelerators or of the
+        devices that a backend has that started before.
     """
     wanted = None
     if devices != "auto":

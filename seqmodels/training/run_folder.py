@@ -8,7 +8,8 @@ from typing import Any
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
 FLAGS = "flags.txt"
-_FILES = (RESULTS, METRICS, FLAGS)
+PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png")
+_FILES = (RESULTS, METRICS, FLAGS, *PLOTS)
 
 
 class RunFolder:

@@ -40,6 +40,22 @@ def test_all_leaves_count_and_what_comes_before_a_latch_does_not():
     np.testing.assert_allclose(norms, 1, rtol=1e-5)
 
 
+def test_very_small_gradients_are_not_lost():
+    """W_h = I / 2 and no input: the norm is 2^-n, far below the root of the smallest float32."""
+    cell = sm.rnn(1, 4, w_h_init=sm.initializers.identity(0.5))
+    norms = state_gradient_norms(
+        cell, cell.init(jax.random.key(0)), jnp.zeros((110, 1)), lambda ys: jnp.sum(ys[-1])
+    )
+    for steps in (1, 50, 100, 110):
+        assert norms[-steps] == pytest.approx(2 * 0.5**steps, rel=1e-5)
+
+
+def test_a_state_without_numbers():
+    cell = sm.Cell(lambda key: (), lambda params, batch: (), lambda p, s, x_t: (s, x_t))
+    norms = state_gradient_norms(cell, (), jnp.ones((3, 2, 1)), lambda ys: jnp.sum(ys))
+    assert norms.tolist() == [[0.0, 0.0]] * 3
+
+
 def test_stacks_and_no_batch_axis():
     cell = sm.stack([sm.lstm(cases.D, cases.H), sm.gru(cases.H, cases.H)])
     params, xs = cases.params_of(cell), cases.inputs(())

@@ -130,7 +130,9 @@ def test_other_mistakes():
     with pytest.raises(ValueError, match="activation: given 'tan', wanted one of tanh, relu"):
         sm.rnn(D, H, activation="tan")
     with pytest.raises(ValueError, match="chrono: given 2, wanted a number of steps greater"):
-        sm.lstm(D, H, chrono=2).init(jax.random.key(0))
+        sm.lstm(D, H, chrono=2)
+    with pytest.raises(ValueError, match="chrono: given 1, wanted a number of steps greater"):
+        lstm_init(jax.random.key(0), D, H, chrono=1)
     for stages in [(), (len,), ((len,),), ((len, 3),)]:
         with pytest.raises(TypeError, match=r"wanted one or more pairs of functions"):
             sm.make_cell(len, len, *stages)

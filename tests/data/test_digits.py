@@ -38,6 +38,8 @@ def test_layout(distance):
     assert not inputs[:-1, :, 1].any()
     np.testing.assert_array_equal(inputs[-1], [[0, 1]] * 360)
     assert task.far_step == 63
+    assert [task.limited("test", n) for n in (100, 1024)] == [100, 360]
+    assert task.limited("validation", 256) == 180
 
 
 def test_training_batches_are_drawn_from_the_training_images():

@@ -24,6 +24,7 @@ def test_adding(distance):
     half = distance // 2
     np.testing.assert_array_equal(marks[:half].sum(0), 1)
     np.testing.assert_array_equal(marks[half:].sum(0), 1)
+    assert marks[: task.far_step + 1].sum(0).min() == 1  # every first mark has been read by then
     np.testing.assert_allclose(targets[0, :, 0], (values * marks).sum(0), rtol=1e-6)
     one = np.ones_like(targets)
     assert np.mean((targets - one) ** 2) == pytest.approx(task.chance_loss, rel=0.1)
@@ -58,6 +59,7 @@ def test_temporal_order(distance):
     tenth = distance // 10
     lengths, firsts, seconds = set(), set(), set()
     for row, target in zip(inputs.T, targets[0], strict=True):
+        assert np.isin(row[: task.far_step + 1], [6, 7]).any()
         row = row[row != 8]
         assert row[0] == 4
         assert row[-1] == 5

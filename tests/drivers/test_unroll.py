@@ -53,6 +53,21 @@ def test_state_and_key_exclude_each_other():
         sm.unroll(CELL, PARAMS(), jnp.zeros((T, 2, D)), state, key=jax.random.key(0))
 
 
+@pytest.mark.parametrize("key", [0, jax.random.PRNGKey, jax.random.split])
+def test_a_key_is_one_typed_key(key):
+    key = key if key == 0 else key(jax.random.key(0) if key is jax.random.split else 0)
+    with pytest.raises(ValueError, match=r"key: given .*, wanted one key of jax\.random\.key"):
+        sm.unroll(CELL, PARAMS(), jnp.zeros((T, 2, D)), key=key)
+
+
+def test_keys_of_any_implementation():
+    cell = sm.dropout(CELL, 0.5)
+    key = jax.random.key(0, impl="rbg")
+    state, _ = sm.unroll(cell, PARAMS(), cases.inputs((2,)), key=key)
+    again, _ = sm.unroll(cell, PARAMS(), cases.inputs((2,)), state)
+    assert again.noise.dtype == state.noise.dtype == key.dtype
+
+
 def test_an_eager_call_compiles_once():
     """The second call of a size must not trace, let alone compile."""
     traces = []
@@ -61,18 +76,24 @@ def test_an_eager_call_compiles_once():
         traces.append(1)
         return x_t + state
 
-    cell = sm.make_cell(
-        lambda key: (),
-        lambda params, batch_shape: jnp.zeros((*batch_shape, D)),
-        (project, lambda params, state, gates: (jnp.tanh(gates), gates)),
-    )
+    def initial_state(params, batch_shape):
+        traces.append(1)
+        return jnp.zeros((*batch_shape, D))
+
+    update = lambda params, state, gates: (jnp.tanh(gates), gates)  # noqa: E731
+    cell = sm.make_cell(lambda key: (), initial_state, (project, update))
     xs = cases.inputs((2,))
-    sm.unroll(cell, (), xs, lengths=[1, 2])
+
+    def calls(n):
+        state, _ = sm.unroll(cell, (), xs + n, lengths=[n, 2])
+        sm.unroll(cell, (), xs, state)
+        sm.unroll(cell, (), xs, method=sm.scan())
+
+    calls(1)
     traced = len(traces)
     for n in range(3):
-        sm.unroll(cell, (), xs + n, lengths=[n, 2])
-        sm.unroll(cell, (), xs + n, lengths=[n, 2], method=sm.scan() if n else "auto")
-    assert len(traces) <= 2 * traced  # once more for the driver asked for by value
+        calls(n)
+    assert len(traces) == traced > 0
 
 
 def test_under_jit_grad_and_vmap():
@@ -157,8 +178,9 @@ def test_weight_gradients_accumulate_in_float32():
         assert jnp.linalg.norm(a - b) < 0.02 * jnp.linalg.norm(b)
 
 
+@pytest.mark.parametrize("dropping", [False, True])
 @pytest.mark.parametrize("num_devices", [1, 2, 4])
-def test_inside_shard_map(num_devices):
+def test_inside_shard_map(num_devices, dropping):
     """Gradients of replicated parameters are summed over the devices once."""
     mesh = jax.make_mesh(
         (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices]
@@ -169,7 +191,17 @@ def test_inside_shard_map(num_devices):
     params = cell.init(jax.random.key(0))
 
     def loss(params, xs, lengths, resets):
-        return jnp.sum(sm.unroll(cell, params, xs, lengths=lengths, resets=resets)[1] ** 2)
+        state = None
+        if dropping:  # every sequence has a mask of its own, so devices need their part of the keys
+            key = jax.random.key(1)
+            state = cell.initial_state(params, (4,), key=key)
+            if xs.shape[1] < 4:
+                begin = xs.shape[1] * jax.lax.axis_index("data")
+                state = jax.tree.map(
+                    lambda a: jax.lax.dynamic_slice_in_dim(a, begin, xs.shape[1]), state
+                )
+        _, ys = sm.unroll(cell, params, xs, state, lengths=lengths, resets=resets)
+        return jnp.sum(ys**2)
 
     over = PartitionSpec(None, "data")
     sharded = jax.jit(
@@ -205,6 +237,47 @@ def test_a_cell_of_a_step_alone_and_of_images():
     assert state.tolist() == [6.0, 0.0, 6.0, 12.0]
     with pytest.raises(ValueError, match=r"wanted \(T, \*batch, D, D2\)"):
         sm.unroll(cell, jnp.ones(()), jnp.ones((T, 2)))
+
+
+def test_a_step_without_a_derivative_at_zero():
+    """The padding is computed with something, and that must not reach the parameters."""
+
+    def project(params, state, x_t):
+        return (x_t / jnp.linalg.norm(x_t, axis=-1, keepdims=True) + jnp.log(x_t)) @ params + state
+
+    cell = sm.make_cell(
+        lambda key: jnp.eye(D),
+        lambda params, batch_shape: jnp.zeros((*batch_shape, D)),
+        (project, lambda params, state, gates: (jnp.tanh(gates), jnp.tanh(gates))),
+    )
+    xs = 1 + jnp.abs(cases.inputs())
+
+    def loss(params, lengths):
+        return jnp.sum(sm.unroll(cell, params, xs, lengths=lengths)[1])
+
+    gradient = jax.grad(loss)(jnp.eye(D), cases.LENGTHS)
+    one_by_one = sum(
+        jax.grad(lambda p, x=xs[:length, n]: jnp.sum(sm.unroll(cell, p, x)[1]))(jnp.eye(D))
+        for n, length in enumerate(cases.LENGTHS)
+    )
+    cases.close(gradient, one_by_one, 1e-5)
+
+
+def test_a_reset_of_the_users_own():
+    reset_to = sm.cells.RNNState(jnp.full((2, H), 0.5))
+    cell = sm.rnn(D, H)._replace(reset=lambda params, state: reset_to)
+    params, xs = cell.init(jax.random.key(0)), cases.inputs((2,))
+    resets = np.zeros((T, 2), bool)
+    resets[3] = True
+    _, ys = sm.unroll(cell, params, xs, resets=resets)
+    cases.close(ys[3:], sm.unroll(cell, params, xs[3:], reset_to)[1])
+    staged = sm.make_cell(
+        cell.init, cell.initial_state, *cell.stages, reset=lambda params, state: reset_to
+    )
+    cases.close(sm.unroll(staged, params, xs, resets=resets)[1], ys)
+    wrong = cell._replace(reset=lambda params, state: sm.cells.RNNState(jnp.zeros(H + 1)))
+    with pytest.raises(ValueError, match=r"reset: given a state of shapes RNNState\(h=\(5,\)\)"):
+        sm.unroll(wrong, params, xs, resets=resets)
 
 
 def test_integer_leaves_are_carried():
