@@ -1,0 +1,25 @@
+"""What the README shows runs as it stands."""
+
+import pathlib
+import re
+
+import jax
+
+README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_examples_run():
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    names = {}
+    with jax.numpy_rank_promotion("allow"):
+        for block in blocks:
+            exec(block, names)
+    assert names["ys"].shape == (100, 32, 8)
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    assert len(links) >= 4
+    root = pathlib.Path(__file__).parents[1]
+    assert not [link for link in links if not (root / link).exists()]
