@@ -171,7 +171,7 @@ def _plot(study: Study, measured: list[Measurement], folder: RunFolder) -> None:
         found = [_find(measured, cell, d) for d in study.distances]
         triples = [mean_interval(m.accuracy) if m else nothing for m in found]
         mean, low, high = zip(*triples, strict=True)
-        curves[cell] = (mean, low, high)
+        curves[cell] = (mean, tuple(np.maximum(low, 0)), tuple(np.minimum(high, 1)))
         initial[cell] = [_geometric_mean(m.gradient_initial) if m else math.nan for m in found]
         trained[cell] = [_geometric_mean(m.gradient_trained) if m else math.nan for m in found]
     name = f"task {study.task.name}, {len(study.seeds)} seeds"
