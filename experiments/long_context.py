@@ -49,7 +49,9 @@ _DISTANCES = flags.DEFINE_list(
     "length of the sequence. By default 0 to 128 for sky and digits, 10 to 200 for the others.",
 )
 _SEEDS = flags.DEFINE_integer("seeds", 4, "How many seeds, each trained apart.", lower_bound=1)
-_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "The first seed.", lower_bound=0)
+_FIRST_SEED = flags.DEFINE_integer(
+    "first_seed", 0, "The first seed.", lower_bound=0, upper_bound=2**31
+)
 _HIDDEN = flags.DEFINE_integer("hidden", 64, "Hidden units of every cell.", lower_bound=1)
 _EMBEDDING = flags.DEFINE_integer("embedding", 32, "Size of an embedded word.", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch", 32, "Sequences a training step.", lower_bound=1)
@@ -126,7 +128,7 @@ cli.checked(cli.known_name(TASKS), "task")
 cli.checked(lambda value: cli.names(value, CELLS), "cells")
 cli.checked(lambda value: value is None or cli.numbers(value), "distances")
 cli.checked(lambda value: cli.per_name(value, CELLS, _rate), "learning_rate")
-cli.checked(lambda value: _rate(str(value), infinite=True), "clip_norm")
+cli.checked(lambda value: _rate(str(value), infinite=True), "clip_norm", "stop_at")
 cli.checked(lambda value: cli.per_name(value, CELLS, _initialisation), "initialisation")
 
 
