@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import app, flags
 
 T = TypeVar("T")
+LARGEST = 1_000_000
 
 
 class UserError(Exception):
@@ -30,7 +31,9 @@ def run(main: Callable[[], int]) -> None:
         try:
             rest = flags.FLAGS(list(arguments))
         except flags.Error as error:
-            _fail(program, error, 2)
+            _fail(program, str(error).removeprefix("ERROR:: "), 2)
+        except UnicodeDecodeError:
+            _fail(program, "flagfile: is not UTF-8 text", 2)
         if len(rest) > 1:
             _fail(program, f"unexpected argument {rest[1]!r}; every option begins with --", 2)
         return rest
@@ -73,6 +76,12 @@ def checked(function: Callable[[Any], object], *names: str) -> None:
         flags.register_validator(name, validator)
 
 
+def not_empty(value: str | None) -> None:
+    """Raises ValueError for a name that is given and empty."""
+    if value is not None and not value.strip():
+        raise ValueError(f"given {value!r}, wanted a name")
+
+
 def known_name(known: Iterable[str]) -> Callable[[str], None]:
     """Returns the check that a name is one of `known`."""
 
@@ -97,6 +106,8 @@ def numbers(values: Sequence[str]) -> list[int]:
             parsed.append(int(value))
         except ValueError:
             raise ValueError(f"given {value!r}, wanted whole numbers such as 0,16,64") from None
+        if parsed[-1] > LARGEST:
+            raise ValueError(f"given {value}, wanted numbers up to {LARGEST}")
         if parsed[-1] < 0:
             raise ValueError(f"given {value}, wanted numbers that are not negative")
         if parsed.count(parsed[-1]) > 1:

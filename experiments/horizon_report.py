@@ -39,7 +39,7 @@ class Study(NamedTuple):
 def line(result: Measurement) -> str:
     """Returns one line about one measurement."""
     interval = f" [{_interval_text(result)}]" if len(result.accuracy) > 1 else ""
-    diverged = f", {sum(result.diverged)} seeds diverged" if any(result.diverged) else ""
+    diverged = f", diverged: {sum(result.diverged)}" if any(result.diverged) else ""
     return (
         f"{result.cell} at distance {result.distance}: accuracy {np.mean(result.accuracy):.3f}"
         f"{interval}, {max(result.steps)} steps, {result.seconds:.1f} s{diverged}"
@@ -78,7 +78,7 @@ def show(study: Study, measured: list[Measurement], folder: RunFolder, *, comple
     if measured:
         _plot(study, measured, folder)
         console.print(_table(study, measured))
-    console.print(f"results, plots and flags: {folder.path}", markup=False, soft_wrap=True)
+    console.print(f"results: {folder.path}", markup=False, soft_wrap=True)
 
 
 def _find(measured: list[Measurement], cell: str, distance: int) -> Measurement | None:
@@ -127,7 +127,7 @@ def _table(study: Study, measured: list[Measurement]) -> Table:
         table.add_section()
         table.add_row(
             cell,
-            *_row(found, lambda m: f"{np.mean(m.accuracy):.3f}"),
+            *_row(found, _accuracy_text),
             bound + _reach_text(horizon["mean"]),
             " ".join(map(_reach_text, horizon["by_seed"])),
         )
@@ -147,6 +147,11 @@ def _row(found: list[Measurement | None], text: Callable[[Measurement], str]) ->
 
 def _reach_text(reach: int | None) -> str:
     return "none" if reach is None else str(reach)
+
+
+def _accuracy_text(result: Measurement) -> str:
+    mark = "diverged " if any(result.diverged) else ""
+    return f"{mark}{np.mean(result.accuracy):.3f}"
 
 
 def _interval_text(result: Measurement) -> str:

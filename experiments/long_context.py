@@ -8,9 +8,12 @@ horizon, and the gradient that reaches the far end of the sequence.
 
 import datetime
 import pathlib
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
+import jax
 from absl import flags
 
 from experiments import cli, horizon_report
@@ -48,16 +51,30 @@ _DISTANCES = flags.DEFINE_list(
     "Steps between what is to be remembered and the question; for adding and temporal_order the "
     "length of the sequence. By default 0 to 128 for sky and digits, 10 to 200 for the others.",
 )
-_SEEDS = flags.DEFINE_integer("seeds", 4, "How many seeds, each trained apart.", lower_bound=1)
+_SEEDS = flags.DEFINE_integer(
+    "seeds", 4, "How many seeds, each trained apart.", lower_bound=1, upper_bound=4_096
+)
 _FIRST_SEED = flags.DEFINE_integer(
     "first_seed", 0, "The first seed.", lower_bound=0, upper_bound=2**31
 )
-_HIDDEN = flags.DEFINE_integer("hidden", 64, "Hidden units of every cell.", lower_bound=1)
-_EMBEDDING = flags.DEFINE_integer("embedding", 32, "Size of an embedded word.", lower_bound=1)
-_BATCH = flags.DEFINE_integer("batch", 32, "Sequences a training step.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 1000, "Training steps at most.", lower_bound=1)
+_HIDDEN = flags.DEFINE_integer(
+    "hidden", 64, "Hidden units of every cell.", lower_bound=1, upper_bound=65_536
+)
+_EMBEDDING = flags.DEFINE_integer(
+    "embedding", 32, "Size of an embedded word.", lower_bound=1, upper_bound=65_536
+)
+_BATCH = flags.DEFINE_integer(
+    "batch", 32, "Sequences a training step.", lower_bound=1, upper_bound=1_048_576
+)
+_STEPS = flags.DEFINE_integer(
+    "steps", 1000, "Training steps at most.", lower_bound=1, upper_bound=1_000_000_000
+)
 _EVAL_EVERY = flags.DEFINE_integer(
-    "eval_every", 100, "Training steps a dispatch, between two evaluations.", lower_bound=1
+    "eval_every",
+    100,
+    "Training steps a dispatch, between two evaluations.",
+    lower_bound=1,
+    upper_bound=1_000_000,
 )
 _LEARNING_RATE = flags.DEFINE_string(
     "learning_rate",
@@ -71,7 +88,9 @@ _INITIALISATION = flags.DEFINE_string(
     "chrono biases in LSTM and GRU); one for all, or one for every cell, rnn:standard,lstm:memory.",
 )
 _CLIP_NORM = flags.DEFINE_float("clip_norm", 1.0, "Global gradient norm to clip at; inf: never.")
-_WARMUP = flags.DEFINE_integer("warmup", 0, "Steps of linear warm-up.", lower_bound=0)
+_WARMUP = flags.DEFINE_integer(
+    "warmup", 0, "Steps of linear warm-up.", lower_bound=0, upper_bound=1_000_000_000
+)
 _STOP_AT = flags.DEFINE_float(
     "stop_at", 0.995, "A seed stops when its validation accuracy stays here; above 1: never."
 )
@@ -80,9 +99,14 @@ _STOP_AFTER = flags.DEFINE_integer(
     2,
     "It stays there when it is there at so many evaluations in a row.",
     lower_bound=1,
+    upper_bound=1_000_000,
 )
 _TEST_SEQUENCES = flags.DEFINE_integer(
-    "test_sequences", 1024, "Test sequences a seed; a quarter for validation.", lower_bound=4
+    "test_sequences",
+    1024,
+    "Test sequences a seed; a quarter for validation.",
+    lower_bound=4,
+    upper_bound=1_048_576,
 )
 _FILLER_FILE = flags.DEFINE_string(
     "filler_file", None, "Your own UTF-8 text as filler of the task sky."
@@ -124,7 +148,14 @@ def _initialisation(text: str) -> str:
     return text
 
 
+def _devices(text: str) -> None:
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f"given {text!r}, wanted auto or a positive number")
+
+
 cli.checked(cli.known_name(TASKS), "task")
+cli.checked(_devices, "devices")
+cli.checked(cli.not_empty, "run_dir", "filler_file")
 cli.checked(lambda value: cli.names(value, CELLS), "cells")
 cli.checked(lambda value: value is None or cli.numbers(value), "distances")
 cli.checked(lambda value: cli.per_name(value, CELLS, _rate), "learning_rate")
@@ -144,7 +175,12 @@ def main() -> int:
     settings = {cell: _settings(cell) for cell in cells}
     try:
         tasks = _tasks(distances)
-        devices = largest_divisor(_SEEDS.value, use_devices(_DEVICES.value))
+        wanted = (
+            _DEVICES.value
+            if _DEVICES.value == "auto"
+            else str(min(int(_DEVICES.value), _SEEDS.value))
+        )
+        devices = largest_divisor(_SEEDS.value, use_devices(wanted))
         folder = RunFolder(_run_dir(), overwrite=_OVERWRITE.value)
     except (ValueError, ModuleNotFoundError) as error:
         raise cli.UserError(str(error)) from None
@@ -158,7 +194,7 @@ def main() -> int:
         distances=distances,
         seeds=list(range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value)),
         num_devices=devices,
-        flags={name: flags.FLAGS[name].value for name in _REPEATED},
+        flags={name: _plain(flags.FLAGS[name].value) for name in _REPEATED},
     )
     measured: list[Measurement] = []
     status = 0
@@ -166,9 +202,16 @@ def main() -> int:
         _measure_all(study, settings, folder, measured)
     except KeyboardInterrupt:
         status = INTERRUPTED
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise cli.UserError(
+            "out of memory: lower batch, test_sequences, hidden, distances or seeds; "
+            f"{len(measured)} measured so far: {folder.path}"
+        ) from None
     horizon_report.show(study, measured, folder, complete=status == 0)
     if status:
-        print(f"interrupted: {len(measured)} measurements are in {folder.path}")
+        print(f"interrupted; measured so far: {len(measured)}", file=sys.stderr)
     return status
 
 
@@ -284,6 +327,10 @@ def _tasks(distances: list[int]) -> dict[int, Task]:
         "temporal_order": synthetic.temporal_order,
     }[_TASK.value]
     return {distance: make(distance) for distance in distances}
+
+
+def _plain(value: Any) -> Any:
+    return "inf" if value == float("inf") else value
 
 
 def _run_dir() -> pathlib.Path:

@@ -16,6 +16,13 @@ from seqmodels.types import Array, Cell, Contract, Params, Stage, State, Unrolle
 Run = Callable[[Cell, Params, Array, State, Contract], Unrolled]
 
 
+def _check_cells(combinator: str, *cells: Any) -> None:
+    for number, cell in enumerate(cells):
+        if not isinstance(cell, Cell):
+            kind = type(cell).__name__
+            raise TypeError(f"{combinator}: cell {number}: given a {kind}, wanted a Cell")
+
+
 def stack(cells: Sequence[Cell]) -> Cell:
     """Returns the cell in which every cell reads the output of the one before.
 
@@ -32,9 +39,10 @@ def stack(cells: Sequence[Cell]) -> Cell:
       ValueError: if there are no cells.
       TypeError: if it is not a list of cells.
     """
-    if isinstance(cells, Cell) or not all(isinstance(cell, Cell) for cell in cells):
-        raise TypeError("stack: cells: wanted a list of cells")
+    if isinstance(cells, Cell):
+        raise TypeError("stack: cells: given one Cell, wanted a list of cells")
     cells = tuple(cells)
+    _check_cells("stack", *cells)
     if not cells:
         raise ValueError("stack: cells: given none, wanted one or more")
 
@@ -88,6 +96,7 @@ def residual(cell: Cell) -> Cell:
     Returns:
       A `Cell` with the parameters and the state of `cell`.
     """
+    _check_cells("residual", cell)
 
     def add(ys: Array, xs: Array) -> Array:
         if ys.shape != xs.shape:
@@ -145,7 +154,8 @@ def dropout(cell: Cell, rate: float, *, recurrent: bool = False) -> Cell:
       ValueError: if the rate is out of range.
       TypeError: if `recurrent` and the cell is not declared in stages.
     """
-    if not 0 <= rate < 1:
+    _check_cells("dropout", cell)
+    if not isinstance(rate, int | float) or not 0 <= rate < 1:
         raise ValueError(f"dropout: rate: given {rate!r}, wanted 0 <= rate < 1")
     if recurrent and not cell.stages:
         raise TypeError(
@@ -314,6 +324,7 @@ def bidirectional(forward: Cell, backward: Cell) -> Cell:
     Returns:
       A `Cell` whose parameters and state are `Bidirectional` pairs.
     """
+    _check_cells("bidirectional", forward, backward)
 
     def init(key: Array) -> Bidirectional:
         key_f, key_b = jax.random.split(key)

@@ -280,11 +280,20 @@ def test_dropout_of_several_outputs():
 
 
 def test_mistakes():
-    with pytest.raises(TypeError, match="stack: cells: wanted a list of cells"):
+    with pytest.raises(TypeError, match="stack: cells: given one Cell, wanted a list of cells"):
         sm.stack(sm.lstm(D, H))
+    for make in (
+        lambda: sm.stack(iter([sm.lstm(D, H), None])),
+        lambda: sm.bidirectional(sm.lstm(D, H), None),
+    ):
+        with pytest.raises(TypeError, match="cell 1: given a NoneType, wanted a Cell"):
+            make()
+    for make in (lambda: sm.dropout(None, 0.1), lambda: sm.residual(None)):
+        with pytest.raises(TypeError, match="cell 0: given a NoneType, wanted a Cell"):
+            make()
     with pytest.raises(ValueError, match="stack: cells: given none"):
         sm.stack([])
-    for rate in (-0.1, 1.0, float("nan")):
+    for rate in (-0.1, 1.0, float("nan"), "0.2", None):
         with pytest.raises(ValueError, match=r"dropout: rate: given .*, wanted 0 <= rate < 1"):
             sm.dropout(sm.lstm(D, H), rate)
     with pytest.raises(TypeError, match="recurrent=True needs a cell in stages"):

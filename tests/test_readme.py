@@ -10,7 +10,7 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 def test_examples_run():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
     with jax.numpy_rank_promotion("allow"):
         for block in blocks:

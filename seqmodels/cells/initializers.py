@@ -56,6 +56,8 @@ def packed(
 
     Drawn in at least float32 (an orthogonal draw needs a QR decomposition), then cast to `dtype`.
     """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"param_dtype: given {jnp.dtype(dtype).name}, wanted a floating dtype")
     draw_dtype = jnp.promote_types(dtype, jnp.float32)
 
     def draw(key: Array) -> Array:

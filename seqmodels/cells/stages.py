@@ -40,7 +40,9 @@ def make_cell(
       A `Cell`.
 
     Raises:
-      TypeError: if a stage is not a pair of functions, or if there is none.
+      TypeError: if a stage is not a pair of functions, or if there is none, or if another argument
+        is not a function.
+      ValueError: if `x_ndim` is not a positive integer.
     """
     if not stages or not all(
         isinstance(stage, Sequence) and len(stage) == 2 and all(map(callable, stage))
@@ -50,6 +52,9 @@ def make_cell(
             f"make_cell: stages: given {stages!r}, wanted one or more pairs of functions "
             "(project, update)"
         )
+    if not callable(init) or not callable(initial_state) or not (reset is None or callable(reset)):
+        raise TypeError("make_cell: init, initial_state and reset: wanted functions")
+    check_size("make_cell", x_ndim=x_ndim)
     pairs: tuple[Stage, ...] = tuple((project, update) for project, update in stages)
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
@@ -106,6 +111,7 @@ def state_dtype(dtype: Any) -> jnp.dtype:
     A sum that is carried over hundreds of steps loses every increment below 1/256 of itself in
     bfloat16, so only the matrix products run in low precision.
     """
+    check_dtype(dtype)
     return jnp.promote_types(dtype, jnp.float32)
 
 
@@ -132,7 +138,15 @@ def check_size(cell: str, **sizes: Any) -> None:
             raise ValueError(f"{cell}: {name}: given {size!r}, wanted a positive integer")
 
 
+def check_dtype(dtype: Any) -> None:
+    """Raises ValueError unless it is a real floating dtype."""
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype: given {jnp.dtype(dtype).name}, wanted a floating dtype")
+
+
 def check_last_axis(cell: str, name: str, array: Array, size: int) -> None:
-    """Raises ValueError unless the last axis of `array` has `size` entries."""
+    """Raises ValueError unless `array` is real and its last axis has `size` entries."""
+    if jnp.iscomplexobj(array):
+        raise ValueError(f"{cell}: {name}: given {array.dtype}, wanted real numbers")
     if array.shape[-1:] != (size,):
         raise ValueError(f"{cell}: {name}: given shape {array.shape}, wanted (..., {size})")

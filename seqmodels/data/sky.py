@@ -60,6 +60,8 @@ def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
       ValueError: if the file cannot be read, is not UTF-8 text, or has no words.
     """
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path}: is not a regular file")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

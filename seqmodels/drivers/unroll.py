@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
@@ -54,8 +55,10 @@ def unroll(
       (final_state, ys), ys (T, *batch, H).
 
     Raises:
-      ValueError: if an argument has a wrong shape, dtype or value, or both `state` and `key` are
-        given. Lengths out of range are found where their values are known, so not under jit.
+      TypeError: if `cell` is not a `Cell`.
+      ValueError: if an argument has a wrong shape, dtype or value, if a step does not return a
+        state like the one it was given, or if both `state` and `key` are given.
+        Lengths out of range are found where their values are known, so not under jit.
     """
     full = _checked(cell, params, xs, state, lengths, resets, reverse, key, method, False)
     return full.final_state, full.ys
@@ -107,6 +110,10 @@ def _checked(
     method: str | Driver,
     keep_states: bool,
 ) -> Unrolled:
+    if not isinstance(cell, Cell):
+        raise TypeError(f"unroll: cell: given a {type(cell).__name__}, wanted a Cell")
+    if not isinstance(reverse, bool | np.bool_):
+        raise ValueError(f"reverse: given {reverse!r}, wanted True or False")
     driver = _find_driver(method)
     xs = rules.check_xs(cell, xs)
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
@@ -151,6 +158,7 @@ def _run(
     def run(cell: Cell, params: Params, xs: Array, state: State, contract: Contract) -> Unrolled:
         if cell.unroll is not None:
             return cell.unroll(run, params, xs, state, contract)
+        rules.check_step(cell, params, state, xs)
         chosen, reason = (driver, "asked for") if driver else _choose()
         full = chosen.run(cell, params, xs, state, contract, keep_states, **dict(chosen.settings))
         return full._replace(info=dataclasses.replace(full.info, reason=reason))

@@ -133,6 +133,15 @@ def test_other_mistakes():
         sm.lstm(D, H, chrono=2)
     with pytest.raises(ValueError, match="chrono: given 1, wanted a number of steps greater"):
         lstm_init(jax.random.key(0), D, H, chrono=1)
+    with pytest.raises(ValueError, match="param_dtype: given int32, wanted a floating dtype"):
+        sm.gru(D, H, param_dtype=jnp.int32).init(jax.random.key(0))
+    cell = sm.lstm(D, H, dtype=jnp.int32)
+    with pytest.raises(ValueError, match="dtype: given int32, wanted a floating dtype"):
+        cell.initial_state(cell.init(jax.random.key(0)))
+    with pytest.raises(TypeError, match="make_cell: init, initial_state and reset: wanted func"):
+        sm.make_cell(None, len, (len, len))
+    with pytest.raises(ValueError, match="make_cell: x_ndim: given -1, wanted a positive"):
+        sm.make_cell(len, len, (len, len), x_ndim=-1)
     for stages in [(), (len,), ((len,),), ((len, 3),)]:
         with pytest.raises(TypeError, match=r"wanted one or more pairs of functions"):
             sm.make_cell(len, len, *stages)

@@ -37,6 +37,8 @@ T, D, H = cases.T, cases.D, cases.H
             r"state\.h: given int32\[2, 4\], wanted float32\[2, 4\]",
         ),
         ({"method": "scam"}, r"method: given 'scam', wanted one of auto, scan.*mean 'scan'\?"),
+        ({"reverse": "False"}, r"reverse: given 'False', wanted True or False"),
+        ({"xs": np.zeros((T, 2, D), np.complex64)}, "lstm: x_t: given complex64, wanted real"),
         ({"method": 3}, r"method: given 3, wanted one of auto, scan"),
     ],
 )
@@ -45,6 +47,28 @@ def test_one_line_for_each_mistake(arguments, line):
     with pytest.raises(ValueError, match=line) as error:
         sm.unroll(CELL, PARAMS(), xs, **arguments)
     assert "\n" not in str(error.value)
+
+
+def test_one_line_for_mistakes_in_a_cell_of_ones_own():
+    def make(initial_state, update):
+        cell = sm.make_cell(lambda key: (), initial_state, (lambda p, s, x_t: x_t + s, update))
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            sm.unroll(cell, (), jnp.zeros((T, 2, D)), lengths=[1, 2])
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    def zeros(params, batch_shape):
+        return jnp.zeros((*batch_shape, D))
+
+    assert "wanted (state, y_t)" in make(zeros, lambda p, s, gates: gates)
+    swapped = make(zeros, lambda p, s, gates: (jnp.sum(gates, -1), gates))
+    assert swapped == "step: given the state float32[2], wanted float32[2, 3]"
+    forgotten = make(lambda p, batch_shape: jnp.zeros(D), lambda p, s, gates: (s, gates))
+    assert forgotten == "state: given a leaf float32[3], wanted leading axes [2] as in xs"
+    flat = make(zeros, lambda p, s, gates: (gates, jnp.sum(gates)))
+    assert flat == "y_t: given a leaf float32[], wanted leading axes [2] as in xs"
+    with pytest.raises(TypeError, match="unroll: cell: given a NoneType, wanted a Cell"):
+        sm.unroll(None, (), jnp.zeros((T, D)))
 
 
 def test_state_and_key_exclude_each_other():

@@ -154,7 +154,8 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path):
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert "interrupted: 1 measurements" in out
+    assert "interrupted; measured so far: 1" in err
+    assert "rnn" in out
     report = results(folder)
     assert not report["complete"]
     assert [m["distance"] for m in report["measurements"]] == [0]
@@ -187,7 +188,12 @@ MISTAKES = {
     "a cell with two": (["--learning_rate=rnn:1,rnn:2"], 2, "given rnn twice"),
     "ragged": (["--steps=150"], 1, "steps: given 150, wanted a multiple of eval_every (100)"),
     "short": (["--task=temporal_order", "--distances=3"], 1, "given 3, wanted at least 10"),
-    "devices": (["--devices=0"], 1, "devices: given 0, wanted auto or a positive number"),
+    "devices": (["--devices=0"], 2, "given '0', wanted auto or a positive number"),
+    "huge distance": (["--distances=100000000000000000000"], 2, "wanted numbers up to 1000000"),
+    "huge": (["--hidden=99999999999999999999"], 2, "--hidden=99999999999999999999"),
+    "no folder": (["--run_dir="], 2, "given '', wanted a name"),
+    "binary flagfile": ([f"--flagfile={sys.executable}"], 2, "flagfile: is not UTF-8 text"),
+    "never": (["--stop_at=nan"], 2, "given 'nan', wanted a positive number"),
     "filler": (["--filler_file=/none.txt"], 1, "/none.txt: cannot be read: No such file"),
     "wrong filler": (["--task=copy", "--distances=5", "--filler_file=x"], 1, "filler_file: given"),
     "folder": (["--run_dir=/proc/none"], 1, "run_dir: /proc/none cannot be written"),
