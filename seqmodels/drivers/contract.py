@@ -136,20 +136,24 @@ def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[
 
 def check_step(cell: Cell, params: Params, state: State, xs: Array) -> None:
     """Raises ValueError unless a step turns the state into one of the same shapes and dtypes."""
+    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
+    _check_leading_axes("state", state, batch_shape)
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     given = jax.eval_shape(cell.step, params, state, x_t)
     if not isinstance(given, tuple) or len(given) != 2:
         raise ValueError(f"step: given {_describe(given)}, wanted (state, y_t)")
     if _describe(given[0]) != _describe(state):
         raise ValueError(f"step: given the state {_describe(given[0])}, wanted {_describe(state)}")
-    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
-    for name, tree in (("state", state), ("y_t", given[1])):
-        for leaf in jax.tree.leaves(tree):
-            if leaf.shape[: len(batch_shape)] != batch_shape:
-                raise ValueError(
-                    f"{name}: given a leaf {_describe(leaf)}, wanted leading axes "
-                    f"{list(batch_shape)} as in xs"
-                )
+    _check_leading_axes("y_t", given[1], batch_shape)
+
+
+def _check_leading_axes(name: str, tree: Any, batch_shape: tuple[int, ...]) -> None:
+    for leaf in jax.tree.leaves(tree):
+        if leaf.shape[: len(batch_shape)] != batch_shape:
+            raise ValueError(
+                f"{name}: given a leaf {_describe(leaf)}, wanted leading axes {list(batch_shape)} "
+                "as in xs"
+            )
 
 
 class _Text(str):
