@@ -115,7 +115,7 @@ def padded_with_nan(xs, lengths):
     return jnp.where(t < jnp.asarray(lengths)[None, ..., None], xs, jnp.nan)
 
 
-def close(got, want, tolerance=2e-6):
+def assert_close(got, want, tolerance=2e-6):
     """Asserts that two pytrees of arrays agree, absolutely and relatively."""
     got_leaves, want_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
     assert len(got_leaves) == len(want_leaves)

@@ -35,12 +35,14 @@ def test_layer_by_layer_equals_step_by_step(key):
     full = sm.unroll_full(cell, params, xs, key=key)
     for t in range(T):
         state, y = cell.step(params, state, xs[t])
-        cases.close(y, full.ys[t])
+        cases.assert_close(y, full.ys[t])
         floats = [a for a in jax.tree.leaves(state) if jnp.issubdtype(a.dtype, jnp.floating)]
         visited = jax.tree.leaves(jax.tree.map(lambda a, t=t: a[t], full.states))
-        cases.close(floats, [a for a in visited if jnp.issubdtype(a.dtype, jnp.floating)])
+        cases.assert_close(floats, [a for a in visited if jnp.issubdtype(a.dtype, jnp.floating)])
     assert jax.tree.structure(state) == jax.tree.structure(full.final_state)
-    cases.close(sm.unroll(cell, params, xs, cell.initial_state(params, (2,), key=key))[1], full.ys)
+    cases.assert_close(
+        sm.unroll(cell, params, xs, cell.initial_state(params, (2,), key=key))[1], full.ys
+    )
 
 
 @pytest.mark.parametrize("case", cases.CASES)
@@ -63,8 +65,8 @@ def test_stack_against_numpy(case):
     if "lengths" in contract:
         xs = cases.padded_with_nan(xs, contract["lengths"])
     got_final, got_ys = sm.unroll(cell, params, xs, state, **contract)
-    cases.close(got_ys, ys)
-    cases.close([cases.as_dict(s) for s in got_final], finals)
+    cases.assert_close(got_ys, ys)
+    cases.assert_close([cases.as_dict(s) for s in got_final], finals)
 
 
 def backwards_by_hand(params, xs, state, fresh, lengths, resets, reverse):
@@ -121,9 +123,9 @@ def test_bidirectional_against_numpy(case, reverse):
     final, ys = sm.unroll(
         cell, params, cases.padded_with_nan(xs, lengths), state, reverse=reverse, **contract
     )
-    cases.close(ys, np.concatenate([f_ys, b_ys], axis=-1))
-    cases.close(cases.as_dict(final.forward), f_final)
-    cases.close(cases.as_dict(final.backward), b_final)
+    cases.assert_close(ys, np.concatenate([f_ys, b_ys], axis=-1))
+    cases.assert_close(cases.as_dict(final.forward), f_final)
+    cases.assert_close(cases.as_dict(final.backward), b_final)
 
 
 def test_bidirectional_layers_stack_but_do_not_step():
@@ -145,8 +147,8 @@ def test_packed_row_equals_its_pieces_run_apart():
     state, ys = sm.unroll(cell, params, xs, resets=resets)
     _, first = sm.unroll(cell, params, xs[:3])
     last, second = sm.unroll(cell, params, xs[3:])
-    cases.close(ys, jnp.concatenate([first, second]))
-    cases.close(state, last)
+    cases.assert_close(ys, jnp.concatenate([first, second]))
+    cases.assert_close(state, last)
 
 
 def test_residual():
@@ -157,7 +159,7 @@ def test_residual():
     _, ys = sm.unroll(cell, params, padded, lengths=cases.LENGTHS)
     _, inner_ys = sm.unroll(inner, params, xs, lengths=cases.LENGTHS)
     valid = np.arange(T)[:, None, None] < cases.LENGTHS[None, :, None]
-    cases.close(ys, np.where(valid, inner_ys + xs, 0), 0)
+    cases.assert_close(ys, np.where(valid, inner_ys + xs, 0), 0)
     wrong = sm.residual(sm.lstm(D, H))
     with pytest.raises(ValueError, match=r"residual: given inputs of shape \(7, 4, 3\) and out"):
         sm.unroll(wrong, wrong.init(KEY), xs)
@@ -208,7 +210,7 @@ def test_recurrent_dropout_is_of_what_the_matrix_reads():
     for t in range(T):
         dropped = {"h": np.where(kept, s["h"] / (1 - rate), 0), "c": s["c"]}
         s, y = oracle.lstm_step(p, dropped, x[t])
-        cases.close(ys[t], y)
+        cases.assert_close(ys[t], y)
 
 
 def test_without_a_key_nothing_is_dropped():
@@ -220,7 +222,7 @@ def test_without_a_key_nothing_is_dropped():
         final, ys = sm.unroll(cell, params, cases.inputs())
         assert isinstance(final, DropoutState)
         assert final.noise is None
-        cases.close((final.cell, ys), want, 0)
+        cases.assert_close((final.cell, ys), want, 0)
 
 
 def test_masks_are_handed_on_with_the_state():
@@ -229,7 +231,7 @@ def test_masks_are_handed_on_with_the_state():
     _, ys = sm.unroll(cell, params, xs, key=KEY)
     middle, first = sm.unroll(cell, params, xs[:3], key=KEY)
     _, second = sm.unroll(cell, params, xs[3:], middle)
-    cases.close(jnp.concatenate([first, second]), ys)
+    cases.assert_close(jnp.concatenate([first, second]), ys)
 
 
 def test_gradients_flow_through_everything():
@@ -254,15 +256,15 @@ def test_reset_by_hand():
     params = cell.init(KEY)
     state = cases.state_of(cell, params, (2,))
     fresh = cell.initial_state(params, (2,))
-    cases.close(cell.reset(params, state), fresh, 0)
+    cases.assert_close(cell.reset(params, state), fresh, 0)
     noisy, _ = sm.unroll(cell, params, cases.inputs((2,)), key=KEY)
     again = cell.reset(params, noisy)
-    cases.close(jax.random.key_data(again[0].noise), jax.random.key_data(noisy[0].noise), 0)
-    cases.close(again[0].cell.cell, fresh[0].cell.cell, 0)
+    cases.assert_close(jax.random.key_data(again[0].noise), jax.random.key_data(noisy[0].noise), 0)
+    cases.assert_close(again[0].cell.cell, fresh[0].cell.cell, 0)
     pair = sm.bidirectional(sm.lstm(D, H), sm.rnn(D, H))
     pair_params = pair.init(KEY)
     start = pair.initial_state(pair_params, (2,))
-    cases.close(pair.reset(pair_params, cases.state_of(pair, pair_params, (2,))), start, 0)
+    cases.assert_close(pair.reset(pair_params, cases.state_of(pair, pair_params, (2,))), start, 0)
 
 
 def test_dropout_of_several_outputs():
@@ -275,7 +277,7 @@ def test_dropout_of_several_outputs():
     xs = jnp.ones((T, 2, 50))
     state = cell.initial_state((), (2,), key=KEY)
     _, ys = sm.unroll(cell, (), xs, state)
-    cases.close(jax.tree.map(lambda a: a[0], ys), cell.step((), state, xs[0])[1])
+    cases.assert_close(jax.tree.map(lambda a: a[0], ys), cell.step((), state, xs[0])[1])
     assert 20 < np.sum(ys["a"][0] == 0) < 80
 
 

@@ -161,7 +161,7 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
 
     def sample(key: Array, batch_size: int, split: str) -> Batch:
         clues = jnp.asarray(corpus.test_clues if split == "test" else corpus.train_clues)
-        # One draw for everything: each draw costs a third of a second to compile.
+        # One draw for everything, because every draw adds to the time to compile.
         draw = jax.random.uniform(key, (batch_size, 2 + num_sentences))
         colours = _index(draw[:, 0], num_colours)
         numbers = _index(draw[:, 1], clues.shape[1])

@@ -76,4 +76,4 @@ def test_seeds_on_several_devices_do_not_add_up(num_devices):
 
     keys = jax.vmap(jax.random.key)(jnp.arange(4))
     spread = over_seeds(norms, make_mesh(num_devices, "seeds"))(keys)
-    cases.close(spread, jnp.stack([norms(key) for key in keys]), 1e-5)
+    cases.assert_close(spread, jnp.stack([norms(key) for key in keys]), 1e-5)

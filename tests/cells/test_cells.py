@@ -41,8 +41,8 @@ def test_step_on_any_leading_axes(name, shape):
     final, ys = oracle.unroll(
         step, params, x[None], cases.as_dict(state), cases.fresh_of(cell, params)
     )
-    cases.close(y, ys[0])
-    cases.close(cases.as_dict(new), final)
+    cases.assert_close(y, ys[0])
+    cases.assert_close(cases.as_dict(new), final)
 
 
 def test_worked_by_hand():
@@ -92,9 +92,9 @@ def test_stages_are_the_step(name):
         scaled = jax.tree.map(lambda a: 3 * a, carried)
         zero = project(params, jax.tree.map(jnp.zeros_like, carried), 0 * x)
         tripled = jax.tree.map(lambda g, z: 3 * g - 2 * z, gates, zero)
-        cases.close(project(params, scaled, 3 * x), tripled, 1e-5)
+        cases.assert_close(project(params, scaled, 3 * x), tripled, 1e-5)
         carried = update(params, carried, gates)
-    cases.close(carried, cell.step(params, state, x))
+    cases.assert_close(carried, cell.step(params, state, x))
 
 
 def test_factory_step_is_the_bare_step():
@@ -106,9 +106,9 @@ def test_factory_step_is_the_bare_step():
         (sm.gru(D, H), gru_init, gru_step, {}),
     ]:
         params = init(key, D, H)
-        cases.close(cell.init(key), params, 0)
+        cases.assert_close(cell.init(key), params, 0)
         state = cases.state_of(cell, params)
-        cases.close(cell.step(params, state, x), step(params, state, x, **options), 0)
+        cases.assert_close(cell.step(params, state, x), step(params, state, x, **options), 0)
 
 
 def test_learned_initial_state_gets_a_gradient():
@@ -187,6 +187,6 @@ def test_initialisers_by_argument():
 def test_keys_decide():
     cell = sm.gru(D, H)
     first, again, other = (cell.init(jax.random.key(n)) for n in (0, 0, 1))
-    cases.close(first, again, 0)
+    cases.assert_close(first, again, 0)
     assert np.abs(first.w_x - other.w_x).max() > 0.1
     assert np.abs(first.w_h[:, :H] - first.w_n).max() > 0.1

@@ -38,8 +38,8 @@ def test_values(name, method, case):
     if "lengths" in contract:
         xs = cases.padded_with_nan(xs, contract["lengths"])
     got_final, got_ys = sm.unroll(cell, params, xs, state, method=method, **contract)
-    cases.close(got_ys, ys)
-    cases.close(cases.as_dict(got_final), final)
+    cases.assert_close(got_ys, ys)
+    cases.assert_close(cases.as_dict(got_final), final)
 
 
 @pytest.mark.parametrize("batch_shape", [(), (1,), (2, 3)])
@@ -53,8 +53,8 @@ def test_batch_axes(name, method, batch_shape):
     }
     final, ys = wanted(name, params, xs, **contract)
     got_final, got_ys = sm.unroll(cell, params, xs, method=method, **contract)
-    cases.close(got_ys, ys)
-    cases.close(cases.as_dict(got_final), final)
+    cases.assert_close(got_ys, ys)
+    cases.assert_close(cases.as_dict(got_final), final)
 
 
 @pytest.mark.parametrize("num_steps", [0, 1])
@@ -66,8 +66,8 @@ def test_short(name, method, num_steps):
     final, ys = wanted(name, params, xs, state, resets=resets)
     full = sm.unroll_full(cell, params, xs, state, resets=resets, method=method)
     chex.assert_shape(full.ys, (num_steps, 2, cases.H))
-    cases.close(full.ys, ys)
-    cases.close(cases.as_dict(full.final_state), final)
+    cases.assert_close(full.ys, ys)
+    cases.assert_close(cases.as_dict(full.final_state), final)
     assert jax.tree.leaves(full.states)[0].shape == (num_steps, 2, cases.H)
 
 
@@ -129,7 +129,7 @@ def test_gradients(name, method, case, reverse):
 
         got = jax.jit(jax.grad(by_driver, (0, 1, 2)))(params, xs, state)
         want = jax.grad(by_loop, (0, 1, 2))(params, xs, state)
-        cases.close(got, want, 1e-11)
+        cases.assert_close(got, want, 1e-11)
         for n, length in enumerate(lengths):
             assert not np.any(np.asarray(got[1])[length:, n])
 
@@ -142,8 +142,8 @@ def test_nan_state_does_not_survive_a_reset(name, method):
     resets[3] = True
     final, ys = sm.unroll(cell, params, xs, nan, resets=resets, method=method)
     want_final, want_ys = sm.unroll(cell, params, xs[3:], method=method)
-    cases.close(ys[3:], want_ys)
-    cases.close(final, want_final)
+    cases.assert_close(ys[3:], want_ys)
+    cases.assert_close(final, want_final)
 
 
 def test_states_are_all_visited_states(name, method):
@@ -155,7 +155,7 @@ def test_states_are_all_visited_states(name, method):
         state, _ = sm.unroll(
             cell, params, xs[: t + 1], lengths=np.minimum(lengths, t + 1), method=method
         )
-        cases.close(jax.tree.map(lambda a, t=t: a[t], full.states), state)
+        cases.assert_close(jax.tree.map(lambda a, t=t: a[t], full.states), state)
     assert full.info.method == method
 
 
@@ -165,7 +165,7 @@ def test_pieces_equal_the_whole(name, method):
     state, ys = sm.unroll(cell, params, xs, method=method)
     middle, first = sm.unroll(cell, params, xs[:3], method=method)
     last, second = sm.unroll(cell, params, xs[3:], middle, method=method)
-    cases.close((last, jnp.concatenate([first, second])), (state, ys))
+    cases.assert_close((last, jnp.concatenate([first, second])), (state, ys))
 
 
 @hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
@@ -182,5 +182,5 @@ def test_any_lengths_and_resets(name, method, data):
     final, ys = wanted(name, params, xs, **contract)
     padded = cases.padded_with_nan(xs, lengths)
     got_final, got_ys = sm.unroll(cell, params, padded, method=method, **contract)
-    cases.close(got_ys, ys)
-    cases.close(cases.as_dict(got_final), final)
+    cases.assert_close(got_ys, ys)
+    cases.assert_close(cases.as_dict(got_final), final)

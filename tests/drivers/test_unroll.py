@@ -131,7 +131,7 @@ def test_under_jit_grad_and_vmap():
     batched = jax.jit(jax.vmap(jax.grad(loss)))(params)
     for n in range(3):
         one = jax.grad(loss)(jax.tree.map(lambda a, n=n: a[n], params))
-        cases.close(jax.tree.map(lambda a, n=n: a[n], batched), one)
+        cases.assert_close(jax.tree.map(lambda a, n=n: a[n], batched), one)
 
 
 def test_forward_and_second_derivatives():
@@ -145,20 +145,20 @@ def test_forward_and_second_derivatives():
         return jax.jvp(loss, (params,), (tangent,))[1]
 
     by_reverse = sum(map(jnp.sum, jax.tree.leaves(jax.grad(loss)(PARAMS()))))
-    cases.close(directional(PARAMS()), by_reverse, 1e-5)
+    cases.assert_close(directional(PARAMS()), by_reverse, 1e-5)
     second = jax.grad(directional)(PARAMS())
     step = 1e-2
     ahead, behind = (
         jax.grad(loss)(jax.tree.map(lambda a, s=s: a + s * step, PARAMS())) for s in (1, -1)
     )
     numeric = jax.tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind)
-    cases.close(second, numeric, 2e-2)
+    cases.assert_close(second, numeric, 2e-2)
 
 
 def test_lengths_under_jit_are_not_checked_but_hold():
     xs = cases.inputs((2,))
     run = jax.jit(lambda lengths: sm.unroll(CELL, PARAMS(), xs, lengths=lengths)[1])
-    cases.close(run(jnp.array([T + 5, -1]))[:, 0], sm.unroll(CELL, PARAMS(), xs[:, 0])[1])
+    cases.assert_close(run(jnp.array([T + 5, -1]))[:, 0], sm.unroll(CELL, PARAMS(), xs[:, 0])[1])
     assert not np.any(run(jnp.array([T, -1]))[:, 1])
 
 
@@ -170,7 +170,7 @@ def test_compute_dtype_apart_from_parameter_dtype(dtype):
     assert ys.dtype == dtype
     assert {a.dtype for a in jax.tree.leaves((params, state))} == {jnp.dtype("float32")}
     reference = sm.stack([make(D, D) for make in (sm.rnn, sm.gru, sm.lstm)])
-    cases.close(ys, sm.unroll(reference, params, cases.inputs((2,)))[1], 0.02)
+    cases.assert_close(ys, sm.unroll(reference, params, cases.inputs((2,)))[1], 0.02)
 
 
 @pytest.mark.parametrize("make", [sm.rnn, sm.gru, sm.lstm])
@@ -239,7 +239,7 @@ def test_inside_shard_map(num_devices, dropping):
         )
     )
     want = jax.value_and_grad(loss)(params, xs, lengths, resets)
-    cases.close(sharded(params, xs, lengths, resets), want, 1e-5)
+    cases.assert_close(sharded(params, xs, lengths, resets), want, 1e-5)
 
 
 def test_a_cell_of_a_step_alone_and_of_images():
@@ -284,7 +284,7 @@ def test_a_step_without_a_derivative_at_zero():
         jax.grad(lambda p, x=xs[:length, n]: jnp.sum(sm.unroll(cell, p, x)[1]))(jnp.eye(D))
         for n, length in enumerate(cases.LENGTHS)
     )
-    cases.close(gradient, one_by_one, 1e-5)
+    cases.assert_close(gradient, one_by_one, 1e-5)
 
 
 def test_a_reset_of_the_users_own():
@@ -294,11 +294,11 @@ def test_a_reset_of_the_users_own():
     resets = np.zeros((T, 2), bool)
     resets[3] = True
     _, ys = sm.unroll(cell, params, xs, resets=resets)
-    cases.close(ys[3:], sm.unroll(cell, params, xs[3:], reset_to)[1])
+    cases.assert_close(ys[3:], sm.unroll(cell, params, xs[3:], reset_to)[1])
     staged = sm.make_cell(
         cell.init, cell.initial_state, *cell.stages, reset=lambda params, state: reset_to
     )
-    cases.close(sm.unroll(staged, params, xs, resets=resets)[1], ys)
+    cases.assert_close(sm.unroll(staged, params, xs, resets=resets)[1], ys)
     wrong = cell._replace(reset=lambda params, state: sm.cells.RNNState(jnp.zeros(H + 1)))
     with pytest.raises(ValueError, match=r"reset: given a state of shapes RNNState\(h=\(5,\)\)"):
         sm.unroll(wrong, params, xs, resets=resets)

@@ -19,9 +19,9 @@ def test_features():
     params = params._replace(b_out=jnp.array([1.0, -1.0]))
     _, ys = sm.unroll(cell, params.cell, xs)
     want = np.asarray(ys) @ np.asarray(params.w_out) + np.array([1, -1])
-    cases.close(model.apply(params, xs), want[-1:])
-    cases.close(model.apply(params, xs, last=3), want[-3:])
-    cases.close(model.apply(params, xs, last=cases.T, method="scan"), want)
+    cases.assert_close(model.apply(params, xs), want[-1:])
+    cases.assert_close(model.apply(params, xs, last=3), want[-3:])
+    cases.assert_close(model.apply(params, xs, last=cases.T, method="scan"), want)
     assert parameter_count(params) == 4 * cases.H * (cases.D + cases.H + 1) + 2 * cases.H + 2
 
 
@@ -31,9 +31,9 @@ def test_tokens():
     params = model.init(KEY)
     tokens = jax.random.randint(KEY, (6, 3), 0, 9)
     xs = np.asarray(params.embedding)[np.asarray(tokens)]
-    cases.close(model.embed(params, tokens), xs, 0)
+    cases.assert_close(model.embed(params, tokens), xs, 0)
     _, ys = sm.unroll(cell, params.cell, xs)
-    cases.close(model.apply(params, tokens), model.read(params, ys[-1:]))
+    cases.assert_close(model.apply(params, tokens), model.read(params, ys[-1:]))
     assert np.std(params.embedding) == pytest.approx(0.1, rel=0.3)
 
 
@@ -42,7 +42,7 @@ def test_a_key_switches_dropout_on():
     model = readout(cell, hidden_size=cases.H, output_size=2)
     params, xs = model.init(KEY), cases.inputs()
     still = model.apply(params, xs)
-    cases.close(still, model.apply(params, xs), 0)
+    cases.assert_close(still, model.apply(params, xs), 0)
     assert np.abs(still - model.apply(params, xs, key=KEY)).max() > 1e-3
 
 

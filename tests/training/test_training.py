@@ -39,7 +39,7 @@ def test_steps_equal_a_python_loop_over_optax():
         params = optax.apply_updates(params, updates)
         assert metrics.loss[step] == pytest.approx(float(value), rel=1e-5)
         assert metrics.grad_norm[step] == pytest.approx(float(optax.tree.norm(gradient)), rel=1e-5)
-    cases.close(got.params, params)
+    cases.assert_close(got.params, params)
     assert got.step == 5
 
 
@@ -57,7 +57,7 @@ def test_it_learns():
         start(init, optimizer, jax.random.key(0))
     )
     assert metrics.loss[-1] < 1e-3 < 1 < metrics.loss[0]
-    cases.close(state.params, {"b": jnp.array(-2.0), "w": jnp.array([1.0, 0.0, 0.0])}, 0.05)
+    cases.assert_close(state.params, {"b": jnp.array(-2.0), "w": jnp.array([1.0, 0.0, 0.0])}, 0.05)
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 4])
@@ -70,7 +70,7 @@ def test_seeds_do_not_touch_each_other(num_devices):
     together, _ = over_seeds(train, mesh)(state)
     for n in range(4):
         alone, _ = train(start(init, optimizer, keys[n]))
-        cases.close(jax.tree.map(lambda a, n=n: a[n], together.params), alone.params)
+        cases.assert_close(jax.tree.map(lambda a, n=n: a[n], together.params), alone.params)
 
 
 def test_losses():
