@@ -62,7 +62,9 @@ def _resets(*steps):
 
 
 LENGTHS = np.array([T, 0, 1, 4])
-RESETS = _resets((0, 0), (3, 0), (T - 1, 0), (0, 2), (2, 3), (5, 3), (3, 1))
+RESETS = _resets(
+    (0, 0), (3, 0), (T - 1, 0), (0, 2), (2, 3), (5, 3), (3, 1), (4, 3), (1, 2)
+)  # the last two where row 3 and row 2 have just ended
 
 # name -> arguments of unroll, for xs (T, 4, D)
 CASES = {
