@@ -68,7 +68,9 @@ class Contract(NamedTuple):
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=[], meta_fields=["method", "reason"]
+    jax.tree_util.register_dataclass,
+    data_fields=["iterations", "residual", "converged"],
+    meta_fields=["method", "reason", "plan"],
 )
 @dataclasses.dataclass(frozen=True)
 class Info:
@@ -77,10 +79,19 @@ class Info:
     Attributes:
       method: the name of the driver that ran.
       reason: why it was that one.
+      plan: how it went about it, where there was a choice; otherwise "".
+      iterations: int32 scalar, how often an iterative driver went over the sequence; None for the
+        others, as are the next two.
+      residual: float scalar, the largest error that is left in the recurrence at any valid step.
+      converged: bool scalar, whether the residual is within the tolerance.
     """
 
     method: str
-    reason: str
+    reason: str = ""
+    plan: str = ""
+    iterations: Array | None = None
+    residual: Array | None = None
+    converged: Array | None = None
 
 
 class Unrolled(NamedTuple):

@@ -54,6 +54,15 @@ CELLS = {
 METHODS = ["scan"]
 
 
+def serves(method, name):
+    """Whether a driver is for a cell."""
+    cell, _ = CELLS[name]
+    return {"scan": True, "fused": bool(cell.stages), "chunked": bool(cell.stages)}[method]
+
+
+PAIRS = [(name, method) for name in CELLS for method in METHODS if serves(method, name)]
+
+
 def _resets(*steps):
     mask = np.zeros((T, 4), bool)
     for t, n in steps:

@@ -46,7 +46,7 @@ def _run(
     inputs = (xs, contract.valid, contract.resets)
     final_state, (ys, states) = jax.lax.scan(body, state, inputs, reverse=contract.reverse)
     ys = zero_unless(contract.valid, ys)
-    return Unrolled(final_state, ys, states, Info("scan", ""))
+    return Unrolled(final_state, ys, states, Info("scan"))
 
 
 def _widened(params: Params) -> tuple[Params, Any]:

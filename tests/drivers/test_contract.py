@@ -13,10 +13,7 @@ import pytest
 
 import seqmodels as sm
 
-pytestmark = [
-    pytest.mark.parametrize("method", cases.METHODS),
-    pytest.mark.parametrize("name", cases.CELLS),
-]
+pytestmark = pytest.mark.parametrize(("name", "method"), cases.PAIRS)
 
 
 def wanted(name, params, xs, state=None, **contract):
