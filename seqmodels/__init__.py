@@ -16,6 +16,8 @@ from seqmodels.cells.lstm import lstm
 from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
 from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.drivers.chunked import chunked
+from seqmodels.drivers.fused import fused
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.unroll import unroll, unroll_full
 from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
@@ -30,7 +32,9 @@ __all__ = [
     "Unrolled",
     "bidirectional",
     "cells",
+    "chunked",
     "dropout",
+    "fused",
     "gru",
     "initializers",
     "lstm",

@@ -51,7 +51,7 @@ CELLS = {
     "peephole": (peephole_lstm(), oracle.peephole_step),
 }
 
-METHODS = ["scan"]
+METHODS = ["scan", "fused", "chunked"]
 
 
 def serves(method, name):

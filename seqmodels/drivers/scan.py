@@ -1,5 +1,6 @@
 """The reference driver: `jax.lax.scan`, differentiated by JAX."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,10 +18,10 @@ def scan() -> Driver:
     mode and second derivatives work. Gradients of low-precision parameters are summed over time in
     float32.
     """
-    return Driver("scan", _run)
+    return Driver("scan", run)
 
 
-def _run(
+def run(
     cell: Cell,
     params: Params,
     xs: Array,
@@ -28,10 +29,11 @@ def _run(
     contract: Contract,
     keep_states: bool,
 ) -> Unrolled:
+    """Runs a cell that `sm.unroll` has checked; see `Driver.run`."""
     fresh = None
     if contract.resets is not None:
         fresh = vary_like(reset_state(cell, params, state), state)
-    wide, narrow = _widened(params)
+    wide, narrow = widened(params)
     # The step runs in the padding too, and its result is dropped. Ones, because zero is where a
     # norm, a logarithm, a root or a quotient has no derivative, and 0 * NaN would reach params.
     xs = xs if contract.valid is None else select(contract.valid, xs, jnp.ones_like(xs))
@@ -49,7 +51,7 @@ def _run(
     return Unrolled(final_state, ys, states, Info("scan"))
 
 
-def _widened(params: Params) -> tuple[Params, Any]:
+def widened(params: Params) -> tuple[Params, Callable[[Params], Params]]:
     """Returns the parameters in at least float32, and the function that casts them back.
 
     The cast stands inside the loop, so its transpose does too, and the gradient that the loop sums

@@ -12,10 +12,12 @@ import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
+from seqmodels.drivers.chunked import chunked
+from seqmodels.drivers.fused import fused
 from seqmodels.drivers.scan import scan
 from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
 
-DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan}
+DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan, "fused": fused, "chunked": chunked}
 
 
 def unroll(

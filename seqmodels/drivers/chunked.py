@@ -1,0 +1,134 @@
+"""Very long sequences: the fused backward pass within a budget of memory.
+
+The sequence is cut into segments of S steps. The forward pass keeps the state before each segment;
+the backward pass runs one segment again, from the last to the first, and takes it back with the
+fused driver (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174).
+What remains proportional to T is what the caller holds anyway: outputs and their cotangents.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from seqmodels.cells.stages import reset_state
+from seqmodels.drivers.contract import vary_like
+from seqmodels.drivers.fused import CHUNK, chunk_size, run_fused
+from seqmodels.drivers.memory import choose_plan, parse_bytes
+from seqmodels.drivers.pieces import as_rows, as_steps, cut, joined
+from seqmodels.drivers.scan import widened
+from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
+
+
+def chunked(*, memory_budget: int | str = "1GiB", inputs_gradient: bool = False) -> Driver:
+    """Returns the driver that trains through long sequences within a budget of memory.
+
+    It serves cells in stages. The whole sequence is run as `sm.fused` does it if that fits the
+    budget, and otherwise in segments of about sqrt(T) steps. `Info.plan` tells the plan and its
+    peak. The prediction is of the memory that a gradient step takes beside its
+    arguments, on one device and for one call: outputs, their cotangents, and what this driver
+    keeps; what the loss keeps of its own, the states that `unroll_full` returns, the layers of a stack
+    beside this one, and the size of a `jax.vmap` around the call are not in it.
+
+    Args:
+      memory_budget: bytes, or text such as "300MB" or "2GiB".
+      inputs_gradient: whether the gradient of xs will be asked for, as it is in every layer of a
+        stack but the first. It is as large as xs.
+
+    Returns:
+      A `Driver`. Where no plan fits, it raises a ValueError that names the smallest budget that
+      would do, and the plan and peak that go with it.
+
+    Raises:
+      ValueError: if `memory_budget` is not a positive number of bytes.
+    """
+    budget = parse_bytes(memory_budget)
+    settings = (("memory_budget", budget), ("inputs_gradient", bool(inputs_gradient)))
+    return Driver("chunked", _run, settings)
+
+
+def _run(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    state: State,
+    contract: Contract,
+    keep_states: bool,
+    *,
+    memory_budget: int,
+    inputs_gradient: bool,
+) -> Unrolled:
+    fresh = None if contract.resets is None else reset_state(cell, params, state)
+    plan = choose_plan(
+        cell,
+        params,
+        xs,
+        state,
+        contract,
+        budget=memory_budget,
+        inputs_gradient=inputs_gradient,
+        chunk=CHUNK,
+    )
+    full = run_segments(cell, params, xs, state, fresh, contract, keep_states, plan.segment)
+    return full._replace(info=Info("chunked", plan=str(plan)))
+
+
+def run_segments(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    state: State,
+    fresh: State,
+    contract: Contract,
+    keep_states: bool,
+    segment: int,
+) -> Unrolled:
+    """Unrolls segments of `segment` steps, each to be run again in the backward pass.
+
+    Steps that are left over are a segment of their own, the last one in the order of processing.
+    """
+    num_steps = xs.shape[0]
+    if segment >= num_steps:
+        K = chunk_size(num_steps, CHUNK)
+        return run_fused(
+            cell, params, xs, state, fresh, contract, keep_states, chunk=K, save=False
+        )
+    varying = (params, xs, state, contract.valid, contract.resets)
+    state, params = vary_like(state, *varying), vary_like(params, *varying)
+    wide, narrow = widened(params)
+
+    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
+
+    @functools.partial(jax.checkpoint, static_argnums=(4,))
+    def run(wide: Params, state: State, fresh: State, rows: Any, size: int) -> tuple[State, Any]:
+        # Cut up in here, so that what is kept for the backward pass is xs itself and no copy.
+        xs, valid, resets = as_steps(rows, size, batch_shape)
+        part = Contract(valid, resets, contract.reverse)
+        K = chunk_size(size, CHUNK)
+        full = run_fused(
+            cell, narrow(wide), xs, state, fresh, part, keep_states, chunk=K, save=False
+        )
+        return full.final_state, as_rows((full.ys, full.states), len(batch_shape))
+
+    num_segments, rest = divmod(num_steps, segment)
+    inputs = (xs, contract.valid, contract.resets)
+    whole = slice(rest, None) if contract.reverse else slice(num_segments * segment)
+    remainder = slice(rest) if contract.reverse else slice(num_segments * segment, None)
+    pieces = jax.tree.map(lambda a: a[whole], inputs) if rest else inputs
+    state, out = lax.scan(
+        lambda state, rows: run(wide, state, fresh, rows, segment),
+        state,
+        cut(pieces, num_segments, batch_shape),
+        reverse=contract.reverse,
+    )
+    out = joined(out, num_segments * segment, batch_shape)
+    if rest:
+        rows = as_rows(jax.tree.map(lambda a: a[remainder], inputs), len(batch_shape))
+        state, last = run(wide, state, fresh, rows, rest)
+        last = as_steps(last, rest, batch_shape)
+        both = (last, out) if contract.reverse else (out, last)
+        out = jax.tree.map(lambda *a: jnp.concatenate(a), *both)
+    ys, states = out
+    return Unrolled(state, ys, states, Info("chunked"))
