@@ -12,10 +12,11 @@ import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
+from seqmodels.drivers.associative import associative
 from seqmodels.drivers.scan import scan
 from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
 
-DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan}
+DRIVERS: dict[str, Callable[[], Driver]] = {"associative": associative, "scan": scan}
 
 
 def unroll(
@@ -55,7 +56,7 @@ def unroll(
       (final_state, ys), ys (T, *batch, H).
 
     Raises:
-      TypeError: if `cell` is not a `Cell`.
+      TypeError: if `cell` is not a `Cell`, or not one that the driver asked for can run.
       ValueError: if an argument has a wrong shape, dtype or value, if a step does not return a
         state like the one it was given, or if both `state` and `key` are given.
         Lengths out of range are found where their values are known, so not under jit.
