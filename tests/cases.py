@@ -49,15 +49,24 @@ CELLS = {
     "lstm": (sm.lstm(D, H), oracle.lstm_step),
     "lstm_learned": (sm.lstm(D, H, learn_initial_state=True, chrono=9), oracle.lstm_step),
     "peephole": (peephole_lstm(), oracle.peephole_step),
+    "min_gru": (sm.min_gru(D, H, learn_initial_state=True), oracle.min_gru_step),
+    "min_gru_positive": (sm.min_gru(D, H, positive=True), oracle.min_gru_positive_step),
+    "min_lstm": (sm.min_lstm(D, H), oracle.min_lstm_step),
+    "lru": (sm.lru(D, H), oracle.lru_step),
 }
 
-METHODS = ["scan"]
+METHODS = ["associative", "scan"]
 
 
 def serves(method, name):
     """Whether a driver is for a cell."""
     cell, _ = CELLS[name]
-    return {"scan": True, "fused": bool(cell.stages), "chunked": bool(cell.stages)}[method]
+    return {
+        "scan": True,
+        "associative": cell.elements is not None,
+        "fused": bool(cell.stages),
+        "chunked": bool(cell.stages),
+    }[method]
 
 
 PAIRS = [(name, method) for name in CELLS for method in METHODS if serves(method, name)]
@@ -112,6 +121,17 @@ def _shaken(tree, scale, seed):
     )
 
 
+def to64(tree):
+    """The tree in float64 or complex128."""
+    return jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float64)), tree)
+
+
+def reals(tree):
+    """The leaves of the tree, a complex one as its real and its imaginary part."""
+    parts = [(a.real, a.imag) if jnp.iscomplexobj(a) else (a,) for a in jax.tree.leaves(tree)]
+    return [part for leaf in parts for part in leaf]
+
+
 def as_dict(state):
     return state._asdict() if hasattr(state, "_asdict") else state
 
@@ -128,7 +148,7 @@ def padded_with_nan(xs, lengths):
 
 def assert_close(got, want, tolerance=2e-6):
     """Asserts that two pytrees of arrays agree, absolutely and relatively."""
-    got_leaves, want_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
+    got_leaves, want_leaves = reals(got), reals(want)
     assert len(got_leaves) == len(want_leaves)
     for a, b in zip(got_leaves, want_leaves, strict=True):
         np.testing.assert_allclose(

@@ -100,7 +100,8 @@ def linear_elements(
     """
     pair = elements(params, x_t)
     if not isinstance(pair, tuple) or len(pair) != 2:
-        raise ValueError(f"elements: given a {type(pair).__name__}, wanted a pair (a_t, b_t)")
+        shapes = jax.tree.map(jnp.shape, pair)
+        raise ValueError(f"elements: given shapes {shapes}, wanted a pair (a_t, b_t)")
     a_t, b_t = (_fitted(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
     return a_t, b_t
 

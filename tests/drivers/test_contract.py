@@ -85,9 +85,8 @@ def test_gradients(name, method, case, reverse):
     """Of parameters, inputs and state, for cotangents of every output, in float64."""
     with jax.enable_x64(True):
         cell, _ = cases.CELLS[name]
-        to64 = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64), tree)  # noqa: E731
-        params = to64(cases.params_of(cell))
-        xs, state = to64(cases.inputs()), to64(cases.state_of(cell, params))
+        params = cases.to64(cases.params_of(cell))
+        xs, state = cases.to64(cases.inputs()), cases.to64(cases.state_of(cell, params))
         lengths, resets = np.full(4, cases.T), np.zeros((cases.T, 4), bool)
         contract = {"reverse": reverse}
         if case == "both":
@@ -97,7 +96,7 @@ def test_gradients(name, method, case, reverse):
         def score(final, ys):
             weights = jnp.arange(1.0, ys.size + 1).reshape(ys.shape)
             return jnp.sum(jnp.sin(ys) * weights) + sum(
-                jnp.sum(a**3 * (n + 1)) for n, a in enumerate(jax.tree.leaves(final))
+                jnp.sum(a**3 * (n + 1)) for n, a in enumerate(cases.reals(final))
             )
 
         def by_driver(params, xs, state):
