@@ -101,7 +101,9 @@ def lru_init(
     b_re, b_im = jnp.split(b.astype(param_dtype), 2, axis=-1)
     c_re, c_im = jnp.split(c, 2, axis=-1)
     return LRUParams(
-        *(a.astype(param_dtype) for a in (jnp.log(nu), jnp.log(theta), gamma_log)),
+        nu_log=jnp.log(nu).astype(param_dtype),
+        theta_log=jnp.log(theta).astype(param_dtype),
+        gamma_log=gamma_log.astype(param_dtype),
         b_re=b_re,
         b_im=b_im,
         c_re=c_re,

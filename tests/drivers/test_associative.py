@@ -101,6 +101,8 @@ def test_nan_before_a_reset_stays_there(name, reverse):
     gradient = jax.grad(score)(xs.at[bad].set(jnp.nan))
     cases.assert_close(gradient[clean], jax.grad(score)(xs)[clean])
     assert not np.any(jax.grad(score)(xs)[dirty])
+    _, slope = jax.jvp(score, (xs.at[bad].set(jnp.nan),), (jnp.ones_like(xs),))
+    cases.assert_close(slope, jnp.sum(gradient[clean]), 1e-5)
 
     first = np.zeros((T, 2), bool)
     first[bad] = True
@@ -222,6 +224,26 @@ def test_inside_shard_map(name, num_devices):
         )
         want = jax.value_and_grad(loss)(params, xs, contract)
         cases.assert_close(sharded(params, xs, contract), want, 1e-5)
+
+
+def test_elements_without_a_derivative_at_zero():
+    """The padding is computed with something, and that must not reach the parameters."""
+    cell = sm.make_linear_cell(
+        lambda key: jnp.eye(D),
+        lambda params, batch_shape: jnp.zeros((*batch_shape, D)),
+        lambda params, x_t: (0.5, jnp.log(x_t) @ params),
+        lambda params, state, x_t: state / jnp.linalg.norm(x_t @ params, axis=-1, keepdims=True),
+    )
+    xs = 1 + jnp.abs(cases.inputs())
+
+    def loss(params, xs, method, **contract):
+        return jnp.sum(sm.unroll(cell, params, xs, method=method, **contract)[1])
+
+    got = jax.grad(loss)(jnp.eye(D), xs, "associative", lengths=cases.LENGTHS)
+    want = sum(
+        jax.grad(loss)(jnp.eye(D), xs[:length, n], "scan") for n, length in enumerate(cases.LENGTHS)
+    )
+    cases.assert_close(got, want, 1e-5)
 
 
 def test_in_combinators():
