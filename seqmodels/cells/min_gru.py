@@ -187,7 +187,7 @@ def min_gru(
 def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
     """Returns x_t W_x + b: the product in `dtype`, None for that of `w_x`; the sum in float32.
 
-    The gradient of `b` is a sum over all steps at once, which bfloat16 would stop short.
+    So the gradient of `b`, a sum over all steps at once, is a float32 sum on every backend.
     """
     dtype = dtype or w_x.dtype
     gates = x_t.astype(dtype) @ w_x.astype(dtype)

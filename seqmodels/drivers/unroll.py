@@ -16,7 +16,7 @@ from seqmodels.drivers.associative import associative
 from seqmodels.drivers.scan import scan
 from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
 
-DRIVERS: dict[str, Callable[[], Driver]] = {"associative": associative, "scan": scan}
+DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan, "associative": associative}
 
 
 def unroll(
