@@ -40,6 +40,38 @@ def peephole_lstm():
     return sm.make_cell(init, initial_state, (project, update))
 
 
+def linear_attention():
+    """A cell of a user's own: a state that is a matrix, decayed by one number a head and a step."""
+
+    def initial_state(params, batch_shape):
+        dtype = params["key"].dtype
+        return {
+            "memory": jnp.zeros((*batch_shape, H, H), dtype),
+            "norm": jnp.zeros((*batch_shape, H), dtype),
+        }
+
+    def elements(params, x_t):
+        key, value, gate = (x_t @ w for w in (params["key"], params["value"], params["gate"]))
+        decay = jax.nn.sigmoid(gate)
+        b_t = {"memory": value[..., None] * key[..., None, :], "norm": key}
+        return {"memory": decay[..., None], "norm": decay}, b_t
+
+    def output(params, state, x_t):
+        query = x_t @ params["query"]
+        read = jnp.sum(state["memory"] * query[..., None, :], -1)
+        return read / (1 + jnp.abs(jnp.sum(state["norm"] * query, -1, keepdims=True)))
+
+    def init(key):
+        names = {"key": H, "value": H, "query": H, "gate": 1}
+        keys = jax.random.split(key, len(names))
+        return {
+            name: jax.random.normal(k, (D, size))
+            for k, (name, size) in zip(keys, names.items(), strict=True)
+        }
+
+    return sm.make_linear_cell(init, initial_state, elements, output)
+
+
 # name -> (cell, the same step in NumPy)
 CELLS = {
     "rnn": (sm.rnn(D, H), oracle.rnn_step),

@@ -20,8 +20,14 @@ from seqmodels.cells import (
     RNNState,
     gru_init,
     gru_step,
+    lru_init,
+    lru_step,
     lstm_init,
     lstm_step,
+    min_gru_init,
+    min_gru_step,
+    min_lstm_init,
+    min_lstm_step,
     rnn_init,
     rnn_step,
 )
@@ -103,6 +109,9 @@ def test_factory_step_is_the_bare_step():
         (sm.rnn(D, H, activation="relu"), rnn_init, rnn_step, {"activation": "relu"}),
         (sm.lstm(D, H), lstm_init, lstm_step, {}),
         (sm.gru(D, H), gru_init, gru_step, {}),
+        (sm.min_gru(D, H, positive=True), min_gru_init, min_gru_step, {"positive": True}),
+        (sm.min_lstm(D, H, positive=True), min_lstm_init, min_lstm_step, {"positive": True}),
+        (sm.lru(D, H), lru_init, lru_step, {}),
     ]:
         params = init(key, D, H)
         cases.assert_close(cell.init(key), params, 0)

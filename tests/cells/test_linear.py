@@ -19,9 +19,7 @@ from seqmodels.cells import (
     MinLSTMState,
     lru_init,
     lru_step,
-    min_gru_init,
     min_gru_step,
-    min_lstm_init,
     min_lstm_step,
 )
 
@@ -135,20 +133,6 @@ def test_one_line_for_each_mistake():
     for make in (sm.min_gru, sm.min_lstm):
         with pytest.raises(ValueError, match="chrono: given 2, wanted a number of steps greater"):
             make(D, H, chrono=2)
-
-
-def test_factory_step_is_the_bare_step():
-    key, x = jax.random.key(0), cases.inputs()[0]
-    for cell, init, step, options in [
-        (sm.min_gru(D, H), min_gru_init, min_gru_step, {}),
-        (sm.min_gru(D, H, positive=True), min_gru_init, min_gru_step, {"positive": True}),
-        (sm.min_lstm(D, H, positive=True), min_lstm_init, min_lstm_step, {"positive": True}),
-        (sm.lru(D, H), lru_init, lru_step, {}),
-    ]:
-        params = init(key, D, H)
-        cases.assert_close(cell.init(key), params, 0)
-        state = cases.state_of(cell, params)
-        cases.assert_close(cell.step(params, state, x), step(params, state, x, **options), 0)
 
 
 def test_eigenvalues_lie_in_the_ring():

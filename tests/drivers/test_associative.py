@@ -17,38 +17,6 @@ NAMES = ["min_gru", "min_lstm", "lru"]
 every_cell = pytest.mark.parametrize("name", NAMES)
 
 
-def linear_attention():
-    """A cell of a user's own: a state that is a matrix, decayed by one number a head and a step."""
-
-    def initial_state(params, batch_shape):
-        dtype = params["key"].dtype
-        return {
-            "memory": jnp.zeros((*batch_shape, H, H), dtype),
-            "norm": jnp.zeros((*batch_shape, H), dtype),
-        }
-
-    def elements(params, x_t):
-        key, value, gate = (x_t @ w for w in (params["key"], params["value"], params["gate"]))
-        decay = jax.nn.sigmoid(gate)
-        b_t = {"memory": value[..., None] * key[..., None, :], "norm": key}
-        return {"memory": decay[..., None], "norm": decay}, b_t
-
-    def output(params, state, x_t):
-        query = x_t @ params["query"]
-        read = jnp.sum(state["memory"] * query[..., None, :], -1)
-        return read / (1 + jnp.abs(jnp.sum(state["norm"] * query, -1, keepdims=True)))
-
-    def init(key):
-        names = {"key": H, "value": H, "query": H, "gate": 1}
-        keys = jax.random.split(key, len(names))
-        return {
-            name: jax.random.normal(k, (D, size))
-            for k, (name, size) in zip(keys, names.items(), strict=True)
-        }
-
-    return sm.make_linear_cell(init, initial_state, elements, output)
-
-
 @pytest.mark.parametrize(
     ("cell", "others"),
     [
@@ -118,7 +86,7 @@ def test_nan_before_a_reset_stays_there(name, reverse):
 
 
 def test_a_state_of_matrices_and_elements_of_fewer_entries():
-    cell = linear_attention()
+    cell = cases.linear_attention()
     contract = {"lengths": cases.LENGTHS.reshape(2, 2), "resets": cases.RESETS.reshape(T, 2, 2)}
 
     def loss(params, xs, state, method, options):
