@@ -12,10 +12,15 @@
 from seqmodels import cells
 from seqmodels.cells import initializers
 from seqmodels.cells.gru import gru
+from seqmodels.cells.linear import make_linear_cell
+from seqmodels.cells.lru import lru
 from seqmodels.cells.lstm import lstm
+from seqmodels.cells.min_gru import min_gru
+from seqmodels.cells.min_lstm import min_lstm
 from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
 from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
 from seqmodels.drivers.fused import fused
 from seqmodels.drivers.scan import scan
@@ -30,6 +35,7 @@ __all__ = [
     "Driver",
     "Info",
     "Unrolled",
+    "associative",
     "bidirectional",
     "cells",
     "chunked",
@@ -37,8 +43,12 @@ __all__ = [
     "fused",
     "gru",
     "initializers",
+    "lru",
     "lstm",
     "make_cell",
+    "make_linear_cell",
+    "min_gru",
+    "min_lstm",
     "residual",
     "rnn",
     "scan",

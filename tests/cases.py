@@ -40,6 +40,38 @@ def peephole_lstm():
     return sm.make_cell(init, initial_state, (project, update))
 
 
+def linear_attention():
+    """A cell of a user's own: a state that is a matrix, decayed by one number a head and a step."""
+
+    def initial_state(params, batch_shape):
+        dtype = params["key"].dtype
+        return {
+            "memory": jnp.zeros((*batch_shape, H, H), dtype),
+            "norm": jnp.zeros((*batch_shape, H), dtype),
+        }
+
+    def elements(params, x_t):
+        key, value, gate = (x_t @ w for w in (params["key"], params["value"], params["gate"]))
+        decay = jax.nn.sigmoid(gate)
+        b_t = {"memory": value[..., None] * key[..., None, :], "norm": key}
+        return {"memory": decay[..., None], "norm": decay}, b_t
+
+    def output(params, state, x_t):
+        query = x_t @ params["query"]
+        read = jnp.sum(state["memory"] * query[..., None, :], -1)
+        return read / (1 + jnp.abs(jnp.sum(state["norm"] * query, -1, keepdims=True)))
+
+    def init(key):
+        names = {"key": H, "value": H, "query": H, "gate": 1}
+        keys = jax.random.split(key, len(names))
+        return {
+            name: jax.random.normal(k, (D, size))
+            for k, (name, size) in zip(keys, names.items(), strict=True)
+        }
+
+    return sm.make_linear_cell(init, initial_state, elements, output)
+
+
 # name -> (cell, the same step in NumPy)
 CELLS = {
     "rnn": (sm.rnn(D, H), oracle.rnn_step),
@@ -49,15 +81,30 @@ CELLS = {
     "lstm": (sm.lstm(D, H), oracle.lstm_step),
     "lstm_learned": (sm.lstm(D, H, learn_initial_state=True, chrono=9), oracle.lstm_step),
     "peephole": (peephole_lstm(), oracle.peephole_step),
+    "min_gru": (sm.min_gru(D, H, learn_initial_state=True), oracle.min_gru_step),
+    "min_gru_positive": (sm.min_gru(D, H, positive=True), oracle.min_gru_positive_step),
+    "min_lstm": (sm.min_lstm(D, H), oracle.min_lstm_step),
+    "lru": (sm.lru(D, H), oracle.lru_step),
 }
 
-METHODS = ["scan", "fused", "chunked"]
+# Settings under which a short sequence has chunks, segments and steps that are left over.
+METHODS = {
+    "scan": sm.scan(),
+    "fused": sm.fused(chunk=3, save=True),
+    "chunked": sm.chunked(segment=3),
+    "associative": sm.associative(),
+}
 
 
 def serves(method, name):
     """Whether a driver is for a cell."""
     cell, _ = CELLS[name]
-    return {"scan": True, "fused": bool(cell.stages), "chunked": bool(cell.stages)}[method]
+    return {
+        "scan": True,
+        "fused": bool(cell.stages),
+        "chunked": bool(cell.stages),
+        "associative": cell.elements is not None,
+    }[method]
 
 
 PAIRS = [(name, method) for name in CELLS for method in METHODS if serves(method, name)]
@@ -112,6 +159,17 @@ def _shaken(tree, scale, seed):
     )
 
 
+def to64(tree):
+    """The tree in float64 or complex128."""
+    return jax.tree.map(lambda a: a.astype(jnp.promote_types(a.dtype, jnp.float64)), tree)
+
+
+def reals(tree):
+    """The leaves of the tree, a complex one as its real and its imaginary part."""
+    parts = [(a.real, a.imag) if jnp.iscomplexobj(a) else (a,) for a in jax.tree.leaves(tree)]
+    return [part for leaf in parts for part in leaf]
+
+
 def as_dict(state):
     return state._asdict() if hasattr(state, "_asdict") else state
 
@@ -128,7 +186,7 @@ def padded_with_nan(xs, lengths):
 
 def assert_close(got, want, tolerance=2e-6):
     """Asserts that two pytrees of arrays agree, absolutely and relatively."""
-    got_leaves, want_leaves = jax.tree.leaves(got), jax.tree.leaves(want)
+    got_leaves, want_leaves = reals(got), reals(want)
     assert len(got_leaves) == len(want_leaves)
     for a, b in zip(got_leaves, want_leaves, strict=True):
         np.testing.assert_allclose(

@@ -61,8 +61,33 @@ def gru_after_step(p, s, x):
     return {"h": h}, h
 
 
+def min_gru_step(p, s, x, candidate=lambda n: n):
+    a = x @ p.w_x + p.b
+    z, n = np.split(a, 2)
+    h = (1 - sigmoid(z)) * s["h"] + sigmoid(z) * candidate(n)
+    return {"h": h}, h
+
+
+def min_gru_positive_step(p, s, x):
+    return min_gru_step(p, s, x, lambda n: np.where(n < 0, sigmoid(n), n + 0.5))
+
+
+def min_lstm_step(p, s, x):
+    i, f, g = np.split(x @ p.w_x + p.b, 3)
+    i, f = sigmoid(i), sigmoid(f)
+    h = (f * s["h"] + i * g) / (f + i)
+    return {"h": h}, h
+
+
+def lru_step(p, s, x):
+    eigenvalue = np.exp(-np.exp(p.nu_log) + 1j * np.exp(p.theta_log))
+    h = eigenvalue * s["h"] + np.exp(p.gamma_log) * (x @ (p.b_re + 1j * p.b_im))
+    return {"h": h}, (h @ (p.c_re + 1j * p.c_im)).real + x @ p.w_y
+
+
 def as_numpy(tree):
-    return jax.tree.map(lambda a: np.asarray(a, np.float64), tree)
+    """The tree in float64 or complex128."""
+    return jax.tree.map(lambda a: np.asarray(a, np.promote_types(a.dtype, np.float64)), tree)
 
 
 def one_sequence(step, params, xs, state, fresh, length, resets, reverse):
@@ -86,7 +111,7 @@ def unroll(step, params, xs, state, fresh, *, lengths=None, resets=None, reverse
     params = SimpleNamespace(**params._asdict()) if hasattr(params, "_asdict") else params
     batch = xs.shape[1:-1]
     H = state["h"].shape[-1]
-    final = {name: np.zeros((*batch, H)) for name in state}
+    final = {name: np.zeros_like(value) for name, value in state.items()}
     out = np.zeros((len(xs), *batch, H))
     for n in np.ndindex(*batch):
         at = (slice(None), *n)

@@ -13,40 +13,57 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqmodels.cells.stages import reset_state
+from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers.contract import vary_like
 from seqmodels.drivers.fused import CHUNK, chunk_size, run_fused
 from seqmodels.drivers.memory import choose_plan, parse_bytes
 from seqmodels.drivers.pieces import as_rows, as_steps, cut, joined
 from seqmodels.drivers.scan import widened
+from seqmodels.drivers.traits import require_stages
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 
-def chunked(*, memory_budget: int | str = "1GiB", inputs_gradient: bool = False) -> Driver:
-    """Returns the driver that trains through long sequences within a budget of memory.
+def chunked(
+    *,
+    memory_budget: int | str | None = None,
+    segment: int | None = None,
+    inputs_gradient: bool = False,
+) -> Driver:
+    """Returns the driver that trains through long sequences in little memory.
 
-    It serves cells in stages. The whole sequence is run as `sm.fused` does it if that fits the
-    budget, and otherwise in segments of about sqrt(T) steps. `Info.plan` tells the plan and its
-    peak. The prediction is of the memory that a gradient step takes beside its
-    arguments, on one device and for one call: outputs, their cotangents, and what this driver
-    keeps; what the loss keeps of its own, the states that `unroll_full` returns, the layers of a stack
-    beside this one, and the size of a `jax.vmap` around the call are not in it.
+    It serves cells in stages. Given a budget, the whole sequence is run as `sm.fused` does it if
+    that fits, and otherwise in segments of about sqrt(T) steps; `Info.plan` tells which, and the
+    predicted peak. The prediction is of the memory that a gradient step takes beside its arguments,
+    on one device and for one call: outputs, their cotangents, and what this driver keeps. What the
+    loss keeps of its own, the states that `unroll_full` returns, the layers of a stack beside this
+    one, and the size of a `jax.vmap` around the call are not in it.
 
     Args:
-      memory_budget: bytes, or text such as "300MB" or "2GiB".
+      memory_budget: bytes, or text such as "300MB" or "2GiB"; None for the lowest peak.
+      segment: S, steps a segment, in the place of a budget.
       inputs_gradient: whether the gradient of xs will be asked for, as it is in every layer of a
-        stack but the first. It is as large as xs.
+        stack but the first; it is as large as xs, and counts in the prediction.
 
     Returns:
-      A `Driver`. Where no plan fits, it raises a ValueError that names the smallest budget that
-      would do, and the plan and peak that go with it.
+      A `Driver`. Where no plan fits the budget, it raises a ValueError that names the smallest
+      budget that would do, and the plan and peak that go with it.
 
     Raises:
-      ValueError: if `memory_budget` is not a positive number of bytes.
+      ValueError: if `memory_budget` is not a positive number of bytes, if `segment` is not a
+        positive integer, or if both are given.
     """
-    budget = parse_bytes(memory_budget)
-    settings = (("memory_budget", budget), ("inputs_gradient", bool(inputs_gradient)))
-    return Driver("chunked", _run, settings)
+    if segment is not None:
+        check_size("chunked", segment=segment)
+        if memory_budget is not None:
+            raise ValueError("chunked: segment: given with a memory_budget, wanted one of the two")
+        segment = int(segment)
+    budget = None if memory_budget is None else parse_bytes(memory_budget)
+    settings = {
+        "memory_budget": budget,
+        "segment": segment,
+        "inputs_gradient": bool(inputs_gradient),
+    }
+    return Driver("chunked", _run, tuple(settings.items()))
 
 
 def _run(
@@ -57,9 +74,11 @@ def _run(
     contract: Contract,
     keep_states: bool,
     *,
-    memory_budget: int,
+    memory_budget: int | None,
+    segment: int | None,
     inputs_gradient: bool,
 ) -> Unrolled:
+    require_stages("chunked", cell)
     fresh = None if contract.resets is None else reset_state(cell, params, state)
     plan = choose_plan(
         cell,
@@ -68,6 +87,7 @@ def _run(
         state,
         contract,
         budget=memory_budget,
+        segment=segment,
         inputs_gradient=inputs_gradient,
         chunk=CHUNK,
     )

@@ -20,7 +20,7 @@ from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers import scan
 from seqmodels.drivers.bptt import Cotangents, Inputs, Kept, Plan, backward
 from seqmodels.drivers.contract import select, vary_like, zero_unless
-from seqmodels.drivers.traits import join, part, read_traits
+from seqmodels.drivers.traits import join, part, read_traits, require_stages
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 CHUNK = 32  # K; 16 and 64 are as fast, 128 is slower
@@ -63,6 +63,7 @@ def _run(
     chunk: int,
     save: bool | None,
 ) -> Unrolled:
+    require_stages("fused", cell)
     fresh = None if contract.resets is None else reset_state(cell, params, state)
     K = chunk_size(xs.shape[0], chunk)
     if save is None:

@@ -82,13 +82,15 @@ def choose_plan(
     state: State,
     contract: Contract,
     *,
-    budget: int,
+    budget: int | None,
+    segment: int | None,
     inputs_gradient: bool,
     chunk: int,
 ) -> MemoryPlan:
     """Returns the whole sequence at once if that fits, or else the segments with the lowest peak.
 
-    Any length of segment takes about the same time, so the lowest peak costs nothing.
+    Segments of any length take about the same time, so the lowest peak costs nothing. Without a
+    budget it is always the lowest peak; a segment that is given is taken.
 
     Raises:
       ValueError: if nothing fits.
@@ -102,19 +104,26 @@ def choose_plan(
         peak = num_steps * copies * sizes.x + _peak(sizes, num_steps, segment, chunk)
         return MemoryPlan(segment, num_steps, peak)
 
+    if segment is not None:
+        return plan(segment)
     whole = plan(max(num_steps, 1))
-    if whole.peak <= budget:
+    if budget is not None and whole.peak <= budget:
         return whole
     root = math.isqrt(num_steps)
     lengths = {n for n in range(max(root // 4, 1), 4 * root + 1) if num_steps % n == 0} or {root}
     smallest = min((plan(n) for n in sorted(lengths)), key=lambda p: p.peak)
     smallest = min(smallest, whole, key=lambda p: p.peak)
-    if smallest.peak > budget:
+    if budget is not None and smallest.peak > budget:
         raise ValueError(
             f"chunked: memory_budget: given {budget / 1e6:.1f} MB, wanted at least "
             f"{smallest.peak / 1e6:.1f} MB: {smallest}, {_shares(sizes, num_steps)}"
         )
     return smallest
+
+
+def kept_bytes(xs: Array, state: State) -> int:
+    """Returns the bytes of the states of all steps."""
+    return xs.shape[0] * _bytes([a for a in jax.tree.leaves(state) if is_float(a)])
 
 
 def _peak(sizes: _Sizes, num_steps: int, segment: int, chunk: int) -> int:

@@ -44,6 +44,16 @@ def join(first: Any, second: Any) -> Any:
     )
 
 
+def require_stages(method: str, cell: Cell) -> None:
+    """Raises TypeError unless the cell has stages."""
+    if not cell.stages:
+        others = ["scan", *(["associative"] if cell.elements else [])]
+        raise TypeError(
+            f"{method}: given a cell without stages (sm.make_cell), wanted one with them, or "
+            f"method={' or '.join(map(repr, others))}"
+        )
+
+
 def part(tree: Any, flags: tuple[bool, ...]) -> tuple[Any, Any]:
     """Returns the tree with the leaves that are not flagged, and with those that are."""
     leaves, structure = jax.tree.flatten(tree)
@@ -67,15 +77,9 @@ def read_traits(
       fixed: for each leaf of the state, whether a reset leaves it alone.
 
     Raises:
-      TypeError: if the cell has no stages, if a project is not affine in the state and in x_t, or
-        if what passes between its functions lacks the batch axis.
+      TypeError: if a project is not affine in the state and in x_t, or if what passes between the
+        cell's functions lacks the batch axis.
     """
-    if not cell.stages:
-        served = ["scan", *(["associative"] if cell.elements else [])]
-        raise TypeError(
-            f"fused: given a cell without stages (sm.make_cell), wanted one with them; it can run "
-            f"under {' or '.join(map(repr, served))}"
-        )
     reads = tuple(_check_stages(cell, params, state, x_t))
     leaves, structure = jax.tree.flatten(state)
 

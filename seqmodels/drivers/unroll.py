@@ -1,9 +1,7 @@
 """The one entry: take a cell through time."""
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,12 +10,8 @@ import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
-from seqmodels.drivers.chunked import chunked
-from seqmodels.drivers.fused import fused
-from seqmodels.drivers.scan import scan
+from seqmodels.drivers.choice import choose, find_driver
 from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
-
-DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan, "fused": fused, "chunked": chunked}
 
 
 def unroll(
@@ -51,13 +45,16 @@ def unroll(
       key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
         `state=cell.initial_state(params, batch_shape, key=key)`. Without it there is no dropout. In
         `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks.
-      method: "auto", the name of a driver, or a driver with its settings such as `sm.scan()`.
+      method: "auto", the name of a driver, or a driver with its settings such as
+        `sm.fused(chunk=64)`. "auto" takes the one that was measured to train fastest: `sm.fused`
+        for cells in stages, `sm.chunked` where keeping all states would take more than 4 GiB,
+        otherwise `sm.scan`.
 
     Returns:
       (final_state, ys), ys (T, *batch, H).
 
     Raises:
-      TypeError: if `cell` is not a `Cell`.
+      TypeError: if `cell` is not a `Cell`, or not one that the driver asked for can run.
       ValueError: if an argument has a wrong shape, dtype or value, if a step does not return a
         state like the one it was given, or if both `state` and `key` are given.
         Lengths out of range are found where their values are known, so not under jit.
@@ -116,7 +113,7 @@ def _checked(
         raise TypeError(f"unroll: cell: given a {type(cell).__name__}, wanted a Cell")
     if not isinstance(reverse, bool | np.bool_):
         raise ValueError(f"reverse: given {reverse!r}, wanted True or False")
-    driver = _find_driver(method)
+    driver = find_driver(method)
     xs = rules.check_xs(cell, xs)
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is not None:
@@ -130,7 +127,15 @@ def _checked(
     if resets is not None:
         resets = rules.check_resets(resets, xs.shape[: 1 + len(batch_shape)])
     static = cell, driver, bool(reverse), keep_states
-    return _run(*static, params, xs, state, lengths, resets, key)
+    try:
+        return _run(*static, params, xs, state, lengths, resets, key)
+    except TypeError as error:
+        if "forward-mode differentiation" not in str(error):
+            raise
+        raise TypeError(
+            "unroll: forward mode (jax.jvp, jax.jacfwd, jax.hessian) is not for a driver with a "
+            "backward pass of its own; use method='scan'"
+        ) from error
 
 
 # Compiled by itself, so that a call outside of jit compiles once a cell and not once a call.
@@ -161,30 +166,8 @@ def _run(
         if cell.unroll is not None:
             return cell.unroll(run, params, xs, state, contract)
         rules.check_step(cell, params, state, xs)
-        chosen, reason = (driver, "asked for") if driver else _choose()
+        chosen, reason = (driver, "asked for") if driver else choose(cell, params, xs, state)
         full = chosen.run(cell, params, xs, state, contract, keep_states, **dict(chosen.settings))
         return full._replace(info=dataclasses.replace(full.info, reason=reason))
 
     return run(cell, params, xs, state, Contract(valid, resets, reverse))
-
-
-def _choose() -> tuple[Driver, str]:
-    """Returns the driver that "auto" stands for, and why."""
-    return scan(), "auto: it runs every cell"
-
-
-def _find_driver(method: str | Driver) -> Driver | None:
-    """Returns the driver that `method` names, None for "auto"."""
-    if isinstance(method, Driver):
-        return method
-    if method == "auto":
-        return None
-    if isinstance(method, str) and method in DRIVERS:
-        return DRIVERS[method]()
-    names = ["auto", *DRIVERS]
-    near = difflib.get_close_matches(str(method), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(
-        f"method: given {method!r}, wanted one of {', '.join(names)} "
-        f"or a driver such as sm.scan(){hint}"
-    )

@@ -1,4 +1,10 @@
-"""Every cell under every driver keeps the sequence contract, against a NumPy loop."""
+"""Every cell under every driver keeps the sequence contract.
+
+`scan` against a NumPy loop over single sequences and a differentiated Python loop over steps; the
+other drivers against `scan`, in values and gradients, and on the edges against the loops again.
+"""
+
+import functools
 
 import cases
 import chex
@@ -13,7 +19,11 @@ import pytest
 
 import seqmodels as sm
 
-pytestmark = pytest.mark.parametrize(("name", "method"), cases.PAIRS)
+every_cell = pytest.mark.parametrize("name", cases.CELLS)
+every_pair = pytest.mark.parametrize(("name", "method"), cases.PAIRS)
+every_other = pytest.mark.parametrize(
+    ("name", "method"), [pair for pair in cases.PAIRS if pair[1] != "scan"]
+)
 
 
 def wanted(name, params, xs, state=None, **contract):
@@ -25,8 +35,9 @@ def wanted(name, params, xs, state=None, **contract):
     return final, ys
 
 
+@every_cell
 @pytest.mark.parametrize("case", cases.CASES)
-def test_values(name, method, case):
+def test_values(name, case):
     cell, _ = cases.CELLS[name]
     contract = cases.CASES[case]
     params, xs = cases.params_of(cell), cases.inputs()
@@ -34,11 +45,12 @@ def test_values(name, method, case):
     final, ys = wanted(name, params, xs, state, **contract)
     if "lengths" in contract:
         xs = cases.padded_with_nan(xs, contract["lengths"])
-    got_final, got_ys = sm.unroll(cell, params, xs, state, method=method, **contract)
+    got_final, got_ys = sm.unroll(cell, params, xs, state, method="scan", **contract)
     cases.assert_close(got_ys, ys)
     cases.assert_close(cases.as_dict(got_final), final)
 
 
+@every_pair
 @pytest.mark.parametrize("batch_shape", [(), (1,), (2, 3)])
 def test_batch_axes(name, method, batch_shape):
     cell, _ = cases.CELLS[name]
@@ -49,11 +61,12 @@ def test_batch_axes(name, method, batch_shape):
         "resets": rng.random((cases.T, *batch_shape)) < 0.3,
     }
     final, ys = wanted(name, params, xs, **contract)
-    got_final, got_ys = sm.unroll(cell, params, xs, method=method, **contract)
+    got_final, got_ys = sm.unroll(cell, params, xs, method=cases.METHODS[method], **contract)
     cases.assert_close(got_ys, ys)
     cases.assert_close(cases.as_dict(got_final), final)
 
 
+@every_pair
 @pytest.mark.parametrize("num_steps", [0, 1])
 def test_short(name, method, num_steps):
     cell, _ = cases.CELLS[name]
@@ -61,7 +74,7 @@ def test_short(name, method, num_steps):
     state = cases.state_of(cell, params, (2,))
     resets = np.ones((num_steps, 2), bool)
     final, ys = wanted(name, params, xs, state, resets=resets)
-    full = sm.unroll_full(cell, params, xs, state, resets=resets, method=method)
+    full = sm.unroll_full(cell, params, xs, state, resets=resets, method=cases.METHODS[method])
     chex.assert_shape(full.ys, (num_steps, 2, cases.H))
     cases.assert_close(full.ys, ys)
     cases.assert_close(cases.as_dict(full.final_state), final)
@@ -79,15 +92,15 @@ def loop(cell, params, xs, state, fresh, lengths, resets, reverse):
     return state, jnp.stack(ys)
 
 
+@every_cell
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("case", ["plain", "both"])
-def test_gradients(name, method, case, reverse):
+def test_gradients(name, case, reverse):
     """Of parameters, inputs and state, for cotangents of every output, in float64."""
     with jax.enable_x64(True):
         cell, _ = cases.CELLS[name]
-        to64 = lambda tree: jax.tree.map(lambda a: a.astype(jnp.float64), tree)  # noqa: E731
-        params = to64(cases.params_of(cell))
-        xs, state = to64(cases.inputs()), to64(cases.state_of(cell, params))
+        params = cases.to64(cases.params_of(cell))
+        xs, state = cases.to64(cases.inputs()), cases.to64(cases.state_of(cell, params))
         lengths, resets = np.full(4, cases.T), np.zeros((cases.T, 4), bool)
         contract = {"reverse": reverse}
         if case == "both":
@@ -97,12 +110,12 @@ def test_gradients(name, method, case, reverse):
         def score(final, ys):
             weights = jnp.arange(1.0, ys.size + 1).reshape(ys.shape)
             return jnp.sum(jnp.sin(ys) * weights) + sum(
-                jnp.sum(a**3 * (n + 1)) for n, a in enumerate(jax.tree.leaves(final))
+                jnp.sum(a**3 * (n + 1)) for n, a in enumerate(cases.reals(final))
             )
 
         def by_driver(params, xs, state):
             padded = cases.padded_with_nan(xs, lengths)
-            return score(*sm.unroll(cell, params, padded, state, method=method, **contract))
+            return score(*sm.unroll(cell, params, padded, state, method="scan", **contract))
 
         def by_loop(params, xs, state):
             def fresh(params):
@@ -131,40 +144,82 @@ def test_gradients(name, method, case, reverse):
             assert not np.any(np.asarray(got[1])[length:, n])
 
 
+def weighted(tree):
+    """A number on which every entry of a result has an influence of its own."""
+    return sum(
+        jnp.sum(jnp.sin(a) * jnp.arange(1.0, a.size + 1).reshape(a.shape) / a.size)
+        for leaf in jax.tree.leaves(tree)
+        for a in cases.reals(leaf)
+    )
+
+
+@functools.cache
+def results(name, method, case):
+    """Outputs, and the gradients of parameters, inputs and state from cotangents of all of them."""
+    with jax.enable_x64(True):
+        cell, _ = cases.CELLS[name]
+        contract = cases.CASES[case]
+        params = cases.to64(cases.params_of(cell))
+        xs, state = cases.to64(cases.inputs()), cases.to64(cases.state_of(cell, params))
+        if "lengths" in contract:
+            xs = cases.padded_with_nan(xs, contract["lengths"])
+
+        def run(params, xs, state):
+            full = sm.unroll_full(cell, params, xs, state, method=cases.METHODS[method], **contract)
+            assert full.info.method == method
+            return weighted(full[:3]), full[:3]
+
+        return jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(params, xs, state)
+
+
+@every_other
+@pytest.mark.parametrize("case", cases.CASES)
+def test_values_and_gradients_are_those_of_scan(name, method, case):
+    """In float64; of parameters, inputs and state, for cotangents of everything returned."""
+    (_, out), gradients = results(name, method, case)
+    (_, wanted_out), wanted_gradients = results(name, "scan", case)
+    cases.assert_close(out, wanted_out, 1e-11)
+    cases.assert_close(gradients, wanted_gradients, 1e-11)
+
+
+@every_pair
 def test_nan_state_does_not_survive_a_reset(name, method):
     cell, _ = cases.CELLS[name]
     params, xs = cases.params_of(cell), cases.inputs((2,))
     nan = jax.tree.map(lambda a: jnp.full_like(a, jnp.nan), cases.state_of(cell, params, (2,)))
     resets = np.zeros((cases.T, 2), bool)
     resets[3] = True
-    final, ys = sm.unroll(cell, params, xs, nan, resets=resets, method=method)
-    want_final, want_ys = sm.unroll(cell, params, xs[3:], method=method)
+    final, ys = sm.unroll(cell, params, xs, nan, resets=resets, method=cases.METHODS[method])
+    want_final, want_ys = sm.unroll(cell, params, xs[3:], method=cases.METHODS[method])
     cases.assert_close(ys[3:], want_ys)
     cases.assert_close(final, want_final)
 
 
-def test_states_are_all_visited_states(name, method):
+@every_cell
+def test_states_are_all_visited_states(name):
     cell, _ = cases.CELLS[name]
     params, xs = cases.params_of(cell), cases.inputs()
     lengths = cases.LENGTHS
-    full = sm.unroll_full(cell, params, xs, lengths=lengths, method=method)
+    full = sm.unroll_full(cell, params, xs, lengths=lengths, method="scan")
     for t in range(cases.T):
         state, _ = sm.unroll(
-            cell, params, xs[: t + 1], lengths=np.minimum(lengths, t + 1), method=method
+            cell, params, xs[: t + 1], lengths=np.minimum(lengths, t + 1), method="scan"
         )
         cases.assert_close(jax.tree.map(lambda a, t=t: a[t], full.states), state)
-    assert full.info.method == method
+    assert full.info.method == "scan"
 
 
+@every_pair
 def test_pieces_equal_the_whole(name, method):
     cell, _ = cases.CELLS[name]
     params, xs = cases.params_of(cell), cases.inputs()
-    state, ys = sm.unroll(cell, params, xs, method=method)
-    middle, first = sm.unroll(cell, params, xs[:3], method=method)
-    last, second = sm.unroll(cell, params, xs[3:], middle, method=method)
+    state, ys = sm.unroll(cell, params, xs, method=cases.METHODS[method])
+    middle, first = sm.unroll(cell, params, xs[:3], method=cases.METHODS[method])
+    last, second = sm.unroll(cell, params, xs[3:], middle, method=cases.METHODS[method])
     cases.assert_close((last, jnp.concatenate([first, second])), (state, ys))
 
 
+@every_pair
 @hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 @hypothesis.given(data=st.data())
 def test_any_lengths_and_resets(name, method, data):
@@ -178,6 +233,6 @@ def test_any_lengths_and_resets(name, method, data):
     contract = {"lengths": lengths, "resets": resets, "reverse": reverse}
     final, ys = wanted(name, params, xs, **contract)
     padded = cases.padded_with_nan(xs, lengths)
-    got_final, got_ys = sm.unroll(cell, params, padded, method=method, **contract)
+    got_final, got_ys = sm.unroll(cell, params, padded, method=cases.METHODS[method], **contract)
     cases.assert_close(got_ys, ys)
     cases.assert_close(cases.as_dict(got_final), final)

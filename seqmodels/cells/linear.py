@@ -1,0 +1,127 @@
+"""Cells whose state is a linear recurrence, so that all the steps can be taken at once.
+
+    s_t = a_t * s_tm1 + b_t,    y_t = output(s_t, x_t)
+
+The products are elementwise, and a_t, b_t depend on x_t alone. Two such steps in a row are again
+one, (a_t * a_tm1, a_t * b_tm1 + b_t): what makes a scan over time associative (Blelloch 1990,
+"Prefix Sums and Their Applications"; Martin, Cundy 2018, "Parallelizing Linear Recurrent Neural
+Nets Over Sequence Length", arXiv 1709.04057).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.stages import check_size
+from seqmodels.types import Array, Cell, Params, State
+
+
+def make_linear_cell(
+    init: Callable[[Array], Params],
+    initial_state: Callable[..., State],
+    elements: Callable[[Params, Any], tuple[Any, Any]],
+    output: Callable[[Params, State, Any], Any] | None = None,
+    *,
+    reset: Callable[[Params, State], State] | None = None,
+    x_ndim: int = 1,
+) -> Cell:
+    """Returns the cell of the linear recurrence that `elements` and `output` declare.
+
+        a_t, b_t = elements(params, x_t)        free to hold matrices, as is output
+        state = a_t * state + b_t
+        y_t = output(params, state, x_t)        of the state after the step
+
+    Both functions must take any leading axes: a driver calls them on all steps at once, with `x_t`
+    of shape (T, *batch, D) and a state with leaves (T, *batch, ...).
+
+    Args:
+      init: `init(key) -> params`.
+      initial_state: `initial_state(params, batch_shape) -> state`, leaves of shape (*batch, ...);
+        it may take `key=None` too.
+      elements: `elements(params, x_t) -> (a_t, b_t)`, each a pytree like the state, or one whose
+        leaves stand for whole subtrees of it; leaves are broadcast to those of the state.
+      output: `output(params, state, x_t) -> y_t`; None: y_t is the state.
+      reset: `reset(params, state) -> state`; None for the cell's own initial state.
+      x_ndim: the number of feature axes of `x_t`.
+
+    Returns:
+      A `Cell`.
+
+    Raises:
+      TypeError: if an argument that should be a function is none.
+      ValueError: if `x_ndim` is not a positive integer.
+    """
+    if not all(map(callable, (init, initial_state, elements))) or not all(
+        function is None or callable(function) for function in (output, reset)
+    ):
+        raise TypeError(
+            "make_linear_cell: init, initial_state, elements, output and reset: wanted functions"
+        )
+    check_size("make_linear_cell", x_ndim=x_ndim)
+    read = output or _state_itself
+
+    def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
+        state = linear_step(*linear_elements(elements, params, x_t, state), state)
+        return state, read(params, state, x_t)
+
+    return Cell(
+        init, initial_state, step, elements=elements, output=read, reset=reset, x_ndim=x_ndim
+    )
+
+
+def _state_itself(params: Params, state: State, x_t: Any) -> State:
+    del params, x_t
+    return state
+
+
+def linear_step(a_t: Any, b_t: Any, state: State) -> State:
+    """Returns a_t * state + b_t."""
+    return jax.tree.map(lambda a, b, s: a * s + b, a_t, b_t, state)
+
+
+def linear_elements(
+    elements: Callable[[Params, Any], tuple[Any, Any]], params: Params, x_t: Any, like: State
+) -> tuple[State, State]:
+    """Returns `elements(params, x_t)` with the structure and the numbers of axes of `like`.
+
+    Args:
+      elements: as in `make_linear_cell`.
+      params: its parameters.
+      x_t: the inputs, of one step or of many.
+      like: a state, or its shapes, with the leading axes of `x_t`.
+
+    Returns:
+      (a_t, b_t), pytrees like `like`; an axis may be of size 1 where that of `like` is longer.
+
+    Raises:
+      ValueError: if `elements` returns something that cannot be broadcast to `like`.
+    """
+    pair = elements(params, x_t)
+    if not isinstance(pair, tuple) or len(pair) != 2:
+        shapes = jax.tree.map(jnp.shape, pair)
+        raise ValueError(f"elements: given shapes {shapes}, wanted a pair (a_t, b_t)")
+    a_t, b_t = (_fitted(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
+    return a_t, b_t
+
+
+def _fitted(name: str, tree: Any, like: State) -> State:
+    def fit(given: Any, want: Any) -> Array:
+        given = jnp.asarray(given)
+        padded = (1,) * (want.ndim - given.ndim) + given.shape
+        if len(padded) != want.ndim or any(
+            n not in (1, m) for n, m in zip(padded, want.shape, strict=True)
+        ):
+            raise ValueError(
+                f"elements: {name}: given shape {given.shape}, wanted one that can be broadcast "
+                f"to the state's {want.shape}"
+            )
+        return given.reshape(padded)
+
+    try:
+        tree = jax.tree.broadcast(tree, like)
+    except ValueError:
+        given, wanted = jax.tree.structure(tree), jax.tree.structure(like)
+        raise ValueError(f"elements: {name}: given {given}, wanted {wanted}") from None
+    return jax.tree.map(fit, tree, like)

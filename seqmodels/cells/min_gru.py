@@ -1,0 +1,203 @@
+"""A gated recurrent unit whose gates do not read the state, so that it is a linear recurrence.
+
+    z, n = split(x_t W_x + b)
+    h_t = (1 - sigmoid(z)) * h_tm1 + sigmoid(z) * n,    y_t = h_t
+
+Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, "Were RNNs All We Needed?" (arXiv 2410.01201). Here,
+as in the paper, z is the share of the state that is replaced; in `sm.gru` it is the share kept.
+
+The paper computes in log-space, for its parallel scan divides by the products of all gates so far,
+which underflow; that in turn needs candidates greater than zero, n -> g(n). An associative scan
+divides by nothing: the gates lie in [0, 1], so their products do not overflow, and one that
+underflows to zero only says that nothing is left of a state long past. So these cells compute in
+plain numbers, candidates may have either sign, and g is there for those who want the paper's.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import (
+    Initializer,
+    check_chrono,
+    chrono_bias,
+    glorot_uniform,
+    packed,
+)
+from seqmodels.cells.linear import linear_step, make_linear_cell
+from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, state_dtype
+from seqmodels.types import Array, Cell
+
+
+class MinGRUState(NamedTuple):
+    """h: hidden state (*batch, H)."""
+
+    h: Array
+
+
+class MinGRUParams(NamedTuple):
+    """Gates lie along the last axis in the order z, n.
+
+    w_x: (D, 2H). b: (2H,). initial: the learned initial state, leaves (H,), or None.
+    """
+
+    w_x: Array
+    b: Array
+    initial: MinGRUState | None = None
+
+
+def min_gru_init(
+    key: Array,
+    input_size: int,
+    hidden_size: int,
+    *,
+    w_x_init: Initializer = glorot_uniform,
+    update_bias: float = 0.0,
+    chrono: float | None = None,
+    learn_initial_state: bool = False,
+    param_dtype: Any = jnp.float32,
+) -> MinGRUParams:
+    """Returns fresh parameters.
+
+    Args:
+      key: PRNG key.
+      input_size: D.
+      hidden_size: H.
+      w_x_init: initialiser of every gate's block of w_x.
+      update_bias: bias of z, the share of the state that is replaced; that of n is zero.
+      chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
+        b_z = -log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      `MinGRUParams`.
+
+    Raises:
+      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+    """
+    check_size("min_gru", input_size=input_size, hidden_size=hidden_size)
+    key_x, key_b = jax.random.split(key)
+    zeros = jnp.zeros(hidden_size, param_dtype)
+    b_z = jnp.full(hidden_size, update_bias, param_dtype)
+    if chrono is not None:
+        b_z = -chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
+    return MinGRUParams(
+        w_x=packed(w_x_init, key_x, input_size, hidden_size, 2, param_dtype),
+        b=jnp.concatenate([b_z, zeros]),
+        initial=MinGRUState(zeros) if learn_initial_state else None,
+    )
+
+
+def min_gru_initial_state(
+    params: MinGRUParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
+) -> MinGRUState:
+    """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
+    dtype = dtype or params.w_x.dtype
+    return filled_state(MinGRUState, params, dtype, batch_shape, params.b.shape[0] // 2)
+
+
+def min_gru_elements(
+    params: MinGRUParams, x_t: Array, *, positive: bool = False, dtype: Any = None
+) -> tuple[MinGRUState, MinGRUState]:
+    """Returns (a_t, b_t) of h_t = a_t * h_tm1 + b_t, each (*batch, H), in at least float32."""
+    check_last_axis("min_gru", "x_t", x_t, params.w_x.shape[0])
+    z, n = jnp.split(input_gates(params.w_x, params.b, x_t, dtype), 2, axis=-1)
+    n = positive_candidate(n) if positive else n
+    # 1 - sigmoid(z), but exact for large z too, where the difference would be rounded to zero.
+    return MinGRUState(jax.nn.sigmoid(-z)), MinGRUState(jax.nn.sigmoid(z) * n)
+
+
+def min_gru_output(
+    params: MinGRUParams, state: MinGRUState, x_t: Array, *, dtype: Any = None
+) -> Array:
+    """Returns y_t = h_t (*batch, H), in `dtype`."""
+    del x_t
+    return state.h.astype(dtype or params.w_x.dtype)
+
+
+def min_gru_step(
+    params: MinGRUParams,
+    state: MinGRUState,
+    x_t: Array,
+    *,
+    positive: bool = False,
+    dtype: Any = None,
+) -> tuple[MinGRUState, Array]:
+    """Takes one step of the equations at the head of this module.
+
+    Args:
+      params: `MinGRUParams`.
+      state: `MinGRUState`, h (*batch, H).
+      x_t: input (*batch, D).
+      positive: whether the candidate is g(n); see `positive_candidate`.
+      dtype: dtype of the matrix products; None for that of the parameters.
+
+    Returns:
+      (state, y_t), y_t = h_t (*batch, H) in `dtype`.
+
+    Raises:
+      ValueError: if the last axis of `x_t` is not D.
+    """
+    elements = min_gru_elements(params, x_t, positive=positive, dtype=dtype)
+    state = linear_step(*elements, state)
+    return state, min_gru_output(params, state, x_t, dtype=dtype)
+
+
+def min_gru(
+    input_size: int,
+    hidden_size: int,
+    *,
+    positive: bool = False,
+    w_x_init: Initializer = glorot_uniform,
+    update_bias: float = 0.0,
+    chrono: float | None = None,
+    learn_initial_state: bool = False,
+    dtype: Any = None,
+    param_dtype: Any = jnp.float32,
+) -> Cell:
+    """Returns the minimal GRU as a `Cell`. Arguments as in `min_gru_init` and `min_gru_step`.
+
+    Raises:
+      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+    """
+    check_size("min_gru", input_size=input_size, hidden_size=hidden_size)
+    check_chrono(chrono)
+    init = functools.partial(
+        min_gru_init,
+        input_size=input_size,
+        hidden_size=hidden_size,
+        w_x_init=w_x_init,
+        update_bias=update_bias,
+        chrono=chrono,
+        learn_initial_state=learn_initial_state,
+        param_dtype=param_dtype,
+    )
+    return make_linear_cell(
+        init,
+        functools.partial(min_gru_initial_state, dtype=dtype),
+        functools.partial(min_gru_elements, positive=positive, dtype=dtype),
+        functools.partial(min_gru_output, dtype=dtype),
+    )
+
+
+def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
+    """Returns x_t W_x + b: the product in `dtype`, None for that of `w_x`; the sum in float32.
+
+    So the gradient of `b`, a sum over all steps at once, is a float32 sum on every backend.
+    """
+    dtype = dtype or w_x.dtype
+    gates = x_t.astype(dtype) @ w_x.astype(dtype)
+    gates = gates.astype(state_dtype(dtype))
+    return gates + lift(b.astype(gates.dtype), gates)
+
+
+def positive_candidate(n: Array) -> Array:
+    """Returns g(n) = n + 1/2 where n >= 0, sigmoid(n) elsewhere: greater than zero, and continuous.
+
+    Feng et al. 2024 (arXiv 2410.01201), appendix B.
+    """
+    return jnp.where(n >= 0, n + 0.5, jax.nn.sigmoid(n))

@@ -1,0 +1,140 @@
+"""The driver for linear recurrences: all steps at once, by `jax.lax.associative_scan`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.linear import linear_elements
+from seqmodels.cells.stages import reset_state
+from seqmodels.drivers.contract import select, vary_like, zero_unless
+from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
+
+
+def associative() -> Driver:
+    """Returns the driver that takes a linear recurrence through all steps in log2(T) rounds.
+
+    It does more arithmetic than `sm.scan` and needs a device with width to spare, such as a GPU; on
+    a CPU it is slower. The backward pass is one more such scan, over the visited states. Forward
+    mode and second derivatives work.
+
+    A product of a_t over many steps must not overflow: with |a_t| > 1 it may, where a state that is
+    zero would have stayed zero step by step.
+    """
+    return Driver("associative", _run)
+
+
+def _run(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    state: State,
+    contract: Contract,
+    keep_states: bool,
+) -> Unrolled:
+    if cell.elements is None or cell.output is None:
+        others = "'scan' or 'fused'" if cell.stages else "'scan'"
+        raise TypeError(
+            "associative: given a cell without elements and output (sm.make_linear_cell), "
+            f"wanted a linear recurrence; for this cell method={others}"
+        )
+    valid, resets = contract.valid, contract.resets
+    fresh = None
+    if resets is not None:
+        fresh = vary_like(reset_state(cell, params, state), state)
+        resets = resets if valid is None else resets & valid
+    # Ones in the padding, for the same reason as in `sm.scan`.
+    xs = xs if valid is None else select(valid, xs, jnp.ones_like(xs))
+    num_steps = xs.shape[0]
+    like = jax.tree.map(lambda s: jax.ShapeDtypeStruct((num_steps, *s.shape), s.dtype), state)
+    a, b = linear_elements(cell.elements, params, xs, like)
+    b = jax.tree.map(lambda b, s: jnp.broadcast_to(b, s.shape), b, like)
+    if valid is not None:  # a step of the padding leaves the state as it is
+        a, b = select(valid, a, jax.tree.map(jnp.ones_like, a)), zero_unless(valid, b)
+    states = linear_recurrence(a, b, state, resets, fresh, contract.reverse)
+    ys = zero_unless(valid, cell.output(params, states, xs))
+    final_state = state
+    if num_steps:
+        final_state = jax.tree.map(lambda s: s[0 if contract.reverse else -1], states)
+    return Unrolled(final_state, ys, states if keep_states else None, Info("associative"))
+
+
+def linear_recurrence(
+    a: Any,
+    b: Any,
+    state: State,
+    resets: Array | None = None,
+    fresh: State | None = None,
+    reverse: bool = False,
+) -> State:
+    """Returns the states of s_t = a_t * s_tm1 + b_t after every step, all steps at once.
+
+    The derivative solves the same recurrence again, in forward mode, or its transpose, which runs
+    the other way, in reverse mode; what an automatic derivative of the scan would save for each of
+    its rounds is not saved.
+
+    Args:
+      a: pytree like `state`, leaves (T, *batch, ...); an axis may be of size 1 instead.
+      b: pytree like `state`, leaves (T, *batch, ...).
+      state: the state before the first step, leaves (*batch, ...).
+      resets: bool (T, *batch), where true s_tm1 is `fresh`, whatever it was before, NaN included;
+        None: never.
+      fresh: pytree like `state`; needed with `resets`.
+      reverse: whether to go from the last step to the first; s_tm1 is then that of the next step.
+
+    Returns:
+      Pytree like `state`, leaves (T, *batch, ...) of its dtypes.
+    """
+    a, b = (jax.tree.map(lambda leaf, s: leaf.astype(s.dtype), tree, state) for tree in (a, b))
+    num_steps = jax.tree.leaves(b)[0].shape[0]
+    if num_steps == 0:
+        return b
+    a = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num_steps, *leaf.shape[1:])), a)
+    a, b, state, fresh, resets = vary_like(
+        (a, b, state, fresh, resets), (a, b, state, fresh, resets)
+    )
+    first = num_steps - 1 if reverse else 0
+    entering = state if resets is None else select(resets[first], fresh, state)
+    first_b = jax.tree.map(lambda a, b, s: a[first] * s + b[first], a, b, entering)
+    if resets is not None:  # what is reset to goes into b, and nothing passes from before
+        from_fresh = jax.tree.map(lambda a, b, s: a * s[None] + b, a, b, fresh)
+        a, b = zero_unless(~resets, a), select(resets, from_fresh, b)
+    b = jax.tree.map(
+        lambda b, b_t: jax.lax.dynamic_update_index_in_dim(b, b_t, first, 0), b, first_b
+    )
+
+    def matvec(states: State) -> State:
+        passed = jax.tree.map(lambda a, s: a * _delayed(s, reverse), a, states)
+        passed = passed if resets is None else zero_unless(~resets, passed)
+        return jax.tree.map(jnp.subtract, states, passed)
+
+    def solve(_: Any, b: State) -> State:
+        return _solve(a, b, resets, reverse)
+
+    def transpose_solve(_: Any, b: State) -> State:
+        delayed = jax.tree.map(lambda leaf: _delayed(leaf, not reverse), (a, resets))
+        return _solve(delayed[0], b, delayed[1], not reverse)
+
+    return jax.lax.custom_linear_solve(matvec, b, solve, transpose_solve)
+
+
+def _delayed(array: Array, reverse: bool) -> Array:
+    """Returns the array one step later in the order of processing, with zeros in the first step."""
+    zeros = jnp.zeros_like(array[:1])
+    parts = [array[1:], zeros] if reverse else [zeros, array[:-1]]
+    return jnp.concatenate(parts)
+
+
+def _solve(a: State, b: State, resets: Array | None, reverse: bool) -> State:
+    """Returns the states from a zero state, or at a reset from nothing but b."""
+
+    def combine(before: Any, after: Any) -> Any:
+        (reset_1, a_1, b_1), (reset_2, a_2, b_2) = before, after
+        both_a = jax.tree.map(jnp.multiply, a_2, a_1)
+        both_b = jax.tree.map(lambda a, b, c: a * b + c, a_2, b_1, b_2)
+        if resets is None:
+            return None, both_a, both_b
+        # By selection: 0 * NaN would let a NaN from before the reset through.
+        return reset_1 | reset_2, select(reset_2, a_2, both_a), select(reset_2, b_2, both_b)
+
+    return jax.lax.associative_scan(combine, (resets, a, b), reverse=reverse)[2]
