@@ -16,6 +16,7 @@ from seqmodels.cells.lstm import lstm
 from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
 from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.unroll import unroll, unroll_full
 from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
@@ -35,6 +36,7 @@ __all__ = [
     "initializers",
     "lstm",
     "make_cell",
+    "newton",
     "residual",
     "rnn",
     "scan",

@@ -51,13 +51,14 @@ CELLS = {
     "peephole": (peephole_lstm(), oracle.peephole_step),
 }
 
-METHODS = ["scan"]
+METHODS = ["scan", "newton"]
 
 
 def serves(method, name):
     """Whether a driver is for a cell."""
     cell, _ = CELLS[name]
-    return {"scan": True, "fused": bool(cell.stages), "chunked": bool(cell.stages)}[method]
+    staged = bool(cell.stages)
+    return {"scan": True, "fused": staged, "chunked": staged, "newton": True}[method]
 
 
 PAIRS = [(name, method) for name in CELLS for method in METHODS if serves(method, name)]

@@ -31,7 +31,7 @@ def _run(
     fresh = None
     if contract.resets is not None:
         fresh = vary_like(reset_state(cell, params, state), state)
-    wide, narrow = _widened(params)
+    wide, narrow = widened(params)
     # The step runs in the padding too, and its result is dropped. Ones, because zero is where a
     # norm, a logarithm, a root or a quotient has no derivative, and 0 * NaN would reach params.
     xs = xs if contract.valid is None else select(contract.valid, xs, jnp.ones_like(xs))
@@ -49,7 +49,7 @@ def _run(
     return Unrolled(final_state, ys, states, Info("scan"))
 
 
-def _widened(params: Params) -> tuple[Params, Any]:
+def widened(params: Params) -> tuple[Params, Any]:
     """Returns the parameters in at least float32, and the function that casts them back.
 
     The cast stands inside the loop, so its transpose does too, and the gradient that the loop sums

@@ -12,10 +12,11 @@ import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
+from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
-from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
+from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
-DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan}
+DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan, "newton": newton}
 
 
 def unroll(
@@ -128,7 +129,12 @@ def _checked(
     if resets is not None:
         resets = rules.check_resets(resets, xs.shape[: 1 + len(batch_shape)])
     static = cell, driver, bool(reverse), keep_states
-    return _run(*static, params, xs, state, lengths, resets, key)
+    full = _run(*static, params, xs, state, lengths, resets, key)
+    if driver is not None and driver.check is not None:
+        # Out here, because an error that is raised inside of jit arrives wrapped in one of JAX.
+        for info in jax.tree.leaves(full.info, is_leaf=lambda a: isinstance(a, Info)):
+            driver.check(info)
+    return full
 
 
 # Compiled by itself, so that a call outside of jit compiles once a cell and not once a call.
