@@ -16,6 +16,7 @@ from seqmodels.cells.lstm import lstm
 from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
 from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.drivers.cudnn import cudnn
 from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.unroll import unroll, unroll_full
@@ -31,6 +32,7 @@ __all__ = [
     "Unrolled",
     "bidirectional",
     "cells",
+    "cudnn",
     "dropout",
     "gru",
     "initializers",

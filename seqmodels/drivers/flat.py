@@ -20,8 +20,8 @@ class Inputs(NamedTuple):
     """What a step reads beside the state that is solved for; leading axes (T, N).
 
     xs: inputs, ones in the padding. others: the state's leaves that are not floating, as they are
-    when the step begins, after a reset. fresh: flat state (T, N, n) that a reset puts in, or None. valid, resets: bool,
-    or None, as in the contract; a step of the padding has no reset.
+    when the step begins, after a reset. fresh: flat state (T, N, n) that a reset puts in, or None.
+    valid, resets: bool, or None, as in the contract; a step of the padding has no reset.
     """
 
     xs: Array

@@ -12,11 +12,12 @@ import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
+from seqmodels.drivers.cudnn import cudnn
 from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
-DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan, "newton": newton}
+DRIVERS: dict[str, Callable[[], Driver]] = {"scan": scan, "newton": newton, "cudnn": cudnn}
 
 
 def unroll(
