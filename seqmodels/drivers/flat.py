@@ -52,8 +52,8 @@ class Layout(NamedTuple):
 
     def rounded(self, flat: Array) -> Array:
         """Returns the vector with every entry as its leaf can hold it."""
-        parts = zip(self.split(flat), self.dtypes, strict=True)
-        parts = [a.astype(dtype).astype(flat.dtype) for a, dtype in parts]
+        pairs = zip(self.split(flat), self.dtypes, strict=True)
+        parts = [a.astype(dtype).astype(flat.dtype) for a, dtype in pairs]
         return jnp.concatenate(parts, axis=-1) if parts else flat
 
     def flat(self, state: State, lead: tuple[int, ...]) -> Array:

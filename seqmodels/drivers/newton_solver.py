@@ -56,7 +56,8 @@ def solve(solver: Solver, params: Params, start: Array, inputs: Inputs) -> Solut
         return solution, (params, start, inputs, solution.states)
 
     def backward(saved: Any, cotangents: Solution) -> Any:
-        return _adjoint(solver, *saved, cotangents.states, cotangents.ys)
+        params, start, inputs, states = saved
+        return _adjoint(solver, params, start, inputs, states, cotangents.states, cotangents.ys)
 
     solution_of.defvjp(forward, backward)
     return solution_of(params, start, inputs)
@@ -78,9 +79,12 @@ def _solve(solver: Solver, params: Params, start: Array, inputs: Inputs) -> Solu
         moved = jnp.where(begins[..., None], 0, moved)
         # s_t + d_t as f + J_t d_tm1: exact where the states before it are, however large d_t is.
         new = after + _times(jacobian, moved)
-        # A product of many J_t may overflow where the states are finite: there f alone is taken.
-        # What is NaN because a step made it so stays NaN.
-        new = jnp.where(jnp.isfinite(new) | _spoilt(begins, after), new, after)
+        # A product of many J_t may explode where the states do not. A correction that is 1 / eps of
+        # what it corrects, or not finite, has no digit of truth: there f alone is taken. But what
+        # is NaN because a step made it so stays NaN.
+        size = jnp.max(jnp.abs(after), axis=-1, keepdims=True, initial=1)
+        sane = jnp.abs(new) <= size / jnp.finfo(new.dtype).eps
+        new = jnp.where(sane | _spoilt(begins, after), new, after)
         new = _held(inputs.valid, start, new)
         after, _ = solver.after(params, _shifted(start, new), inputs)
         return count + 1, new, _unsettled(solver.layout, inputs.valid, after, new)
