@@ -145,7 +145,9 @@ def _run(
     # As in `sm.scan`: gradients of low-precision parameters are float32 up to here. And varying as
     # the data do, so that the transpose of this cast sums them over the devices, once.
     wide, narrow = widened(params)
-    wide, xs, state, contract = vary_like((wide, xs, state, contract), params, xs, state, contract)
+    arrays = wide, xs, state, contract.valid, contract.resets
+    wide, xs, state, valid, resets = vary_like(arrays, arrays)
+    contract = Contract(valid, resets, contract.reverse)
     start, inputs, others = inputs_of(cell, layout, narrow(wide), xs, state, contract)
 
     def after(params: Params, before: Array, inputs: Inputs) -> tuple[Array, Any]:
