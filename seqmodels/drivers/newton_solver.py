@@ -196,7 +196,7 @@ def _spoilt(begins: Array, after: Array) -> Array:
 def _linearised(
     solver: Solver, params: Params, before: Array, inputs: Inputs
 ) -> tuple[Array, Array]:
-    """Returns f (T, N, n) and J, (T, N, n, n) or its diagonal (T, N, n); J = 1 in the padding."""
+    """Returns f (T, N, n) and J, (T, N, n, n) or its diagonal (T, N, n), damped."""
     after, push = jax.linearize(lambda s: solver.after(params, s, inputs)[0], before)
     eye = vary_like(jnp.eye(before.shape[-1], dtype=before.dtype), before)
 
@@ -211,8 +211,7 @@ def _linearised(
         jacobian = jax.lax.map(lambda e: jnp.take(column(e[1]), e[0], axis=-1), numbered)
         jacobian = jnp.moveaxis(jacobian, 0, -1)
     if solver.damping:
-        damped = (1 - solver.damping) * jacobian
-        jacobian = damped if inputs.valid is None else select(inputs.valid, damped, jacobian)
+        jacobian = (1 - solver.damping) * jacobian
     return after, jacobian
 
 
