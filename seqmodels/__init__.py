@@ -22,7 +22,9 @@ from seqmodels.cells.stages import make_cell
 from seqmodels.combinators import bidirectional, dropout, residual, stack
 from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
+from seqmodels.drivers.cudnn import cudnn
 from seqmodels.drivers.fused import fused
+from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.unroll import unroll, unroll_full
 from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
@@ -39,6 +41,7 @@ __all__ = [
     "bidirectional",
     "cells",
     "chunked",
+    "cudnn",
     "dropout",
     "fused",
     "gru",
@@ -49,6 +52,7 @@ __all__ = [
     "make_linear_cell",
     "min_gru",
     "min_lstm",
+    "newton",
     "residual",
     "rnn",
     "scan",

@@ -119,8 +119,11 @@ class Driver(NamedTuple):
       run: `run(cell, params, xs, state, contract, keep_states, **settings) -> Unrolled`; xs arrives
         with zeros in the padding.
       settings: pairs of a setting's name and value.
+      check: called with every `Info` of a call once it has run, to raise where the driver is to;
+        under an outer jit its arrays are traced.
     """
 
     name: str
     run: Callable[..., Unrolled]
     settings: tuple[tuple[str, Any], ...] = ()
+    check: Callable[[Info], None] | None = None

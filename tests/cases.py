@@ -93,6 +93,7 @@ METHODS = {
     "fused": sm.fused(chunk=3, save=True),
     "chunked": sm.chunked(segment=3),
     "associative": sm.associative(),
+    "newton": sm.newton(),
 }
 
 
@@ -104,6 +105,7 @@ def serves(method, name):
         "fused": bool(cell.stages),
         "chunked": bool(cell.stages),
         "associative": cell.elements is not None,
+        "newton": name != "lru",  # whose state is complex
     }[method]
 
 

@@ -11,7 +11,7 @@ from jax import lax
 from seqmodels.drivers.coefficients import compress
 from seqmodels.drivers.contract import select, vary_like, zero_unless
 from seqmodels.drivers.pieces import as_rows, as_steps, cut, joined
-from seqmodels.drivers.traits import Traits, join, part, split
+from seqmodels.drivers.traits import Traits, join, split
 from seqmodels.types import Array, Params, Stage, State
 
 

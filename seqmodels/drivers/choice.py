@@ -7,8 +7,10 @@ import jax
 
 from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
+from seqmodels.drivers.cudnn import cudnn
 from seqmodels.drivers.fused import fused
 from seqmodels.drivers.memory import kept_bytes
+from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.traits import read_traits
 from seqmodels.types import Array, Cell, Driver, Params, State
@@ -18,6 +20,8 @@ DRIVERS: dict[str, Callable[[], Driver]] = {
     "fused": fused,
     "chunked": chunked,
     "associative": associative,
+    "newton": newton,
+    "cudnn": cudnn,
 }
 LARGE = 4 * 2**30  # bytes of states that "auto" lets a sequence keep
 

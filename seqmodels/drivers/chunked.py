@@ -112,9 +112,7 @@ def run_segments(
     num_steps = xs.shape[0]
     if segment >= num_steps:
         K = chunk_size(num_steps, CHUNK)
-        return run_fused(
-            cell, params, xs, state, fresh, contract, keep_states, chunk=K, save=False
-        )
+        return run_fused(cell, params, xs, state, fresh, contract, keep_states, chunk=K, save=False)
     varying = (params, xs, state, contract.valid, contract.resets)
     state, params = vary_like(state, *varying), vary_like(params, *varying)
     wide, narrow = widened(params)

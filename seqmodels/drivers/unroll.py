@@ -11,7 +11,7 @@ import numpy as np
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
 from seqmodels.drivers.choice import choose, find_driver
-from seqmodels.types import Array, Cell, Contract, Driver, Params, State, Unrolled
+from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 
 def unroll(
@@ -128,7 +128,7 @@ def _checked(
         resets = rules.check_resets(resets, xs.shape[: 1 + len(batch_shape)])
     static = cell, driver, bool(reverse), keep_states
     try:
-        return _run(*static, params, xs, state, lengths, resets, key)
+        full = _run(*static, params, xs, state, lengths, resets, key)
     except TypeError as error:
         if "forward-mode differentiation" not in str(error):
             raise
@@ -136,6 +136,11 @@ def _checked(
             "unroll: forward mode (jax.jvp, jax.jacfwd, jax.hessian) is not for a driver with a "
             "backward pass of its own; use method='scan'"
         ) from error
+    if driver is not None and driver.check is not None:
+        # Out here, because an error that is raised inside of jit arrives wrapped in one of JAX.
+        for info in jax.tree.leaves(full.info, is_leaf=lambda a: isinstance(a, Info)):
+            driver.check(info)
+    return full
 
 
 # Compiled by itself, so that a call outside of jit compiles once a cell and not once a call.
