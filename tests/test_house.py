@@ -37,10 +37,12 @@ FLOORS = {
 LIBRARIES = {
     "optax": ("seqmodels.training",),
     "orbax": ("seqmodels.training",),
-    "flax": ("seqmodels.linen", "seqmodels.nnx", "seqmodels.weights"),
+    "flax": ("seqmodels.linen", "seqmodels.nnx", "seqmodels.weights", "experiments.benchmark"),
     "matplotlib": ("seqmodels.plots",),
     "absl": ("experiments",),
     "torch": ("seqmodels.weights", "experiments.benchmark"),
+    "haiku": ("seqmodels.weights", "experiments.benchmark"),
+    "equinox": ("seqmodels.weights", "experiments.benchmark"),
 }
 
 
