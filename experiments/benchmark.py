@@ -50,9 +50,9 @@ def define_flags() -> None:
         "scan and fused, as far as they exist.",
     )
     flags.DEFINE_list("peers", list(PEERS), f"Of {', '.join(PEERS)}; may be empty.")
-    flags.DEFINE_integer("rounds", 15, "Rounds that count.", lower_bound=1, upper_bound=cli.LARGEST)
+    flags.DEFINE_integer("rounds", 11, "Rounds that count.", lower_bound=1, upper_bound=cli.LARGEST)
     flags.DEFINE_integer(
-        "warmups", 2, "Rounds before them that do not.", lower_bound=1, upper_bound=cli.LARGEST
+        "warmups", 1, "Rounds before them that do not.", lower_bound=1, upper_bound=cli.LARGEST
     )
     flags.DEFINE_integer("seed", 0, "Seed of the order in a round.", lower_bound=0)
     flags.DEFINE_list(
@@ -124,6 +124,7 @@ def main() -> int:
         "machine": machine(settings, start["kind"]),
     }
     report = Report(shapes, settings, record, folder, about)
+    record.save = lambda: report.write(complete=False)
     status = 0
     try:
         for section in values.sections:
@@ -132,7 +133,6 @@ def main() -> int:
                 continue
             print(f"section {section}", file=sys.stderr)
             _runners(shapes, settings, record)[section]()
-            report.write(complete=False)
     except KeyboardInterrupt:
         status = INTERRUPTED
     report.show(complete=status == 0)

@@ -69,8 +69,9 @@ class Process:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._replies.put(line)
+        with self._process.stdout as lines:
+            for line in lines:
+                self._replies.put(line)
         self._replies.put("")
 
     @property
@@ -86,6 +87,8 @@ class Process:
             ended), or answers with an error.
         """
         assert self._process.stdin is not None
+        if self._errors.closed:
+            raise WorkerError("ended before")
         limit = limit or self._limit
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -104,7 +107,11 @@ class Process:
         return reply
 
     def _how_it_ended(self) -> str:
-        status = self._process.wait()
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:  # it closed its end of the pipe and lives
+            self._process.kill()
+            status = self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         how = f"status {status}" if status >= 0 else signal.Signals(-status).name

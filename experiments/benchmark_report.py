@@ -61,6 +61,7 @@ class Report:
         self._record = record
         self._folder = folder
         self._about = about
+        self._told = 0
 
     def _times(self) -> Times:
         s = self._settings
@@ -69,6 +70,9 @@ class Report:
     def write(self, *, complete: bool) -> None:
         """Writes results.json with all that was measured so far."""
         record, s = self._record, self._settings
+        for timing in [*record.speed, *record.sweep][self._told :]:
+            self._folder.append_metrics(_timing(timing))
+            self._told += 1
         found = bars(self._times(), self._shapes, s.cells, s.cores)
         self._folder.write_json(
             RESULTS,
@@ -91,7 +95,7 @@ class Report:
         """Writes results.json and the plot, and the tables to standard output."""
         self.write(complete=complete)
         record, s = self._record, self._settings
-        width = max(Console().width, WIDTH, 26 + 19 * len(self._shapes))
+        width = max(Console().width, WIDTH, 25 + 19 * len(self._shapes))
         console = Console(highlight=False, width=width)
         times = self._times()
         if record.speed:

@@ -1,7 +1,7 @@
 """The sections of the benchmark: speed, sweep, compile, memory. Each fills its part of a record."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,10 @@ class Settings:
 
 @dataclasses.dataclass
 class Record:
-    """What was measured so far, what is to be said about it, and what was wrong."""
+    """What was measured so far, what is to be said about it, and what was wrong.
+
+    save: called whenever there is more.
+    """
 
     speed: list[Timing] = dataclasses.field(default_factory=list)
     sweep: list[Timing] = dataclasses.field(default_factory=list)
@@ -39,6 +42,7 @@ class Record:
     notes: list[str] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    save: Callable[[], None] = lambda: None
 
     @property
     def measured(self) -> int:
@@ -110,11 +114,12 @@ def _time(
     total = turns * sum(work_of(case) for cases in plan.values() for case in cases)
     with _logged(record, total) as log, Pool(settings.stall_seconds) as pool:
         missing: set[Worker] = set()
-        for shape, cases in plan.items():
+        for cases in plan.values():
             # Those that died at the shape before start afresh; those that could not start do not.
             running = _start(pool, [w for w in workers if w not in missing], record, log)
             missing = set(workers) - set(running)
             measure([c for c in cases if c.worker in running], pool, settings.plan, log, timings)
+            record.save()
 
 
 def compile_times(settings: Settings, record: Record) -> None:
@@ -134,6 +139,7 @@ def compile_times(settings: Settings, record: Record) -> None:
                 request = {"do": "compile", "case": encode(case), "budget": settings.memory_budget}
                 reply = pool.ask(worker, request)
                 record.compile.append(_named(case) | reply)
+                record.save()
             except WorkerError as error:
                 _tell(case, error, log)
             log.done("compile", f"{case.cell}, {case.method}, T={case.shape.T}", 1)
@@ -157,6 +163,7 @@ def memory(shapes: Sequence[Shape], settings: Settings, record: Record) -> None:
                     try:
                         reply = pool.ask(case.worker, request | {"budget": settings.memory_budget})
                         record.memory.append(_named(case) | reply)
+                        record.save()
                     except WorkerError as error:
                         _tell(case, error, log)
             log.done("memory", f"{case.shape}, {case.label}", work_of(case))

@@ -85,8 +85,8 @@ def measure(cases: Sequence[Case], pool: Pool, plan: Plan, log: Log, timings: li
     taken: dict[Case, list[float]] = {}
     about: dict[Case, dict[str, Any]] = {}
     try:
-        references = dict.fromkeys(map(_reference, cases))
-        every = [*[case for case in references if case not in cases], *cases]
+        references = [case for case in map(_reference, cases) if pool.alive(case.worker)]
+        every = list(dict.fromkeys([*references, *cases]))
         numbers = {case: number for number, case in enumerate(every)}
         about = _prepare(every, numbers, pool, plan, log)
         _rounds([case for case in cases if case in about], numbers, taken, pool, plan, log)

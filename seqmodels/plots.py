@@ -103,17 +103,18 @@ def ratios_by_shape(
     figure = Figure(figsize=(7 * columns, 0.6 + 2.8 * rows), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=11)
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
-    width = 0.8 / len(names)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
     for axes, (label, panel) in zip(grid.flat, panels.items(), strict=False):
-        for name, heights in panel.items():
-            at = np.arange(len(shapes)) + (names.index(name) - (len(names) - 1) / 2) * width
+        width = 0.8 / len(panel)
+        for number, (name, heights) in enumerate(panel.items()):
+            at = np.arange(len(shapes)) + (number - (len(panel) - 1) / 2) * width
             # From 1, so that slower and faster point to different sides.
             change = np.asarray(heights, np.float64) - 1
             colour = COLOURS[names.index(name) % len(COLOURS)]
             axes.bar(at, change, width, bottom=1.0, color=colour, label=name)
+        axes.set_xlim(-0.5, len(shapes) - 0.5)
         axes.axhline(1, color="0.2", linewidth=1)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
