@@ -88,7 +88,7 @@ def measure(cases: Sequence[Case], pool: Pool, plan: Plan, log: Log, timings: li
         references = [case for case in map(_reference, cases) if pool.alive(case.worker)]
         every = list(dict.fromkeys([*references, *cases]))
         numbers = {case: number for number, case in enumerate(every)}
-        about = _prepare(every, numbers, pool, plan, log)
+        about = _prepare(every, numbers, set(cases), pool, plan, log)
         _rounds([case for case in cases if case in about], numbers, taken, pool, plan, log)
         for worker in {case.worker for case in every}:
             if pool.alive(worker):
@@ -99,13 +99,18 @@ def measure(cases: Sequence[Case], pool: Pool, plan: Plan, log: Log, timings: li
 
 
 def _prepare(
-    cases: Sequence[Case], numbers: dict[Case, int], pool: Pool, plan: Plan, log: Log
+    cases: Sequence[Case],
+    numbers: dict[Case, int],
+    timed: set[Case],
+    pool: Pool,
+    plan: Plan,
+    log: Log,
 ) -> dict[Case, dict[str, Any]]:
     """Builds every case and returns what is said about those that run and give what they should."""
     about, results = {}, {}
     failed: set[Worker] = set()
     for case in cases:
-        work = work_of(case) * plan.warmups
+        work = work_of(case) * plan.warmups if case in timed else 0
         log.done(str(case.shape), f"compiling {case.cell}, {case.label}", work)
         if case.worker in failed:
             continue

@@ -118,7 +118,7 @@ def test_importing_starts_no_backend():
         "import pkgutil, importlib, jax, seqmodels\n"
         "for m in pkgutil.walk_packages(seqmodels.__path__, 'seqmodels.'):\n"
         "  importlib.import_module(m.name)\n"
-        "import experiments.long_context\n"
+        "import experiments.benchmark, experiments.long_context\n"
         "jax.config.update('jax_num_cpu_devices', 3)\n"
         "assert len(jax.devices()) == 3\n"
     )

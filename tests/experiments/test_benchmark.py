@@ -229,7 +229,8 @@ for line in sys.stdin:
         os.abort()
     if request["do"] == "run" and {action!r} == "stall":
         time.sleep(1000)
-    reply = dict(loss=1.0, norm=1.0, seconds=[0.5] * request.get("repeats", 0))
+    loss = 2.0 if {action!r} == "lie" else 1.0
+    reply = dict(loss=loss, norm=1.0, seconds=[0.5] * request.get("repeats", 0))
     print(json.dumps(reply), flush=True)
 """
 
@@ -258,6 +259,22 @@ def test_a_worker_that_fails_does_not_stop_the_others(action, text):
     assert all(t.seconds == [0.5] * 3 for t in timings)
     assert errors == [f"6x4x2x3 lstm, torch, 1 thread, warm-up 1: {text}"]
     assert time.monotonic() - begun < 60
+
+
+def test_what_is_wrong_is_not_timed():
+    actions = {("ours", 1): "work", ("torch", 1): "lie", ("linen", 1): "lie"}
+    linen = Case(Worker("linen", 1), "lstm", "", "train", SHAPE)
+    cases = [case(ONE, "fused"), case(Worker("torch", 1)), linen]
+    errors, timings = [], []
+    with Pool(60.0, lambda *worker: fake(actions[worker])) as pool:
+        pool.start([ONE, *[c.worker for c in cases[1:]]], lambda *_: None)
+        log = Log(print, errors.append, lambda *_: None)
+        measure(cases, pool, Plan(2, 1, 0), log, timings)
+    # A peer with weights of its own has a loss of its own; scan is the reference, not a competitor.
+    assert [t.case for t in timings] == [cases[0], linen]
+    (line,) = errors
+    assert "torch, 1 thread, train: wrong, not timed" in line
+    assert "(2.0, 1.0), wanted (1.0, 1.0)" in line
 
 
 def test_what_a_process_is_asked_after_its_end():
