@@ -37,10 +37,12 @@ FLOORS = {
 LIBRARIES = {
     "optax": ("seqmodels.training",),
     "orbax": ("seqmodels.training",),
-    "flax": ("seqmodels.linen", "seqmodels.nnx", "seqmodels.weights"),
+    "flax": ("seqmodels.linen", "seqmodels.nnx", "seqmodels.weights", "experiments.benchmark"),
     "matplotlib": ("seqmodels.plots",),
     "absl": ("experiments",),
     "torch": ("seqmodels.weights", "experiments.benchmark"),
+    "haiku": ("seqmodels.weights", "experiments.benchmark"),
+    "equinox": ("seqmodels.weights", "experiments.benchmark"),
 }
 
 
@@ -116,7 +118,7 @@ def test_importing_starts_no_backend():
         "import pkgutil, importlib, jax, seqmodels\n"
         "for m in pkgutil.walk_packages(seqmodels.__path__, 'seqmodels.'):\n"
         "  importlib.import_module(m.name)\n"
-        "import experiments.long_context\n"
+        "import experiments.benchmark, experiments.long_context\n"
         "jax.config.update('jax_num_cpu_devices', 3)\n"
         "assert len(jax.devices()) == 3\n"
     )

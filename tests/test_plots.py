@@ -32,3 +32,20 @@ def test_gradient_by_distance(tmp_path):
     assert figure.axes[0].get_yscale() == "log"
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_ratios_by_shape(tmp_path):
+    panels = {
+        "lstm": {"one": [2.0, 0.5], "two": [1.5, float("nan")]},
+        "gru": {"two": [3.0, 1.0]},
+        "rnn": {"three": [0.7, 20.0]},
+    }
+    figure = plots.ratios_by_shape(["8x1x2x3", "9x1x2x3"], panels, title="ratios")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == list(panels)
+    assert all(axes.get_yscale() == "log" for axes in shown)
+    # Bars stand on 1: faster goes up, slower down.
+    first = shown[0].containers[0]
+    assert [(bar.get_y(), bar.get_height()) for bar in first] == [(1.0, 1.0), (1.0, -0.5)]
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000

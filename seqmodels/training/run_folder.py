@@ -8,7 +8,8 @@ from typing import Any
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
 FLAGS = "flags.txt"
-PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png")
+RATIOS = "ratios.png"
+PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png", RATIOS)
 _FILES = (RESULTS, METRICS, FLAGS, *PLOTS)
 
 
