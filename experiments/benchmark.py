@@ -21,7 +21,7 @@ from experiments.benchmark_cases import CELLS, PEERS, Shape, parse_shape, parse_
 from experiments.benchmark_process import Process, WorkerError, command_for
 from experiments.benchmark_report import Report, machine
 from experiments.benchmark_timing import Plan
-from seqmodels.drivers.unroll import DRIVERS
+from seqmodels.drivers.choice import DRIVERS
 from seqmodels.training.run_folder import FLAGS, RunFolder
 
 SECTIONS = ("speed", "sweep", "compile", "memory")

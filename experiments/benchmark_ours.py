@@ -1,17 +1,15 @@
 """What the benchmark runs of ours: every cell under every driver, on one device or on several.
 
-On several devices the batch is spread with `jax.shard_map`: every device takes its share of the
-sequences through time, and the gradients are summed once at the end.
+On several devices every one takes its share of the sequences through time.
 """
 
-import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 import seqmodels as sm
 from experiments.benchmark_cases import Shape, inputs, weights
@@ -19,8 +17,8 @@ from seqmodels.cells.gru import GRUParams
 from seqmodels.cells.lstm import LSTMParams, LSTMState
 from seqmodels.cells.rnn import RNNParams
 from seqmodels.cells.stages import lift
-from seqmodels.drivers.unroll import DRIVERS
-from seqmodels.training.mesh import largest_divisor, make_mesh
+from seqmodels.drivers.choice import DRIVERS
+from seqmodels.training.mesh import data_parallel, largest_divisor, make_mesh, place
 from seqmodels.types import Array, Cell, Driver
 
 Function = Callable[..., Any]
@@ -82,39 +80,14 @@ def make(name: str, input_size: int, hidden_size: int) -> tuple[Cell, Any]:
     return sm.gru(input_size, hidden_size, reset_after=name == "gru_after"), params
 
 
-def training(cell: Cell, method: str | Driver) -> Function:
-    """Returns (params, xs) -> (mean of squares of all outputs, its gradient)."""
-
-    def loss(params: Any, xs: Array) -> Array:
-        return jnp.mean(jnp.square(sm.unroll(cell, params, xs, method=method)[1]))
-
-    return jax.value_and_grad(loss)
+def loss_of(cell: Cell, method: str | Driver) -> Function:
+    """Returns (params, xs) -> mean of squares of all outputs."""
+    return lambda params, xs: jnp.mean(jnp.square(sm.unroll(cell, params, xs, method=method)[1]))
 
 
 def forward(cell: Cell, method: str | Driver) -> Function:
     """Returns (params, xs) -> ys."""
     return lambda params, xs: sm.unroll(cell, params, xs, method=method)[1]
-
-
-def spread(function: Function, mode: str, num_devices: int) -> tuple[Function, NamedSharding]:
-    """Returns the function with the batch spread over devices, and how xs is to be placed."""
-    mesh = make_mesh(num_devices, "batch")
-    batch = PartitionSpec(None, "batch")
-
-    def share(params: Any, xs: Array) -> Any:
-        # Of parameters that vary a device takes the gradient of its own share alone; that of
-        # replicated ones would be summed already, in the middle of the backward pass.
-        cast = functools.partial(jax.lax.pcast, axis_name=("batch",), to="varying")
-        result = function(jax.tree.map(cast, params), xs)
-        return jax.lax.pmean(result, "batch") if mode == "train" else result
-
-    spread_out = jax.shard_map(
-        share,
-        mesh=mesh,
-        in_specs=(PartitionSpec(), batch),
-        out_specs=PartitionSpec() if mode == "train" else batch,
-    )
-    return spread_out, NamedSharding(mesh, batch)
 
 
 def build(
@@ -138,12 +111,16 @@ def build(
     info = jax.eval_shape(lambda p, x: sm.unroll_full(cell, p, x, method=method).info, params, xs)
     used = largest_divisor(shape.B, num_devices)
     about = {"method": info.method, "plan": info.plan, "devices": used}
-    function = (training if mode == "train" else forward)(cell, method)
+    mesh = make_mesh(used, "batch")
+    arguments = place(params, mesh, None), place(inputs(shape), mesh, 1)
+    run, loss = forward(cell, method), loss_of(cell, method)
     if used == 1:
-        return jax.jit(function), (params, jnp.asarray(inputs(shape))), about
-    function, placed = spread(function, mode, used)
-    replicated = NamedSharding(placed.mesh, PartitionSpec())
-    arguments = jax.device_put(params, replicated), jax.device_put(inputs(shape), placed)
+        function = run if mode == "forward" else jax.value_and_grad(loss)
+    elif mode == "forward":
+        batch = PartitionSpec(None, "batch")
+        function = jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), batch), out_specs=batch)
+    else:
+        function = data_parallel(loss, mesh, batch_axes=(1,))
     return jax.jit(function), arguments, about
 
 

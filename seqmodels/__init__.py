@@ -26,6 +26,7 @@ from seqmodels.drivers.cudnn import cudnn
 from seqmodels.drivers.fused import fused
 from seqmodels.drivers.newton import newton
 from seqmodels.drivers.scan import scan
+from seqmodels.drivers.stream import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
 from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
 
@@ -57,6 +58,7 @@ __all__ = [
     "rnn",
     "scan",
     "stack",
+    "stream",
     "unroll",
     "unroll_full",
 ]

@@ -107,13 +107,13 @@ def backward(plan: Plan, inputs: Inputs, kept: Kept, cotangents: Cotangents) -> 
     carry = _zero_carry(inputs, cotangents.final_state)
     whole = slice(rest, None) if plan.reverse else slice(num_chunks * K)
     remainder = slice(rest) if plan.reverse else slice(num_chunks * K, None)
-    over_time = (inputs.xs, *kept, *cotangents[1:], inputs.valid, inputs.resets)
+    over_time: Any = (inputs.xs, *kept, *cotangents[1:], inputs.valid, inputs.resets)
     dxs = []
     if rest:
         start = inputs.state
         if num_chunks:
             start = _at(kept.states, rest if plan.reverse else num_chunks * K - 1)
-        piece = _Piece(*_slices(over_time, remainder), start)
+        piece = _Piece._make((*_slices(over_time, remainder), start))
         carry, dx = _chunk(plan, inputs, carry, piece)
         dxs.append(dx)
     if num_chunks:
@@ -122,7 +122,9 @@ def backward(plan: Plan, inputs: Inputs, kept: Kept, cotangents: Cotangents) -> 
 
         def chunk(carry: Any, inputs_n: Any) -> Any:
             rows, start = inputs_n
-            carry, dx = _chunk(plan, inputs, carry, _Piece(*as_steps(rows, K, batch), start))
+            carry, dx = _chunk(
+                plan, inputs, carry, _Piece._make((*as_steps(rows, K, batch), start))
+            )
             return carry, as_rows(dx)
 
         starts = _starts(plan, inputs.state, over_chunks[1])
@@ -230,7 +232,7 @@ def _local_jacobian(
     update: Callable[..., Any], params: Params, state: Any, gates: Any
 ) -> tuple[list[Array], Callable[[Sequence[Array]], Callable[..., Any]]]:
     """Returns the transposed Jacobian of `update` at each of K steps, as `compress` gives it."""
-    rebuild = None
+    rebuild: Any = None
 
     def at_one_step(state: Any, gates: Any) -> list[Array]:
         nonlocal rebuild
@@ -249,7 +251,7 @@ def _local_jacobian(
 def _chunk(
     plan: Plan, inputs: Inputs, carry: tuple[State, Params, State], piece: _Piece
 ) -> tuple[tuple[State, Params, State], Array | None]:
-    """Takes K steps back: (dstate, dparams, dfresh) after them -> before them, and dxs (K, B, D)."""
+    """Takes (dstate, dparams, dfresh) K steps back; also returns dxs (K, B, D)."""
     dstate, dparams, dfresh = carry
     stages = _linearise(plan, inputs.params, _entered(plan, inputs, piece), piece)
     x_t = jnp.zeros_like(piece.xs[0])
@@ -262,7 +264,9 @@ def _chunk(
         d: Any = (zero_unless(valid_t, dstate), dy_t)
         dgates, douts = [], []
         for n in reversed(range(len(stages))):
-            douts.append(d if plan.traits.reads[n] else None)
+            # What reaches y_t is known without going back; it is put beside this in `_weights`.
+            dout = d[0] if n + 1 == len(stages) else d
+            douts.append(dout if plan.traits.reads[n] else None)
             dread, dg = stages[n].rebuild(coefficients[n])(d)
             through = _transposed(plan.stages[n][0], inputs.params, stages[n], others[n], x_t)
             d = jax.tree.map(jnp.add, dread, through(dg))
@@ -336,6 +340,7 @@ def _weights(
                 at_one_step = functools.partial(update, join(pf, others))
                 return split(jax.vmap(at_one_step)(stage.state, stage.gates))[0]
 
-            (dp,) = jax.vjp(of_update, floats)[1](douts[n])
+            dout = (douts[n], piece.dys) if n + 1 == len(stages) else douts[n]
+            (dp,) = jax.vjp(of_update, floats)[1](dout)
             dparams = jax.tree.map(add, dparams, dp)
     return dparams, dx

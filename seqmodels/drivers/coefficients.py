@@ -78,7 +78,7 @@ def compress(
     def rebuild(coefficients: Sequence[Array]) -> Callable[..., Any]:
         def linear(*arguments: Any) -> Any:
             values = _run(program, coefficients, jax.tree.leaves(arguments))
-            return structure.unflatten(values[number] for number in results)
+            return jax.tree.unflatten(structure, [values[number] for number in results])
 
         return linear
 
@@ -105,8 +105,7 @@ def _run(program: list[Any], coefficients: Sequence[Array], values: list[Array])
 
 
 def _bind(equation: Any, inputs: list[Any]) -> list[Any]:
-    functions, parameters = equation.primitive.get_bind_params(equation.params)
-    outputs = equation.primitive.bind(*functions, *inputs, **parameters)
+    outputs = equation.primitive.bind(*inputs, **equation.params)
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
@@ -144,7 +143,9 @@ class _Compressor:
                 parts = [self.value(form) for form in a.forms]
                 number = self._emit(_Join(a.axis, parts))
             else:
-                terms = [(n, self._coefficient(c)) for n, c in a.terms.items()]
+                terms = [
+                    (n, None if c is None else self._coefficient(c)) for n, c in a.terms.items()
+                ]
                 number = self._emit(_Sum(terms, a.shape, a.dtype))
             self._made[id(a)] = a, number
         return self._made[id(a)][1]
@@ -154,9 +155,7 @@ class _Compressor:
         self._num_values += num_values
         return self._num_values - num_values
 
-    def _coefficient(self, array: Any) -> int | None:
-        if array is None:
-            return None
+    def _coefficient(self, array: Any) -> int:
         known = [n for n, other in enumerate(self.coefficients) if other is array]
         if known:
             return known[0]
@@ -179,7 +178,7 @@ class _Compressor:
             a, factor = given if linear[0] else given[::-1]
             return [self._times(a, factor, out)]
         if name in ("add_any", "add") and all(linear):
-            return [self._plus(*given, out)]
+            return [self._plus(given[0], given[1], out)]
         if name == "concatenate" and all(isinstance(a, _Form) for a in given):
             return [_Beside(equation.params["dimension"], given)]
         arguments = [

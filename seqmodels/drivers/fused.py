@@ -78,12 +78,14 @@ def saving_pays(params: Params) -> bool:
 
 
 def chunk_size(num_steps: int, wanted: int) -> int:
-    """Returns a divisor of `num_steps` between half of `wanted` and twice it, the nearest, or
-    `wanted` itself if there is none: then the steps that are left over are a chunk of their own.
+    """Returns the divisor of `num_steps` nearest to `wanted`, from half of it to twice it.
+
+    Where there is none it is `wanted` itself, and the steps that are left over are a chunk of their
+    own.
     """
     between = range((wanted + 1) // 2, 2 * wanted + 1)
-    divisors = [K for K in between if num_steps % K == 0 and num_steps]
-    return min(divisors, key=lambda K: abs(K - wanted), default=wanted)
+    divisors = [size for size in between if num_steps % size == 0]
+    return min(divisors, key=lambda size: abs(size - wanted), default=wanted)
 
 
 def run_fused(

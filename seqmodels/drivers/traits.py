@@ -31,7 +31,7 @@ def is_float(leaf: Any) -> bool:
 
 
 def split(tree: Any) -> tuple[Any, Any]:
-    """Returns the tree with its floating leaves alone, and with the others alone; None elsewhere."""
+    """Returns the floating leaves of a tree, and the others; None stands where one is missing."""
     floats = jax.tree.map(lambda a: a if is_float(a) else None, tree)
     others = jax.tree.map(lambda a: None if is_float(a) else a, tree)
     return floats, others
@@ -59,13 +59,13 @@ def part(tree: Any, flags: tuple[bool, ...]) -> tuple[Any, Any]:
     leaves, structure = jax.tree.flatten(tree)
     pairs = list(zip(leaves, flags, strict=True))
     return (
-        structure.unflatten(None if flag else leaf for leaf, flag in pairs),
-        structure.unflatten(leaf if flag else None for leaf, flag in pairs),
+        jax.tree.unflatten(structure, [None if flag else leaf for leaf, flag in pairs]),
+        jax.tree.unflatten(structure, [leaf if flag else None for leaf, flag in pairs]),
     )
 
 
 def read_traits(
-    cell: Cell, params: Params, state: State, x_t: Array, fixed: tuple[bool, ...]
+    cell: Cell, params: Params, state: State, x_t: Any, fixed: tuple[bool, ...]
 ) -> Traits:
     """Returns the traits of a cell in stages.
 
@@ -84,7 +84,7 @@ def read_traits(
     leaves, structure = jax.tree.flatten(state)
 
     def step(leaves: list[Array], params: Params, x_t: Array) -> Any:
-        new, y_t = fold_stages(cell.stages, params, structure.unflatten(leaves), x_t)
+        new, y_t = fold_stages(cell.stages, params, jax.tree.unflatten(structure, leaves), x_t)
         return jax.tree.leaves(new), jax.tree.leaves(y_t)
 
     jaxpr = jax.make_jaxpr(step)(leaves, params, x_t).jaxpr

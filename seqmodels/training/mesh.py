@@ -2,9 +2,14 @@
 
 import contextlib
 import os
+from collections.abc import Callable
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from seqmodels.drivers.contract import vary_like
+from seqmodels.types import Array, Params
 
 
 def use_devices(devices: str | int = "auto") -> int:
@@ -44,6 +49,55 @@ def make_mesh(num_devices: int, axis: str) -> Mesh:
     """Returns a mesh of the first `num_devices` devices with one axis of that name."""
     devices = jax.devices()[:num_devices]
     return jax.make_mesh((num_devices,), (axis,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def data_parallel(
+    loss: Callable[..., Array], mesh: Mesh, batch_axes: tuple[int, ...]
+) -> Callable[..., tuple[Array, Params]]:
+    """Returns `(params, *batch) -> (loss, gradient)` with the rows of a batch spread over devices.
+
+    Every device takes its share of the sequences through time with a copy of the parameters; the
+    gradients are averaged once, at the end. The result is that of one device, to rounding.
+
+    Args:
+      loss: `loss(params, *batch) -> scalar`, a mean over the rows of the batch.
+      mesh: a mesh with one axis.
+      batch_axes: for each argument of the batch, the axis that counts its rows, such as 1 for xs
+        (T, B, D) and 0 for lengths (B,); the arguments may be pytrees.
+
+    Returns:
+      A function to be compiled with `jax.jit`; in it, ValueError if the devices do not divide the
+      number of rows.
+    """
+    (name,) = mesh.axis_names
+    specs = tuple(PartitionSpec(*[None] * axis, name) for axis in batch_axes)
+
+    def share(params: Params, *batch: Any) -> tuple[Array, Params]:
+        # The gradient of parameters that vary is that of this device's rows alone; of replicated
+        # ones it would be summed already, in the middle of the backward pass.
+        return jax.lax.pmean(jax.value_and_grad(loss)(vary_like(params, batch), *batch), name)
+
+    spread = jax.shard_map(
+        share, mesh=mesh, in_specs=(PartitionSpec(), *specs), out_specs=PartitionSpec()
+    )
+
+    def checked(params: Params, *batch: Any) -> tuple[Array, Params]:
+        for tree, axis in zip(batch, batch_axes, strict=True):
+            for leaf in jax.tree.leaves(tree):
+                if leaf.shape[axis] % mesh.size:
+                    raise ValueError(
+                        f"batch: given {leaf.shape[axis]} rows, wanted a multiple of the "
+                        f"{mesh.size} devices"
+                    )
+        return spread(params, *batch)
+
+    return checked
+
+
+def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
+    """Returns the arrays on the devices of a mesh: spread along an axis, or None for copies."""
+    spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, *mesh.axis_names)
+    return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
 def largest_divisor(number: int, at_most: int) -> int:
