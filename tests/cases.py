@@ -11,16 +11,11 @@ T, D, H = 7, 3, 4
 
 
 def peephole_lstm():
-    """A cell of a user's own."""
+    """A cell of a user's own, in 14 lines."""
 
     def init(key):
-        k = jax.random.split(key, 3)
-        normal = jax.random.normal
-        return {
-            "w_x": normal(k[0], (D, 4 * H)) / 2,
-            "w_h": normal(k[1], (H, 4 * H)) / 2,
-            "peep": normal(k[2], (3, H)) / 2,
-        }
+        shapes = {"w_x": (D, 4 * H), "w_h": (H, 4 * H), "peep": (3, H)}
+        return {name: jax.random.normal(key, shape) / 2 for name, shape in shapes.items()}
 
     def project(p, s, x):
         return x @ p["w_x"] + s["h"] @ p["w_h"]
@@ -28,14 +23,13 @@ def peephole_lstm():
     def update(p, s, gates):
         i, f, g, o = jnp.split(gates, 4, -1)
         peep = p["peep"].reshape((3,) + (1,) * (g.ndim - 1) + (H,))
-        c = jax.nn.sigmoid(f + peep[1] * s["c"]) * s["c"]
-        c = c + jax.nn.sigmoid(i + peep[0] * s["c"]) * jnp.tanh(g)
+        i, f = jax.nn.sigmoid(i + peep[0] * s["c"]), jax.nn.sigmoid(f + peep[1] * s["c"])
+        c = f * s["c"] + i * jnp.tanh(g)
         h = jax.nn.sigmoid(o + peep[2] * c) * jnp.tanh(c)
         return {"h": h, "c": c}, h
 
     def initial_state(p, batch_shape):
-        zeros = jnp.zeros((*batch_shape, H), p["w_x"].dtype)
-        return {"h": zeros, "c": zeros}
+        return {name: jnp.zeros((*batch_shape, H), p["w_x"].dtype) for name in "hc"}
 
     return sm.make_cell(init, initial_state, (project, update))
 

@@ -2,6 +2,8 @@
 
 import itertools
 
+import functools
+
 import cases
 import jax
 import jax.numpy as jnp
@@ -243,11 +245,13 @@ def test_gradients_flow_through_everything():
         params = jax.tree.map(lambda a: a.astype(jnp.float64), cases.params_of(cell))
         xs = cases.inputs().astype(jnp.float64)
 
-        def ys(params, xs):
+        def ys(params, xs, method):
             contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS}
-            return sm.unroll(cell, params, xs, key=KEY, **contract)[1]
+            return sm.unroll(cell, params, xs, key=KEY, method=method, **contract)[1]
 
-        check_grads(ys, (params, xs), order=1, modes=["fwd", "rev"])
+        for method, mode in [("scan", "fwd"), ("scan", "rev"), ("auto", "rev")]:
+            run = functools.partial(ys, method=method)
+            check_grads(run, (params, xs), order=1, modes=[mode])
 
 
 def test_reset_by_hand():

@@ -298,14 +298,13 @@ def _transposed(
     project: Callable[..., Any], params: Params, stage: _Linearised, others: Any, x_t: Array
 ) -> Callable[[Any], Any]:
     """Returns the transpose of `project` in the state: cotangents of gates -> of the state."""
-    shapes = jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), split(stage.state)[0]
-    )
+    # Not by its shape alone: in shard_map it must vary as the data do, or its cotangent is summed.
+    read = jax.tree.map(lambda a: a[0], split(stage.state)[0])
 
     def linear(floats: Any) -> Any:
         return split(project(params, join(floats, others), x_t))[0]
 
-    transpose = jax.linear_transpose(linear, shapes)
+    transpose = jax.linear_transpose(linear, read)
     return lambda dgates: transpose(dgates)[0]
 
 

@@ -114,11 +114,11 @@ def _check_stages(cell: Cell, params: Params, state: State, x_t: Array) -> list[
         used = [v for eqn in jaxpr.eqns for v in eqn.invars] + jaxpr.outvars
         reads.append(any(v in floats for v in used if not hasattr(v, "val")))
         state = jax.eval_shape(update, params, state, gates)
-        for name, tree in (("gates", gates), ("state", state)):
+        for name, tree in (("its gates have", gates), ("the state after it has", state)):
             if any(leaf.shape[:1] != (size,) for leaf in jax.tree.leaves(tree)):
                 raise TypeError(
-                    f"stage {n}: the {name} after it have a leaf without the batch axes of x_t: "
-                    "give it them, or use method='scan'"
+                    f"stage {n}: {name} a leaf without the batch axes of x_t: give it them, or use "
+                    "method='scan'"
                 )
     return reads
 
@@ -131,16 +131,16 @@ def _check_affine(
     The fused backward pass takes it for a matrix and would be wrong without a word. Only an affine
     function can be transposed, so that is what is tried.
     """
-    floats, others = split(state)
+    (state_floats, state_others), (x_floats, x_others) = split(state), split(x_t)
 
     def transpose(params: Params, others: Any, cotangent: Any) -> Any:
-        def linear(floats: Any, x_t: Array) -> Any:
-            return split(project(params, join(floats, others), x_t))[0]
+        def linear(state: Any, x_t: Any) -> Any:
+            return split(project(params, join(state, others[0]), join(x_t, others[1])))[0]
 
-        return jax.linear_transpose(linear, floats, x_t)(cotangent)
+        return jax.linear_transpose(linear, state_floats, x_floats)(cotangent)
 
     try:
-        jax.eval_shape(transpose, params, others, split(gates)[0])
+        jax.eval_shape(transpose, params, (state_others, x_others), split(gates)[0])
     except Exception as error:
         raise TypeError(
             f"stage {n}: project is not affine in the state and x_t, as the fused backward pass "

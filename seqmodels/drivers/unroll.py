@@ -130,7 +130,7 @@ def _checked(
     try:
         full = _run(*static, params, xs, state, lengths, resets, key)
     except TypeError as error:
-        if "forward-mode differentiation" not in str(error):
+        if "forward-mode" not in str(error) or "custom_vjp" not in str(error):
             raise
         raise TypeError(
             "unroll: forward mode (jax.jvp, jax.jacfwd, jax.hessian) is not for a driver with a "

@@ -323,6 +323,12 @@ def test_integer_leaves_are_carried():
 
 def test_info_says_what_ran():
     info = sm.unroll_full(CELL, PARAMS(), cases.inputs()).info
-    assert info.method == "scan"
+    assert info.method == "fused"
     assert info.reason.startswith("auto")
+    assert info.plan == "chunk=32, save=False"
+    step_alone = CELL._replace(stages=())
+    for cell, kind in [(step_alone, "a step alone"), (sm.lru(D, H), "a linear recurrence")]:
+        info = sm.unroll_full(cell, cell.init(jax.random.key(0)), cases.inputs()).info
+        assert info.method == "scan"
+        assert kind in info.reason
     assert sm.unroll_full(CELL, PARAMS(), cases.inputs(), method="scan").info.reason == "asked for"

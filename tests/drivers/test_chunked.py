@@ -1,0 +1,144 @@
+"""Long sequences in little memory: the plan, its prediction, and what it computes."""
+
+import cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import seqmodels as sm
+from seqmodels.drivers.memory import parse_bytes
+
+D, H = 32, 64
+
+
+def gradient_step(cell, method):
+    def loss(params, xs):
+        return jnp.sum(sm.unroll(cell, params, xs, method=method)[1] ** 2)
+
+    return jax.jit(jax.value_and_grad(loss))
+
+
+def shapes_of(cell, num_steps, batch):
+    params = jax.eval_shape(cell.init, jax.random.key(0))
+    return params, jax.ShapeDtypeStruct((num_steps, batch, D), jnp.float32)
+
+
+def plan_of(cell, method, params, xs, **contract):
+    def run(params, xs):
+        return sm.unroll_full(cell, params, xs, method=method, **contract).info
+
+    return jax.eval_shape(run, params, xs).plan
+
+
+def compiled_bytes(cell, method, params, xs):
+    analysis = gradient_step(cell, method).lower(params, xs).compile().memory_analysis()
+    return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+
+
+def predicted_bytes(plan):
+    return float(plan.split("predicted peak ")[1].split(" MB")[0]) * 1e6
+
+
+@pytest.mark.parametrize("make", [sm.lstm, sm.gru, sm.rnn])
+@pytest.mark.parametrize(
+    ("num_steps", "batch", "budget", "way"),
+    [
+        (65536, 8, "2GiB", "the whole sequence"),
+        (65536, 8, None, "segments"),
+        (16384, 8, None, "segments"),
+        (1_000_000, 1, "600MB", ""),
+    ],
+)
+def test_prediction_is_what_the_compiler_says(make, num_steps, batch, budget, way):
+    cell, method = make(D, H), sm.chunked(memory_budget=budget)
+    params, xs = shapes_of(cell, num_steps, batch)
+    plan = plan_of(cell, method, params, xs)
+    if make is sm.lstm:
+        assert way in plan
+    taken = compiled_bytes(cell, method, params, xs)
+    assert 0.75 < predicted_bytes(plan) / taken < 1.25
+
+
+def test_a_million_steps_fit_a_gibibyte():
+    cell, method = sm.lstm(D, H), sm.chunked(memory_budget="1GiB")
+    assert compiled_bytes(cell, method, *shapes_of(cell, 1_000_000, 1)) < 2**30
+
+
+def test_too_small_a_budget_names_the_smallest():
+    cell = sm.lstm(D, H)
+    params, xs = shapes_of(cell, 65536, 8)
+    line = (
+        r"chunked: memory_budget: given 1\.0 MB, wanted at least (\d+\.\d) MB: \d+ segments of "
+        r"\d+ steps, predicted peak \1 MB, of which outputs and their cotangents 268\.4 MB"
+    )
+    with pytest.raises(ValueError, match=line) as error:
+        plan_of(cell, sm.chunked(memory_budget=10**6), params, xs)
+    smallest = float(str(error.value).split("at least ")[1].split(" MB")[0])
+    plan = plan_of(cell, sm.chunked(memory_budget=f"{smallest + 0.1:.1f}MB"), params, xs)
+    assert "segments" in plan
+    with pytest.raises(ValueError, match="wanted at least"):
+        plan_of(cell, sm.chunked(memory_budget=f"{smallest - 0.1:.1f}MB"), params, xs)
+
+
+def test_inputs_gradient_and_padding_count():
+    cell = sm.lstm(D, H)
+    params, xs = shapes_of(cell, 16384, 8)
+    bare = predicted_bytes(plan_of(cell, sm.chunked(), params, xs))
+    more = predicted_bytes(plan_of(cell, sm.chunked(inputs_gradient=True), params, xs))
+    lengths = predicted_bytes(plan_of(cell, sm.chunked(), params, xs, lengths=np.full(8, 9)))
+    assert more - bare == pytest.approx(xs.size * 4, rel=0.01)
+    assert lengths - bare == pytest.approx(xs.size * 4, rel=0.01)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("segment", [1, 4, 6, 13, 50])
+def test_any_segment(segment, reverse):
+    """T = 13 is prime: what is left over is a segment of its own."""
+    cell = sm.gru(cases.D, cases.H)
+    params, xs = cases.params_of(cell), cases.inputs((3, 1), 13)
+    resets = np.zeros((13, 3, 1), bool)
+    resets[[0, 5, 12], [0, 1, 2]] = True
+    contract = {"lengths": np.array([[13], [0], [7]]), "resets": resets, "reverse": reverse}
+
+    def gradient(method):
+        def loss(params, xs):
+            full = sm.unroll_full(cell, params, xs, method=method, **contract)
+            return jnp.sum(jnp.sin(full.ys)) + jnp.sum(full.states.h**2), full[:3]
+
+        return jax.grad(loss, (0, 1), has_aux=True)(params, xs)
+
+    cases.assert_close(gradient(sm.chunked(segment=segment)), gradient("scan"), 1e-5)
+
+
+def test_auto_takes_segments_where_the_states_are_too_large():
+    cell = sm.lstm(D, H)
+    for batch, method in [(8, "fused"), (256, "chunked")]:
+        params, xs = shapes_of(cell, 65536, batch)
+        info = jax.eval_shape(lambda p, x: sm.unroll_full(cell, p, x).info, params, xs)
+        assert info.method == method
+    assert info.reason == "auto: all states together would take 8.0 GiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(1024, 1024), ("300MB", 300e6), ("2GiB", 2**31), (" 1.5 kib ", 1536), ("7", 7), ("1TB", 1e12)],
+)
+def test_bytes(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"memory_budget": "2 pounds"}, "memory_budget: given '2 pounds', wanted bytes"),
+        ({"memory_budget": 0}, "memory_budget: given 0, wanted bytes"),
+        ({"memory_budget": -5}, "memory_budget: given -5, wanted bytes"),
+        ({"memory_budget": True}, "memory_budget: given True, wanted bytes"),
+        ({"segment": 0}, "segment: given 0, wanted a positive integer"),
+        ({"segment": 2, "memory_budget": 9}, "segment: given with a memory_budget"),
+    ],
+)
+def test_settings_are_checked(settings, line):
+    with pytest.raises(ValueError, match=f"chunked: {line}"):
+        sm.chunked(**settings)
