@@ -1,8 +1,7 @@
 """Cells made of cells keep the contract of the cells inside them."""
 
-import itertools
-
 import functools
+import itertools
 
 import cases
 import jax

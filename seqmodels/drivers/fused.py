@@ -24,7 +24,7 @@ from seqmodels.drivers.traits import join, part, read_traits, require_stages
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 CHUNK = 32  # K; 16 and 64 are as fast, 128 is slower
-SAVE_FROM = 2**20  # parameters
+SAVE_FROM = 2**18  # parameters
 
 
 def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:

@@ -154,22 +154,39 @@ def weighted(tree):
 
 
 @functools.cache
+def compiled(name, method, reverse):
+    """Outputs, and the gradients of parameters, inputs and state from cotangents of all of them.
+
+    Compiled once for all cases that differ in their arrays alone.
+    """
+
+    def run(params, xs, state, contract):
+        full = sm.unroll_full(
+            cases.CELLS[name][0],
+            params,
+            xs,
+            state,
+            method=cases.METHODS[method],
+            reverse=reverse,
+            **contract,
+        )
+        assert full.info.method == method
+        return weighted(full[:3]), full[:3]
+
+    return jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))
+
+
+@functools.cache
 def results(name, method, case):
-    """Outputs, and the gradients of parameters, inputs and state from cotangents of all of them."""
     with jax.enable_x64(True):
         cell, _ = cases.CELLS[name]
-        contract = cases.CASES[case]
+        contract = dict(cases.CASES[case])
         params = cases.to64(cases.params_of(cell))
         xs, state = cases.to64(cases.inputs()), cases.to64(cases.state_of(cell, params))
         if "lengths" in contract:
             xs = cases.padded_with_nan(xs, contract["lengths"])
-
-        def run(params, xs, state):
-            full = sm.unroll_full(cell, params, xs, state, method=cases.METHODS[method], **contract)
-            assert full.info.method == method
-            return weighted(full[:3]), full[:3]
-
-        return jax.jit(jax.value_and_grad(run, (0, 1, 2), has_aux=True))(params, xs, state)
+        run = compiled(name, method, contract.pop("reverse", False))
+        return run(params, xs, state, contract)
 
 
 @every_other

@@ -196,7 +196,7 @@ def test_bars_by_hand():
     assert torch_bar.value == pytest.approx(4.0)
     assert (torch_bar.low, torch_bar.high, torch_bar.shapes) == (2.0, 8.0, 2)
     assert found["lstm training: linen / ours"].value == pytest.approx(3.0)
-    assert found["lstm training, 1 device: scan / fused"].value == pytest.approx(1.5)
+    assert found["lstm training, 1 device: scan / ours"].value == pytest.approx(1.5)
     # 1 / (3 * .25)
     assert found["lstm training: ours / (3 x large products)"].value == pytest.approx(4 / 3)
     assert "lstm training: nnx / ours" not in found
