@@ -22,6 +22,7 @@ from experiments.benchmark_process import Process, WorkerError, command_for
 from experiments.benchmark_report import Report, machine
 from experiments.benchmark_timing import Plan
 from seqmodels.drivers.choice import DRIVERS
+from seqmodels.drivers.memory import parse_bytes
 from seqmodels.training.run_folder import FLAGS, RunFolder
 
 SECTIONS = ("speed", "sweep", "compile", "memory")
@@ -45,9 +46,8 @@ def define_flags() -> None:
     flags.DEFINE_list("cells", ["rnn", "lstm", "gru", "gru_after", "peephole"], f"Of {CELLS}.")
     flags.DEFINE_list(
         "methods",
-        None,
-        f"Drivers, of {', '.join(METHODS)}; the first is what ratios call ours. By default auto, "
-        "scan and fused, as far as they exist.",
+        ["auto", "scan"],
+        f"Drivers, of {', '.join(METHODS)}; the first is what ratios call ours.",
     )
     flags.DEFINE_list("peers", list(PEERS), f"Of {', '.join(PEERS)}; may be empty.")
     flags.DEFINE_integer("rounds", 11, "Rounds that count.", lower_bound=1, upper_bound=cli.LARGEST)
@@ -77,11 +77,12 @@ def define_flags() -> None:
     cli.checked(lambda value: cli.names(value, SECTIONS), "sections")
     cli.checked(parse_shapes, "shapes", "memory_shapes")
     cli.checked(lambda value: cli.names(value, CELLS), "cells")
-    cli.checked(lambda value: value is None or cli.names(value, METHODS), "methods")
+    cli.checked(lambda value: cli.names(value, METHODS), "methods")
     cli.checked(lambda value: not value or cli.names(value, PEERS), "peers")
     cli.checked(_lengths, "sweep")
     cli.checked(_devices, "devices")
-    cli.checked(cli.not_empty, "run_dir", "memory_budget")
+    cli.checked(cli.not_empty, "run_dir")
+    cli.checked(lambda value: value is None or parse_bytes(value), "memory_budget")
 
 
 def _set(name: str, value: object) -> None:
@@ -104,8 +105,6 @@ def _devices(text: str) -> None:
 def main() -> int:
     """Runs the benchmark that the flags describe. Returns the exit status."""
     values = flags.FLAGS
-    if values.methods is None:
-        _set("methods", [name for name in ("auto", "scan", "fused") if name in METHODS])
     try:
         folder_path = _run_dir(values.run_dir)
         start = _resolve_devices(values.devices)
@@ -168,7 +167,7 @@ def _settings(start: dict[str, Any], record: sections.Record) -> sections.Settin
     if start["platform"] != "cpu" and "torch" in peers:
         peers.remove("torch")
         record.notes.append("torch: left out, it is run on CPUs alone")
-    extra = [name for name in ("chunked",) if name in DRIVERS and name not in values.methods]
+    extra = [name for name in ("chunked",) if name not in values.methods]
     return sections.Settings(
         cells=list(values.cells),
         methods=list(values.methods),

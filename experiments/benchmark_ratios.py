@@ -26,9 +26,9 @@ class Times:
     """The medians of all cases, asked for by what they are."""
 
     def __init__(self, timings: Iterable[Timing], methods: Sequence[str], devices: int, cores: int):
-        """Takes the timings; the first of `methods` on all `devices` is what "ours" means."""
+        """Takes the timings; `method`, the first of `methods`, on all `devices` is "ours"."""
         self._medians = {timing.case: timing.median for timing in timings}
-        self._ours = methods[0]
+        self.method = methods[0]
         self._devices = devices
         self._cores = cores
 
@@ -37,7 +37,7 @@ class Times:
     ) -> float | None:
         """Returns our median in seconds, None where it was not measured. 0 devices: all."""
         worker = Worker("ours", devices or self._devices)
-        return self._medians.get(Case(worker, cell, method or self._ours, mode, shape))
+        return self._medians.get(Case(worker, cell, method or self.method, mode, shape))
 
     def peer(
         self, framework: str, cell: str, mode: str, shape: Shape, threads: int = 0
@@ -91,7 +91,8 @@ def bars(times: Times, shapes: Sequence[Shape], cells: Iterable[str], cores: int
                 times.ours(cell, "train", shape, 1),
             )
 
-        add(f"{cell} training, 1 device: {REFERENCE} / ours", first, over_scan)
+        if times.method != REFERENCE:
+            add(f"{cell} training, 1 device: {REFERENCE} / {times.method}", first, over_scan)
     for cell in cells:
 
         def over_limit(shape: Shape, cell: str = cell) -> float | None:

@@ -374,7 +374,6 @@ def _opposite(contract: Contract) -> Contract:
     valid, resets, reverse = contract
     if resets is None:
         return contract._replace(reverse=not reverse)
-    begins = resets if valid is None else resets & valid
-    outside = jnp.zeros_like(begins[:1])
-    pieces = [outside, begins[:-1]] if reverse else [begins[1:], outside]
+    outside = jnp.zeros_like(resets[:1])
+    pieces = [outside, resets[:-1]] if reverse else [resets[1:], outside]
     return Contract(valid, jnp.concatenate(pieces), not reverse)

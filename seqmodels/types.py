@@ -58,7 +58,8 @@ class Contract(NamedTuple):
 
     Attributes:
       valid: bool (T, *batch), false in the padding; None: every step counts.
-      resets: bool (T, *batch), true where the state is replaced before `x_t` is read; None: never.
+      resets: bool (T, *batch), true where the state is replaced before `x_t` is read, false in the
+        padding; None: never.
       reverse: whether time runs from the last step to the first.
     """
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.linear import linear_elements
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import select, vary_like, zero_unless
+from seqmodels.drivers.contract import filled, select, vary_like, zero_unless
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 
@@ -42,9 +42,7 @@ def _run(
     fresh = None
     if resets is not None:
         fresh = vary_like(reset_state(cell, params, state), state)
-        resets = resets if valid is None else resets & valid
-    # Ones in the padding, for the same reason as in `sm.scan`.
-    xs = xs if valid is None else select(valid, xs, jnp.ones_like(xs))
+    xs = filled(valid, xs)
     num_steps = xs.shape[0]
     like = jax.tree.map(lambda s: jax.ShapeDtypeStruct((num_steps, *s.shape), s.dtype), state)
     a, b = linear_elements(cell.elements, params, xs, like)
@@ -102,18 +100,25 @@ def linear_recurrence(
     b = jax.tree.map(
         lambda b, b_t: jax.lax.dynamic_update_index_in_dim(b, b_t, first, 0), b, first_b
     )
+    # Leaf by leaf, because a derivative may reach one of them and not another.
+    return jax.tree.map(lambda a, b: _solved(a, b, resets, reverse), a, b)
 
-    def matvec(states: State) -> State:
-        passed = jax.tree.map(lambda a, s: a * _delayed(s, reverse), a, states)
-        passed = passed if resets is None else zero_unless(~resets, passed)
-        return jax.tree.map(jnp.subtract, states, passed)
 
-    def solve(_: Any, b: State) -> State:
+def _solved(a: Array, b: Array, resets: Array | None, reverse: bool) -> Array:
+    """Returns `_solve`, with derivatives by solving once more."""
+    if not jnp.issubdtype(b.dtype, jnp.inexact):  # a counter has no derivative
         return _solve(a, b, resets, reverse)
 
-    def transpose_solve(_: Any, b: State) -> State:
-        delayed = jax.tree.map(lambda leaf: _delayed(leaf, not reverse), (a, resets))
-        return _solve(delayed[0], b, delayed[1], not reverse)
+    def matvec(states: Array) -> Array:
+        passed = a * _delayed(states, reverse)
+        return states - (passed if resets is None else zero_unless(~resets, passed))
+
+    def solve(_: Any, b: Array) -> Array:
+        return _solve(a, b, resets, reverse)
+
+    def transpose_solve(_: Any, b: Array) -> Array:
+        late, late_resets = jax.tree.map(lambda leaf: _delayed(leaf, not reverse), (a, resets))
+        return _solve(late, b, late_resets, not reverse)
 
     return jax.lax.custom_linear_solve(matvec, b, solve, transpose_solve)
 
@@ -125,16 +130,15 @@ def _delayed(array: Array, reverse: bool) -> Array:
     return jnp.concatenate(parts)
 
 
-def _solve(a: State, b: State, resets: Array | None, reverse: bool) -> State:
+def _solve(a: Array, b: Array, resets: Array | None, reverse: bool) -> Array:
     """Returns the states from a zero state, or at a reset from nothing but b."""
 
     def combine(before: Any, after: Any) -> Any:
         (reset_1, a_1, b_1), (reset_2, a_2, b_2) = before, after
-        both_a = jax.tree.map(jnp.multiply, a_2, a_1)
-        both_b = jax.tree.map(lambda a, b, c: a * b + c, a_2, b_1, b_2)
+        both = a_2 * a_1, a_2 * b_1 + b_2
         if resets is None:
-            return None, both_a, both_b
+            return None, *both
         # By selection: 0 * NaN would let a NaN from before the reset through.
-        return reset_1 | reset_2, select(reset_2, a_2, both_a), select(reset_2, b_2, both_b)
+        return reset_1 | reset_2, *select(reset_2, (a_2, b_2), both)
 
     return jax.lax.associative_scan(combine, (resets, a, b), reverse=reverse)[2]

@@ -254,11 +254,14 @@ def _chunk(
     """Takes (dstate, dparams, dfresh) K steps back; also returns dxs (K, B, D)."""
     dstate, dparams, dfresh = carry
     stages = _linearise(plan, inputs.params, _entered(plan, inputs, piece), piece)
-    x_t = jnp.zeros_like(piece.xs[0])
+    # An affine function has the same matrix at every x_t, so zero will do; but integers, such as
+    # words, may choose the matrix.
+    zero_x, x_others = jnp.zeros_like(piece.xs[0]), split(piece.xs)[1]
 
     def step(carry: tuple[State, State], inputs_t: Any) -> tuple[tuple[State, State], Any]:
         dstate, dfresh = carry
-        coefficients, others, dy_t, dkept_t, valid_t, reset_t = inputs_t
+        coefficients, others, x_other, dy_t, dkept_t, valid_t, reset_t = inputs_t
+        x_t = zero_x if x_other is None else x_other
         if dkept_t is not None:
             dstate = jax.tree.map(jnp.add, dstate, dkept_t)
         d: Any = (zero_unless(valid_t, dstate), dy_t)
@@ -283,6 +286,7 @@ def _chunk(
         (
             [stage.coefficients for stage in stages],
             [split(stage.state)[1] for stage in stages],
+            x_others,
             piece.dys,
             piece.dstates,
             piece.valid,

@@ -8,9 +8,10 @@ import jax
 from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
 from seqmodels.drivers.cudnn import cudnn
-from seqmodels.drivers.fused import fused
+from seqmodels.drivers.fused import fused, saving_pays
 from seqmodels.drivers.memory import kept_bytes
 from seqmodels.drivers.newton import newton
+from seqmodels.drivers.pieces import merge_batch
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.traits import read_traits
 from seqmodels.types import Array, Cell, Driver, Params, State
@@ -23,7 +24,7 @@ DRIVERS: dict[str, Callable[[], Driver]] = {
     "newton": newton,
     "cudnn": cudnn,
 }
-LARGE = 4 * 2**30  # bytes of states that "auto" lets a sequence keep
+LARGE = 4 * 2**30  # bytes of states and gates that "auto" lets the forward pass keep
 
 
 def find_driver(method: str | Driver) -> Driver | None:
@@ -57,12 +58,16 @@ def choose(cell: Cell, params: Params, xs: Array, state: State) -> tuple[Driver,
         kind = "a linear recurrence" if cell.elements else "a step alone"
         return scan(), f"auto: the cell is {kind}, and scan is the fastest driver for it"
     try:
-        leaves = len(jax.tree.leaves(state))
-        x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-        read_traits(cell, params, state, x_t, (True,) * leaves)
+        num_axes = xs.ndim - 1 - cell.x_ndim
+        state_rows, x_rows = jax.eval_shape(
+            lambda state, xs: merge_batch((state, xs[0]), 0, num_axes),
+            state,
+            jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype),
+        )
+        read_traits(cell, params, state_rows, x_rows, (True,) * len(jax.tree.leaves(state)))
     except TypeError as error:
         return scan(), f"auto: {error}"
-    kept = kept_bytes(xs, state)
+    kept = kept_bytes(cell, params, xs, state, save=saving_pays(params))
     if kept > LARGE:
-        return chunked(), f"auto: all states together would take {kept / 2**30:.1f} GiB"
+        return chunked(), f"auto: to keep every step would take {kept / 2**30:.1f} GiB"
     return fused(), "auto: the cell is in stages, so its backward pass can be fused"

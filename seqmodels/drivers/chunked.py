@@ -15,9 +15,9 @@ from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers.contract import vary_like
-from seqmodels.drivers.fused import CHUNK, chunk_size, run_fused
+from seqmodels.drivers.fused import CHUNK, run_fused
 from seqmodels.drivers.memory import choose_plan, parse_bytes
-from seqmodels.drivers.pieces import as_rows, as_steps, cut, joined
+from seqmodels.drivers.pieces import as_rows, as_steps, chunk_size, cut, joined
 from seqmodels.drivers.scan import widened
 from seqmodels.drivers.traits import require_stages
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
@@ -114,7 +114,7 @@ def run_segments(
         K = chunk_size(num_steps, CHUNK)
         return run_fused(cell, params, xs, state, fresh, contract, keep_states, chunk=K, save=False)
     varying = (params, xs, state, contract.valid, contract.resets)
-    state, params = vary_like(state, *varying), vary_like(params, *varying)
+    state, params, fresh = (vary_like(a, *varying) for a in (state, params, fresh))
     wide, narrow = widened(params)
 
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]

@@ -105,7 +105,9 @@ def _run(program: list[Any], coefficients: Sequence[Array], values: list[Array])
 
 
 def _bind(equation: Any, inputs: list[Any]) -> list[Any]:
-    outputs = equation.primitive.bind(*inputs, **equation.params)
+    outputs = equation.primitive.bind(
+        *inputs, **equation.primitive.get_bind_params(equation.params)
+    )
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
@@ -176,6 +178,8 @@ class _Compressor:
             return [self._times(given[0], jnp.full((1,) * out.ndim, -1, out.dtype), out)]
         if name == "mul" and sum(linear) == 1:
             a, factor = given if linear[0] else given[::-1]
+            if jnp.ndim(factor) == 0:  # a number in the program, of any rank
+                factor = jnp.full((1,) * out.ndim, factor, out.dtype)
             return [self._times(a, factor, out)]
         if name in ("add_any", "add") and all(linear):
             return [self._plus(given[0], given[1], out)]

@@ -31,6 +31,15 @@ def zero_unless(mask: Array | None, tree: Any) -> Any:
     return tree if mask is None else select(mask, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
+def filled(valid: Array | None, xs: Array) -> Array:
+    """Returns `xs` with ones in the padding.
+
+    The step runs in the padding too, and its result is dropped. Ones, because zero is where a norm,
+    a logarithm, a root or a quotient has no derivative, and 0 * NaN would reach the parameters.
+    """
+    return xs if valid is None else select(valid, xs, jnp.ones_like(xs))
+
+
 def valid_steps(lengths: Array | None, num_steps: int) -> Array | None:
     """Returns bool (T, *batch), true at the steps t < lengths."""
     if lengths is None:
@@ -59,7 +68,10 @@ def _varying(leaf: Any) -> set[str]:
 
 def check_xs(cell: Cell, xs: Any) -> Array:
     """Returns `xs` as an array (T, *batch, D); ValueError if it has too few axes."""
-    xs = jnp.asarray(xs)
+    try:
+        xs = jnp.asarray(xs)
+    except (TypeError, ValueError):
+        raise ValueError(f"xs: given a {type(xs).__name__}, wanted an array") from None
     if xs.ndim < 1 + cell.x_ndim:
         features = ", ".join(["D", "D2", "D3"][: cell.x_ndim])
         raise ValueError(f"xs: given shape {xs.shape}, wanted (T, *batch, {features})")
@@ -85,12 +97,12 @@ def check_lengths(lengths: Any, num_steps: int, batch_shape: tuple[int, ...]) ->
     return jnp.asarray(lengths)
 
 
-def check_resets(resets: Any, shape: tuple[int, ...]) -> Array:
-    """Returns `resets` as a bool array of `shape` (T, *batch); ValueError if it does not fit."""
+def check_resets(resets: Any, shape: tuple[int, ...], name: str = "resets") -> Array:
+    """Returns `resets` as a bool array of `shape`, (T, *batch); ValueError if it does not fit."""
     resets = jnp.asarray(resets)
     if resets.shape != shape or resets.dtype != jnp.bool_:
         raise ValueError(
-            f"resets: given {resets.dtype}{list(resets.shape)}, wanted bool{list(shape)}"
+            f"{name}: given {resets.dtype}{list(resets.shape)}, wanted bool{list(shape)}"
         )
     return resets
 

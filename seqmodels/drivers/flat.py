@@ -12,7 +12,7 @@ import numpy as np
 from jax.interpreters import partial_eval
 
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import select, vary_like
+from seqmodels.drivers.contract import filled, select, vary_like
 from seqmodels.types import Array, Cell, Contract, Params, State
 
 
@@ -171,10 +171,7 @@ def inputs_of(
     def at_all_steps(a: Array) -> Array:
         return jnp.broadcast_to(a[None], (num_steps, *a.shape))
 
-    # Ones in the padding, where the step's derivative must not be NaN: see `sm.scan`.
-    xs = xs if valid is None else select(valid, xs, jnp.ones_like(xs))
-    resets = resets if resets is None or valid is None else resets & valid
-    xs, valid, resets = jax.tree.map(in_order, (xs, valid, resets))
+    xs, valid, resets = jax.tree.map(in_order, (filled(valid, xs), valid, resets))
     start, begin = layout.flat(state, (num_rows,)), layout.others(state)
     fresh, replaced = None, begin
     if resets is not None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from seqmodels.drivers.pieces import chunk_size
 from seqmodels.drivers.traits import is_float
 from seqmodels.types import Array, Cell, Contract, Params, State
 
@@ -42,7 +43,7 @@ class MemoryPlan(NamedTuple):
             way = f"the whole sequence of {self.num_steps} steps at once"
         else:
             way = f"{-(-self.num_steps // self.segment)} segments of {self.segment} steps"
-        return f"{way}, predicted peak {self.peak / 1e6:.1f} MB"
+        return f"{way}, predicted peak {_text(self.peak)}"
 
 
 def parse_bytes(text: int | str) -> int:
@@ -51,7 +52,7 @@ def parse_bytes(text: int | str) -> int:
     Raises:
       ValueError: if it is not a positive number of bytes.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(text))
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?(?:e[+-]?\d+)?)\s*([a-zA-Z]*)\s*", str(text))
     unit = _UNITS.get(match[2].lower()) if match else None
     size = 0
     if match and unit and not isinstance(text, bool):
@@ -97,11 +98,16 @@ def choose_plan(
     """
     num_steps = xs.shape[0]
     sizes = _sizes(cell, params, xs, state)
+    if contract.valid is not None:  # outputs are zeroed in the padding, states are not
+        sizes = sizes._replace(y_is_state=False)
 
     def plan(segment: int) -> MemoryPlan:
         # Of the size of xs: its gradient; with ones in the padding; without the steps left over.
-        copies = inputs_gradient + (contract.valid is not None) + bool(num_steps % segment)
+        rest = num_steps % (segment if segment < num_steps else chunk_size(num_steps, chunk))
+        copies = inputs_gradient + (contract.valid is not None) + bool(rest)
         peak = num_steps * copies * sizes.x + _peak(sizes, num_steps, segment, chunk)
+        if rest and segment >= num_steps:  # states too are cut there
+            peak += num_steps * sizes.state // 2
         return MemoryPlan(segment, num_steps, peak)
 
     if segment is not None:
@@ -109,21 +115,22 @@ def choose_plan(
     whole = plan(max(num_steps, 1))
     if budget is not None and whole.peak <= budget:
         return whole
-    root = math.isqrt(num_steps)
+    root = max(1, math.isqrt(num_steps))
     lengths = {n for n in range(max(root // 4, 1), 4 * root + 1) if num_steps % n == 0} or {root}
     smallest = min((plan(n) for n in sorted(lengths)), key=lambda p: p.peak)
     smallest = min(smallest, whole, key=lambda p: p.peak)
     if budget is not None and smallest.peak > budget:
         raise ValueError(
-            f"chunked: memory_budget: given {budget / 1e6:.1f} MB, wanted at least "
-            f"{smallest.peak / 1e6:.1f} MB: {smallest}, {_shares(sizes, num_steps)}"
+            f"chunked: memory_budget: given {_text(budget)}, wanted at least "
+            f"{_text(smallest.peak)}: {smallest}, {_shares(sizes, num_steps)}"
         )
     return smallest
 
 
-def kept_bytes(xs: Array, state: State) -> int:
-    """Returns the bytes of the states of all steps."""
-    return xs.shape[0] * _bytes([a for a in jax.tree.leaves(state) if is_float(a)])
+def kept_bytes(cell: Cell, params: Params, xs: Array, state: State, *, save: bool) -> int:
+    """Returns the bytes that the fused driver keeps of all steps: states, and gates if `save`."""
+    sizes = _sizes(cell, params, xs, state)
+    return xs.shape[0] * (sizes.state + save * sizes.gates)
 
 
 def _peak(sizes: _Sizes, num_steps: int, segment: int, chunk: int) -> int:
@@ -139,7 +146,7 @@ def _peak(sizes: _Sizes, num_steps: int, segment: int, chunk: int) -> int:
 
 
 def _shares(sizes: _Sizes, num_steps: int) -> str:
-    return f"of which outputs and their cotangents {2 * num_steps * sizes.y / 1e6:.1f} MB"
+    return f"of which outputs and their cotangents {_text(2 * num_steps * sizes.y)}"
 
 
 def _sizes(cell: Cell, params: Params, xs: Array, state: State) -> _Sizes:
@@ -154,6 +161,10 @@ def _sizes(cell: Cell, params: Params, xs: Array, state: State) -> _Sizes:
     y_is_state = all((a.shape, a.dtype) in shapes for a in jax.tree.leaves(y_t))
     floats = [a for a in jax.tree.leaves(state) if is_float(a)]
     return _Sizes(_bytes(x_t), _bytes(y_t), _bytes(floats), gates, _bytes(params), y_is_state)
+
+
+def _text(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
 
 
 def _bytes(tree: Any) -> int:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import select, vary_like, zero_unless
+from seqmodels.drivers.contract import filled, select, vary_like, zero_unless
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 
@@ -34,9 +34,7 @@ def run(
     if contract.resets is not None:
         fresh = vary_like(reset_state(cell, params, state), state)
     wide, narrow = widened(params)
-    # The step runs in the padding too, and its result is dropped. Ones, because zero is where a
-    # norm, a logarithm, a root or a quotient has no derivative, and 0 * NaN would reach params.
-    xs = xs if contract.valid is None else select(contract.valid, xs, jnp.ones_like(xs))
+    xs = filled(contract.valid, xs)
 
     def body(state: State, inputs: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs

@@ -17,7 +17,7 @@ def stream(
     params: Params,
     state: State | None = None,
     *,
-    batch_shape: Sequence[int] = (),
+    batch_shape: Sequence[int] | None = None,
 ) -> tuple[State, Callable[..., tuple[State, Any]]]:
     """Returns a state and a compiled step that takes the cell from x_t to y_t.
 
@@ -34,7 +34,8 @@ def stream(
       params: its parameters.
       state: where to begin, such as the final state of an `sm.unroll` over the past; None for the
         cell's own.
-      batch_shape: how many sequences to step side by side, if `state` is None.
+      batch_shape: how many sequences to step side by side, () if not given; not beside a state,
+        which has its own.
 
     Returns:
       (state, step), `step(state, x_t, reset_t=None) -> (state, y_t)`, x_t (*batch, D), reset_t bool
@@ -42,33 +43,45 @@ def stream(
 
     Raises:
       TypeError: if `cell` is not a `Cell`.
-      ValueError: if the state is none of the cell's; from a step, if x_t or reset_t does not fit
-        the state.
+      ValueError: if the state is none of the cell's, or given with a batch_shape; from a step, if
+        x_t or reset_t does not fit the state.
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"stream: cell: given a {type(cell).__name__}, wanted a Cell")
+    if isinstance(batch_shape, int):
+        raise ValueError(f"stream: batch_shape: given {batch_shape}, wanted ({batch_shape},)")
     if state is None:
-        state = new_state(cell, params, batch_shape, None)
+        state = new_state(cell, params, batch_shape or (), None)
+    elif batch_shape is not None:
+        raise ValueError("stream: batch_shape: given with a state, wanted one of the two")
+    else:
+        state = jax.tree.map(jnp.asarray, state)
+        rules.check_state(cell, params, state, _batch_shape(cell, params, state))
     # A copy, because a state may share memory with the parameters, or be wanted by the caller.
     state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
-    return state, functools.partial(_checked_step, cell, params)
+    return state, functools.partial(_step, cell, params)
 
 
-def _checked_step(
-    cell: Cell, params: Params, state: State, x_t: Any, reset_t: Any = None
-) -> tuple[State, Any]:
-    x_t = rules.check_xs(cell, jnp.asarray(x_t)[None])[0]
-    batch_shape = x_t.shape[: x_t.ndim - cell.x_ndim]
-    if reset_t is not None:
-        reset_t = rules.check_resets(reset_t, batch_shape)
-    return _step(cell, params, state, x_t, reset_t)
+def _batch_shape(cell: Cell, params: Params, state: State) -> tuple[int, ...]:
+    """Returns the batch axes of a state, as far as it is one."""
+    own = jax.tree.leaves(jax.eval_shape(lambda p: new_state(cell, p, (), None), params))
+    leaves = jax.tree.leaves(state)
+    if not own or not leaves or leaves[0].ndim < own[0].ndim:
+        return ()
+    return leaves[0].shape[: leaves[0].ndim - own[0].ndim]
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _step(
-    cell: Cell, params: Params, state: State, x_t: Array, reset_t: Array | None
+    cell: Cell, params: Params, state: State, x_t: Array, reset_t: Array | None = None
 ) -> tuple[State, Any]:
+    x_t = jnp.asarray(x_t)
+    if x_t.ndim < cell.x_ndim:
+        features = ", ".join(["D", "D2", "D3"][: cell.x_ndim])
+        raise ValueError(f"x_t: given shape {x_t.shape}, wanted (*batch, {features})")
+    rules.check_state(cell, params, state, x_t.shape[: x_t.ndim - cell.x_ndim])
     rules.check_step(cell, params, state, x_t[None])
     if reset_t is not None:
+        reset_t = rules.check_resets(reset_t, x_t.shape[: x_t.ndim - cell.x_ndim], "reset_t")
         state = rules.select(reset_t, reset_state(cell, params, state), state)
     return cell.step(params, state, x_t)

@@ -16,7 +16,8 @@ class Traits(NamedTuple):
     Attributes:
       constant: for each leaf of the state, whether it is an integer, bool or key that no step
         changes, such as a dropout mask.
-      alias: for each leaf of y_t, the index of the leaf of the new state that it is, or None.
+      alias: for each leaf of y_t, the index of the leaf of the new state that it is, if that is not
+        constant, or None.
       reads: for each stage, whether its update reads a floating parameter.
     """
 
@@ -77,23 +78,30 @@ def read_traits(
       fixed: for each leaf of the state, whether a reset leaves it alone.
 
     Raises:
-      TypeError: if a project is not affine in the state and in x_t, or if what passes between the
-        cell's functions lacks the batch axis.
+      TypeError: if a project is not affine in the state and in x_t, if what passes between the
+        cell's functions lacks the batch axis, or if they close over a traced array.
     """
-    reads = tuple(_check_stages(cell, params, state, x_t))
     leaves, structure = jax.tree.flatten(state)
 
     def step(leaves: list[Array], params: Params, x_t: Array) -> Any:
         new, y_t = fold_stages(cell.stages, params, jax.tree.unflatten(structure, leaves), x_t)
         return jax.tree.leaves(new), jax.tree.leaves(y_t)
 
-    jaxpr = jax.make_jaxpr(step)(leaves, params, x_t).jaxpr
+    closed = jax.make_jaxpr(step)(leaves, params, x_t)
+    if any(isinstance(const, jax.core.Tracer) for const in closed.consts):
+        raise TypeError(
+            "a function of the cell closes over a traced array, of which a derived backward pass "
+            "knows nothing: pass it in params, or use method='scan'"
+        )
+    jaxpr = closed.jaxpr
+    reads = tuple(_check_stages(cell, params, state, x_t))
     before, after = jaxpr.invars[: len(leaves)], jaxpr.outvars[: len(leaves)]
     constant = tuple(
         stays and not is_float(leaf) and a is b
         for stays, leaf, a, b in zip(fixed, leaves, before, after, strict=True)
     )
-    alias = tuple(_index(after, out) for out in jaxpr.outvars[len(leaves) :])
+    kept = [None if flag else out for flag, out in zip(constant, after, strict=True)]
+    alias = tuple(_index(kept, out) for out in jaxpr.outvars[len(leaves) :])
     return Traits(constant, alias, reads)
 
 

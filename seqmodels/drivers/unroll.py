@@ -74,6 +74,7 @@ def unroll_full(
     reverse: bool = False,
     key: Array | None = None,
     method: str | Driver = "auto",
+    states: bool = True,
 ) -> Unrolled:
     """Does what `unroll` does and returns the state after every step too, and what ran.
 
@@ -87,14 +88,15 @@ def unroll_full(
       reverse: see `unroll`.
       key: see `unroll`.
       method: see `unroll`.
+      states: whether to return the states; False spares the memory where only `info` is wanted.
 
     Returns:
-      `Unrolled`: (final_state, ys, states, info), leaves of states (T, *batch, ...).
+      `Unrolled`: (final_state, ys, states, info), leaves of states (T, *batch, ...), or None.
 
     Raises:
       ValueError: as `unroll` does.
     """
-    return _checked(cell, params, xs, state, lengths, resets, reverse, key, method, True)
+    return _checked(cell, params, xs, state, lengths, resets, reverse, key, method, bool(states))
 
 
 def _checked(
@@ -130,7 +132,8 @@ def _checked(
     try:
         full = _run(*static, params, xs, state, lengths, resets, key)
     except TypeError as error:
-        if "forward-mode" not in str(error) or "custom_vjp" not in str(error):
+        scanned = driver is not None and driver.name in ("scan", "associative")
+        if scanned or "forward-mode" not in str(error) or "custom_vjp" not in str(error):
             raise
         raise TypeError(
             "unroll: forward mode (jax.jvp, jax.jacfwd, jax.hessian) is not for a driver with a "
@@ -158,6 +161,8 @@ def _run(
     key: Array | None,
 ) -> Unrolled:
     valid = rules.valid_steps(lengths, xs.shape[0])
+    if valid is not None and resets is not None:
+        resets = resets & valid
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is None:
         state = new_state(cell, params, batch_shape, key)

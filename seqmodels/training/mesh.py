@@ -56,8 +56,11 @@ def data_parallel(
 ) -> Callable[..., tuple[Array, Params]]:
     """Returns `(params, *batch) -> (loss, gradient)` with the rows of a batch spread over devices.
 
-    Every device takes its share of the sequences through time with a copy of the parameters; the
-    gradients are averaged once, at the end. The result is that of one device, to rounding.
+    Every device takes its share of the sequences through time with a copy of the parameters; losses
+    and gradients are averaged once, at the end. The result is that of one device, to rounding, if
+    the loss is a mean over rows that all count alike: a mean over the valid steps of all rows is
+    not, because devices have different numbers of them. A dropout key that every device is given
+    draws the same masks on each.
 
     Args:
       loss: `loss(params, *batch) -> scalar`, a mean over the rows of the batch.
@@ -66,10 +69,16 @@ def data_parallel(
         (T, B, D) and 0 for lengths (B,); the arguments may be pytrees.
 
     Returns:
-      A function to be compiled with `jax.jit`; in it, ValueError if the devices do not divide the
-      number of rows.
+      A function to be compiled with `jax.jit`. It raises ValueError if the devices do not divide
+      the number of rows, or if batch_axes does not fit its arguments.
+
+    Raises:
+      ValueError: if an axis is negative.
     """
     (name,) = mesh.axis_names
+    for axis in batch_axes:
+        if axis < 0:
+            raise ValueError(f"batch_axes: given {axis}, wanted axes counted from 0")
     specs = tuple(PartitionSpec(*[None] * axis, name) for axis in batch_axes)
 
     def share(params: Params, *batch: Any) -> tuple[Array, Params]:
@@ -82,9 +91,19 @@ def data_parallel(
     )
 
     def checked(params: Params, *batch: Any) -> tuple[Array, Params]:
+        if len(batch) != len(batch_axes):
+            raise ValueError(
+                f"batch_axes: given {len(batch_axes)}, wanted one for each of the {len(batch)} "
+                "arguments of the batch"
+            )
         for tree, axis in zip(batch, batch_axes, strict=True):
             for leaf in jax.tree.leaves(tree):
-                if leaf.shape[axis] % mesh.size:
+                if axis >= leaf.ndim:
+                    raise ValueError(
+                        f"batch_axes: given {axis} for an array of shape {leaf.shape}, wanted one "
+                        "of its axes"
+                    )
+                if not leaf.shape[axis] or leaf.shape[axis] % mesh.size:
                     raise ValueError(
                         f"batch: given {leaf.shape[axis]} rows, wanted a multiple of the "
                         f"{mesh.size} devices"
@@ -95,7 +114,16 @@ def data_parallel(
 
 
 def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
-    """Returns the arrays on the devices of a mesh: spread along an axis, or None for copies."""
+    """Returns the arrays on the devices of a mesh.
+
+    Args:
+      tree: arrays.
+      mesh: a mesh with one axis.
+      axis: the axis along which they are spread; None for a copy on every device.
+
+    Returns:
+      The same arrays, placed.
+    """
     spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, *mesh.axis_names)
     return jax.device_put(tree, NamedSharding(mesh, spec))
 

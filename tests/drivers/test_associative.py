@@ -236,3 +236,27 @@ def test_in_combinators():
     cases.assert_close(got.states.backward.cell, want.states.backward.cell)
     infos = jax.tree.leaves(got.info, is_leaf=lambda info: isinstance(info, sm.Info))
     assert [info.method for info in infos] == ["associative"] * 3
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32])
+def test_a_leaf_that_no_derivative_reaches(dtype):
+    """A normaliser beside what it normalises."""
+
+    def initial_state(params, batch_shape):
+        return {"h": jnp.zeros((*batch_shape, D)), "n": jnp.zeros(batch_shape, dtype)}
+
+    def elements(params, x_t):
+        return {"h": params, "n": 1}, {"h": x_t, "n": 1}
+
+    cell = sm.make_linear_cell(
+        lambda key: jnp.full(D, 0.5), initial_state, elements,
+        lambda params, s, x_t: s["h"] / s["n"][..., None],
+    )  # fmt: skip
+    xs = cases.inputs()
+
+    def loss(params, method):
+        return jnp.sum(sm.unroll(cell, params, xs, method=method, lengths=cases.LENGTHS)[1] ** 2)
+
+    for derivative in (jax.grad, jax.jacfwd, jax.hessian):
+        got, want = (derivative(loss)(jnp.full(D, 0.5), m) for m in ("associative", "scan"))
+        cases.assert_close(got, want, 1e-5)

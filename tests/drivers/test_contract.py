@@ -81,6 +81,15 @@ def test_short(name, method, num_steps):
     assert jax.tree.leaves(full.states)[0].shape == (num_steps, 2, cases.H)
 
 
+@pytest.mark.parametrize("method", ["chunked", sm.chunked(memory_budget="1GiB")])
+@pytest.mark.parametrize("num_steps", [0, 1, 2])
+def test_a_plan_for_hardly_any_steps(num_steps, method):
+    cell, params = sm.lstm(cases.D, cases.H), cases.params_of(sm.lstm(cases.D, cases.H))
+    xs = cases.inputs((2,), num_steps)
+    want = sm.unroll(cell, params, xs, method="scan")
+    cases.assert_close(sm.unroll(cell, params, xs, method=method), want)
+
+
 def loop(cell, params, xs, state, fresh, lengths, resets, reverse):
     """The contract for one sequence as a Python loop over steps, differentiable, float64."""
     order = range(lengths)[:: -1 if reverse else 1]

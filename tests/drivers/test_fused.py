@@ -85,6 +85,12 @@ def matrix(p, s, g):
     return h, h
 
 
+def scaled(p, s, g):
+    i, f = jnp.split(2.0 * g, 2, -1)  # a number without axes in the program
+    h = jnp.concatenate([jnp.tanh(-i) * s[..., : H // 2], f / 3], -1)
+    return h, h
+
+
 def no_memory(p, s, g):
     return jnp.ones_like(s), jnp.sin(g)
 
@@ -98,7 +104,9 @@ def own(update=layer_norm, project=None, state=lambda batch: jnp.zeros((*batch, 
     return sm.make_cell(init, lambda p, batch: state(batch), (project, update))
 
 
-@pytest.mark.parametrize("update", [layer_norm, branches, slices, softmax, matrix, no_memory])
+@pytest.mark.parametrize(
+    "update", [layer_norm, branches, slices, softmax, matrix, scaled, no_memory]
+)
 def test_any_update(update):
     extra = {"scale": jnp.linspace(0.5, 2, H), "inner": jnp.linspace(-1, 1, H * H).reshape(H, H)}
     cell = own(update, extra=extra)
@@ -193,6 +201,12 @@ def test_dropout_masks_are_constants(make, recurrent, method):
     cases.assert_close(gradient(method), gradient("scan"), 1e-5)
 
 
+@pytest.mark.parametrize("batch_shape", [(), (1,), (2, 3)])
+def test_auto_takes_it_for_any_batch(batch_shape):
+    info = sm.unroll_full(LSTM, cases.params_of(LSTM), cases.inputs(batch_shape)).info
+    assert info.method == "fused"
+
+
 def test_integer_inputs():
     cell = own(
         lambda p, s, g: (jnp.tanh(g), jnp.tanh(g)),
@@ -202,6 +216,64 @@ def test_integer_inputs():
     same_gradients(cell, cell.init(jax.random.key(0)), xs, lengths=cases.LENGTHS)
     info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs).info
     assert info.method == "fused"
+
+
+@pytest.mark.parametrize("method", ["fused", sm.chunked(segment=3)])
+def test_words_that_choose_the_matrix(method):
+    """Affine in the state for every word, with another matrix for each."""
+
+    def project(p, s, x_t):
+        word = x_t[..., 0]
+        return jnp.einsum("...h,...hk->...k", s, p["e"][word]) + p["v"][word]
+
+    extra = {"e": jax.random.normal(jax.random.key(1), (5, H, H)) / 2, "v": jnp.ones((5, H))}
+    cell = own(lambda p, s, g: (jnp.tanh(g), jnp.tanh(g)), project, extra=extra)
+    words = jax.random.randint(jax.random.key(2), (cases.T, 4, 1), 0, 5)
+    same_gradients(cell, cell.init(jax.random.key(0)), words, method, lengths=cases.LENGTHS)
+
+
+def test_an_output_that_is_a_constant_of_the_state():
+    def update(p, s, g):
+        return {"h": jnp.tanh(g) * s["m"], "m": s["m"]}, {"y": jnp.tanh(g), "m": s["m"]}
+
+    cell = own(
+        update,
+        lambda p, s, x_t: x_t @ p["w_x"] + s["h"] @ p["w_h"],
+        lambda batch: {"h": jnp.zeros((*batch, H)), "m": jnp.ones((*batch, H), jnp.int32)},
+    )
+    params, xs = cell.init(jax.random.key(0)), cases.inputs()
+    got, want = (sm.unroll_full(cell, params, xs, method=m)[:3] for m in ("fused", "scan"))
+    cases.assert_close(got, want)
+    same_gradients(cell, params, xs)
+
+
+def test_a_straight_through_estimator():
+    @jax.custom_vjp
+    def spike(a):
+        return (a > 0).astype(a.dtype)
+
+    spike.defvjp(lambda a: (spike(a), a), lambda a, d: (d * jax.nn.relu(1 - jnp.abs(a)),))
+
+    def update(p, s, g):
+        s = 0.9 * s + g
+        return s - spike(s), spike(s)
+
+    cell = own(update)
+    same_gradients(cell, cell.init(jax.random.key(0)), cases.inputs())
+
+
+def test_a_traced_array_that_a_cell_closes_over():
+    def loss(w, method):
+        cell = own(lambda p, s, g: (jnp.tanh(g * lifted(w, g)),) * 2)
+        params = cell.init(jax.random.key(0))
+        return jnp.sum(sm.unroll(cell, params, cases.inputs(), method=method)[1] ** 2)
+
+    w = jnp.linspace(0.5, 1, H)
+    for transform in (jax.grad, lambda f: jax.jit(jax.grad(f))):
+        with pytest.raises(TypeError, match=r"closes over a traced array.* method='scan'"):
+            transform(functools.partial(loss, method="fused"))(w)
+        auto, scan = (transform(functools.partial(loss, method=m))(w) for m in ("auto", "scan"))
+        cases.assert_close(auto, scan)
 
 
 def test_inputs_with_several_feature_axes():

@@ -77,10 +77,23 @@ def test_mistakes_get_one_line():
     state, step = sm.stream(STACK, params)
     with pytest.raises(ValueError, match=r"lstm: x_t: given shape \(9,\), wanted \(\.\.\., 3\)"):
         step(state, jnp.zeros(9))
-    with pytest.raises(ValueError, match=r"state: given a leaf float32\[4\], wanted leading axes"):
+    with pytest.raises(
+        ValueError, match=r"state\[0\]\.h: given float32\[4\], wanted float32\[2, 4\]"
+    ):
         step(state, jnp.zeros((2, D)))
-    with pytest.raises(ValueError, match=r"resets: given bool\[2\], wanted bool\[\]"):
+    with pytest.raises(ValueError, match=r"reset_t: given bool\[2\], wanted bool\[\]"):
         step(state, jnp.zeros(D), np.zeros(2, bool))
+    with pytest.raises(ValueError, match=r"x_t: given shape \(\), wanted \(\*batch, D\)"):
+        step(state, 1.0)
+    with pytest.raises(ValueError, match=r"state: given \{'a': float32\[3\]\}, wanted"):
+        sm.stream(STACK, params, {"a": np.zeros(3, np.float32)})
+    low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), STACK.initial_state(params, (2,)))
+    with pytest.raises(
+        ValueError, match=r"state.*: given bfloat16\[2, 4\], wanted float32\[2, 4\]"
+    ):
+        sm.stream(STACK, params, low)
+    with pytest.raises(ValueError, match="batch_shape: given with a state"):
+        sm.stream(STACK, params, STACK.initial_state(params, (2,)), batch_shape=(2,))
     pair = sm.bidirectional(sm.lstm(D, H), sm.lstm(D, H))
     state, step = sm.stream(pair, pair.init(jax.random.key(0)))
     with pytest.raises(TypeError, match="bidirectional: cannot take one step"):

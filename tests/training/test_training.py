@@ -11,8 +11,9 @@ import optax
 import pytest
 from rich.console import Console
 
+import seqmodels as sm
 from seqmodels.training.losses import cross_entropy, squared_error
-from seqmodels.training.mesh import largest_divisor, make_mesh, use_devices
+from seqmodels.training.mesh import data_parallel, largest_divisor, make_mesh, place, use_devices
 from seqmodels.training.progress import ProgressDisplay
 from seqmodels.training.run_folder import RunFolder
 from seqmodels.training.steps import adam, make_train_steps, over_seeds, start
@@ -145,3 +146,33 @@ def test_progress_on_a_terminal_is_a_bar():
     assert "lstm at 8" in out.getvalue()
     assert "50%" in out.getvalue()
     assert "a line that stays" in out.getvalue()
+
+
+@pytest.mark.parametrize("method", ["scan", sm.fused(chunk=4), sm.chunked(segment=4), sm.newton()])
+@pytest.mark.parametrize("num_steps", [8, 7])
+def test_any_number_of_devices_gives_the_same(method, num_steps):
+    """Loss and every gradient on 1, 2 and 4 devices, with lengths, resets and a learned state."""
+    cell = sm.lstm(cases.D, cases.H, learn_initial_state=True)
+    params, xs = cases.params_of(cell), cases.inputs((4,), num_steps)
+    resets = jnp.zeros((num_steps, 4), bool).at[3].set(True)
+    lengths = jnp.array([num_steps, 0, 3, 5])
+
+    def one(params, xs, lengths, resets):
+        run = {"lengths": lengths, "resets": resets, "method": method}
+        return jnp.mean(sm.unroll(cell, params, xs, **run)[1] ** 2)
+
+    want = jax.value_and_grad(one)(params, xs, lengths, resets)
+    for devices in (1, 2, 4):
+        mesh = make_mesh(devices, "batch")
+        step = jax.jit(data_parallel(one, mesh, batch_axes=(1, 0, 1)))
+        arguments = place(xs, mesh, 1), place(lengths, mesh, 0), place(resets, mesh, 1)
+        got = step(place(params, mesh, None), *arguments)
+        cases.assert_close(got, want, 1e-6)
+
+
+def test_what_the_devices_cannot_share_is_named():
+    step = data_parallel(lambda p, xs: jnp.mean(p * xs), make_mesh(4, "batch"), batch_axes=(1,))
+    with pytest.raises(ValueError, match="batch: given 6 rows, wanted a multiple of the 4 devices"):
+        step(jnp.ones(()), jnp.ones((3, 6)))
+    with pytest.raises(ValueError, match="batch_axes: given 1, wanted one for each of the 2 arg"):
+        step(jnp.ones(()), jnp.ones((3, 4)), jnp.ones(4))
