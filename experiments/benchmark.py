@@ -68,7 +68,10 @@ def define_flags() -> None:
         "stall_seconds", 300, "How long one answer of a worker process may take.", lower_bound=1
     )
     flags.DEFINE_string(
-        "devices", "auto", "CPU cores or accelerators that all devices means: auto or a number."
+        "devices",
+        "auto",
+        "CPU cores or accelerators that all devices means: auto or a number. A batch that they do "
+        "not divide runs on the largest number of them that does.",
     )
     flags.DEFINE_string(
         "run_dir", None, "Folder for the results; by default a new one below runs/."

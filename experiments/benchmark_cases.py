@@ -18,8 +18,8 @@ PEERS = {
     "equinox": {"lstm": "LSTMCell", "gru_after": "GRUCell"},
 }
 NOTES = {
-    "torch": "torch: nn.RNN, nn.LSTM, nn.GRU (reset after), two biases where ours has one; idle "
-    "threads do not spin (OMP_WAIT_POLICY=passive) unless that variable is set.",
+    "torch": "torch: nn.RNN, nn.LSTM, nn.GRU (reset after), two biases where ours has one. "
+    "Nothing else may run: its threads spin while they wait for each other.",
     "linen": "linen: RNN of SimpleCell, OptimizedLSTMCell, GRUCell (reset after), time major.",
     "nnx": "nnx: RNN of the same cells as linen, time major, under nnx.jit.",
     "haiku": "haiku: dynamic_unroll of LSTM, GRU (reset before); its VanillaRNN is a ReLU RNN, so "

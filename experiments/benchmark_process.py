@@ -45,10 +45,7 @@ class Process:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._replies: queue.Queue[str] = queue.Queue()
         environment = os.environ | {
-            # Threads of OpenMP that spin while they wait for one another stop torch for seconds as
-            # soon as anything else wants a core: 20 s instead of .3 were seen. Who wants them to
-            # spin sets the variable himself.
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"),
+            # OMP_WAIT_POLICY stays as it is: "passive" makes torch on two threads 3 to 6 times slower.
             # Several processes share an accelerator's memory.
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),

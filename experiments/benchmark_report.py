@@ -29,7 +29,7 @@ def machine(settings: Settings, kind: str) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "passive"),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
     }
 
 

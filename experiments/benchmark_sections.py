@@ -136,7 +136,7 @@ def compile_times(settings: Settings, record: Record) -> None:
             if not _start(pool, [worker], record, log):
                 return
             try:
-                request = {"do": "compile", "case": encode(case), "budget": settings.memory_budget}
+                request = {"do": "compile", "case": encode(case), "budget": None}
                 reply = pool.ask(worker, request)
                 record.compile.append(_named(case) | reply)
                 record.save()

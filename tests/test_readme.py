@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import cases
 import jax
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
@@ -10,12 +11,15 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 def test_examples_run():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {}
     with jax.numpy_rank_promotion("allow"):
         for block in blocks:
             exec(block, names)
     assert names["ys"].shape == (100, 32, 8)
+    assert names["info"].method == "fused"
+    assert names["info"].reason == "auto: the cell is in stages, so its backward pass can be fused"
+    cases.assert_close(names["same"], names["gradient"])
 
 
 def test_links_lead_somewhere():

@@ -25,9 +25,9 @@ def make_cell(
         state = update(params, state, gates)    holds none: activations, products, small vectors
 
     Both take the rows of a batch one by one: a mean over the batch in `project` would be taken over
-    other rows by some drivers. The last update returns `(state, y_t)`. Between two stages the state may be any pytree. A cell
-    declared this way can be differentiated through time by every driver, the fast ones included,
-    without a hand-written backward pass.
+    other rows by some drivers. The last update returns `(state, y_t)`. Between two stages the state
+    may be any pytree. A cell declared this way can be differentiated through time by every driver,
+    the fast ones included, without a hand-written backward pass.
 
     Args:
       init: `init(key) -> params`.
