@@ -45,7 +45,8 @@ class Process:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._replies: queue.Queue[str] = queue.Queue()
         environment = os.environ | {
-            # OMP_WAIT_POLICY stays as it is: "passive" makes torch on two threads 3 to 6 times slower.
+            # OMP_WAIT_POLICY stays as it is: "passive" makes torch on two threads 3 to 6 times
+            # slower.
             # Several processes share an accelerator's memory.
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
             "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import oracle
+import pytest
 
 import seqmodels as sm
 
@@ -103,7 +104,23 @@ def serves(method, name):
     }[method]
 
 
-PAIRS = [(name, method) for name in CELLS for method in METHODS if serves(method, name)]
+# The cells that go through the long tests by default; the others do so as slow tests.
+FEW = ("gru_before", "lstm_learned", "peephole", "min_gru")
+
+
+def pairs(*methods, few=()):
+    """Test parameters (name, method), cells with the drivers that serve them.
+
+    Under the methods of `few` all cells but a few are slow tests.
+    """
+    return [
+        pytest.param(
+            name, method, marks=[pytest.mark.slow] if method in few and name not in FEW else []
+        )
+        for name in CELLS
+        for method in methods or METHODS
+        if serves(method, name)
+    ]
 
 
 def _resets(*steps):

@@ -20,10 +20,10 @@ import pytest
 import seqmodels as sm
 
 every_cell = pytest.mark.parametrize("name", cases.CELLS)
-every_pair = pytest.mark.parametrize(("name", "method"), cases.PAIRS)
-every_other = pytest.mark.parametrize(
-    ("name", "method"), [pair for pair in cases.PAIRS if pair[1] != "scan"]
-)
+OTHERS = [method for method in cases.METHODS if method != "scan"]
+every_pair = pytest.mark.parametrize(("name", "method"), cases.pairs(few=["newton"]))
+every_other = pytest.mark.parametrize(("name", "method"), cases.pairs(*OTHERS, few=["newton"]))
+few_others = pytest.mark.parametrize(("name", "method"), cases.pairs(few=OTHERS))
 
 
 def wanted(name, params, xs, state=None, **contract):
@@ -50,7 +50,7 @@ def test_values(name, case):
     cases.assert_close(cases.as_dict(got_final), final)
 
 
-@every_pair
+@few_others
 @pytest.mark.parametrize("batch_shape", [(), (1,), (2, 3)])
 def test_batch_axes(name, method, batch_shape):
     cell, _ = cases.CELLS[name]
@@ -245,7 +245,7 @@ def test_pieces_equal_the_whole(name, method):
     cases.assert_close((last, jnp.concatenate([first, second])), (state, ys))
 
 
-@every_pair
+@few_others
 @hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 @hypothesis.given(data=st.data())
 def test_any_lengths_and_resets(name, method, data):
