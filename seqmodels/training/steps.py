@@ -87,7 +87,7 @@ def make_train_steps(
 
 
 def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Any:
-    """Returns `function` for S seeds at once: `vmap` on a device, seeds spread over the devices.
+    """Returns `function` for S seeds at once, spread over the devices.
 
     Args:
       function: takes and returns pytrees of arrays for one seed.
@@ -97,6 +97,13 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Any:
       A compiled function whose arguments and results have a leading axis S.
     """
     spec = PartitionSpec(mesh.axis_names[0])
-    spread = jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec)
+
+    def side_by_side(*arguments: Any) -> Any:
+        if mesh.devices.flat[0].platform != "cpu":
+            return jax.vmap(function)(*arguments)
+        # One after the other: batches of small matrix products are slow on a CPU.
+        return jax.lax.map(lambda one: function(*one), arguments)
+
+    spread = jax.shard_map(side_by_side, mesh=mesh, in_specs=spec, out_specs=spec)
     sharding = NamedSharding(mesh, spec)
     return jax.jit(spread, in_shardings=sharding, out_shardings=sharding)
