@@ -207,7 +207,10 @@ def test_what_computes_something_else_is_found():
     assert disagreeing(good) == []
     bad = {case(TWO): (1.0, 4.0), case(Worker("torch", 1)): (1.001, 2.0)}
     assert disagreeing(good | bad) == list(bad)
-    forward = {case(ONE, mode="forward"): (1.0, None), case(TWO, mode="forward"): (2.0, None)}
+    forward = {
+        case(ONE, "scan", mode="forward"): (1.0, None),
+        case(TWO, mode="forward"): (2.0, None),
+    }
     assert disagreeing(forward) == [case(TWO, mode="forward")]
     # Peers with weights of their own are not compared.
     assert (
