@@ -6,9 +6,7 @@ cells of the peers; and as a limit the same multiply-adds in large matrix produc
     python -m experiments.benchmark --flagfile=experiments/flagfiles/benchmark.flags
 """
 
-import datetime
 import os
-import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -83,14 +81,9 @@ def define_flags() -> None:
     cli.checked(lambda value: cli.names(value, METHODS), "methods")
     cli.checked(lambda value: not value or cli.names(value, PEERS), "peers")
     cli.checked(_lengths, "sweep")
-    cli.checked(_devices, "devices")
+    cli.checked(cli.devices, "devices")
     cli.checked(cli.not_empty, "run_dir")
     cli.checked(lambda value: value is None or parse_bytes(value), "memory_budget")
-
-
-def _set(name: str, value: object) -> None:
-    """Sets a flag to what it was resolved to, so that flags.txt holds that."""
-    flags.FLAGS[name].value = value
 
 
 def _lengths(values: list[str]) -> list[int]:
@@ -100,21 +93,16 @@ def _lengths(values: list[str]) -> list[int]:
     return lengths
 
 
-def _devices(text: str) -> None:
-    if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise ValueError(f"given {text!r}, wanted auto or a positive number")
-
-
 def main() -> int:
     """Runs the benchmark that the flags describe. Returns the exit status."""
     values = flags.FLAGS
     try:
-        folder_path = _run_dir(values.run_dir)
+        folder_path = cli.run_dir(values.run_dir, "benchmark")
         start = _resolve_devices(values.devices)
         folder = RunFolder(folder_path, overwrite=values.overwrite)
     except (ValueError, WorkerError) as error:
         raise cli.UserError(str(error).removeprefix("ValueError: ")) from None
-    _set("devices", str(start["devices"]))
+    cli.set_flag("devices", str(start["devices"]))
     folder.write_text(
         FLAGS, cli.write_flags(REPEATED, "python -m experiments.benchmark --flagfile=THIS")
     )
@@ -182,13 +170,6 @@ def _settings(start: dict[str, Any], record: sections.Record) -> sections.Settin
         memory_budget=values.memory_budget,
         drivers=[*values.methods, *extra],
     )
-
-
-def _run_dir(given: str | None) -> pathlib.Path:
-    if given is not None:
-        return pathlib.Path(given)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return pathlib.Path("runs") / f"benchmark-{now}"
 
 
 if __name__ == "__main__":

@@ -108,7 +108,9 @@ def build(
     cell, params = make(name, shape.D, shape.H)
     params = jax.tree.map(jnp.asarray, params)
     xs = jax.ShapeDtypeStruct(shape[:3], jnp.float32)
-    info = jax.eval_shape(lambda p, x: sm.unroll_full(cell, p, x, method=method).info, params, xs)
+    info = jax.eval_shape(
+        lambda p, x: sm.unroll_full(cell, p, x, method=method, states=False).info, params, xs
+    )
     used = largest_divisor(shape.B, num_devices)
     about = {"method": info.method, "plan": info.plan, "devices": used}
     mesh = make_mesh(used, "batch")

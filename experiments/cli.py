@@ -1,5 +1,6 @@
 """What every entry point shares: one line for a user's mistake, and flags that repeat a run."""
 
+import datetime
 import difflib
 import logging
 import pathlib
@@ -90,6 +91,25 @@ def known_name(known: Iterable[str]) -> Callable[[str], None]:
             raise ValueError(nearest(value, known))
 
     return check
+
+
+def devices(text: str) -> None:
+    """Raises ValueError unless the text is "auto" or a positive number."""
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f"given {text!r}, wanted auto or a positive number")
+
+
+def set_flag(name: str, value: object) -> None:
+    """Sets a flag to what it was resolved to, so that flags.txt holds that."""
+    flags.FLAGS[name].value = value
+
+
+def run_dir(given: str | None, name: str) -> pathlib.Path:
+    """Returns the folder of a run: the one given, or a new one below runs/ of that name."""
+    if given is not None:
+        return pathlib.Path(given)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path("runs") / f"{name}-{now}"
 
 
 def numbers(values: Sequence[str]) -> list[int]:

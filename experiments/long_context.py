@@ -6,7 +6,6 @@ horizon, and the gradient that reaches the far end of the sequence.
     python -m experiments.long_context --flagfile=experiments/flagfiles/long_context.flags
 """
 
-import datetime
 import pathlib
 import sys
 import time
@@ -148,13 +147,8 @@ def _initialisation(text: str) -> str:
     return text
 
 
-def _devices(text: str) -> None:
-    if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise ValueError(f"given {text!r}, wanted auto or a positive number")
-
-
 cli.checked(cli.known_name(TASKS), "task")
-cli.checked(_devices, "devices")
+cli.checked(cli.devices, "devices")
 cli.checked(cli.not_empty, "run_dir", "filler_file")
 cli.checked(lambda value: cli.names(value, CELLS), "cells")
 cli.checked(lambda value: value is None or cli.numbers(value), "distances")
@@ -166,7 +160,7 @@ cli.checked(lambda value: cli.per_name(value, CELLS, _initialisation), "initiali
 def main() -> int:
     """Runs the study that the flags describe. Returns the exit status."""
     if _DISTANCES.value is None:
-        _set("distances", [str(distance) for distance in DISTANCES[_TASK.value]])
+        cli.set_flag("distances", [str(distance) for distance in DISTANCES[_TASK.value]])
     cells, distances = _CELLS.value, cli.numbers(_DISTANCES.value or [])
     if _STEPS.value % min(_EVAL_EVERY.value, _STEPS.value):
         raise cli.UserError(
@@ -181,10 +175,12 @@ def main() -> int:
             else str(min(int(_DEVICES.value), _SEEDS.value))
         )
         devices = largest_divisor(_SEEDS.value, use_devices(wanted))
-        folder = RunFolder(_run_dir(), overwrite=_OVERWRITE.value)
+        folder = RunFolder(
+            cli.run_dir(_RUN_DIR.value, f"long_context-{_TASK.value}"), overwrite=_OVERWRITE.value
+        )
     except (ValueError, ModuleNotFoundError) as error:
         raise cli.UserError(str(error)) from None
-    _set("devices", str(devices))
+    cli.set_flag("devices", str(devices))
     folder.write_text(
         FLAGS, cli.write_flags(_REPEATED, "python -m experiments.long_context --flagfile=THIS")
     )
@@ -285,11 +281,6 @@ class _Watch:
         self._progress.skip((self._prepared.settings.steps - self._taken) * self._num_steps)
 
 
-def _set(name: str, value: object) -> None:
-    """Sets a flag to what it was resolved to, so that flags.txt holds that."""
-    flags.FLAGS[name].value = value
-
-
 def _settings(cell: str) -> Settings:
     rates = cli.per_name(_LEARNING_RATE.value, CELLS, _rate)
     starts = cli.per_name(_INITIALISATION.value, CELLS, _initialisation)
@@ -314,7 +305,7 @@ def _tasks(distances: list[int]) -> dict[int, Task]:
     if _TASK.value == "sky":
         filler = {}
         if _FILLER_FILE.value is not None:
-            _set("filler_file", str(pathlib.Path(_FILLER_FILE.value).resolve()))
+            cli.set_flag("filler_file", str(pathlib.Path(_FILLER_FILE.value).resolve()))
             filler = {"filler": sky.read_filler(_FILLER_FILE.value)}
         corpus = sky.make_corpus(**filler)
         return {distance: sky.sky(distance, corpus) for distance in distances}
@@ -331,13 +322,6 @@ def _tasks(distances: list[int]) -> dict[int, Task]:
 
 def _plain(value: Any) -> Any:
     return "inf" if value == float("inf") else value
-
-
-def _run_dir() -> pathlib.Path:
-    if _RUN_DIR.value is not None:
-        return pathlib.Path(_RUN_DIR.value)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return pathlib.Path("runs") / f"long_context-{_TASK.value}-{now}"
 
 
 if __name__ == "__main__":

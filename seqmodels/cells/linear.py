@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.stages import check_size
+from seqmodels.cells.stages import check_size, lift, state_dtype
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -125,3 +125,22 @@ def _fitted(name: str, tree: Any, like: State) -> State:
         given, wanted = jax.tree.structure(tree), jax.tree.structure(like)
         raise ValueError(f"elements: {name}: given {given}, wanted {wanted}") from None
     return jax.tree.map(fit, tree, like)
+
+
+def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
+    """Returns x_t W_x + b: the product in `dtype`, None for that of `w_x`; the sum in float32.
+
+    So the gradient of `b`, a sum over all steps at once, is a float32 sum on every backend.
+    """
+    dtype = dtype or w_x.dtype
+    gates = x_t.astype(dtype) @ w_x.astype(dtype)
+    gates = gates.astype(state_dtype(dtype))
+    return gates + lift(b.astype(gates.dtype), gates)
+
+
+def positive_candidate(n: Array) -> Array:
+    """Returns g(n) = n + 1/2 where n >= 0, sigmoid(n) elsewhere: greater than zero, and continuous.
+
+    Feng et al. 2024 (arXiv 2410.01201), appendix B.
+    """
+    return jnp.where(n >= 0, n + 0.5, jax.nn.sigmoid(n))

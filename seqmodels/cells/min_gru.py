@@ -27,8 +27,13 @@ from seqmodels.cells.initializers import (
     glorot_uniform,
     packed,
 )
-from seqmodels.cells.linear import linear_step, make_linear_cell
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, state_dtype
+from seqmodels.cells.linear import (
+    input_gates,
+    linear_step,
+    make_linear_cell,
+    positive_candidate,
+)
+from seqmodels.cells.stages import check_last_axis, check_size, filled_state
 from seqmodels.types import Array, Cell
 
 
@@ -182,22 +187,3 @@ def min_gru(
         functools.partial(min_gru_elements, positive=positive, dtype=dtype),
         functools.partial(min_gru_output, dtype=dtype),
     )
-
-
-def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
-    """Returns x_t W_x + b: the product in `dtype`, None for that of `w_x`; the sum in float32.
-
-    So the gradient of `b`, a sum over all steps at once, is a float32 sum on every backend.
-    """
-    dtype = dtype or w_x.dtype
-    gates = x_t.astype(dtype) @ w_x.astype(dtype)
-    gates = gates.astype(state_dtype(dtype))
-    return gates + lift(b.astype(gates.dtype), gates)
-
-
-def positive_candidate(n: Array) -> Array:
-    """Returns g(n) = n + 1/2 where n >= 0, sigmoid(n) elsewhere: greater than zero, and continuous.
-
-    Feng et al. 2024 (arXiv 2410.01201), appendix B.
-    """
-    return jnp.where(n >= 0, n + 0.5, jax.nn.sigmoid(n))

@@ -25,8 +25,12 @@ from seqmodels.cells.initializers import (
     glorot_uniform,
     packed,
 )
-from seqmodels.cells.linear import linear_step, make_linear_cell
-from seqmodels.cells.min_gru import input_gates, positive_candidate
+from seqmodels.cells.linear import (
+    input_gates,
+    linear_step,
+    make_linear_cell,
+    positive_candidate,
+)
 from seqmodels.cells.stages import check_last_axis, check_size, filled_state
 from seqmodels.types import Array, Cell
 

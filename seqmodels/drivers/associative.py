@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from seqmodels.cells.linear import linear_elements
 from seqmodels.cells.stages import reset_state
 from seqmodels.drivers.contract import filled, select, vary_like, zero_unless
+from seqmodels.drivers.linear_scan import linear_scan
+from seqmodels.drivers.traits import serving
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 
@@ -33,10 +35,9 @@ def _run(
     keep_states: bool,
 ) -> Unrolled:
     if cell.elements is None or cell.output is None:
-        others = "'scan' or 'fused'" if cell.stages else "'scan'"
         raise TypeError(
             "associative: given a cell without elements and output (sm.make_linear_cell), "
-            f"wanted a linear recurrence; for this cell method={others}"
+            f"wanted a linear recurrence; for this cell {serving(cell)}"
         )
     valid, resets = contract.valid, contract.resets
     fresh = None
@@ -105,20 +106,20 @@ def linear_recurrence(
 
 
 def _solved(a: Array, b: Array, resets: Array | None, reverse: bool) -> Array:
-    """Returns `_solve`, with derivatives by solving once more."""
+    """Returns `linear_scan`, with derivatives by solving once more."""
     if not jnp.issubdtype(b.dtype, jnp.inexact):  # a counter has no derivative
-        return _solve(a, b, resets, reverse)
+        return linear_scan(a, b, resets, reverse)
 
     def matvec(states: Array) -> Array:
         passed = a * _delayed(states, reverse)
         return states - (passed if resets is None else zero_unless(~resets, passed))
 
     def solve(_: Any, b: Array) -> Array:
-        return _solve(a, b, resets, reverse)
+        return linear_scan(a, b, resets, reverse)
 
     def transpose_solve(_: Any, b: Array) -> Array:
         late, late_resets = jax.tree.map(lambda leaf: _delayed(leaf, not reverse), (a, resets))
-        return _solve(late, b, late_resets, not reverse)
+        return linear_scan(late, b, late_resets, not reverse)
 
     return jax.lax.custom_linear_solve(matvec, b, solve, transpose_solve)
 
@@ -128,17 +129,3 @@ def _delayed(array: Array, reverse: bool) -> Array:
     zeros = jnp.zeros_like(array[:1])
     parts = [array[1:], zeros] if reverse else [zeros, array[:-1]]
     return jnp.concatenate(parts)
-
-
-def _solve(a: Array, b: Array, resets: Array | None, reverse: bool) -> Array:
-    """Returns the states from a zero state, or at a reset from nothing but b."""
-
-    def combine(before: Any, after: Any) -> Any:
-        (reset_1, a_1, b_1), (reset_2, a_2, b_2) = before, after
-        both = a_2 * a_1, a_2 * b_1 + b_2
-        if resets is None:
-            return None, *both
-        # By selection: 0 * NaN would let a NaN from before the reset through.
-        return reset_1 | reset_2, *select(reset_2, (a_2, b_2), both)
-
-    return jax.lax.associative_scan(combine, (resets, a, b), reverse=reverse)[2]

@@ -11,7 +11,6 @@ from seqmodels.drivers.cudnn import cudnn
 from seqmodels.drivers.fused import fused, saving_pays
 from seqmodels.drivers.memory import kept_bytes
 from seqmodels.drivers.newton import newton
-from seqmodels.drivers.pieces import merge_batch
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.traits import read_traits
 from seqmodels.types import Array, Cell, Driver, Params, State
@@ -58,13 +57,8 @@ def choose(cell: Cell, params: Params, xs: Array, state: State) -> tuple[Driver,
         kind = "a linear recurrence" if cell.elements else "a step alone"
         return scan(), f"auto: the cell is {kind}, and scan is the fastest driver for it"
     try:
-        num_axes = xs.ndim - 1 - cell.x_ndim
-        state_rows, x_rows = jax.eval_shape(
-            lambda state, xs: merge_batch((state, xs[0]), 0, num_axes),
-            state,
-            jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype),
-        )
-        read_traits(cell, params, state_rows, x_rows, (True,) * len(jax.tree.leaves(state)))
+        x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+        read_traits(cell, params, state, x_t, (True,) * len(jax.tree.leaves(state)))
     except TypeError as error:
         return scan(), f"auto: {error}"
     kept = kept_bytes(cell, params, xs, state, save=saving_pays(params))

@@ -20,6 +20,7 @@ import numpy as np
 
 from seqmodels.cells.lstm import LSTMParams, LSTMState, lstm_project, lstm_update
 from seqmodels.drivers.contract import zero_unless
+from seqmodels.drivers.traits import serving
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 # (x (N, T, D), h (1, N, H), c (1, N, H), weights, lengths (N,)) -> (y (N, T, H), h, c)
@@ -95,16 +96,17 @@ def _run(
     precision: str,
 ) -> Unrolled:
     if not _is_lstm(cell):
-        raise TypeError("cudnn: given another cell, wanted sm.lstm; use method='scan', 'newton'")
+        raise TypeError(f"cudnn: given another cell, wanted sm.lstm; for this cell {serving(cell)}")
     if contract.resets is not None:
-        raise ValueError("cudnn: resets: not served; use method='scan', 'newton'")
+        raise ValueError(f"cudnn: resets: not served; use {serving(cell)}")
     if keep_states:
         raise ValueError(
-            "cudnn: states: cuDNN does not return the cell state of every step; use sm.unroll, or "
-            "unroll_full with method='scan', 'newton'"
+            "cudnn: states: cuDNN does not return the cell state of every step; use states=False, "
+            f"or {serving(cell)}"
         )
     _check_float32(cell, params, xs, state)
-    final_state, ys = through(_kernel(params, precision), params, xs, state, contract)
+    kernel = _kernel(cell, params, precision)
+    final_state, ys = through(kernel, params, xs, state, contract)
     return Unrolled(final_state, ys, None, Info("cudnn", plan=precision))
 
 
@@ -121,17 +123,17 @@ def _check_float32(cell: Cell, params: Params, xs: Array, state: State) -> None:
     y_t = jax.eval_shape(cell.step, params, state, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))[1]
     wrong = sorted(jnp.dtype(dtype).name for dtype in (given | {y_t.dtype}) - {jnp.dtype("f4")})
     if wrong:
-        raise ValueError(f"cudnn: given {', '.join(wrong)}, wanted float32; use method='scan'")
+        raise ValueError(f"cudnn: given {', '.join(wrong)}, wanted float32; use {serving(cell)}")
 
 
-def _kernel(params: LSTMParams, precision: str) -> Kernel:
+def _kernel(cell: Cell, params: LSTMParams, precision: str) -> Kernel:
     """Returns the LSTM of cuDNN; RuntimeError where there is none."""
     device = jax.local_devices()[0]
     version = " ".join(device.client.platform_version.split())
     if device.platform != "gpu" or "cuda" not in version.lower():
         raise RuntimeError(
             f"cudnn: found {device.device_kind} ({version}), wanted an NVIDIA GPU; "
-            "use method='scan', 'newton'"
+            f"use {serving(cell)}"
         )
     from jax.experimental import rnn  # here, because it may lack on other platforms
 

@@ -13,6 +13,7 @@ from jax.interpreters import partial_eval
 
 from seqmodels.cells.stages import reset_state
 from seqmodels.drivers.contract import filled, select, vary_like
+from seqmodels.drivers.pieces import as_rows, as_steps, merge_batch
 from seqmodels.types import Array, Cell, Contract, Params, State
 
 
@@ -130,9 +131,8 @@ def all_steps(
     """Does what `flat_step` does at all (T, N) places at once; before (T, N, n)."""
     lead = before.shape[:2]
     # One leading axis: a matrix product over it is one GEMM, and so is its transpose.
-    merge = lambda a: a.reshape((lead[0] * lead[1], *a.shape[2:]))  # noqa: E731
-    out = flat_step(cell, layout, params, *jax.tree.map(merge, (before, inputs)))
-    return jax.tree.map(lambda a: a.reshape(lead + a.shape[1:]), out)
+    out = flat_step(cell, layout, params, *as_rows((before, inputs)))
+    return as_steps(out, lead[0], lead[1:])
 
 
 def inputs_of(
@@ -160,12 +160,10 @@ def inputs_of(
     """
     num_steps, num_rows = xs.shape[0], int(np.prod(layout.batch_shape))
     valid, resets, reverse = contract
-
-    def merged(a: Array, axis: int) -> Array:
-        return a.reshape((*a.shape[:axis], num_rows, *a.shape[axis + len(layout.batch_shape) :]))
+    num_axes = len(layout.batch_shape)
 
     def in_order(a: Array) -> Array:
-        a = merged(a, 1)
+        a = merge_batch(a, 1, num_axes)
         return jnp.flip(a, 0) if reverse else a
 
     def at_all_steps(a: Array) -> Array:
@@ -178,7 +176,7 @@ def inputs_of(
         new = reset_state(cell, params, state)
         fresh, replaced = vary_like(layout.flat(new, (num_rows,)), state), layout.others(new)
     constant = all(a is b for a, b in zip(begin, replaced, strict=True))  # by a reset
-    begin, replaced = jax.tree.map(lambda a: merged(a, 0), (begin, vary_like(replaced, state)))
+    begin, replaced = merge_batch((begin, vary_like(replaced, state)), 0, num_axes)
 
     def walk(others: Any, inputs: Any) -> tuple[Any, Any]:
         x_t, valid_t, reset_t = inputs

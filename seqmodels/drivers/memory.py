@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 
 from seqmodels.drivers.pieces import chunk_size
-from seqmodels.drivers.traits import is_float
+from seqmodels.drivers.traits import is_float, read_traits
 from seqmodels.types import Array, Cell, Contract, Params, State
 
 _UNITS = {"": 1, "b": 1} | {
@@ -73,7 +73,6 @@ class _Sizes(NamedTuple):
     state: int
     gates: int
     params: int
-    y_is_state: bool
 
 
 def choose_plan(
@@ -98,14 +97,17 @@ def choose_plan(
     """
     num_steps = xs.shape[0]
     sizes = _sizes(cell, params, xs, state)
-    if contract.valid is not None:  # outputs are zeroed in the padding, states are not
-        sizes = sizes._replace(y_is_state=False)
+    x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+    traits = read_traits(cell, params, state, x_t, (True,) * len(jax.tree.leaves(state)))
+    # Outputs are zeroed in the padding, states are not.
+    y_is_state = contract.valid is None and None not in traits.alias
 
     def plan(segment: int) -> MemoryPlan:
         # Of the size of xs: its gradient; with ones in the padding; without the steps left over.
         rest = num_steps % (segment if segment < num_steps else chunk_size(num_steps, chunk))
         copies = inputs_gradient + (contract.valid is not None) + bool(rest)
-        peak = num_steps * copies * sizes.x + _peak(sizes, num_steps, segment, chunk)
+        peak = num_steps * copies * sizes.x
+        peak += _peak(sizes, y_is_state, num_steps, segment, chunk)
         if rest and segment >= num_steps:  # states too are cut there
             peak += num_steps * sizes.state // 2
         return MemoryPlan(segment, num_steps, peak)
@@ -133,12 +135,12 @@ def kept_bytes(cell: Cell, params: Params, xs: Array, state: State, *, save: boo
     return xs.shape[0] * (sizes.state + save * sizes.gates)
 
 
-def _peak(sizes: _Sizes, num_steps: int, segment: int, chunk: int) -> int:
+def _peak(sizes: _Sizes, y_is_state: bool, num_steps: int, segment: int, chunk: int) -> int:
     outputs = num_steps * sizes.y
     coefficients = chunk * (3 * sizes.gates + 3 * sizes.state + 2 * sizes.x + sizes.y)
     always = coefficients + 3 * sizes.params
     if segment >= num_steps:
-        kept = num_steps * sizes.state + (0 if sizes.y_is_state else outputs)
+        kept = num_steps * sizes.state + (0 if y_is_state else outputs)
         return always + kept + outputs
     num_segments = -(-num_steps // segment)
     always += num_segments * sizes.state
@@ -156,11 +158,8 @@ def _sizes(cell: Cell, params: Params, xs: Array, state: State) -> _Sizes:
         gated = jax.eval_shape(project, params, mid, x_t)
         gates += _bytes(gated)
         mid = jax.eval_shape(update, params, mid, gated)
-    y_t = mid[1] if cell.stages else jax.eval_shape(cell.step, params, state, x_t)[1]
-    shapes = {(a.shape, a.dtype) for a in jax.tree.leaves(state)}
-    y_is_state = all((a.shape, a.dtype) in shapes for a in jax.tree.leaves(y_t))
     floats = [a for a in jax.tree.leaves(state) if is_float(a)]
-    return _Sizes(_bytes(x_t), _bytes(y_t), _bytes(floats), gates, _bytes(params), y_is_state)
+    return _Sizes(_bytes(x_t), _bytes(mid[1]), _bytes(floats), gates, _bytes(params))
 
 
 def _text(size: int) -> str:

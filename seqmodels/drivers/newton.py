@@ -24,6 +24,7 @@ import numpy as np
 from seqmodels.drivers.contract import vary_like, zero_unless
 from seqmodels.drivers.flat import Inputs, all_steps, flat_step, inputs_of, layout_of
 from seqmodels.drivers.newton_solver import Solver, solve
+from seqmodels.drivers.pieces import split_batch
 from seqmodels.drivers.scan import scan, widened
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
@@ -161,8 +162,7 @@ def _run(
     solution = solve(solver, wide, start, inputs)
 
     def out(a: Array) -> Array:
-        a = jnp.flip(a, 0) if contract.reverse else a
-        return a.reshape((a.shape[0], *batch_shape, *a.shape[2:]))
+        return split_batch(jnp.flip(a, 0) if contract.reverse else a, 1, batch_shape)
 
     lead = solution.states.shape[:2]
     states = jax.tree.map(out, layout.state(solution.states, others, lead))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from seqmodels.drivers.contract import select, vary_like
 from seqmodels.drivers.flat import Inputs, Layout
+from seqmodels.drivers.linear_scan import linear_scan, times
 from seqmodels.types import Array, Params
 
 
@@ -74,11 +75,11 @@ def _solve(solver: Solver, params: Params, start: Array, inputs: Inputs) -> Solu
         count, states, _ = carry
         before = _shifted(start, states)
         after, jacobian = _linearised(solver, params, before, inputs)
-        moved = _linear_recurrence(begins, jacobian, after - states)
+        moved = linear_scan(jacobian, after - states, begins)
         moved = _shifted(jnp.zeros_like(start), moved)
         moved = jnp.where(begins[..., None], 0, moved)
         # s_t + d_t as f + J_t d_tm1: exact where the states before it are, however large d_t is.
-        new = after + _times(jacobian, moved)
+        new = after + times(jacobian, moved)
         # A product of many J_t may explode where the states do not. A correction that is 1 / eps of
         # what it corrects, or not finite, has no digit of truth: there f alone is taken. But what
         # is NaN because a step made it so stays NaN.
@@ -139,10 +140,10 @@ def _adjoint(
         begins = _begins(inputs, start)
         # From the end to the start: what s_t gets from step t + 1, and nothing over a reset.
         later = lambda a, last: jnp.flip(jnp.concatenate([a[1:], last]), 0)  # noqa: E731
-        totals = _linear_recurrence(
-            later(begins, jnp.ones_like(begins[:1])),
+        totals = linear_scan(
             later(jnp.swapaxes(jacobian, -1, -2), jacobian[:1]),
             jnp.flip(g_states, 0) + later(by_y, jnp.zeros_like(by_y[:1])),
+            later(begins, jnp.ones_like(begins[:1])),
         )
         totals = jnp.flip(totals, 0)
     else:
@@ -213,32 +214,6 @@ def _linearised(
     if solver.damping:
         jacobian = (1 - solver.damping) * jacobian
     return after, jacobian
-
-
-def _times(jacobian: Array, vector: Array) -> Array:
-    if jacobian.ndim == vector.ndim:
-        return jacobian * vector
-    return jnp.matmul(jacobian, vector[..., None], precision="highest")[..., 0]
-
-
-def _linear_recurrence(begins: Array, a: Array, b: Array) -> Array:
-    """Returns s_t = a_t s_tm1 + b_t for all t, or b_t where a step begins anew, whatever s_tm1 is.
-
-    Args:
-      begins: bool (T, N), true at t = 0 at least.
-      a: (T, N, n, n), or (T, N, n) for diagonal matrices.
-      b: (T, N, n).
-    """
-
-    def combine(early: Any, late: Any) -> Any:
-        begins_e, a_e, b_e = early
-        begins_l, a_l, b_l = late
-        product = a_l * a_e if a.ndim == b.ndim else jnp.matmul(a_l, a_e, precision="highest")
-        # Selected and not multiplied by zero: what lies before a beginning may be NaN.
-        a_both, b_both = select(begins_l, (a_l, b_l), (product, _times(a_l, b_e) + b_l))
-        return begins_e | begins_l, a_both, b_both
-
-    return jax.lax.associative_scan(combine, (begins, a, b))[2]
 
 
 def _residual(layout: Layout, valid: Array | None, after: Array, states: Array) -> Array:

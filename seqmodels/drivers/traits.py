@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import fold_stages
+from seqmodels.drivers.pieces import merge_batch
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -45,13 +46,20 @@ def join(first: Any, second: Any) -> Any:
     )
 
 
+def serving(cell: Cell) -> str:
+    """Returns the text "method='scan' or ..." of the drivers that a cell can run under."""
+    names = ["scan", *(["fused", "chunked"] if cell.stages else [])]
+    names += ["associative"] if cell.elements is not None else []
+    *first, last = map(repr, names)
+    return f"method={', '.join(first)} or {last}" if first else f"method={last}"
+
+
 def require_stages(method: str, cell: Cell) -> None:
     """Raises TypeError unless the cell has stages."""
     if not cell.stages:
-        others = ["scan", *(["associative"] if cell.elements else [])]
         raise TypeError(
-            f"{method}: given a cell without stages (sm.make_cell), wanted one with them, or "
-            f"method={' or '.join(map(repr, others))}"
+            f"{method}: given a cell without stages (sm.make_cell), wanted one with them; for this "
+            f"cell {serving(cell)}"
         )
 
 
@@ -73,14 +81,16 @@ def read_traits(
     Args:
       cell: the cell.
       params: its parameters, or their shapes.
-      state: a state with leaves (B, ...), or its shapes.
-      x_t: an input (B, ...), or its shape.
+      state: a state with leaves (*batch, ...), or its shapes.
+      x_t: an input (*batch, ...), or its shape.
       fixed: for each leaf of the state, whether a reset leaves it alone.
 
     Raises:
       TypeError: if a project is not affine in the state and in x_t, if what passes between the
         cell's functions lacks the batch axis, or if they close over a traced array.
     """
+    num_axes = len(x_t.shape) - cell.x_ndim
+    state, x_t = jax.eval_shape(lambda *rows: merge_batch(rows, 0, num_axes), state, x_t)
     leaves, structure = jax.tree.flatten(state)
 
     def step(leaves: list[Array], params: Params, x_t: Array) -> Any:

@@ -20,7 +20,7 @@ every_cell = pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("cell", "others"),
     [
-        (sm.lstm(D, H), "'scan' or 'fused'"),
+        (sm.lstm(D, H), "'scan', 'fused' or 'chunked'"),
         (sm.lstm(D, H)._replace(stages=()), "'scan'"),
         (sm.min_gru(D, H)._replace(output=None), "'scan'"),
     ],

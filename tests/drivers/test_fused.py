@@ -32,7 +32,7 @@ def loss_of(cell, method, **contract):
     return loss
 
 
-def same_gradients(cell, params, xs, method="fused", tolerance=1e-5, **contract):
+def assert_same_gradients(cell, params, xs, method="fused", tolerance=1e-5, **contract):
     state = cell.initial_state(params, xs.shape[1:-1])
     floats = [jnp.issubdtype(a.dtype, jnp.floating) for a in (xs, *jax.tree.leaves(state))]
     wanted = (0, *([1] if floats[0] else []), *([2] if all(floats[1:]) else []))
@@ -51,7 +51,7 @@ def test_any_chunk_and_any_length(num_steps, chunk, reverse):
     resets = np.zeros((num_steps, 3), bool)
     resets[[0, 5, 5, 11], [0, 0, 1, 2]] = True
     contract = {"lengths": [num_steps, 0, 7], "resets": resets, "reverse": reverse}
-    same_gradients(LSTM, cases.params_of(LSTM), xs, sm.fused(chunk=chunk), **contract)
+    assert_same_gradients(LSTM, cases.params_of(LSTM), xs, sm.fused(chunk=chunk), **contract)
 
 
 def lifted(vector, like):
@@ -112,7 +112,7 @@ def test_any_update(update):
     cell = own(update, extra=extra)
     with jax.enable_x64(True):
         params, xs = cases.to64(cell.init(jax.random.key(0))), cases.to64(cases.inputs())
-        same_gradients(cell, params, xs, sm.fused(chunk=3), 1e-10, lengths=cases.LENGTHS)
+        assert_same_gradients(cell, params, xs, sm.fused(chunk=3), 1e-10, lengths=cases.LENGTHS)
 
 
 def test_gates_and_state_between_stages_may_be_pytrees():
@@ -135,7 +135,7 @@ def test_gates_and_state_between_stages_may_be_pytrees():
     cell = own()
     cell = sm.make_cell(cell.init, initial_state, (project, update), (second, finish))
     params = cell.init(jax.random.key(0))
-    same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), resets=cases.RESETS)
+    assert_same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), resets=cases.RESETS)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -155,7 +155,7 @@ def test_a_counter_that_the_matrices_see(reverse):
     )
     params = cell.init(jax.random.key(0))
     contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS, "reverse": reverse}
-    same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), **contract)
+    assert_same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), **contract)
     full = sm.unroll_full(cell, params, cases.inputs(), method="fused", **contract)
     want = sm.unroll_full(cell, params, cases.inputs(), method="scan", **contract)
     np.testing.assert_array_equal(full.states["n"], want.states["n"])
@@ -178,7 +178,7 @@ def test_a_key_that_is_split_at_every_step():
         },
     )
     params = cell.init(jax.random.key(0))
-    same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), resets=cases.RESETS)
+    assert_same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), resets=cases.RESETS)
 
 
 @pytest.mark.parametrize("method", ["fused", sm.chunked(segment=3)])
@@ -213,7 +213,7 @@ def test_integer_inputs():
         lambda p, s, x_t: x_t.astype(jnp.float32) @ p["w_x"] + s @ p["w_h"],
     )
     xs = jnp.arange(cases.T * 4 * D).reshape(cases.T, 4, D) % 3
-    same_gradients(cell, cell.init(jax.random.key(0)), xs, lengths=cases.LENGTHS)
+    assert_same_gradients(cell, cell.init(jax.random.key(0)), xs, lengths=cases.LENGTHS)
     info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs).info
     assert info.method == "fused"
 
@@ -229,7 +229,7 @@ def test_words_that_choose_the_matrix(method):
     extra = {"e": jax.random.normal(jax.random.key(1), (5, H, H)) / 2, "v": jnp.ones((5, H))}
     cell = own(lambda p, s, g: (jnp.tanh(g), jnp.tanh(g)), project, extra=extra)
     words = jax.random.randint(jax.random.key(2), (cases.T, 4, 1), 0, 5)
-    same_gradients(cell, cell.init(jax.random.key(0)), words, method, lengths=cases.LENGTHS)
+    assert_same_gradients(cell, cell.init(jax.random.key(0)), words, method, lengths=cases.LENGTHS)
 
 
 def test_an_output_that_is_a_constant_of_the_state():
@@ -244,7 +244,7 @@ def test_an_output_that_is_a_constant_of_the_state():
     params, xs = cell.init(jax.random.key(0)), cases.inputs()
     got, want = (sm.unroll_full(cell, params, xs, method=m)[:3] for m in ("fused", "scan"))
     cases.assert_close(got, want)
-    same_gradients(cell, params, xs)
+    assert_same_gradients(cell, params, xs)
 
 
 def test_a_straight_through_estimator():
@@ -259,7 +259,7 @@ def test_a_straight_through_estimator():
         return s - spike(s), spike(s)
 
     cell = own(update)
-    same_gradients(cell, cell.init(jax.random.key(0)), cases.inputs())
+    assert_same_gradients(cell, cell.init(jax.random.key(0)), cases.inputs())
 
 
 def test_a_traced_array_that_a_cell_closes_over():
