@@ -9,7 +9,7 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 
-TESTS_BETWEEN_CLEANUPS = 40
+TESTS_BETWEEN_CLEANUPS = 25
 _done = itertools.count(1)
 
 

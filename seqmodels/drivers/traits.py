@@ -49,7 +49,7 @@ def join(first: Any, second: Any) -> Any:
 def serving(cell: Cell) -> str:
     """Returns the text "method='scan' or ..." of the drivers that a cell can run under."""
     names = ["scan", *(["fused", "chunked"] if cell.stages else [])]
-    names += ["associative"] if cell.elements is not None else []
+    names += ["associative"] if cell.elements is not None and cell.output is not None else []
     *first, last = map(repr, names)
     return f"method={', '.join(first)} or {last}" if first else f"method={last}"
 

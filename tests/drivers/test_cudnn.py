@@ -124,7 +124,7 @@ def test_a_precision_that_does_not_exist():
 @pytest.mark.skipif(GPU, reason="there is a GPU")
 def test_one_line_where_there_is_no_gpu():
     params = CELL.init(jax.random.key(0))
-    line = r"^cudnn: found cpu \(cpu\), wanted an NVIDIA GPU; use method='scan', 'newton'"
+    line = r"^cudnn: found cpu \(cpu\), wanted an NVIDIA GPU; use method='scan', 'fused' or"
     with pytest.raises(RuntimeError, match=line):
         sm.unroll(CELL, params, cases.inputs((2,)), method=sm.cudnn(precision="tf32"))
 
@@ -143,7 +143,7 @@ def test_precision_reaches_cudnn(monkeypatch):
     monkeypatch.setattr(jax, "local_devices", lambda: [Device])
     params = CELL.init(jax.random.key(0))
     for settings in (sm.cudnn(), sm.cudnn(precision="tf32")):
-        driver._kernel(params, **dict(settings.settings))(*[None] * 5)
+        driver._kernel(CELL, params, **dict(settings.settings))(*[None] * 5)
     assert seen == [False, True]
 
 
