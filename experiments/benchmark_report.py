@@ -15,7 +15,8 @@ from experiments.benchmark_ratios import Times, bars, ratio
 from experiments.benchmark_sections import Record, Settings
 from experiments.benchmark_timing import Timing
 from seqmodels import plots
-from seqmodels.training.run_folder import RATIOS, RESULTS, RunFolder
+from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.run_folder import METRICS, RATIOS, RESULTS, RunFolder
 
 WIDTH = 120
 
@@ -60,6 +61,7 @@ class Report:
         self._settings = settings
         self._record = record
         self._folder = folder
+        self._log = MetricsLog(folder.path / METRICS)
         self._about = about
         self._told = 0
 
@@ -71,7 +73,7 @@ class Report:
         """Writes results.json with all that was measured so far."""
         record, s = self._record, self._settings
         for timing in [*record.speed, *record.sweep][self._told :]:
-            self._folder.append_metrics(_timing(timing))
+            self._log.append(_timing(timing))
             self._told += 1
         found = bars(self._times(), self._shapes, s.cells, s.cores)
         self._folder.write_json(

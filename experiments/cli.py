@@ -112,6 +112,17 @@ def run_dir(given: str | None, name: str) -> pathlib.Path:
     return pathlib.Path("runs") / f"{name}-{now}"
 
 
+def positive(text: str, *, infinite: bool = False) -> float:
+    """Returns a positive number; ValueError if the text is none, or infinite where that may not be."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not number > 0 or (number == float("inf") and not infinite):
+        raise ValueError(f"given {text!r}, wanted a positive number")
+    return number
+
+
 def numbers(values: Sequence[str]) -> list[int]:
     """Returns ascending distinct non-negative integers from a list flag.
 

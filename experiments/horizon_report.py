@@ -1,5 +1,6 @@
 """The report of a long-context study: a table, two plots, results.json."""
 
+import json
 import math
 import platform
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from experiments.horizon_study import Measurement
 from seqmodels import plots
 from seqmodels.analysis.horizon import horizon_threshold, mean_interval, memory_horizon
 from seqmodels.data.tasks import Task
-from seqmodels.training.run_folder import RESULTS, RunFolder
+from seqmodels.training.run_folder import METRICS, RESULTS, RunFolder
 
 SHARE = 0.9  # how much of the way from chance to perfect counts as remembering
 
@@ -68,6 +69,30 @@ def write(study: Study, measured: list[Measurement], folder: RunFolder, *, compl
             ],
         },
     )
+
+
+def measured_in(folder: RunFolder) -> list[Measurement]:
+    """Returns what the unfinished run of a folder has measured; ValueError if it cannot be read."""
+    found = (folder.results or {}).get("measurements", [])
+    try:
+        return [Measurement(**{name: m[name] for name in Measurement._fields}) for m in found]
+    except (KeyError, TypeError):
+        raise ValueError(f"run_dir: {folder.path / RESULTS} is not of this version") from None
+
+
+def end_of_measured(folder: RunFolder, measured: list[Measurement]) -> int:
+    """Returns the bytes of metrics.jsonl that are about what has been measured."""
+    done = {(one.cell, one.distance) for one in measured}
+    end = 0
+    for line in (folder.path / METRICS).read_bytes().splitlines(keepends=True):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if (record.get("cell"), record.get("distance")) not in done:
+            break
+        end += len(line)
+    return end
 
 
 def show(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:

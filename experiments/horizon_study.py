@@ -12,45 +12,53 @@ import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
 from seqmodels.data.tasks import Batch, Task, accuracy
 from seqmodels.models.readout import Readout, parameter_count, readout
+from seqmodels.training import distributed
+from seqmodels.training.fit import fit
+from seqmodels.training.loop import FitSettings
 from seqmodels.training.losses import cross_entropy, squared_error
-from seqmodels.training.steps import TrainState, adam, make_train_steps, over_seeds, start
+from seqmodels.training.mesh import place
+from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.state import TrainState, start
+from seqmodels.training.steps import Loss, make_train_steps, over_seeds
+from seqmodels.training.stopping import reached
 
 CELLS = ("rnn", "rnn_relu", "gru", "gru_after", "lstm")
 INITIALISATIONS = ("standard", "memory")
 GRADIENT_SEQUENCES = 64
+VALIDATION = "validation_accuracy"
 
 
 class Settings(NamedTuple):
-    """How to train and test; every field is a flag of `experiments.long_context`.
+    """How to build, train and test.
 
     `initialisation` "standard" is the library's default: orthogonal recurrent matrices, forget bias
     1 in the LSTM, no bias in the GRU. "memory" starts every cell as one that keeps its state: an
     identity recurrent matrix in the RNN (Le, Jaitly, Hinton 2015, there for ReLU), chrono biases up
     to the length of the sequence in LSTM and GRU (Tallec, Ollivier 2018).
+
+    A seed stops when its validation accuracy has been at least `stop_at` at `stop_after`
+    evaluations in a row.
     """
 
     hidden: int
     embedding: int
     batch: int
-    steps: int
-    eval_every: int
-    learning_rate: float
-    clip_norm: float
-    warmup: int
     initialisation: str
     stop_at: float
     stop_after: int
     test_sequences: int
+    optimizer: OptimizerSettings
+    fit: FitSettings
 
 
 class Measurement(NamedTuple):
     """What was measured of one cell at one distance; lists have one entry a seed.
 
-    steps: training steps taken. seconds: since the measurement before. accuracy and loss are of the
-    test split, validation_accuracy of the validation split at the end of training.
+    steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are of
+    the test split, validation_accuracy of the validation split at the end of training.
     gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step
     after the clue, over the same at the last step, where the score is the output of the right
-    answer. diverged: whether the last training loss was not finite.
+    answer. diverged: whether updates that were not finite ended the training.
     """
 
     cell: str
@@ -64,18 +72,6 @@ class Measurement(NamedTuple):
     gradient_initial: list[float]
     gradient_trained: list[float]
     diverged: list[bool]
-
-
-class Metrics(NamedTuple):
-    """What is seen every `eval_every` steps, all (S,): means of loss and gradient norm over them.
-
-    steps: taken by each seed so far; a seed that has stopped keeps its last values.
-    """
-
-    steps: np.ndarray
-    loss: np.ndarray
-    grad_norm: np.ndarray
-    validation_accuracy: np.ndarray
 
 
 def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: bool) -> sm.Cell:
@@ -93,17 +89,19 @@ def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: 
 class Prepared(NamedTuple):
     """Compiled functions of one cell at one distance, for all seeds at once.
 
-    init: keys -> TrainState. train: (TrainState, keys, stopped (S,)) -> (TrainState, loss,
-    grad_norm, validation_accuracy) after `settings.eval_every` steps; seeds that have stopped keep
-    their state. test: (first params, last params, keys) -> (loss, accuracy, ratios (S, 2) of the
-    gradient before and after training).
+    init: keys -> TrainState. train: TrainState, which is donated -> (TrainState, StepMetrics) after
+    `settings.fit.steps_per_dispatch` steps. evaluate: (TrainState, keys) -> validation accuracy.
+    test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient before
+    and after training).
     """
 
     cell: str
     distance: int
     settings: Settings
+    mesh: Mesh
     init: Callable[..., Any]
     train: Callable[..., Any]
+    evaluate: Callable[..., Any]
     test: Callable[..., Any]
 
 
@@ -133,26 +131,29 @@ def prepare(
         vocabulary_size=task.vocabulary_size,
         embedding_size=settings.embedding if task.vocabulary_size else None,
     )
-    optimizer = adam(settings.learning_rate, settings.clip_norm, settings.warmup)
+    optimizer = make_optimizer(settings.optimizer)
 
-    def train_loss(params: Any, key: jax.Array) -> jax.Array:
-        return _evaluate(model, task, params, task.sample(key, settings.batch, "train"))[0]
+    def loss(params: Any, batch: Batch, key: jax.Array, carry: Any) -> Loss:
+        del key, carry
+        return Loss(_evaluate(model, task, params, batch)[0])
 
-    some_steps = make_train_steps(train_loss, optimizer, settings.eval_every)
+    def sample(key: jax.Array) -> Batch:
+        return task.sample(key, settings.batch, "train")
+
+    def last_params(state: TrainState) -> Any:
+        return averaged(state.opt_state, state.params, settings.optimizer.average)
 
     # Of a seed's key: parameters and training data, validation data, test data.
     def init(key: jax.Array) -> TrainState:
         return start(model.init, optimizer, jax.random.split(key, 3)[0])
 
-    def train(state: TrainState, key: jax.Array, stopped: jax.Array) -> Any:
-        new, metrics = some_steps(state)
-        new = jax.tree.map(lambda a, b: jnp.where(stopped, a, b), state, new)
+    def evaluate(state: TrainState, key: jax.Array) -> jax.Array:
         size = task.limited("validation", settings.test_sequences // 4)
         batch = task.sample(jax.random.split(key, 3)[1], size, "validation")
-        _, validation = _evaluate(model, task, new.params, batch)
-        return new, jnp.mean(metrics.loss), jnp.mean(metrics.grad_norm), validation
+        return _evaluate(model, task, last_params(state), batch)[1]
 
-    def test(first: Any, last: Any, key: jax.Array) -> Any:
+    def test(first: Any, state: TrainState, key: jax.Array) -> Any:
+        last = last_params(state)
         size = task.limited("test", settings.test_sequences)
         batch = task.sample(jax.random.split(key, 3)[2], size, "test")
         loss, right = _evaluate(model, task, last, batch)
@@ -161,64 +162,60 @@ def prepare(
         ratios = jax.lax.map(lambda params: _gradient_ratio(cell, model, task, params, few), both)
         return loss, right, ratios
 
+    train = make_train_steps(loss, optimizer, settings.fit.steps_per_dispatch, sample=sample)
     keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((num_seeds,), jnp.uint32))
     state = jax.eval_shape(jax.vmap(init), keys)
-    stopped = jax.ShapeDtypeStruct((num_seeds,), jnp.bool_)
     return Prepared(
         cell=cell_name,
         distance=distance,
         settings=settings,
+        mesh=mesh,
         init=over_seeds(init, mesh).lower(keys).compile(),
-        train=over_seeds(train, mesh).lower(state, keys, stopped).compile(),
-        test=over_seeds(test, mesh).lower(state.params, state.params, keys).compile(),
+        train=over_seeds(train, mesh, donate=(0,)).lower(state).compile(),
+        evaluate=over_seeds(evaluate, mesh).lower(state, keys).compile(),
+        test=over_seeds(test, mesh).lower(state.params, state, keys).compile(),
     )
 
 
-def measure(
-    prepared: Prepared, seeds: list[int], callback: Callable[[Metrics], None]
-) -> Measurement:
-    """Trains and tests one cell at one distance.
-
-    The training of a seed stops after `settings.steps`, or when its validation accuracy has been at
-    least `settings.stop_at` at `settings.stop_after` evaluations in a row. What a seed gives does
-    not depend on the other seeds.
+def measure(prepared: Prepared, seeds: list[int], **services: Any) -> Measurement:
+    """Trains and tests one cell at one distance. What a seed gives does not depend on the others.
 
     Args:
       prepared: what `prepare` gave.
       seeds: S seeds.
-      callback: called with `Metrics` after every evaluation.
+      **services: `checkpoints`, `log`, `about`, `watch` and `interruption` of `fit`.
 
     Returns:
-      A `Measurement`, with 0 in place of the seconds, which the caller knows.
+      A `Measurement`.
+
+    Raises:
+      As `fit`.
     """
     settings = prepared.settings
-    keys = _keys(jnp.asarray(seeds, jnp.uint32))
-    state = prepared.init(keys)
-    first_params = state.params
-    stopped = np.zeros(len(seeds), bool)
-    good = np.zeros(len(seeds), int)
-    zeros = np.zeros(len(seeds))
-    seen = Metrics(np.zeros(len(seeds), int), zeros, zeros, zeros)
-    while not stopped.all():
-        state, *trained = prepared.train(state, keys, stopped)
-        now = (seen.steps + settings.eval_every, *map(np.asarray, trained))
-        seen = Metrics(*(np.where(stopped, a, b) for a, b in zip(seen, now, strict=True)))
-        good = np.where(seen.validation_accuracy >= settings.stop_at, good + 1, 0)
-        stopped = (seen.steps >= settings.steps) | (good >= settings.stop_after)
-        callback(seen)
-    loss, right, ratios = map(np.asarray, prepared.test(first_params, state.params, keys))
+    keys = place(_keys(jnp.asarray(seeds, jnp.uint32)), prepared.mesh, 0)
+    done = fit(
+        prepared.init(keys),
+        prepared.train,
+        settings.fit,
+        evaluate=lambda state: {VALIDATION: prepared.evaluate(state, keys)},
+        stopping=reached(VALIDATION, settings.stop_at, settings.stop_after),
+        **services,
+    )
+    first_params = prepared.init(keys).params
+    tested = prepared.test(first_params, done.state, keys)
+    loss, right, ratios = map(np.asarray, distributed.to_host(tested))
     return Measurement(
         cell=prepared.cell,
         distance=prepared.distance,
         parameters=parameter_count(first_params) // len(seeds),
-        steps=seen.steps.tolist(),
-        seconds=0.0,
+        steps=done.seen.values["step"],
+        seconds=round(done.seen.seconds, 2),
         accuracy=right.tolist(),
         loss=loss.tolist(),
-        validation_accuracy=seen.validation_accuracy.tolist(),
+        validation_accuracy=done.seen.values[VALIDATION],
         gradient_initial=ratios[:, 0].tolist(),
         gradient_trained=ratios[:, 1].tolist(),
-        diverged=(~np.isfinite(seen.loss)).tolist(),
+        diverged=done.diverged.tolist(),
     )
 
 

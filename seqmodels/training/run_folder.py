@@ -1,67 +1,163 @@
-"""The folder of one run: made with care, never overwritten without being asked."""
+"""The folder of one run: made with care, gone on with, never overwritten without being asked."""
 
+import fcntl
 import json
 import os
 import pathlib
+import shutil
 from typing import Any
 
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
 FLAGS = "flags.txt"
+CHECKPOINTS = "checkpoints"
+TENSORBOARD = "tensorboard"
 RATIOS = "ratios.png"
 PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png", RATIOS)
+_LOCK = ".lock"
 _FILES = (RESULTS, METRICS, FLAGS, *PLOTS)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD)
+
+
+def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Returns what results.json of a folder holds; None if there is no such file.
+
+    Raises:
+      ValueError: if it cannot be read, or is no JSON object.
+    """
+    file = pathlib.Path(path) / RESULTS
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ValueError(f"run_dir: {file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"run_dir: {file} is not what a run writes; give another name")
+    return found
+
+
+def differences(there: dict[str, Any], given: dict[str, Any]) -> str:
+    """Returns what differs, such as "hidden 64 there, 128 given"; "" if nothing does."""
+    names = [name for name in {**there, **given} if there.get(name) != given.get(name)]
+    return "; ".join(
+        f"{name} {_text(there, name)} there, {_text(given, name)} given" for name in names
+    )
+
+
+def _text(values: dict[str, Any], name: str) -> str:
+    value = values.get(name)
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 class RunFolder:
-    """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json` and plots."""
+    """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json`, checkpoints and plots.
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False):
-        """Makes the folder, or takes an existing one that holds no run.
+    While it is open no other process can open it.
+
+    Attributes:
+      path: the folder.
+      results: of the unfinished run that goes on here; None for a new run.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        settings: dict[str, Any] | None = None,
+    ):
+        """Makes the folder, takes an existing one that holds no run, or goes on with an unfinished.
 
         Args:
           path: the folder.
           overwrite: whether the files of an earlier run in it may be replaced; other files stay.
+          settings: the flags that decide the run, JSON; an unfinished run of the same ones (its
+            results.json has them as "flags") goes on. None for runs that cannot.
 
         Raises:
-          ValueError: if the folder holds a run, or cannot be made or written.
+          ValueError: if the folder holds another run, or a finished one, or is in use, or cannot be
+            made or written.
         """
         self.path = pathlib.Path(path)
+        self.results: dict[str, Any] | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            found = [name for name in _FILES if (self.path / name).exists()]
+            self._lock()
+            found = [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]
             if found and not overwrite:
-                raise ValueError(
-                    f"run_dir: {self.path} already holds a run ({found[0]}); "
-                    "give another name, or --overwrite"
-                )
-            (self.path / METRICS).write_text("", encoding="utf-8")
-            for name in set(found) - {METRICS}:
-                (self.path / name).unlink()
+                self.results = self._unfinished(found, settings)
+            if self.results is None:
+                self._clear(found)
+            (self.path / METRICS).touch()
         except OSError as error:
             raise ValueError(f"run_dir: {self.path} cannot be written: {error.strerror}") from None
+
+    def _lock(self) -> None:
+        # The system frees it when the process ends, however it ends.
+        self._lock_file = open(self.path / _LOCK, "a", encoding="utf-8")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"run_dir: {self.path} is in use by another process") from None
+
+    def _unfinished(
+        self, found: list[str], settings: dict[str, Any] | None
+    ) -> dict[str, Any] | None:
+        """Returns the results of the run to go on with; None if it got nowhere; else ValueError."""
+        results = stored_results(self.path)
+        if settings is not None and results is None and CHECKPOINTS not in found:
+            return None
+        if settings is None or results is None:
+            raise ValueError(
+                f"run_dir: {self.path} already holds a run ({found[0]}); give another name, or "
+                "--overwrite"
+            )
+        different = differences(results.get("flags", {}), settings)
+        if different:
+            raise ValueError(
+                f"run_dir: {self.path} holds a run of other flags: {different}; give another name, "
+                "or --overwrite"
+            )
+        if results.get("complete"):
+            raise ValueError(
+                f"run_dir: {self.path} holds this run, finished; give another name, or --overwrite"
+            )
+        return results
+
+    def _clear(self, found: list[str]) -> None:
+        for name in found:
+            if name in _FOLDERS:
+                shutil.rmtree(self.path / name)
+            else:
+                (self.path / name).unlink()
+
+    def close(self) -> None:
+        """Lets other processes open the folder."""
+        self._lock_file.close()
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run; a reader sees the old one or the new one, never a half."""
         partial = self.path / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self.path / name)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self.path / name)
+        except OSError as error:
+            raise ValueError(f"{self.path / name} cannot be written: {error.strerror}") from None
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes `value` as indented JSON; a number that is not finite becomes null."""
-        self.write_text(name, json.dumps(_finite(value), indent=1) + "\n")
-
-    def append_metrics(self, record: dict[str, Any]) -> None:
-        """Appends one line to metrics.jsonl."""
-        with open(self.path / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
+        self.write_text(name, json.dumps(finite(value), indent=1) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Returns JSON values with null in place of every number that is not finite."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         return None
     return value

@@ -1,4 +1,4 @@
-"""Pure training steps: many optimiser steps in one dispatch, many seeds side by side."""
+"""Pure training steps: many optimiser steps in one dispatch, on one device, many, or many seeds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,90 +8,201 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from seqmodels.drivers.contract import vary_like
+from seqmodels.training.state import TrainState
 from seqmodels.types import Array, Params
 
 
-class TrainState(NamedTuple):
-    """params: parameters. opt_state: the optimiser's. step: int32. key: PRNG key of the data."""
+class Loss(NamedTuple):
+    """What a loss function returns: sums, so that shares of a batch add up to the whole.
 
-    params: Params
-    opt_state: optax.OptState
-    step: Array
-    key: Array
+    The loss is `total / count`. With padded sequences `count` is the number of valid steps; then
+    devices whose rows have different numbers of them still give what one device gives.
+
+    Attributes:
+      total: scalar, the sum of the losses of all items.
+      count: scalar, the number of items; a batch without any has loss 0 and changes nothing.
+      metrics: more sums over the same items, reported divided by `count`.
+      carry: what the next step is handed.
+    """
+
+    total: Array
+    count: Array | float = 1.0
+    metrics: dict[str, Array] = {}  # noqa: RUF012 - never changed
+    carry: Any = ()
 
 
 class StepMetrics(NamedTuple):
-    """loss: scalar. grad_norm: global norm of the gradient before clipping."""
+    """What is seen of every step, each with a leading axis of the steps of a dispatch.
+
+    Attributes:
+      loss: the loss.
+      grad_norm: global norm of the gradient before clipping.
+      leaf_norms: (..., leaves), the norm of the gradient of each leaf of the parameters, in the
+        order of `leaf_names`.
+      metrics: the means of `Loss.metrics`.
+    """
 
     loss: Array
     grad_norm: Array
+    leaf_norms: Array
+    metrics: dict[str, Array]
 
 
-def adam(
-    learning_rate: float, clip_norm: float, warmup_steps: int = 0
-) -> optax.GradientTransformation:
-    """Returns Adam at a constant rate after a linear warm-up, behind clipping by global norm.
-
-    Args:
-      learning_rate: the rate after the warm-up.
-      clip_norm: gradients with a larger global norm are scaled down to it (Pascanu, Mikolov, Bengio
-        2013, arXiv 1211.5063); infinite for no clipping.
-      warmup_steps: steps over which the rate grows from 0.
-
-    Returns:
-      An optax optimiser.
-    """
-    schedule = optax.schedules.constant_schedule(learning_rate)
-    if warmup_steps:
-        schedule = optax.schedules.warmup_constant_schedule(0.0, learning_rate, warmup_steps)
-    return optax.chain(optax.clip_by_global_norm(clip_norm), optax.adam(schedule))
+LossFunction = Callable[[Params, Any, Array, Any], Loss]
 
 
-def start(
-    init: Callable[[Array], Params], optimizer: optax.GradientTransformation, key: Array
-) -> TrainState:
-    """Returns the state before the first step; parameters and data draw from keys of their own."""
-    key_params, key_data = jax.random.split(key)
-    params = init(key_params)
-    return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32), key_data)
+def leaf_names(params: Params) -> list[str]:
+    """Returns the path of every leaf, such as "cell.w_h", in the order of `jax.tree.leaves`."""
+    paths = jax.tree_util.tree_leaves_with_path(params)
+    return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
 
 
 def make_train_steps(
-    loss: Callable[[Params, Array], Array],
+    loss: LossFunction,
     optimizer: optax.GradientTransformation,
-    num_steps: int,
-) -> Callable[[TrainState], tuple[TrainState, StepMetrics]]:
+    num_steps: int = 1,
+    *,
+    sample: Callable[[Array], Any] | None = None,
+    mesh: Mesh | None = None,
+    batch_axes: Any = 0,
+) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """Returns the function that takes `num_steps` optimiser steps under one `lax.scan`.
 
     Args:
-      loss: `loss(params, key) -> scalar`; it makes or picks its batch from the key.
+      loss: `loss(params, batch, key, carry) -> Loss`; the key is of the step, for dropout.
       optimizer: an optax optimiser.
       num_steps: steps a call.
+      sample: `sample(key) -> batch`, where batches are made on the device; None where they are
+        arguments.
+      mesh: a mesh with one axis over whose devices the rows of every batch are spread, and the
+        batch axis of the carry, which is the first of each of its leaves; None for one device.
+        Gradients are summed over devices once a step, and every device has its own dropout masks.
+      batch_axes: for each leaf of a batch, or for all leaves below a node, the axis that counts
+        rows, such as 1 for xs (T, B, D); None for what every device is given whole.
 
     Returns:
-      `train(state) -> (state, StepMetrics)`, metrics with a leading axis of `num_steps`.
+      `train(state, batches=None) -> (state, StepMetrics)`. `batches` has a leading axis of
+      `num_steps`; it is None where there is `sample`. A state that has stopped comes back as it
+      is, with metrics of zero. To be compiled with `jax.jit`, with the state donated. It raises
+      ValueError where the devices do not divide the rows of a batch.
     """
+    name = mesh.axis_names[0] if mesh else None
 
-    def step(state: TrainState, _: None) -> tuple[TrainState, StepMetrics]:
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(state.key, state.step)
-        value, gradient = jax.value_and_grad(loss)(state.params, key)
+        if sample is not None:
+            batch = _rows_of_device(sample(key), batch_axes, mesh)
+        key = jax.random.fold_in(key, 0 if name is None else jax.lax.axis_index(name))
+
+        def total(params: Params) -> tuple[Array, Loss]:
+            found = loss(params, batch, key, state.carry)
+            return found.total, found
+
+        # The gradient of parameters that vary is that of this device's rows alone; of replicated
+        # ones it would be summed already, in the middle of the backward pass.
+        params = state.params if name is None else vary_like(state.params, key)
+        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
+        real = jnp.promote_types(jnp.result_type(found.total), jnp.float32)
+        numbers = found.total, found.count, found.metrics
+        sums = gradient, *jax.tree.map(lambda a: jnp.asarray(a, real), numbers)
+        if name is not None:
+            sums = jax.lax.psum(vary_like(sums, key), name)
+        gradient, value, count, metrics = sums
+        scale = 1 / jnp.where(count > 0, count, 1)
+        gradient, metrics = jax.tree.map(lambda a: a * scale.astype(a.dtype), (gradient, metrics))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        metrics = StepMetrics(value, optax.tree.norm(gradient))
-        return TrainState(params, opt_state, state.step + 1, state.key), metrics
+        squares = [jnp.sum(jnp.square(jnp.abs(a))) for a in jax.tree.leaves(gradient)]
+        leaf_norms = jnp.sqrt(jnp.stack([square.astype(jnp.float32) for square in squares]))
+        state = state._replace(
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            step=state.step + 1,
+            cursor=state.cursor + 1,
+            carry=found.carry,
+        )
+        norm = jnp.sqrt(jnp.sum(jnp.square(leaf_norms)))
+        return state, StepMetrics(value * scale, norm, leaf_norms, metrics)
 
-    def train(state: TrainState) -> tuple[TrainState, StepMetrics]:
-        return jax.lax.scan(step, state, length=num_steps)
+    def run(state: TrainState, batches: Any) -> tuple[TrainState, StepMetrics]:
+        return jax.lax.scan(step, state, batches, length=num_steps)
 
-    return train
+    def skip(state: TrainState, batches: Any) -> tuple[TrainState, StepMetrics]:
+        _, metrics = jax.eval_shape(run, state, batches)
+        zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics)
+        return state, vary_like(zeros, state.step)
+
+    def train(state: TrainState, batches: Any = None) -> tuple[TrainState, StepMetrics]:
+        return jax.lax.cond(state.stopped, skip, run, state, batches)
+
+    if mesh is None:
+        return train
+    rows = PartitionSpec(name)
+    replicated = PartitionSpec()
+    states = TrainState(*[replicated] * len(TrainState._fields))._replace(carry=rows)
+
+    def spec(axis: int | None) -> PartitionSpec:
+        return replicated if axis is None else PartitionSpec(*[None] * (axis + 1), name)
+
+    specs = jax.tree.map(spec, batch_axes, is_leaf=lambda axis: axis is None)
+
+    def spread(state: TrainState, batches: Any = None) -> tuple[TrainState, StepMetrics]:
+        _check_rows(batches, batch_axes, mesh.size)
+        return jax.shard_map(
+            train,
+            mesh=mesh,
+            in_specs=(states, replicated if batches is None else specs),
+            out_specs=(states, replicated),
+        )(state, batches)
+
+    return spread
 
 
-def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Any:
+def _rows_of_device(batch: Any, batch_axes: Any, mesh: Mesh | None) -> Any:
+    """Returns this device's rows of a batch that every device has made."""
+    if mesh is None:
+        return batch
+    index, devices = jax.lax.axis_index(mesh.axis_names[0]), mesh.size
+    _check_rows(batch, batch_axes, devices, leading=0)
+
+    def rows(axis: int | None, leaf: Array) -> Array:
+        if axis is None:
+            return leaf
+        share = leaf.shape[axis] // devices
+        return jax.lax.dynamic_slice_in_dim(leaf, index * share, share, axis)
+
+    return _map_leaves(rows, batch_axes, batch)
+
+
+def _check_rows(batch: Any, batch_axes: Any, devices: int, leading: int = 1) -> None:
+    def check(axis: int | None, leaf: Array) -> None:
+        rows = devices if axis is None else leaf.shape[axis + leading]
+        if not rows or rows % devices:
+            raise ValueError(
+                f"batch: given {rows} rows, wanted a multiple of the {devices} devices"
+            )
+
+    if batch is not None:
+        _map_leaves(check, batch_axes, batch)
+
+
+def _map_leaves(function: Callable[[int | None, Array], Any], batch_axes: Any, batch: Any) -> Any:
+    """Maps over the leaves of a batch with the axis that stands for each, or for a node above."""
+    return jax.tree.map(
+        lambda axis, node: jax.tree.map(lambda leaf: function(axis, leaf), node),
+        batch_axes,
+        batch,
+        is_leaf=lambda axis: axis is None,
+    )
+
+
+def over_seeds(function: Callable[..., Any], mesh: Mesh, *, donate: tuple[int, ...] = ()) -> Any:
     """Returns `function` for S seeds at once, spread over the devices.
 
     Args:
       function: takes and returns pytrees of arrays for one seed.
       mesh: a mesh with one axis; its size divides S.
+      donate: arguments whose buffers the results may take.
 
     Returns:
       A compiled function whose arguments and results have a leading axis S.
@@ -106,4 +217,4 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh) -> Any:
 
     spread = jax.shard_map(side_by_side, mesh=mesh, in_specs=spec, out_specs=spec)
     sharding = NamedSharding(mesh, spec)
-    return jax.jit(spread, in_shardings=sharding, out_shardings=sharding)
+    return jax.jit(spread, in_shardings=sharding, out_shardings=sharding, donate_argnums=donate)

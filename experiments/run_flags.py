@@ -1,0 +1,92 @@
+"""Where a run is kept, and how it goes on after an end."""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+from absl import flags
+
+from experiments import cli
+from seqmodels.training.run_folder import FLAGS, RunFolder, stored_results
+
+
+def define(checkpoint_every: float = 60.0) -> None:
+    """Defines the flags.
+
+    Args:
+      checkpoint_every: the default of that flag.
+    """
+    flags.DEFINE_string(
+        "run_dir",
+        None,
+        "Folder of the run. By default one below runs/ named by the flags, so that the same command "
+        "finds it again and goes on with it.",
+    )
+    flags.DEFINE_string(
+        "resume", None, "Folder of an unfinished run to go on with; no other flag is needed."
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace the run that run_dir holds.")
+    flags.DEFINE_float(
+        "checkpoint_every",
+        checkpoint_every,
+        "Seconds between two checkpoints; 0: at every dispatch.",
+        lower_bound=0.0,
+    )
+    flags.DEFINE_integer(
+        "keep_checkpoints", 2, "How many checkpoints to keep beside the best.", lower_bound=1
+    )
+    flags.DEFINE_bool("tensorboard", True, "Write event files for TensorBoard.")
+    cli.checked(cli.not_empty, "run_dir", "resume")
+
+
+def values(names: Iterable[str]) -> dict[str, Any]:
+    """Returns the flags that decide a run, as JSON."""
+    return {name: _plain(flags.FLAGS[name].value) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if value in (float("inf"), -float("inf")) else value
+
+
+def folder_of(program: str, names: Iterable[str]) -> pathlib.Path:
+    """Returns `--run_dir`, or a folder below runs/ whose name depends on the flags alone.
+
+    Args:
+      program: what the folder's name begins with.
+      names: flags that decide the run.
+    """
+    given = flags.FLAGS.run_dir
+    if given is not None:
+        return pathlib.Path(given)
+    text = json.dumps(values(names), sort_keys=True)
+    return pathlib.Path("runs") / f"{program}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def adopt(path: pathlib.Path, name: str, default: str) -> None:
+    """Sets a flag that has been left at its default to what the unfinished run in a folder has.
+
+    Raises:
+      ValueError: as `stored_results`.
+    """
+    stored = None if flags.FLAGS.overwrite else stored_results(path)
+    known = (stored or {}).get("flags", {})
+    if flags.FLAGS[name].value == default and name in known and not (stored or {}).get("complete"):
+        cli.set_flag(name, known[name])
+
+
+def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder:
+    """Returns the folder of the run that the flags describe, with its flags.txt.
+
+    Args:
+      path: of `folder_of`.
+      names: flags that decide the run, resolved.
+      module: what `python -m` runs, for the comment in flags.txt.
+
+    Raises:
+      ValueError: as `RunFolder`.
+    """
+    folder = RunFolder(path, overwrite=flags.FLAGS.overwrite, settings=values(names))
+    folder.write_text(FLAGS, cli.write_flags(names, f"python -m {module} --flagfile=THIS"))
+    return folder

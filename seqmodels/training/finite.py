@@ -1,0 +1,89 @@
+"""What to say when a loss or a gradient is not finite: where, since when, and what helps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqmodels.training.steps import StepMetrics
+
+LAST_NORMS = 5
+
+
+class NonFiniteError(ArithmeticError):
+    """Training came to a loss or gradient that is NaN or infinite; the message is one line."""
+
+
+def first_bad(metrics: StepMetrics) -> tuple[int, ...] | None:
+    """Returns the index of the first step, and seed, whose loss or gradient norm is not finite.
+
+    Args:
+      metrics: NumPy arrays, loss and grad_norm (K,) or (K, S).
+
+    Returns:
+      (step,) or (step, seed), counted from the first of these steps; None if all are finite.
+    """
+    bad = np.argwhere(~(np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm)))
+    return tuple(map(int, bad[0])) if len(bad) else None
+
+
+def describe(
+    metrics: StepMetrics,
+    bad: tuple[int, ...],
+    names: Sequence[str],
+    *,
+    step: int,
+    before: Sequence[float] = (),
+    data: str | None = None,
+) -> str:
+    """Returns one line: the step, the parameters concerned, the norms that led there, and advice.
+
+    Args:
+      metrics: NumPy arrays with a leading axis of steps.
+      bad: of `first_bad`.
+      names: of the leaves of the parameters.
+      step: number of the first of these steps, counted from 1.
+      before: gradient norms of the steps before these, the latest last.
+      data: what is not finite in the batch, such as "xs[3, 0, 1] is nan"; None for nothing.
+
+    Returns:
+      The line.
+    """
+    at, seed = bad[0], bad[1:]
+    norms = [*before, *metrics.grad_norm[: at + 1][(slice(None), *seed)].tolist()]
+    broken = [
+        name
+        for name, norm in zip(names, metrics.leaf_norms[at][seed].T, strict=True)
+        if not np.isfinite(norm)
+    ]
+    shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
+    where = f" of seed {seed[0]}" if seed else ""
+    return (
+        f"step {step + at}{where}: loss {metrics.loss[bad]:.3g}, gradient not finite in "
+        f"{shown or 'no leaf'}; gradient norms of the last steps: "
+        f"{', '.join(f'{norm:.3g}' for norm in norms[-LAST_NORMS:])}; {_advice(norms[:-1], data)}"
+    )
+
+
+def _advice(norms: Sequence[float], data: str | None) -> str:
+    if data is not None:
+        return f"the batch is not finite: {data}; mend the data"
+    grown = len(norms) > 1 and norms[-1] > 10 * np.median(norms)
+    if grown:
+        return "the gradient grew before: clip it to a smaller norm, or lower the learning rate"
+    return "lower the learning rate, or leave such updates out"
+
+
+def find_non_finite(batch: Any) -> str | None:
+    """Returns the first value of a batch that is NaN or infinite, such as "xs[3, 0, 1] is nan"."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            continue
+        found = np.argwhere(~np.isfinite(np.asarray(leaf, np.float64)))
+        if len(found):
+            at = tuple(map(int, found[0]))
+            name = jax.tree_util.keystr(path, simple=True, separator=".")
+            return f"{name}{list(at)} is {np.asarray(leaf, np.float64)[at]}"
+    return None

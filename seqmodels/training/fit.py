@@ -1,0 +1,98 @@
+"""The training loop: dispatches, logs, evaluates, stops early, saves, and goes on after a kill."""
+
+import signal
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seqmodels.training import distributed
+from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.interruption import Interrupted, Interruption
+from seqmodels.training.loop import FitSettings, Loop, Seen
+from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.state import TrainState
+from seqmodels.training.steps import StepMetrics
+from seqmodels.training.stopping import Stopping
+
+
+class Fit(NamedTuple):
+    """How training ended.
+
+    Attributes:
+      state: after the last step.
+      seen: the last record.
+      resumed: the step it went on from; 0 for a fresh start.
+      diverged: () or (S,) bools, whether updates that were not finite ended it (only where they are
+        skipped).
+    """
+
+    state: TrainState
+    seen: Seen
+    resumed: int
+    diverged: np.ndarray
+
+
+def fit(
+    state: TrainState,
+    train: Callable[..., tuple[TrainState, StepMetrics]],
+    settings: FitSettings,
+    *,
+    batches: Callable[[int], Iterator[Any]] | None = None,
+    evaluate: Callable[[TrainState], dict[str, Any]] | None = None,
+    stopping: Stopping | None = None,
+    checkpoints: Checkpoints | None = None,
+    log: MetricsLog | None = None,
+    about: dict[str, Any] | None = None,
+    watch: Callable[[Seen], None] | None = None,
+    interruption: Interruption | None = None,
+) -> Fit:
+    """Trains until the last step, or until every seed has stopped.
+
+    Where `checkpoints` hold one, training goes on from it, and ends with the same parameters and
+    the same records, bit for bit, as one that was never interrupted (same machine and devices).
+
+    Args:
+      state: the state before the first step, of one model, or of S seeds with a leading axis S.
+      train: `train(state, batches=None) -> (state, StepMetrics)`, compiled, of
+        `settings.steps_per_dispatch` steps (`make_train_steps`); it may donate the state.
+      settings: `FitSettings`.
+      batches: `batches(cursor)` iterates over the arguments of `train` from that step on; None
+        where `train` makes its batches.
+      evaluate: `evaluate(state) -> values by name`, scalars or (S,).
+      stopping: a rule over what is evaluated and logged.
+      checkpoints: where to save and resume; None for neither.
+      log: where records go.
+      about: what stands at the front of each record.
+      watch: called with what is `Seen` at each record.
+      interruption: an entered `Interruption`; when its signal comes, the dispatch is finished, a
+        checkpoint written, and `Interrupted` raised.
+
+    Returns:
+      A `Fit`.
+
+    Raises:
+      ValueError: if the settings, or a name in them, cannot be.
+      NonFiniteError: where `on_nonfinite` says so; the last checkpoint is from before.
+      Interrupted: after a signal.
+      CheckpointError: if a checkpoint cannot be read, or written.
+    """
+    loop = Loop(state, settings, stopping, checkpoints, log, about or {})
+    feed = batches(loop.step) if batches is not None and not loop.finished else None
+    try:
+        while not loop.finished:
+            loop.dispatch(train, *([] if feed is None else [next(feed)]))
+            signal_number = interruption.signal if interruption else None
+            stop, save = distributed.agree(signal_number is not None, loop.save_is_due)
+            loop.collect(everything=stop or save or loop.record_is_due)
+            if loop.record_is_due:
+                loop.record(evaluate, watch)
+            if stop or save or loop.finished:
+                loop.save(wait=stop or loop.finished)
+            if stop and not loop.finished:
+                # Where only another process was signalled this one ends with it.
+                raise Interrupted(signal_number or signal.SIGTERM, loop.step)
+    finally:
+        if isinstance(feed, Generator):
+            feed.close()
+    return Fit(loop.state, loop.seen, loop.resumed, loop.diverged)

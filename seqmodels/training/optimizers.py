@@ -1,0 +1,167 @@
+"""Optax optimisers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+
+from seqmodels.types import Array, Params
+
+SCHEDULES = ("constant", "linear", "cosine")
+CONSECUTIVE_SKIPS = 10
+
+
+class OptimizerSettings(NamedTuple):
+    """How parameters are updated.
+
+    Attributes:
+      learning_rate: the rate after the warm-up.
+      steps: training steps in all, at the end of which "linear" and "cosine" reach 0.
+      schedule: "constant", "linear" or "cosine" after the warm-up.
+      warmup: steps over which the rate grows linearly from 0.
+      weight_decay: decoupled decay of AdamW (Loshchilov, Hutter 2019, arXiv 1711.05101), times the
+        rate; 0 is Adam.
+      clip_norm: gradients with a larger global norm are scaled down to it (Pascanu, Mikolov, Bengio
+        2013, arXiv 1211.5063); infinite for no clipping.
+      accumulate: steps whose gradients are averaged for one update; warm-up and decay still count
+        steps.
+      average: decay of the exponential moving average of the parameters; 0 for none.
+      skip: whether an update that is not finite is left out, up to `CONSECUTIVE_SKIPS` in a row.
+    """
+
+    learning_rate: float
+    steps: int
+    schedule: str = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    clip_norm: float = float("inf")
+    accumulate: int = 1
+    average: float = 0.0
+    skip: bool = False
+
+
+class AverageState(NamedTuple):
+    """count: updates seen, int32. params_average: weighted sum of the parameters after each."""
+
+    count: Array
+    params_average: Params
+
+
+def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
+    """Returns the learning rate by the number of updates made.
+
+    Args:
+      settings: `OptimizerSettings`.
+
+    Returns:
+      An optax schedule.
+
+    Raises:
+      ValueError: if the schedule has no such name, or the warm-up is longer than the training.
+    """
+    rate, every = settings.learning_rate, settings.accumulate
+    if settings.schedule not in SCHEDULES:
+        raise ValueError(
+            f"schedule: given {settings.schedule!r}, wanted one of {', '.join(SCHEDULES)}"
+        )
+    if settings.warmup > settings.steps:
+        raise ValueError(
+            f"warmup: given {settings.warmup} steps, wanted at most the {settings.steps} of the "
+            "training"
+        )
+    warmup = settings.warmup // every
+    # A decay over no steps at all is refused by optax.
+    left = max(settings.steps // every - warmup, 1)
+    after = {
+        "constant": optax.schedules.constant_schedule(rate),
+        "linear": optax.schedules.linear_schedule(rate, 0.0, left),
+        "cosine": optax.schedules.cosine_decay_schedule(rate, left),
+    }[settings.schedule]
+    if not warmup:
+        return after
+    before = optax.schedules.linear_schedule(0.0, rate, warmup)
+    return optax.schedules.join_schedules([before, after], [warmup])
+
+
+def average_params(decay: float) -> optax.GradientTransformation:
+    """Returns a transformation that keeps a moving average of the parameters; updates pass through.
+
+    average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), over the parameters after
+    each update, as in Polyak, Juditsky 1992 and the bias correction of Adam.
+
+    Args:
+      decay: in (0, 1).
+
+    Returns:
+      An optax transformation, to be the last of a chain.
+    """
+
+    def init(params: Params) -> AverageState:
+        return AverageState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
+
+    def update(
+        updates: Params, state: AverageState, params: Params | None = None
+    ) -> tuple[Params, AverageState]:
+        new = optax.apply_updates(params, updates)
+        average = optax.incremental_update(new, state.params_average, 1 - decay)
+        return updates, AverageState(state.count + 1, average)
+
+    return optax.GradientTransformation(init, update)
+
+
+def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """Returns clipping, AdamW and averaging, skipped when not finite, once every `accumulate`.
+
+    Args:
+      settings: `OptimizerSettings`.
+
+    Returns:
+      An optax optimiser.
+
+    Raises:
+      ValueError: as in `make_schedule`.
+    """
+    schedule = make_schedule(settings)
+    parts: list[optax.GradientTransformation] = []
+    if settings.clip_norm < float("inf"):
+        parts.append(optax.clip_by_global_norm(settings.clip_norm))
+    parts.append(optax.adamw(schedule, weight_decay=settings.weight_decay))
+    if settings.average:
+        parts.append(average_params(settings.average))
+    optimizer = optax.chain(*parts)
+    if settings.skip:
+        # Outside the clipping, which turns an infinite gradient into NaN.
+        optimizer = optax.apply_if_finite(optimizer, CONSECUTIVE_SKIPS)
+    if settings.accumulate > 1:
+        # A gradient that is not finite would stay in the sum for ever: it is reset by a product
+        # with 0.
+        leave_out = optax.skip_not_finite if settings.skip else None
+        every = optax.MultiSteps(
+            optimizer, settings.accumulate, should_skip_update_fn=leave_out
+        )
+        optimizer = every.gradient_transformation()
+    return optimizer
+
+
+def averaged(opt_state: optax.OptState, params: Params, decay: float) -> Params:
+    """Returns the averaged parameters that an optimiser keeps, or `params` where it keeps none.
+
+    Args:
+      opt_state: state of an optimiser of `make_optimizer`.
+      params: the present parameters; also returned before the first update.
+      decay: `average` of its settings.
+
+    Returns:
+      Parameters.
+    """
+    if not decay:
+        return params
+    count = optax.tree.get(opt_state, "count", filtering=_of_average)
+    average = optax.tree.get(opt_state, "params_average")
+    corrected = optax.tree.bias_correction(average, decay, jnp.maximum(count, 1))
+    return optax.tree.where(count > 0, corrected, params)
+
+
+def _of_average(path: Any, value: Any) -> bool:
+    del value
+    return getattr(path[-1], "tuple_name", "") == AverageState.__name__

@@ -1,0 +1,98 @@
+"""When training ends before its last step: rules over the evaluations, one seed or many."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Stopping(NamedTuple):
+    """A rule as a pair of pure functions; its memory is JSON, so that a checkpoint can hold it.
+
+    Attributes:
+      init: `init() -> memory`.
+      update: `update(memory, values) -> (memory, stop)`: values by name, floats or (S,) arrays; stop
+        is a bool or (S,) bools.
+    """
+
+    init: Callable[[], dict[str, Any]]
+    update: Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], np.ndarray]]
+
+
+def better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
+    """Returns whether a value is better than the best so far; NaN never is.
+
+    Args:
+      name: of the metric, for the error.
+      mode: "min" or "max".
+      value: float or array.
+      best: the same, or None where there is none yet.
+
+    Returns:
+      bool or array of bools.
+
+    Raises:
+      ValueError: if there is no such mode.
+    """
+    if mode not in ("min", "max"):
+        raise ValueError(f"{name}: given mode {mode!r}, wanted min or max")
+    value = np.asarray(value, float)
+    if best is None:
+        return np.isfinite(value)
+    best = np.asarray(best, float)
+    return (value < best if mode == "min" else value > best) | (np.isnan(best) & ~np.isnan(value))
+
+
+def patience(name: str, mode: str, evaluations: int) -> Stopping:
+    """Stops when a metric has not got better for so many evaluations in a row.
+
+    Args:
+      name: of the metric.
+      mode: "min" or "max", which is better.
+      evaluations: at least 1.
+
+    Returns:
+      A `Stopping`.
+    """
+
+    def init() -> dict[str, Any]:
+        return {"best": None, "since": 0}
+
+    def update(memory: dict[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        value = np.asarray(wanted(values, name), float)
+        improved = better(name, mode, value, memory["best"])
+        best = value if memory["best"] is None else np.where(improved, value, memory["best"])
+        since = np.where(improved, 0, np.asarray(memory["since"]) + 1)
+        return {"best": best.tolist(), "since": since.tolist()}, since >= evaluations
+
+    return Stopping(init, update)
+
+
+def reached(name: str, at_least: float, evaluations: int = 1) -> Stopping:
+    """Stops when a metric has been at least so large at so many evaluations in a row.
+
+    Args:
+      name: of the metric.
+      at_least: the value.
+      evaluations: at least 1.
+
+    Returns:
+      A `Stopping`.
+    """
+
+    def init() -> dict[str, Any]:
+        return {"good": 0}
+
+    def update(memory: dict[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        enough = np.asarray(wanted(values, name), float) >= at_least
+        good = np.where(enough, np.asarray(memory["good"]) + 1, 0)
+        return {"good": good.tolist()}, good >= evaluations
+
+    return Stopping(init, update)
+
+
+def wanted(values: dict[str, Any], name: str) -> Any:
+    """Returns the value of a metric; ValueError names those there are."""
+    if name not in values:
+        raise ValueError(f"metric: given {name!r}, wanted one of {', '.join(values)}")
+    return values[name]
