@@ -1,5 +1,6 @@
 """The manifest of a checkpoint: what it holds, and by which its files are proven whole."""
 
+import errno
 import hashlib
 import json
 import os
@@ -67,10 +68,18 @@ def record_files(folder: pathlib.Path) -> dict[str, FileRecord]:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Sees to it that the names in a folder are on the disk."""
+    """Sees to it that the names in a folder are on the disk.
+
+    Raises:
+      OSError: if they cannot be synced.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network file systems sync no folders.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(handle)
 
@@ -165,8 +174,8 @@ def plain_json(name: str, value: Any) -> Any:
 
     Args:
       name: what an error calls it.
-      value: dicts with text for keys, lists, tuples, text, truth values, whole numbers, floats, also
-        infinite ones and NaN, and None.
+      value: dicts with text for keys, lists, tuples, text, truth values, whole numbers, None, and
+        floats, also infinite ones and NaN.
 
     Raises:
       ValueError: if there is anything else in it, such as an array.

@@ -60,16 +60,18 @@ def put_in_place(partial: pathlib.Path, step: int) -> None:
         target.rename(aside)
     try:
         partial.rename(target)
+        manifest.sync_folder(folder)
     except OSError:
+        if target.exists():
+            target.rename(partial)
         if aside is not None:
             aside.rename(target)
         raise
-    manifest.sync_folder(folder)
-    _delete(replaced)
+    remove_partial(replaced)
 
 
 def remove_partial(partial: pathlib.Path) -> None:
-    """Deletes a folder of `new_partial`, as far as that can be done."""
+    """Deletes a folder of `new_partial`, as far as that can be done; `tidy` does the rest."""
     with contextlib.suppress(OSError):
         _delete(partial)
 
