@@ -1,0 +1,142 @@
+"""Leaves of a state: what they are, copied to the host, and put back into their tree."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Leaf(NamedTuple):
+    """What one array of a tree is.
+
+    path: as `jax.tree_util.keystr` writes it. shape: for keys, that of the array of keys. dtype:
+    its name, such as "float32" or "key<fry>". key_impl: for PRNG keys, the implementation's name,
+    "" where it is not known; None for anything else.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    key_impl: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def describe(tree: Any) -> tuple[Leaf, ...]:
+    """Returns what the arrays of a tree are, in the tree's order.
+
+    Args:
+      tree: a pytree of JAX or NumPy arrays, or of `jax.ShapeDtypeStruct`s; may hold typed keys.
+
+    Returns:
+      One `Leaf` for each.
+
+    Raises:
+      ValueError: if a leaf is something else, such as a Python number, or an array of objects.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return tuple(_describe(jax.tree_util.keystr(path), leaf) for path, leaf in leaves)
+
+
+def copy_to_host(tree: Any) -> list[np.ndarray]:
+    """Returns copies of the arrays of a tree that stay what they are when the arrays are donated.
+
+    Args:
+      tree: arrays as `describe` takes them, each whole in this process: on one device, or spread or
+        copied over several of its devices, or copied over those of many processes.
+
+    Returns:
+      NumPy arrays in the tree's order, for keys their data (*shape, words) uint32.
+
+    Raises:
+      ValueError: if an array is spread over the devices of several processes.
+    """
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    local = [_whole_here(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    for leaf in local:
+        # All transfers begin before the first is waited for.
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    # On a CPU np.asarray would be the device's own memory, which the next step may be given.
+    return [np.array(leaf, order="C", copy=True) for leaf in local]
+
+
+def rebuild(template: Any, leaves: Sequence[Leaf], arrays: Sequence[np.ndarray]) -> Any:
+    """Returns a tree of the template's structure with these arrays as its leaves.
+
+    Args:
+      template: any tree with as many leaves.
+      leaves: what each is.
+      arrays: what `copy_to_host` returned; None for an array without elements.
+
+    Returns:
+      The tree: NumPy arrays, and key arrays on JAX's default device.
+    """
+    filled = []
+    for leaf, array in zip(leaves, arrays, strict=True):
+        if leaf.key_impl is None:
+            filled.append(array)
+        else:
+            filled.append(jax.random.wrap_key_data(jnp.asarray(array), impl=leaf.key_impl))
+    return jax.tree.unflatten(jax.tree.structure(template), filled)
+
+
+def data_shape_and_dtype(leaf: Leaf) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns the shape and dtype of what `copy_to_host` returns for such a leaf."""
+    if leaf.key_impl is None:
+        return leaf.shape, np.dtype(leaf.dtype)
+    words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=leaf.key_impl)))
+    return (*leaf.shape, *words.shape), np.dtype(words.dtype)
+
+
+def first_difference(there: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:
+    """Returns how two trees differ, at their first leaf that does; None where they do not.
+
+    Args:
+      there: the leaves that are there.
+      wanted: those that are wanted.
+
+    Returns:
+      Text such as ".params['w']: float32[3] there, float32[4] wanted".
+    """
+    found = {leaf.path: leaf for leaf in there}
+    for leaf in wanted:
+        other = found.pop(leaf.path, None)
+        if other is None or (other.shape, other.dtype) != (leaf.shape, leaf.dtype):
+            return f"{leaf.path or 'the array'}: {other or 'nothing'} there, {leaf} wanted"
+    for leaf in found.values():
+        return f"{leaf.path or 'the array'}: {leaf} there, nothing wanted"
+    return None
+
+
+def _describe(path: str, leaf: Any) -> Leaf:
+    wanted = "wanted a JAX or NumPy array of numbers, truth values or keys"
+    if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
+        raise ValueError(f"state{path}: given {type(leaf).__name__}, {wanted}")
+    dtype: Any = leaf.dtype
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        # A ShapeDtypeStruct does not say its implementation's full name, but its dtype names it.
+        impl = str(jax.random.key_impl(leaf)) if isinstance(leaf, jax.Array) else ""
+        return Leaf(path, tuple(leaf.shape), str(dtype), impl)
+    # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
+    if dtype.kind not in "biufc" and dtype.isbuiltin != 2:
+        raise ValueError(f"state{path}: given an array of {dtype}, {wanted}")
+    return Leaf(path, tuple(leaf.shape), dtype.name)
+
+
+def _whole_here(path: str, leaf: Any) -> Any:
+    if not isinstance(leaf, jax.Array):
+        # In this machine's byte order, which the name of a dtype does not tell.
+        return np.asarray(leaf, dtype=leaf.dtype.newbyteorder("="))
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if leaf.is_fully_addressable:
+        return leaf
+    if leaf.is_fully_replicated:
+        return leaf.addressable_data(0)
+    raise ValueError(
+        f"state{path}: given an array spread over several processes, wanted one that each has whole"
+    )
