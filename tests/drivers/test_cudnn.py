@@ -96,7 +96,13 @@ def mistakes():
     (project, update), resets = CELL.stages[0], np.zeros((T, 2), bool)
     patched = CELL._replace(stages=((lambda p, s, x: project(p, s, x) / 2, update),))
     return {
-        "gru": (sm.unroll, sm.gru(D, H), {}, TypeError, "given another cell, wanted sm.lstm; for this"),
+        "gru": (
+            sm.unroll,
+            sm.gru(D, H),
+            {},
+            TypeError,
+            "given another cell, wanted sm.lstm; for this",
+        ),
         "own": (sm.unroll, peephole, {}, TypeError, "given another cell"),
         "patched": (sm.unroll, patched, {}, TypeError, "given another cell"),
         "resets": (sm.unroll, CELL, {"resets": resets}, ValueError, "cudnn: resets: not served"),
