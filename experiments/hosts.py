@@ -86,22 +86,24 @@ def supervised(main: Callable[[], int]) -> Callable[[], int]:
     """
 
     def run() -> int:
-        if _NUM_PROCESSES.value in (None, 1):
+        num_processes, process_id = _NUM_PROCESSES.value, _PROCESS_ID.value
+        if num_processes is None or process_id is None or num_processes == 1:
             return main()
         # Taken away, so that a program started by the worker is not taken for one.
         parent = os.environ.pop(supervisor.ENVIRONMENT, None)
         if parent is None:
             command = [sys.executable, *sys.orig_argv[1:]]
-            return supervisor.supervise(command, _PROCESS_ID.value, _NUM_PROCESSES.value)
+            return supervisor.supervise(command, process_id, num_processes)
         supervisor.end_with_parent(int(parent))
         try:
             return main()
         except BaseException as error:
             if distributed.is_lost_peer(error):
                 _leave(supervisor.LOST)
-            # JAX would wait at the exit for the others. Last registered is first called, after
-            # what is to be said about the error.
-            atexit.register(_leave, _status(error))
+            if status := _status(error):
+                # JAX would wait at the exit for the others. Last registered is first called, after
+                # what is to be said about the error.
+                atexit.register(_leave, status)
             raise
 
     return run

@@ -228,7 +228,8 @@ def _last_word(status: int, streams: list[_Stream], process_id: int, num_process
     if replaced and b"RegisterTask" in fatal:
         line = (
             f"not all of the {num_processes} processes came together; is each of 0 to "
-            f"{num_processes - 1} started once, with the same coordinator_address and num_processes?"
+            f"{num_processes - 1} started once, with "
+            "the same coordinator_address and num_processes?"
         )
     elif replaced:
         line = (

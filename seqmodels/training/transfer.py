@@ -14,7 +14,7 @@ from seqmodels.training.distributed import (
     check_same,
     gather_bytes,
     is_main,
-    num_processes,
+    process_count,
     replicate_on,
 )
 
@@ -139,7 +139,7 @@ def broadcast(tree: Any) -> Any:
       ValueError: on every process, if structures, shapes or dtypes differ.
     """
     host = to_host(tree)
-    if num_processes() == 1:
+    if process_count() == 1:
         return host
     paths, structure = jax.tree_util.tree_flatten_with_path(host)
     check_same(
@@ -148,28 +148,41 @@ def broadcast(tree: Any) -> Any:
             for path, leaf in paths
         }
     )
-    return jax.tree.unflatten(structure, [_but_keys_by_data(_broadcast)(leaf) for _, leaf in paths])
+    datas = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for _, leaf in paths]
+    arrays = _broadcast([np.asarray(data) for data in datas])
+    leaves = [
+        jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
+        for array, (_, leaf) in zip(arrays, paths, strict=True)
+    ]
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _broadcast(array: Any) -> np.ndarray:
-    array = np.array(array)
-    # As bytes, because a sum with zeros is not exact for -0.0 and NaN. In pieces, because each
-    # process gets the bytes of all.
-    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    piece = max(_CHUNK_BYTES // num_processes(), 1)
+def _broadcast(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    # As bytes, because a sum with zeros is not exact for -0.0 and NaN. In pieces of one size,
+    # because each process gets the bytes of all, by a program compiled for that size.
+    views = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays]
+    flat = np.concatenate([*views, np.zeros(0, np.uint8)])
+    piece = _CHUNK_BYTES // process_count()
     for begin in range(0, flat.size, piece):
         part = flat[begin : begin + piece]
         part[:] = gather_bytes(part if is_main() else np.zeros_like(part))[0]
-    return flat.view(array.dtype).reshape(array.shape)
+    ends = np.cumsum([view.size for view in views])
+    return [
+        # A copy, because an array of wider elements may not begin at any byte.
+        flat[end - view.size : end].copy().view(array.dtype).reshape(array.shape)
+        for end, view, array in zip(ends, views, arrays, strict=True)
+    ]
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _but_keys_by_data(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Returns `function` with keys taken apart before it and put together after it."""
 
     def wrapped(leaf: Any) -> Any:
-        if not (
-            isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        ):
+        if not _is_key(leaf):
             return function(leaf)
         data = function(jax.random.key_data(leaf))
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
@@ -178,6 +191,7 @@ def _but_keys_by_data(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _mesh_of(array: jax.Array) -> Mesh:
-    if not isinstance(array.sharding, NamedSharding):
-        raise ValueError(f"sharding: given {array.sharding}, wanted a NamedSharding")
-    return array.sharding.mesh
+    mesh = getattr(array.sharding, "mesh", None)
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"sharding: given {array.sharding}, wanted a NamedSharding of a mesh")
+    return mesh
