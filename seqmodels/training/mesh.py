@@ -1,14 +1,17 @@
-"""Devices: CPU cores or accelerators as one mesh."""
+"""Devices: CPU cores or accelerators, of one process or of all, as one mesh."""
 
+import collections
 import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from seqmodels.drivers.contract import vary_like
+from seqmodels.training.transfer import from_host
 from seqmodels.types import Array, Params
 
 
@@ -17,18 +20,19 @@ def use_devices(devices: str | int = "auto") -> int:
 
     To be called by an entry point before JAX starts its backend, that is before any array is made;
     importing `seqmodels` makes none. On a machine with accelerators their number counts, not that
-    of the cores.
+    of the cores. In a run of several processes, after `distributed.initialize`, each counts its
+    own; the number is one that every process has.
 
     Args:
       devices: "auto" for all accelerators, or all cores where there are none; or a number. On a
         machine without accelerators as many devices as asked for are made, whatever the cores.
 
     Returns:
-      The number of devices, at least 1.
+      The number of devices of each process, at least 1.
 
     Raises:
       ValueError: if the number is not positive, or larger than the number of accelerators or of the
-        devices that a backend has that started before.
+        devices that a backend has that started before, in any of the processes.
     """
     wanted = None
     if devices != "auto":
@@ -39,16 +43,42 @@ def use_devices(devices: str | int = "auto") -> int:
     # A backend that has started keeps its devices; then they are only counted.
     with contextlib.suppress(RuntimeError):
         jax.config.update("jax_num_cpu_devices", max(cores or 1, wanted or 1))
-    available = len(jax.devices())
+    owners = collections.Counter(device.process_index for device in jax.devices())
+    process, available = min(owners.items(), key=lambda item: item[::-1])
     if wanted is not None and wanted > available:
-        raise ValueError(f"devices: given {devices}, wanted at most the {available} there are")
+        where = f" on process {process}" if len(owners) > 1 else ""
+        raise ValueError(
+            f"devices: given {devices}, wanted at most the {available} there are{where}"
+        )
     return wanted or available
 
 
 def make_mesh(num_devices: int, axis: str) -> Mesh:
-    """Returns a mesh of the first `num_devices` devices with one axis of that name."""
-    devices = jax.devices()[:num_devices]
-    return jax.make_mesh((num_devices,), (axis,), axis_types=(AxisType.Auto,), devices=devices)
+    """Returns a mesh with one axis of that name: the first `num_devices` devices of each process.
+
+    The processes stand in their order, so that each has one piece of whatever is spread.
+
+    Args:
+      num_devices: devices of each process, the same number on all of them.
+      axis: the name.
+
+    Returns:
+      A mesh of `num_devices` times the number of processes.
+
+    Raises:
+      ValueError: if a process does not have so many.
+    """
+    owned: dict[int, list[jax.Device]] = {}
+    for device in sorted(jax.devices(), key=lambda device: (device.process_index, device.id)):
+        owned.setdefault(device.process_index, []).append(device)
+    for process, devices in owned.items():
+        if not 0 < num_devices <= len(devices):
+            raise ValueError(
+                f"num_devices: given {num_devices}, wanted 1 to {len(devices)}, the devices of "
+                f"process {process}"
+            )
+    chosen = [device for devices in owned.values() for device in devices[:num_devices]]
+    return Mesh(np.array(chosen), (axis,), axis_types=(AxisType.Auto,))
 
 
 def data_parallel(
@@ -117,7 +147,8 @@ def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
     """Returns the arrays on the devices of a mesh.
 
     Args:
-      tree: arrays.
+      tree: arrays; where the mesh has devices of several processes, equal on all of them, or on
+        this mesh already.
       mesh: a mesh with one axis.
       axis: the axis along which they are spread; None for a copy on every device.
 
@@ -125,7 +156,17 @@ def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
       The same arrays, placed.
     """
     spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, *mesh.axis_names)
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    sharding = NamedSharding(mesh, spec)
+
+    def put(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return jax.device_put(leaf, sharding)
+        # Across processes device_put compares the values of all, a collective for each array.
+        return from_host(leaf, sharding)
+
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(put, tree)
 
 
 def largest_divisor(number: int, at_most: int) -> int:

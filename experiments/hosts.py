@@ -1,0 +1,125 @@
+"""Flags and start of a run of several processes, on one host or many.
+
+An entry point imports this module, is run by `cli.run(hosts.supervised(main))` and calls
+`hosts.start(...)` in `main` before anything else that concerns JAX. On every host the same command
+is started, but for `--process_id`:
+
+    python -m ... --coordinator_address=10.0.0.1:1234 --num_processes=2 --process_id=0
+    python -m ... --coordinator_address=10.0.0.1:1234 --num_processes=2 --process_id=1
+"""
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from absl import flags
+
+from experiments import cli, supervisor
+from seqmodels.training import distributed
+from seqmodels.training.mesh import use_devices
+
+INTERRUPTED = 130
+_GRACE_SECONDS = 2.0
+
+_COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "HOST:PORT of process 0, of a run of several processes; the port is one that is free there.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    None,
+    "How many processes, on one host or many, make up the run.",
+    lower_bound=1,
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Which of them this is, from 0.", lower_bound=0
+)
+_FLAGS = ("coordinator_address", "num_processes", "process_id")
+
+
+def _together(values: dict[str, object]) -> bool:
+    try:
+        distributed.check_processes(**values)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise flags.ValidationError(str(error)) from None
+    return True
+
+
+flags.register_multi_flags_validator(_FLAGS, _together)
+
+
+def start(devices: str, same: Iterable[str] = ()) -> int:
+    """Joins the processes of the run that the flags name, and makes the devices.
+
+    Args:
+      devices: the value of `--devices`, which counts the devices of each process.
+      same: names of flags that must have the same value on every process.
+
+    Returns:
+      The number of devices of each process.
+
+    Raises:
+      cli.UserError: if the processes do not come together, or were not given the same, or do not
+        have the devices.
+    """
+    try:
+        distributed.initialize(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        number = use_devices(devices)
+        given = {name: flags.FLAGS[name].serialize() for name in same}
+        distributed.check_same({"num_processes": _NUM_PROCESSES.value, "devices": number, **given})
+    except (ValueError, ConnectionError) as error:
+        raise cli.UserError(str(error)) from None
+    return number
+
+
+def supervised(main: Callable[[], int]) -> Callable[[], int]:
+    """Returns `main` for `cli.run`: with several processes, in a worker with a parent that watches.
+
+    A process that fails ends at once and with its own status, without waiting for the others; they
+    end with status 75 (`supervisor.LOST`) and one line.
+
+    Args:
+      main: reads flags, works, returns an exit status.
+    """
+
+    def run() -> int:
+        num_processes, process_id = _NUM_PROCESSES.value, _PROCESS_ID.value
+        if num_processes is None or process_id is None or num_processes == 1:
+            return main()
+        # Taken away, so that a program started by the worker is not taken for one.
+        parent = os.environ.pop(supervisor.ENVIRONMENT, None)
+        if parent is None:
+            command = [sys.executable, *sys.orig_argv[1:]]
+            return supervisor.supervise(command, process_id, num_processes)
+        supervisor.end_with_parent(int(parent))
+        try:
+            return main()
+        except BaseException as error:
+            if distributed.is_lost_peer(error):
+                _leave(supervisor.LOST)
+            if status := _status(error):
+                # JAX would wait at the exit for the others. Last registered is first called, after
+                # what is to be said about the error.
+                atexit.register(_leave, status)
+            raise
+
+    return run
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _leave(status: int) -> None:
+    """Ends this process without waiting for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _PROCESS_ID.value == 0:
+        # The others end when the coordinator does; so they can first say what is wrong with them.
+        time.sleep(_GRACE_SECONDS)
+    os._exit(status)

@@ -1,0 +1,245 @@
+"""A small parent process that says in one line how its worker ended.
+
+JAX ends a process that has lost another one by SIGABRT, with pages of C++ on standard error, and no
+exception. The parent runs the same command again as its worker, passes on what it writes and the
+signals it is sent, and has the last word.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import re
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+LOST = 75  # sysexits.h: a temporary failure, worth trying again
+ENVIRONMENT = "SEQMODELS_SUPERVISOR"  # set for the worker, to the process id of its parent
+_FORWARDED = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_SET_PARENT_DEATH_SIGNAL = 1  # linux/prctl.h
+_TICK_SECONDS = 0.2
+_HOLD_SECONDS = 5.0
+_DRAIN_SECONDS = 2.0
+
+_NOISE = re.compile(rb"\[Gloo\] Rank \d+ is connected to \d+ peer ranks\.[^\n]*\n")
+_STAMP = rb"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ "
+_REPORT = re.compile(_STAMP + rb"(coordination_service\w*\.cc|client\.h):\d+\] ")
+_FATAL = re.compile(_STAMP + rb"client\.h:\d+\] Terminating process because the JAX distributed")
+_TRACE = re.compile(rb"^(\*\*\* Check failure[^\n]*|    @ [^\n]*)\n?", re.MULTILINE)
+# What may be the beginning of one of these, at the end of what has come so far.
+_MAY_BEGIN = re.compile(rb"(\[Gloo\] [^\n]{0,120}|[EF]\d{4} [^\n]{0,80})\Z")
+
+
+class Passage:
+    """What one stream of the worker passes on, at once, but for what JAX writes in C++.
+
+    The report of a lost process is held back until it is known whether the worker ended by it.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._report = b""
+        self._since = 0.0
+
+    def feed(self, data: bytes) -> bytes:
+        """Returns what of all that came, with `data` last, is to be written now."""
+        if self._report:
+            self._report += data
+            return b""
+        data = _NOISE.sub(b"", self._tail + data)
+        self._tail = b""
+        if report := _REPORT.search(data):
+            self._report, self._since = data[report.start() :], time.monotonic()
+            return data[: report.start()]
+        if begun := _MAY_BEGIN.search(data):
+            self._tail = data[begun.start() :]
+            self._since = time.monotonic()
+            return data[: begun.start()]
+        return data
+
+    def overdue(self) -> bytes:
+        """Returns what was held back for too long, as the worker goes on."""
+        held = time.monotonic() - self._since
+        if held > (_HOLD_SECONDS if self._report else _TICK_SECONDS):
+            return self.rest()
+        return b""
+
+    def rest(self) -> bytes:
+        """Returns all that was held back."""
+        text, self._tail, self._report = self._report or self._tail, b"", b""
+        return text
+
+    def fatal(self) -> bytes:
+        """Returns JAX's report that ended the worker, b"" if there is none."""
+        return self._report if _FATAL.search(self._report) else b""
+
+    def after_report(self) -> bytes:
+        """Returns what was held back, but for the report."""
+        ends = [match.end() for match in _TRACE.finditer(self._report)]
+        text = self._report[ends[-1] :] if ends else b""
+        self._report = b""
+        return text
+
+
+class _Stream:
+    """A stream of the worker: a terminal where that of this process is one, a pipe elsewhere."""
+
+    def __init__(self, target: int):
+        self.target = target
+        self.passage = Passage()
+        self._terminal = os.isatty(target)
+        if self._terminal:
+            self.source, self.inner = os.openpty()
+            settings = termios.tcgetattr(self.inner)
+            settings[1] &= ~termios.OPOST  # the real terminal does that
+            termios.tcsetattr(self.inner, termios.TCSANOW, settings)
+            self.resize()
+        else:
+            self.source, self.inner = os.pipe()
+
+    def resize(self) -> None:
+        """Gives the worker's terminal the size of the real one."""
+        if self._terminal:
+            with contextlib.suppress(OSError):
+                size = fcntl.ioctl(self.target, termios.TIOCGWINSZ, struct.pack("4H", 0, 0, 0, 0))
+                fcntl.ioctl(self.source, termios.TIOCSWINSZ, size)
+
+    def pass_on(self) -> bool:
+        """Passes on what there is. Returns whether more may come."""
+        try:
+            data = os.read(self.source, 1 << 16)
+        except OSError:  # how a terminal says that nobody has it open
+            data = b""
+        self.write(self.passage.feed(data))
+        return bool(data)
+
+    def write(self, data: bytes) -> None:
+        """Writes all of `data`; what nobody reads any more is dropped."""
+        with contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[os.write(self.target, data) :]
+
+
+def supervise(command: Sequence[str], process_id: int, num_processes: int) -> int:
+    """Runs a command as the worker of this process and returns its exit status.
+
+    SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on. If this process is killed,
+    so is the worker, on Linux.
+
+    Args:
+      command: program and arguments.
+      process_id: which process of the run this is, for the lines it writes.
+      num_processes: how many there are.
+
+    Returns:
+      The status of the worker; 75 if it ended because another process did, or did not come; 128 and
+      the number of the signal that ended it. The last two are said in one line on standard error.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    streams = [_Stream(1), _Stream(2)]
+    worker: subprocess.Popen | None = None
+    early: list[int] = []
+
+    def forward(number: int, _: FrameType | None) -> None:
+        if worker is None:
+            early.append(number)
+        else:
+            worker.send_signal(number)
+
+    def resize(*_: object) -> None:
+        for stream in streams:
+            stream.resize()
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resize)
+    try:
+        # In a session of its own, so that Ctrl-C reaches it once, through here.
+        worker = subprocess.Popen(
+            command,
+            stdout=streams[0].inner,
+            stderr=streams[1].inner,
+            start_new_session=True,
+            env={**os.environ, ENVIRONMENT: str(os.getpid())},
+        )
+        for number in early:
+            worker.send_signal(number)
+        for stream in streams:
+            os.close(stream.inner)
+        _pass_on_all(worker, streams)
+        return _last_word(worker.wait(), streams, process_id, num_processes)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for stream in streams:
+            os.close(stream.source)
+
+
+def end_with_parent(parent: int) -> None:
+    """Has Linux kill this process when its parent, of that process id, ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(LOST)
+
+
+def _pass_on_all(worker: subprocess.Popen, streams: list[_Stream]) -> None:
+    """Passes on what the worker writes, until it has ended."""
+    ended = None
+    with selectors.DefaultSelector() as selector:
+        for stream in streams:
+            selector.register(stream.source, selectors.EVENT_READ, stream)
+        while selector.get_map():
+            for key, _ in selector.select(_TICK_SECONDS):
+                if not key.data.pass_on():
+                    selector.unregister(key.fd)
+            if worker.poll() is None:
+                for stream in streams:
+                    stream.write(stream.passage.overdue())
+            else:
+                # A process that the worker has left behind may hold its streams open.
+                ended = ended or time.monotonic()
+                if time.monotonic() - ended > _DRAIN_SECONDS:
+                    return
+
+
+def _last_word(status: int, streams: list[_Stream], process_id: int, num_processes: int) -> int:
+    """Writes what was held back, and how the worker ended. Returns the exit status."""
+    fatal = b"".join(stream.passage.fatal() for stream in streams)
+    replaced = status == LOST or (status == -signal.SIGABRT and fatal)
+    for stream in streams:
+        passage = stream.passage
+        stream.write(passage.after_report() if replaced else passage.rest())
+    line = ""
+    if replaced and b"RegisterTask" in fatal:
+        line = (
+            f"not all of the {num_processes} processes came together; is each of 0 to "
+            f"{num_processes - 1} started once, with "
+            "the same coordinator_address and num_processes?"
+        )
+    elif replaced:
+        line = (
+            "another process of this run ended; started again with the same commands the run "
+            "goes on from its last checkpoint"
+        )
+    elif status < 0 and -status not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        line = f"its worker was ended by {signal.Signals(-status).name}"
+    if line:
+        streams[1].write(f"process {process_id}: {line}\n".encode())
+    if replaced:
+        return LOST
+    return status if status >= 0 else 128 - status
