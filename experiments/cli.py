@@ -113,7 +113,7 @@ def run_dir(given: str | None, name: str) -> pathlib.Path:
 
 
 def positive(text: str, *, infinite: bool = False) -> float:
-    """Returns a positive number; ValueError if the text is none, or infinite where that may not be."""
+    """Returns a positive number; ValueError if the text is none, or infinite if it may not be."""
     try:
         number = float(text)
     except ValueError:

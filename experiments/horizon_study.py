@@ -12,7 +12,7 @@ import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
 from seqmodels.data.tasks import Batch, Task, accuracy
 from seqmodels.models.readout import Readout, parameter_count, readout
-from seqmodels.training import distributed
+from seqmodels.training import transfer
 from seqmodels.training.fit import fit
 from seqmodels.training.loop import FitSettings
 from seqmodels.training.losses import cross_entropy, squared_error
@@ -54,8 +54,8 @@ class Settings(NamedTuple):
 class Measurement(NamedTuple):
     """What was measured of one cell at one distance; lists have one entry a seed.
 
-    steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are of
-    the test split, validation_accuracy of the validation split at the end of training.
+    steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are
+    of the test split, validation_accuracy of the validation split at the end of training.
     gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step
     after the clue, over the same at the last step, where the score is the output of the right
     answer. diverged: whether updates that were not finite ended the training.
@@ -203,7 +203,7 @@ def measure(prepared: Prepared, seeds: list[int], **services: Any) -> Measuremen
     )
     first_params = prepared.init(keys).params
     tested = prepared.test(first_params, done.state, keys)
-    loss, right, ratios = map(np.asarray, distributed.to_host(tested))
+    loss, right, ratios = map(np.asarray, transfer.to_host(tested))
     return Measurement(
         cell=prepared.cell,
         distance=prepared.distance,

@@ -7,13 +7,14 @@ horizon, and the gradient that reaches the far end of the sequence.
 """
 
 import pathlib
+import signal
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
+from rich.console import Console
 
 from experiments import cli, horizon_report, hosts, run_flags, training_flags
 from experiments.horizon_study import (
@@ -28,15 +29,13 @@ from experiments.horizon_study import (
 from seqmodels.data import digits, sky, synthetic
 from seqmodels.data.tasks import Task
 from seqmodels.training import distributed
-from seqmodels.training.checkpoints import CheckpointError, Checkpoints
 from seqmodels.training.finite import NonFiniteError
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.loop import Seen, check
-from seqmodels.training.mesh import largest_divisor, make_mesh, use_devices
-from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.mesh import largest_divisor, make_mesh
 from seqmodels.training.optimizers import make_schedule
 from seqmodels.training.progress import ProgressDisplay
-from seqmodels.training.run_folder import CHECKPOINTS, METRICS, RunFolder
+from seqmodels.training.run_folder import CHECKPOINTS, RunFolder
 
 DISTANCES = {  # the tasks, and the distances where none are given
     "sky": [0, 16, 32, 64, 128],
@@ -46,7 +45,7 @@ DISTANCES = {  # the tasks, and the distances where none are given
     "temporal_order": [10, 25, 50, 100, 200],
 }
 TASKS = tuple(DISTANCES)
-# All that decides what comes out. Where a run is kept does not, so that flags.txt can be used again.
+# All that decides what comes out. Where a run is kept does not: flags.txt can be used again.
 REPEATED = [
     "task", "cells", "distances", "seeds", "first_seed", "hidden", "embedding", "initialisation",
     "stop_at", "stop_after", "test_sequences", "filler_file", *training_flags.NAMES, "devices",
@@ -103,10 +102,13 @@ def define_flags() -> None:
         steps=1000, batch=32, learning_rate="0.003", log_every=100, eval_every=100, clip_norm=1.0
     )
     run_flags.define()
-    hosts.define(
+    flags.DEFINE_string(
+        "devices",
+        "auto",
         "CPU cores or accelerators over which the seeds are spread: auto or a number. A number "
-        "that does not divide the seeds is lowered to one that does."
+        "that does not divide the seeds is lowered to one that does.",
     )
+    cli.checked(cli.devices, "devices")
     cli.checked(cli.known_name(TASKS), "task")
     cli.checked(cli.not_empty, "filler_file")
     cli.checked(lambda value: cli.names(value, CELLS), "cells")
@@ -137,6 +139,7 @@ def main() -> int:
         run_flags.adopt(path, "devices", "auto")
         devices = _devices()
         folder = run_flags.open_folder(path, REPEATED, "experiments.long_context")
+        measured = horizon_report.measured_in(folder) if folder else []
     except (ValueError, ModuleNotFoundError) as error:
         raise cli.UserError(str(error)) from None
     study = horizon_report.Study(
@@ -147,10 +150,10 @@ def main() -> int:
         num_devices=devices,
         flags=run_flags.values(REPEATED),
     )
-    measured = horizon_report.measured_in(folder)
+    measured = [Measurement(*one) for one in distributed.broadcast_json(measured)]
     status = 0
     try:
-        _measure_all(study, settings, folder, measured)
+        _measure_all(study, settings, folder, path, measured)
     except Interrupted as interrupted:
         status = interrupted.status
         print(
@@ -159,29 +162,35 @@ def main() -> int:
             file=sys.stderr,
         )
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        status = hosts.INTERRUPTED
         print(f"interrupted; measured so far: {len(measured)}", file=sys.stderr)
-    except (NonFiniteError, CheckpointError, ValueError) as error:
+    except (NonFiniteError, OSError, ValueError) as error:
         raise cli.UserError(str(error)) from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise cli.UserError(
             "out of memory: lower batch, test_sequences, hidden, distances or seeds; "
-            f"{len(measured)} measured so far: {folder.path}"
+            f"{len(measured)} measured so far: {path}"
         ) from None
-    horizon_report.show(study, measured, folder, complete=status == 0)
+    if folder:
+        horizon_report.show(study, measured, folder, complete=status == 0)
     return status
 
 
 def _devices() -> int:
-    """Resolves --devices to a number that divides the seeds, over all processes."""
+    """Starts the devices; returns how many of each process are used, which divides the seeds."""
     values = flags.FLAGS
+    processes = values.num_processes or 1
+    if values.seeds % processes:
+        raise ValueError(
+            f"seeds: given {values.seeds}, wanted a multiple of the {processes} processes"
+        )
+    share = values.seeds // processes
     wanted = values.devices
     if wanted != "auto":
-        wanted = str(min(int(wanted), values.seeds))
-    hosts.start()
-    devices = largest_divisor(values.seeds, use_devices(wanted))
+        wanted = str(min(int(wanted), share))
+    devices = largest_divisor(share, hosts.start(wanted, REPEATED))
     cli.set_flag("devices", str(devices))
     return devices
 
@@ -189,7 +198,8 @@ def _devices() -> int:
 def _measure_all(
     study: horizon_report.Study,
     settings: dict[str, Settings],
-    folder: RunFolder,
+    folder: RunFolder | None,
+    path: pathlib.Path,
     measured: list[Measurement],
 ) -> None:
     """Appends a measurement for every distance and cell, and writes down all there are so far.
@@ -203,10 +213,11 @@ def _measure_all(
     plan = [(cell, d) for d in study.distances for cell in study.cells if (cell, d) not in done]
     # Work is counted in time steps: training steps times the length of a sequence.
     total = sum(settings[cell].fit.steps * tasks[distance].num_steps for cell, distance in plan)
+    quiet = None if folder else Console(quiet=True)
     with (
         Interruption() as interruption,
-        MetricsLog(folder.path / METRICS, tensorboard=_tensorboard(folder)) as log,
-        ProgressDisplay(total) as progress,
+        run_flags.open_log(folder) as log,
+        ProgressDisplay(total, console=quiet) as progress,
         ThreadPoolExecutor(max_workers=1) as pool,
     ):
 
@@ -215,18 +226,24 @@ def _measure_all(
             task, num_seeds = tasks[distance], len(study.seeds)
             return pool.submit(prepare, cell, distance, task, settings[cell], mesh, num_seeds)
 
-        horizon_report.write(study, measured, folder, complete=False)
-        following = compiled(0) if plan else None
+        if folder:
+            horizon_report.write(study, measured, folder, complete=False)
+        if not plan:
+            return
+        following = compiled(0)
         for number, (cell, distance) in enumerate(plan):
             prepared = following.result()
-            if interruption.signal is not None:
-                raise Interrupted(interruption.signal, 0)
+            stop, _ = distributed.agree(interruption.signal is not None, save=False)
+            if stop:
+                raise Interrupted(interruption.signal or signal.SIGTERM, step=0)
             if number + 1 < len(plan):
                 following = compiled(number + 1)
             watch = _Watch(prepared, tasks[distance].num_steps, progress)
             about = {"cell": cell, "distance": distance}
-            with _checkpoints(folder, study, about, progress.note) as checkpoints:
-                if not checkpoints.steps():
+            with run_flags.open_checkpoints(
+                path / CHECKPOINTS / f"{cell}-{distance}", study.flags, progress.note
+            ) as checkpoints:
+                if folder and log and not checkpoints.steps():
                     # What a killed run wrote of this training, before its first checkpoint.
                     log.truncate(horizon_report.end_of_measured(folder, measured))
                 result = measure(
@@ -239,21 +256,10 @@ def _measure_all(
                     interruption=interruption,
                 )
             measured.append(result)
-            horizon_report.write(study, measured, folder, complete=False)
+            if folder:
+                horizon_report.write(study, measured, folder, complete=False)
             watch.finish()
             progress.note(horizon_report.line(result))
-
-
-def _checkpoints(
-    folder: RunFolder, study: horizon_report.Study, about: dict[str, Any], report: Any
-) -> Checkpoints:
-    return Checkpoints(
-        folder.path / CHECKPOINTS / f"{about['cell']}-{about['distance']}",
-        keep=flags.FLAGS.keep_checkpoints,
-        settings=study.flags,
-        report=report,
-        writes=distributed.is_main(),
-    )
 
 
 class _Watch:
@@ -266,11 +272,17 @@ class _Watch:
         self._taken = 0
 
     def __call__(self, seen: Seen) -> None:
+        steps = seen.step - self._taken
+        settings = self._prepared.settings
+        seeds = len(seen.values["loss"])
         self._progress.update(
             f"{self._prepared.cell} at {self._prepared.distance}",
-            f"step {seen.step}, {seen.steps_per_second:.0f} steps/s, "
-            f"loss {np.mean(seen.values['loss']):.3f}",
-            (seen.step - self._taken) * self._num_steps,
+            f"step {seen.step}",
+            steps * self._num_steps,
+            steps=steps,
+            time_steps=steps * self._num_steps * settings.batch * seeds,
+            loss=float(np.mean(seen.values["loss"])),
+            grad_norm=float(np.mean(seen.values["grad_norm"])),
         )
         self._taken = seen.step
 
@@ -319,4 +331,4 @@ def _tasks(distances: list[int]) -> dict[int, Task]:
 
 if __name__ == "__main__":
     define_flags()
-    cli.run(main)
+    cli.run(hosts.supervised(main))

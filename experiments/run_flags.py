@@ -1,15 +1,19 @@
 """Where a run is kept, and how it goes on after an end."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from absl import flags
 
 from experiments import cli
-from seqmodels.training.run_folder import FLAGS, RunFolder, stored_results
+from seqmodels.training import distributed
+from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.run_folder import FLAGS, METRICS, RunFolder, stored_results
 
 
 def define(checkpoint_every: float = 60.0) -> None:
@@ -21,8 +25,8 @@ def define(checkpoint_every: float = 60.0) -> None:
     flags.DEFINE_string(
         "run_dir",
         None,
-        "Folder of the run. By default one below runs/ named by the flags, so that the same command "
-        "finds it again and goes on with it.",
+        "Folder of the run. By default one below runs/ named by the flags, so that the same "
+        "command finds it again and goes on with it.",
     )
     flags.DEFINE_string(
         "resume", None, "Folder of an unfinished run to go on with; no other flag is needed."
@@ -76,8 +80,10 @@ def adopt(path: pathlib.Path, name: str, default: str) -> None:
         cli.set_flag(name, known[name])
 
 
-def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder:
+def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder | None:
     """Returns the folder of the run that the flags describe, with its flags.txt.
+
+    Of several processes only process 0 writes, and has one; the others get None.
 
     Args:
       path: of `folder_of`.
@@ -87,6 +93,37 @@ def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder:
     Raises:
       ValueError: as `RunFolder`.
     """
+    if not distributed.is_main():
+        return None
     folder = RunFolder(path, overwrite=flags.FLAGS.overwrite, settings=values(names))
     folder.write_text(FLAGS, cli.write_flags(names, f"python -m {module} --flagfile=THIS"))
     return folder
+
+
+@contextlib.contextmanager
+def open_log(folder: RunFolder | None) -> Iterator[MetricsLog | None]:
+    """Opens metrics.jsonl of a run, and its event files if `--tensorboard` says so."""
+    if folder is None:
+        yield None
+        return
+    with MetricsLog(folder.path / METRICS) as log:
+        yield log
+
+
+def open_checkpoints(
+    path: pathlib.Path, settings: dict[str, Any], report: Callable[[str], None]
+) -> Checkpoints:
+    """Returns the checkpoints of one training; only those of process 0 write.
+
+    Args:
+      path: their folder.
+      settings: all that decides the run.
+      report: takes a line about a damaged one.
+    """
+    return Checkpoints(
+        path,
+        keep=flags.FLAGS.keep_checkpoints,
+        settings=settings,
+        report=report,
+        writes=distributed.is_main(),
+    )

@@ -21,8 +21,9 @@ def define(
 
     Args: the defaults of the flags of these names.
     """
-    whole = {"lower_bound": 1, "upper_bound": 1_000_000_000}
-    flags.DEFINE_integer("steps", steps, "Training steps at most.", **whole)
+    flags.DEFINE_integer(
+        "steps", steps, "Training steps at most.", lower_bound=1, upper_bound=1_000_000_000
+    )
     flags.DEFINE_integer(
         "batch", batch, "Sequences a training step.", lower_bound=1, upper_bound=1_048_576
     )
@@ -58,8 +59,13 @@ def define(
         "stop",
         "When a loss or gradient is NaN or infinite: stop, or skip the update.",
     )
-    flags.DEFINE_integer("log_every", log_every, "Steps between two records.", **whole)
-    flags.DEFINE_integer("eval_every", eval_every, "Steps between two evaluations.", **whole)
+    flags.DEFINE_integer("log_every", log_every, "Steps between two records.", lower_bound=1)
+    flags.DEFINE_integer(
+        "eval_every",
+        eval_every,
+        "Steps between two evaluations, a multiple of log_every.",
+        lower_bound=1,
+    )
     cli.checked(cli.known_name(SCHEDULES), "schedule")
     cli.checked(cli.known_name(ON_NONFINITE), "on_nonfinite")
     cli.checked(lambda value: cli.positive(str(value), infinite=True), "clip_norm")

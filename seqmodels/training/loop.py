@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from seqmodels.training import distributed
+from seqmodels.training import distributed, transfer
 from seqmodels.training.checkpoints import Checkpoints
 from seqmodels.training.finite import (
     LAST_NORMS,
@@ -148,7 +149,7 @@ class Loop:
         }
         self._restore()
         self.resumed = self._saved_step = self.step
-        self._stopped = np.array(distributed.to_host(self.state.stopped))
+        self._stopped = np.array(transfer.to_host(self.state.stopped))
         self._pending: list[tuple[StepMetrics, Any]] = []
         self._begun = self._saved = self._recorded = time.monotonic()
         self._before = self._memory["seconds"]
@@ -186,7 +187,10 @@ class Loop:
         """Reads the metrics of all dispatches, or of all but the newest."""
         while len(self._pending) > (0 if everything else 1):
             metrics, batches = self._pending.pop(0)
-            metrics = distributed.to_host(metrics)
+            metrics = transfer.to_host(metrics)
+            if self._shape:
+                # Of seeds side by side: (S, K, ...) to (K, S, ...).
+                metrics = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, 1), metrics)
             behind = self.step - len(self._pending) * self._settings.steps_per_dispatch
             self._check_finite(metrics, batches, behind - len(metrics.loss) + 1)
             self._add(metrics)
@@ -233,7 +237,7 @@ class Loop:
             total = np.where(good, values, 0).sum(0, dtype=np.float64)
             memory["sums"][name] = (np.array(memory["sums"].get(name, 0.0)) + total).tolist()
 
-    def _by_name(self, metrics: StepMetrics) -> dict[str, np.ndarray]:
+    def _by_name(self, metrics: StepMetrics) -> dict[str, Any]:
         return {"loss": metrics.loss, "grad_norm": metrics.grad_norm} | metrics.metrics
 
     def record(
@@ -254,7 +258,7 @@ class Loop:
             last or (settings.eval_every and self.step % settings.eval_every == 0)
         )
         if evaluate is not None and evaluated:
-            now |= {k: np.asarray(distributed.to_host(v)) for k, v in evaluate(self.state).items()}
+            now |= {k: np.asarray(transfer.to_host(v)) for k, v in evaluate(self.state).items()}
         now = {"step": np.array(self.step)} | now
         before = memory["values"]
         memory["values"] = {
@@ -288,7 +292,7 @@ class Loop:
         stopped = np.broadcast_to(self._stopped | seeds, self._shape)
         if (stopped != self._stopped).any():
             self._stopped = stopped
-            placed = distributed.from_host(np.array(stopped), self.state.stopped.sharding)
+            placed = transfer.from_host(np.array(stopped), self.state.stopped.sharding)
             self.state = self.state._replace(stopped=placed)
 
     def _seen(self, speed: float) -> Seen:
@@ -309,23 +313,41 @@ class Loop:
                 self._log.sync()
                 self._memory["metrics_bytes"] = self._log.offset
             self._memory["seconds"] = self._before + time.monotonic() - self._begun
-            state = distributed.to_host(self.state) if jax.process_count() > 1 else self.state
+            # Each leaf may be spread over the devices of all processes; to_host is for all of them.
+            several = distributed.process_count() > 1
+            state = transfer.to_host(self.state) if several else self.state
             self._checkpoints.save(self.step, state, self._memory, best=best)
             self._saved_step, self._saved = self.step, time.monotonic()
         if wait:
             self._checkpoints.wait()
 
     def _restore(self) -> None:
+        """Takes the newest checkpoint, which process 0 alone reads."""
         if self._checkpoints is None:
             return
-        found = self._checkpoints.restore(self.state)
-        if found is None:
+        found = self._checkpoints.restore(self.state) if distributed.is_main() else None
+        known = distributed.broadcast_json(found and [found.step, found.progress])
+        if known is None:
             return
-        self.step, self._memory = found.step, found.progress
+        self.step, self._memory = known
+        state = transfer.broadcast(found.state if found else _blank(self.state))
         place = jax.tree.map(lambda leaf: leaf.sharding, self.state)
-        self.state = jax.tree.map(distributed.from_host, found.state, place)
+        self.state = jax.tree.map(transfer.from_host, state, place)
         if self._log is not None:
             self._log.truncate(self._memory["metrics_bytes"])
+
+
+def _blank(state: TrainState) -> TrainState:
+    """Returns a state of these shapes in this process alone."""
+
+    def blank(leaf: jax.Array) -> Any:
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = jax.eval_shape(jax.random.key_data, leaf)
+            zeros = np.zeros(data.shape, data.dtype)
+            return jax.random.wrap_key_data(jnp.asarray(zeros), impl=jax.random.key_impl(leaf))
+        return np.zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(blank, state)
 
 
 def _finite(metrics: StepMetrics) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Optax optimisers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -41,9 +41,9 @@ class OptimizerSettings(NamedTuple):
 
 
 class AverageState(NamedTuple):
-    """count: updates seen, int32. params_average: weighted sum of the parameters after each."""
+    """updates_averaged: int32. params_average: weighted sum of the parameters after each."""
 
-    count: Array
+    updates_averaged: Array
     params_average: Params
 
 
@@ -104,7 +104,7 @@ def average_params(decay: float) -> optax.GradientTransformation:
     ) -> tuple[Params, AverageState]:
         new = optax.apply_updates(params, updates)
         average = optax.incremental_update(new, state.params_average, 1 - decay)
-        return updates, AverageState(state.count + 1, average)
+        return updates, AverageState(state.updates_averaged + 1, average)
 
     return optax.GradientTransformation(init, update)
 
@@ -136,9 +136,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         # A gradient that is not finite would stay in the sum for ever: it is reset by a product
         # with 0.
         leave_out = optax.skip_not_finite if settings.skip else None
-        every = optax.MultiSteps(
-            optimizer, settings.accumulate, should_skip_update_fn=leave_out
-        )
+        every = optax.MultiSteps(optimizer, settings.accumulate, should_skip_update_fn=leave_out)
         optimizer = every.gradient_transformation()
     return optimizer
 
@@ -156,12 +154,7 @@ def averaged(opt_state: optax.OptState, params: Params, decay: float) -> Params:
     """
     if not decay:
         return params
-    count = optax.tree.get(opt_state, "count", filtering=_of_average)
+    count = optax.tree.get(opt_state, "updates_averaged")
     average = optax.tree.get(opt_state, "params_average")
     corrected = optax.tree.bias_correction(average, decay, jnp.maximum(count, 1))
     return optax.tree.where(count > 0, corrected, params)
-
-
-def _of_average(path: Any, value: Any) -> bool:
-    del value
-    return getattr(path[-1], "tuple_name", "") == AverageState.__name__

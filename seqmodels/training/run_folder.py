@@ -1,11 +1,16 @@
 """The folder of one run: made with care, gone on with, never overwritten without being asked."""
 
+import contextlib
 import fcntl
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any
+
+import jax
+import numpy as np
 
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
@@ -141,11 +146,9 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run; a reader sees the old one or the new one, never a half."""
         partial = self.path / f".{name}.partial"
-        try:
+        with cannot_be_written(str(self.path / name)):
             partial.write_text(text, encoding="utf-8")
             partial.replace(self.path / name)
-        except OSError as error:
-            raise ValueError(f"{self.path / name} cannot be written: {error.strerror}") from None
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes `value` as indented JSON; a number that is not finite becomes null."""
@@ -153,7 +156,17 @@ class RunFolder:
 
 
 def finite(value: Any) -> Any:
-    """Returns JSON values with null in place of every number that is not finite."""
+    """Returns `value` as JSON can hold it.
+
+    Args:
+      value: numbers, text, and arrays, alone or in dictionaries, lists and tuples.
+
+    Returns:
+      The same with lists for tuples and for NumPy's and JAX's arrays, Python's numbers for theirs,
+      text for the keys of dictionaries, and None for every number that is not finite.
+    """
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = value.tolist()
     if isinstance(value, dict):
         return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -161,3 +174,15 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         return None
     return value
+
+
+@contextlib.contextmanager
+def cannot_be_written(name: str) -> Iterator[None]:
+    """Makes an OSError inside one line, such as "NAME cannot be written: Permission denied"."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        told = OSError(f"{name} cannot be written: {reason}")
+        told.errno = error.errno
+        raise told from None

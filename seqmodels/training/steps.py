@@ -16,18 +16,18 @@ from seqmodels.types import Array, Params
 class Loss(NamedTuple):
     """What a loss function returns: sums, so that shares of a batch add up to the whole.
 
-    The loss is `total / count`. With padded sequences `count` is the number of valid steps; then
+    The loss is `total / weight`. With padded sequences `weight` is the number of valid steps; then
     devices whose rows have different numbers of them still give what one device gives.
 
     Attributes:
       total: scalar, the sum of the losses of all items.
-      count: scalar, the number of items; a batch without any has loss 0 and changes nothing.
-      metrics: more sums over the same items, reported divided by `count`.
+      weight: scalar, the number of items, or the sum of their weights; where it is 0 the loss is 0.
+      metrics: more sums over the same items, reported divided by `weight`.
       carry: what the next step is handed.
     """
 
     total: Array
-    count: Array | float = 1.0
+    weight: Array | float = 1.0
     metrics: dict[str, Array] = {}  # noqa: RUF012 - never changed
     carry: Any = ()
 
@@ -104,12 +104,12 @@ def make_train_steps(
         params = state.params if name is None else vary_like(state.params, key)
         (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
         real = jnp.promote_types(jnp.result_type(found.total), jnp.float32)
-        numbers = found.total, found.count, found.metrics
+        numbers = found.total, found.weight, found.metrics
         sums = gradient, *jax.tree.map(lambda a: jnp.asarray(a, real), numbers)
         if name is not None:
             sums = jax.lax.psum(vary_like(sums, key), name)
-        gradient, value, count, metrics = sums
-        scale = 1 / jnp.where(count > 0, count, 1)
+        gradient, value, weight, metrics = sums
+        scale = 1 / jnp.where(weight > 0, weight, 1)
         gradient, metrics = jax.tree.map(lambda a: a * scale.astype(a.dtype), (gradient, metrics))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         squares = [jnp.sum(jnp.square(jnp.abs(a))) for a in jax.tree.leaves(gradient)]
@@ -139,7 +139,8 @@ def make_train_steps(
         return train
     rows = PartitionSpec(name)
     replicated = PartitionSpec()
-    states = TrainState(*[replicated] * len(TrainState._fields))._replace(carry=rows)
+    states: Any = TrainState(*[replicated] * len(TrainState._fields))  # type: ignore[arg-type]
+    states = states._replace(carry=rows)
 
     def spec(axis: int | None) -> PartitionSpec:
         return replicated if axis is None else PartitionSpec(*[None] * (axis + 1), name)

@@ -11,8 +11,8 @@ class Stopping(NamedTuple):
 
     Attributes:
       init: `init() -> memory`.
-      update: `update(memory, values) -> (memory, stop)`: values by name, floats or (S,) arrays; stop
-        is a bool or (S,) bools.
+      update: `update(memory, values) -> (memory, stop)`: values by name, floats or (S,) arrays;
+        stop is a bool or (S,) bools.
     """
 
     init: Callable[[], dict[str, Any]]

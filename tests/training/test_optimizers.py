@@ -101,9 +101,7 @@ def test_clipping_is_by_global_norm_and_happens_before_adam():
 
 def test_accumulation_is_one_update_of_the_mean_and_warms_up_by_steps():
     gradients = [gradient(step) for step in range(8)]
-    means = [
-        jax.tree.map(lambda a, b: (a + b) / 2, *gradients[n : n + 2]) for n in range(0, 8, 2)
-    ]
+    means = [jax.tree.map(lambda a, b: (a + b) / 2, *gradients[n : n + 2]) for n in range(0, 8, 2)]
     visited, _ = run(PLAIN._replace(accumulate=2, warmup=4), gradients)
     want = adamw_by_hand(means, [0.0, 0.05, 0.1, 0.1])
     for n, expected in enumerate(want):

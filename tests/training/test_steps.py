@@ -25,7 +25,7 @@ def init(key):
 def loss(params, batch, key, carry):
     """Mean over valid steps, so that devices with different lengths have different weights."""
     del key
-    state, ys = sm.unroll(CELL, params["cell"], batch["xs"], lengths=batch["lengths"])
+    _, ys = sm.unroll(CELL, params["cell"], batch["xs"], lengths=batch["lengths"])
     valid = jnp.arange(T)[:, None] < batch["lengths"][None]
     error = jnp.sum((ys + params["b"][None, None] - 1) ** 2, axis=-1) * valid
     return Loss(jnp.sum(error), jnp.sum(valid), {"large": jnp.sum((error > 3) & valid)}, carry)
@@ -50,7 +50,7 @@ def by_hand(batches, steps):
 
         def mean(params, batch=batch):
             found = loss(params, batch, None, ())
-            return found.total / found.count, found.metrics["large"] / found.count
+            return found.total / found.weight, found.metrics["large"] / found.weight
 
         (value, large), gradient = jax.value_and_grad(mean, has_aux=True)(params)
         updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
