@@ -1,9 +1,14 @@
 """The folder of one run: made with care, never overwritten without being asked."""
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
+
+import jax
+import numpy as np
 
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
@@ -49,19 +54,42 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes `value` as indented JSON; a number that is not finite becomes null."""
-        self.write_text(name, json.dumps(_finite(value), indent=1) + "\n")
+        self.write_text(name, json.dumps(finite(value), indent=1) + "\n")
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Appends one line to metrics.jsonl."""
         with open(self.path / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
+            file.write(json.dumps(finite(record)) + "\n")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Returns `value` as JSON can hold it.
+
+    Args:
+      value: numbers, text, and arrays, alone or in dictionaries, lists and tuples.
+
+    Returns:
+      The same with lists for tuples and for NumPy's and JAX's arrays, Python's numbers for theirs,
+      text for the keys of dictionaries, and None for every number that is not finite.
+    """
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         return None
     return value
+
+
+@contextlib.contextmanager
+def cannot_be_written(name: str) -> Iterator[None]:
+    """Makes an OSError inside one line, such as "NAME cannot be written: Permission denied"."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        told = OSError(f"{name} cannot be written: {reason}")
+        told.errno = error.errno
+        raise told from None

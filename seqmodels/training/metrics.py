@@ -1,0 +1,133 @@
+"""What a run has to say about itself, a line of JSON at a time, in a file that can be cut back."""
+
+import json
+import os
+import pathlib
+from types import TracebackType
+from typing import Any
+
+from seqmodels.training.run_folder import cannot_be_written, finite
+
+_BLOCK = 65_536
+
+
+class MetricsLog:
+    """A file of JSON lines that only grows, but for what a resumed run will write again.
+
+    A record is what a run of the same settings would repeat to the last digit: nothing that a clock
+    decides belongs here. Then the file of a run that was stopped and resumed equals that of one
+    that never was.
+
+    Every line is appended by one write, so a process that is killed leaves at most one incomplete
+    line, at the end. Use it as a context manager, or close it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        """Opens the file, or makes it; what it holds stays.
+
+        Args:
+          path: the file, such as `folder / "metrics.jsonl"`.
+
+        Raises:
+          OSError: if it cannot be made or written, in one line.
+        """
+        self.path = pathlib.Path(path)
+        with cannot_be_written(self.path.name):
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            self._offset = self._end_of_last_line()
+
+    def __enter__(self) -> "MetricsLog":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def offset(self) -> int:
+        """The size of all complete lines in bytes: what to keep in a checkpoint."""
+        return self._offset
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Appends one line.
+
+        Args:
+          record: names and what JSON can hold, also NumPy's and JAX's numbers and arrays; a number
+            that is not finite becomes null.
+
+        Raises:
+          OSError: if the line cannot be written, in one line; the file is then as before.
+          TypeError: if JSON cannot hold a value.
+          ValueError: if the file has grown by other means, such as an incomplete line of a process
+            that was killed: `truncate` first.
+        """
+        line = (json.dumps(finite(record)) + "\n").encode()
+        with cannot_be_written(self.path.name):
+            more = os.fstat(self._file).st_size - self._offset
+            if more:
+                raise ValueError(
+                    f"{self.path.name}: given {more} bytes after the last complete line, wanted "
+                    f"none; truncate it to {self._offset} first"
+                )
+            written = 0
+            try:
+                # One write, unless the disk becomes full in it; the next then says so.
+                while written < len(line):
+                    written += os.write(self._file, line[written:])
+            except OSError:
+                if written:
+                    os.ftruncate(self._file, self._offset)
+                raise
+            self._offset += written
+
+    def truncate(self, offset: int) -> None:
+        """Drops every line after the first `offset` bytes.
+
+        Args:
+          offset: what `offset` was at some time before; 0 for an empty file.
+
+        Raises:
+          ValueError: if the file is shorter than that, or no line ends there; it stays as it is.
+          OSError: if it cannot be written, in one line.
+        """
+        with cannot_be_written(self.path.name):
+            size = os.fstat(self._file).st_size
+            if not 0 <= offset <= size:
+                raise ValueError(
+                    f"{self.path.name}: offset: given {offset}, wanted 0 to its {size} bytes"
+                )
+            if offset and os.pread(self._file, 1, offset - 1) != b"\n":
+                raise ValueError(
+                    f"{self.path.name}: offset: given {offset}, wanted where a line ends"
+                )
+            os.ftruncate(self._file, offset)
+            self._offset = offset
+
+    def sync(self) -> None:
+        """Returns when all lines are on the disk; to be called before a checkpoint is saved.
+
+        Raises:
+          OSError: if that fails, in one line.
+        """
+        with cannot_be_written(self.path.name):
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        """Closes the file; to close it again does nothing."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _end_of_last_line(self) -> int:
+        end = os.fstat(self._file).st_size
+        while end:
+            begin = max(end - _BLOCK, 0)
+            found = os.pread(self._file, end - begin, begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+        return 0
