@@ -261,17 +261,18 @@ class _Watch:
         self._progress = progress
         self._folder = folder
         self._taken = 0
-        self._begun = time.monotonic()
 
     def __call__(self, seen: Metrics) -> None:
         steps = int(seen.steps.max())
-        speed = steps / (time.monotonic() - self._begun)
+        taken, self._taken = steps - self._taken, steps
         self._progress.update(
             f"{self._prepared.cell} at {self._prepared.distance}",
-            f"step {steps}, {speed:.0f} steps/s, loss {seen.loss.mean():.3f}",
-            (steps - self._taken) * self._num_steps,
+            f"step {steps}",
+            taken * self._num_steps,
+            steps=taken,
+            loss=float(seen.loss.mean()),
+            grad_norm=float(seen.grad_norm.mean()),
         )
-        self._taken = steps
         about = {"cell": self._prepared.cell, "distance": self._prepared.distance}
         values = {name: value.tolist() for name, value in seen._asdict().items()}
         self._folder.append_metrics(about | values)
