@@ -1,6 +1,5 @@
-"""Optimiser steps, seeds over devices, run folders, progress."""
+"""Optimiser steps, seeds over devices, run folders."""
 
-import io
 import json
 
 import cases
@@ -9,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from rich.console import Console
 
 import seqmodels as sm
 from seqmodels.training.losses import cross_entropy, squared_error
 from seqmodels.training.mesh import data_parallel, largest_divisor, make_mesh, place, use_devices
-from seqmodels.training.progress import ProgressDisplay
 from seqmodels.training.run_folder import RunFolder
 from seqmodels.training.steps import adam, make_train_steps, over_seeds, start
 
@@ -120,32 +117,6 @@ def test_run_folder_that_cannot_be(tmp_path):
         with pytest.raises(ValueError, match=r"run_dir: .* cannot be written: "):
             RunFolder(path)
     assert file.read_text() == "keep"
-
-
-def test_progress_without_a_terminal_is_plain_lines():
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=False, width=200)
-    with ProgressDisplay(100, seconds=0, console=console) as progress:
-        progress.update("rnn", "loss 1.0", 25)
-        progress.skip(50)
-        progress.update("rnn", "loss 0.5", 25)
-        progress.note("done [not markup]")
-    lines = out.getvalue().splitlines()
-    assert lines[0].startswith(" 25% rnn: loss 1.0, at most ")
-    assert lines[1] == "100% rnn: loss 0.5, at most 0 s left"
-    assert lines[2] == "done [not markup]"
-    assert "\x1b" not in out.getvalue()
-
-
-def test_progress_on_a_terminal_is_a_bar():
-    out = io.StringIO()
-    console = Console(file=out, force_terminal=True, width=120)
-    with ProgressDisplay(100, console=console) as progress:
-        progress.update("lstm at 8", "step 3", 50)
-        progress.note("a line that stays")
-    assert "lstm at 8" in out.getvalue()
-    assert "50%" in out.getvalue()
-    assert "a line that stays" in out.getvalue()
 
 
 @pytest.mark.parametrize("method", ["scan", sm.fused(chunk=4), sm.chunked(segment=4), sm.newton()])

@@ -1,0 +1,69 @@
+"""Batches made and placed ahead of their use, by one thread."""
+
+import collections
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+
+
+def prefetch(
+    at: Callable[[int], Any],
+    start: int,
+    stop: int | None = None,
+    *,
+    place: Callable[[Any], Any] = jax.device_put,
+    depth: int = 2,
+) -> Generator[tuple[int, Any], None, None]:
+    """Returns an iterator of (cursor, batch) whose batches are made ahead by one thread.
+
+    At most `depth` batches are made, or being made, that have not been handed out; the first are
+    begun when a batch is first asked for. An error in `at` or `place` is raised as itself where
+    its batch is asked for. Closing the iterator, or losing it, ends the thread after the batch that
+    it is making; to have that done at once, whatever happens:
+
+        with contextlib.closing(prefetch(batches.at, cursor, place=place)) as ahead:
+            for cursor, batch in ahead:
+
+    Args:
+      at: `at(cursor) -> batch`, such as `Batches.at`; called from another thread.
+      start: the first cursor.
+      stop: the cursor to end before; None to go on without end.
+      place: puts a batch on the device or devices, in that thread too.
+      depth: how many batches ahead, at least 1.
+
+    Returns:
+      A generator.
+
+    Raises:
+      ValueError: if depth is less than 1, or start is negative.
+    """
+    if depth < 1:
+        raise ValueError(f"depth: given {depth}, wanted at least 1")
+    if start < 0:
+        raise ValueError(f"start: given {start}, wanted at least 0")
+    cursors = itertools.count(start) if stop is None else iter(range(start, stop))
+    return _ahead(lambda cursor: place(at(cursor)), cursors, depth)
+
+
+def _ahead(
+    make: Callable[[int], Any], cursors: Iterator[int], depth: int
+) -> Generator[tuple[int, Any], None, None]:
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="prefetch")
+    pending: collections.deque[tuple[int, Future[Any]]] = collections.deque()
+
+    def submit(number: int) -> None:
+        pending.extend((c, pool.submit(make, c)) for c in itertools.islice(cursors, number))
+
+    try:
+        submit(depth)
+        while pending:
+            cursor, future = pending.popleft()
+            batch = future.result()
+            # Only now, when this batch is as good as handed out, may one more be begun.
+            submit(1)
+            yield cursor, batch
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
