@@ -252,6 +252,7 @@ def _measure_all(
                     checkpoints=checkpoints,
                     log=log,
                     about=about,
+                    tensorboard=run_flags.events_folder(folder, f"{cell}-{distance}"),
                     watch=watch,
                     interruption=interruption,
                 )

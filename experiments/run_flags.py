@@ -13,7 +13,7 @@ from experiments import cli
 from seqmodels.training import distributed
 from seqmodels.training.checkpoints import Checkpoints
 from seqmodels.training.metrics import MetricsLog
-from seqmodels.training.run_folder import FLAGS, METRICS, RunFolder, stored_results
+from seqmodels.training.run_folder import FLAGS, METRICS, TENSORBOARD, RunFolder, stored_results
 
 
 def define(checkpoint_every: float = 60.0) -> None:
@@ -102,12 +102,19 @@ def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder 
 
 @contextlib.contextmanager
 def open_log(folder: RunFolder | None) -> Iterator[MetricsLog | None]:
-    """Opens metrics.jsonl of a run, and its event files if `--tensorboard` says so."""
+    """Opens metrics.jsonl of a run; None where another process writes."""
     if folder is None:
         yield None
         return
     with MetricsLog(folder.path / METRICS) as log:
         yield log
+
+
+def events_folder(folder: RunFolder | None, name: str) -> pathlib.Path | None:
+    """Returns where the event files of a training of that name go; None for none."""
+    if folder is None or not flags.FLAGS.tensorboard:
+        return None
+    return folder.path / TENSORBOARD / name
 
 
 def open_checkpoints(

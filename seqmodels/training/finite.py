@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from seqmodels.training.steps import StepMetrics
@@ -76,14 +75,27 @@ def _advice(norms: Sequence[float], data: str | None) -> str:
     return "lower the learning rate, or leave such updates out"
 
 
-def find_non_finite(batch: Any) -> str | None:
-    """Returns the first value of a batch that is NaN or infinite, such as "xs[3, 0, 1] is nan"."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+def find_non_finite(tree: Any) -> str | None:
+    """Returns where a pytree first holds a NaN or an infinity, for an error message.
+
+    Args:
+      tree: a pytree of arrays or numbers; those that are not floating or complex are passed over.
+
+    Returns:
+      Such as "xs[3, 7, 0] is nan" for the field `xs` of a NamedTuple, "batch['x'][2] is inf" for a
+      dictionary; None if all numbers are finite.
+    """
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        if not jax.dtypes.issubdtype(getattr(leaf, "dtype", type(leaf)), np.inexact):
             continue
-        found = np.argwhere(~np.isfinite(np.asarray(leaf, np.float64)))
-        if len(found):
-            at = tuple(map(int, found[0]))
-            name = jax.tree_util.keystr(path, simple=True, separator=".")
-            return f"{name}{list(at)} is {np.asarray(leaf, np.float64)[at]}"
+        array = np.asarray(leaf)
+        finite = np.isfinite(array)
+        if finite.all():
+            continue
+        # The first in the order of memory; argmin of booleans stops at the first False.
+        index = np.unravel_index(np.argmin(finite), array.shape)
+        name = jax.tree_util.keystr(path)
+        name = name[1:] if name.startswith(".") else f"batch{name}"
+        where = ", ".join(str(int(each)) for each in index)
+        return f"{name}{f'[{where}]' if where else ''} is {array[index]}"
     return None

@@ -1,5 +1,7 @@
 """The training loop: dispatches, logs, evaluates, stops early, saves, and goes on after a kill."""
 
+import os
+import pathlib
 import signal
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple
@@ -44,6 +46,7 @@ def fit(
     checkpoints: Checkpoints | None = None,
     log: MetricsLog | None = None,
     about: dict[str, Any] | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
     watch: Callable[[Seen], None] | None = None,
     interruption: Interruption | None = None,
 ) -> Fit:
@@ -64,6 +67,7 @@ def fit(
       checkpoints: where to save and resume; None for neither.
       log: where records go.
       about: what stands at the front of each record.
+      tensorboard: folder for event files, which also have the speed.
       watch: called with what is `Seen` at each record.
       interruption: an entered `Interruption`; when its signal comes, the dispatch is finished, a
         checkpoint written, and `Interrupted` raised.
@@ -77,7 +81,8 @@ def fit(
       Interrupted: after a signal.
       CheckpointError: if a checkpoint cannot be read, or written.
     """
-    loop = Loop(state, settings, stopping, checkpoints, log, about or {})
+    events = None if tensorboard is None else pathlib.Path(tensorboard)
+    loop = Loop(state, settings, stopping, checkpoints, log, about or {}, events)
     feed = batches(loop.step) if batches is not None and not loop.finished else None
     try:
         while not loop.finished:
@@ -93,6 +98,7 @@ def fit(
                 # Where only another process was signalled this one ends with it.
                 raise Interrupted(signal_number or signal.SIGTERM, loop.step)
     finally:
+        loop.close()
         if isinstance(feed, Generator):
             feed.close()
     return Fit(loop.state, loop.seen, loop.resumed, loop.diverged)

@@ -1,6 +1,7 @@
 """The state of the training loop, and what it does between two dispatches."""
 
 import math
+import pathlib
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from seqmodels.training.optimizers import CONSECUTIVE_SKIPS
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
 from seqmodels.training.stopping import Stopping, better, wanted
+from seqmodels.training.tensorboard import TensorBoardLog
 
 ON_NONFINITE = ("stop", "skip")
 
@@ -122,6 +124,7 @@ class Loop:
         checkpoints: Checkpoints | None,
         log: MetricsLog | None,
         about: dict[str, Any],
+        tensorboard: pathlib.Path | None,
     ):
         """Checks the settings and takes the newest checkpoint, if there is one.
 
@@ -155,6 +158,10 @@ class Loop:
         self._before = self._memory["seconds"]
         self._recorded_step = self.step
         self.seen = self._seen(0.0)
+        self._events = None
+        if tensorboard is not None:
+            again = tensorboard.exists()
+            self._events = TensorBoardLog(tensorboard, purge_step=self.step + 1 if again else None)
 
     @property
     def diverged(self) -> np.ndarray:
@@ -271,6 +278,9 @@ class Loop:
         if self._log is not None:
             self._log.append(self._about | memory["values"])
         self.seen = self._seen(speed)
+        if self._events is not None:
+            scalars = {name: value for name, value in memory["values"].items() if name != "step"}
+            self._events.write(self.step, scalars | {"steps_per_second": speed})
         if watch is not None:
             watch(self.seen)
         if evaluated:
@@ -320,6 +330,11 @@ class Loop:
             self._saved_step, self._saved = self.step, time.monotonic()
         if wait:
             self._checkpoints.wait()
+
+    def close(self) -> None:
+        """Closes what this opened."""
+        if self._events is not None:
+            self._events.close()
 
     def _restore(self) -> None:
         """Takes the newest checkpoint, which process 0 alone reads."""

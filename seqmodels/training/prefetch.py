@@ -1,12 +1,14 @@
 """Batches made and placed ahead of their use, by one thread."""
 
 import collections
+import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def prefetch(
@@ -46,6 +48,39 @@ def prefetch(
         raise ValueError(f"start: given {start}, wanted at least 0")
     cursors = itertools.count(start) if stop is None else iter(range(start, stop))
     return _ahead(lambda cursor: place(at(cursor)), cursors, depth)
+
+
+def dispatches(
+    at: Callable[[int], Any],
+    steps: int,
+    *,
+    place: Callable[[Any], Any] = jax.device_put,
+    depth: int = 2,
+) -> Callable[[int], Iterator[Any]]:
+    """Returns the `batches` of `fit`: those of several steps at once, made ahead.
+
+    Args:
+      at: `at(cursor) -> batch`, such as `Batches.at`; with more than one step a dispatch, batches
+        must have the same shapes.
+      steps: of a dispatch; they become a leading axis.
+      place: as of `prefetch`, of what has that axis.
+      depth: how many dispatches ahead, at least 1.
+
+    Returns:
+      `batches(cursor) -> iterator`.
+    """
+
+    def stacked(number: int) -> Any:
+        several = [at(number * steps + step) for step in range(steps)]
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *several)
+
+    def batches(cursor: int) -> Iterator[Any]:
+        ahead = prefetch(stacked, cursor // steps, place=place, depth=depth)
+        with contextlib.closing(ahead):
+            for _, batch in ahead:
+                yield batch
+
+    return batches
 
 
 def _ahead(

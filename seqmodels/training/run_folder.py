@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from seqmodels.training.manifest import settings_difference
+
 RESULTS = "results.json"
 METRICS = "metrics.jsonl"
 FLAGS = "flags.txt"
@@ -42,19 +44,6 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise ValueError(f"run_dir: {file} is not what a run writes; give another name")
     return found
-
-
-def differences(there: dict[str, Any], given: dict[str, Any]) -> str:
-    """Returns what differs, such as "hidden 64 there, 128 given"; "" if nothing does."""
-    names = [name for name in {**there, **given} if there.get(name) != given.get(name)]
-    return "; ".join(
-        f"{name} {_text(there, name)} there, {_text(given, name)} given" for name in names
-    )
-
-
-def _text(values: dict[str, Any], name: str) -> str:
-    value = values.get(name)
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 class RunFolder:
@@ -120,7 +109,7 @@ class RunFolder:
                 f"run_dir: {self.path} already holds a run ({found[0]}); give another name, or "
                 "--overwrite"
             )
-        different = differences(results.get("flags", {}), settings)
+        different = settings_difference(results.get("flags", {}), settings)
         if different:
             raise ValueError(
                 f"run_dir: {self.path} holds a run of other flags: {different}; give another name, "
