@@ -183,6 +183,10 @@ WRONG = [
         "sequences[0]: given lengths [2, 3], wanted one length",
     ),
     (lambda: bucketed([[1, 2]], batch_size=1, seed=0), "sequences[0]: given [1, 2], wanted an arr"),
+    (
+        lambda: bucketed({"tokens": [np.zeros(2)]}, batch_size=1, seed=0),
+        "sequences[0]: given 'tokens', wanted an array (T, ...)",
+    ),
     (lambda: bucketed([()], batch_size=1, seed=0), "sequences[0]: given (), wanted an array (T, "),
     (
         lambda: bucketed([np.zeros(2)], {"y": np.zeros(2)}, batch_size=1, seed=0),
