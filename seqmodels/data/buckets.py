@@ -170,7 +170,8 @@ def _padded_lengths(longest: np.ndarray, boundaries: int | Sequence[int], most: 
 
 def _checked_sequences(sequences: Sequence[Any]) -> tuple[list[list[np.ndarray]], Any]:
     """Returns the leaves of every sequence as NumPy arrays, and the structure they share."""
-    if not len(sequences):
+    sequences = list(sequences)
+    if not sequences:
         raise ValueError("sequences: given none, wanted at least one")
     rows: list[list[np.ndarray]] = []
     structure: Any = jax.tree.structure(sequences[0])

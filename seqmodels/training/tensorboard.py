@@ -35,7 +35,8 @@ class TensorBoardLog:
         Args:
           folder: the run's folder, or one below it.
           purge_step: for a resumed run the first step that it will write: TensorBoard then drops
-            what earlier files hold from there on. None for a new run.
+            what earlier files hold from there on (its fast loader drops it name by name, once a
+            name is written again). None for a new run, which drops all of it.
           seconds: least time between two writes to the disk.
           clock: tells the time for that, in seconds.
 
@@ -65,9 +66,10 @@ class TensorBoardLog:
             self.path = folder / name
             self._file = RecordWriter(str(self.path))
             self._add(self._event(file_version="brain.Event:2"))
-            if purge_step is not None:
-                begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-                self._add(self._event(step=int(purge_step), session_log=begin))
+            # A new run has a start too: TensorBoard takes the first that it sees for the beginning
+            # of a run, and drops what came before a start from the second on.
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._add(self._event(step=int(purge_step or 0), session_log=start))
         self.sync()
 
     def __enter__(self) -> "TensorBoardLog":

@@ -78,19 +78,21 @@ def test_far_less_padding_than_plain_shuffling():
 
 
 def test_company_and_order_change_with_the_epoch_and_the_seed():
-    lengths = RNG.integers(1, 30, 64)  # 8 batches, 2 boundaries
+    """No two lengths are equal, so that a sort alone would always give the same batches."""
+    sequences = sequences_of(RNG.permutation(64) + 1)  # 8 batches, 2 boundaries
 
-    def company(seed, epoch):
-        batches = bucketed(sequences_of(lengths), np.arange(64), batch_size=8, seed=seed)
-        return [tuple(batch.targets) for batch in epoch_of(batches, epoch)]
+    def run(seed, epoch):
+        return epoch_of(bucketed(sequences, np.arange(64), batch_size=8, seed=seed), epoch)
 
-    runs = [company(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-    assert company(0, 1) == runs[1]
-    for one, other in itertools.combinations(runs, 2):
-        assert {frozenset(batch) for batch in one} != {frozenset(batch) for batch in other}
-    assert [max(lengths[list(batch)]) for batch in runs[0]] != sorted(
-        max(lengths[list(batch)]) for batch in runs[0]
-    )
+    runs = [run(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    company = [{frozenset(batch.targets) for batch in batches} for batches in runs]
+    order = [[len(batch.xs) for batch in batches] for batches in runs]
+    for one, other in itertools.combinations(range(4), 2):
+        assert not company[one] & company[other]
+        assert order[one] != order[other]
+        assert sorted(order[one]) == sorted(order[other]) != order[one]
+    for first, second in zip(run(0, 1), runs[1], strict=True):
+        assert_equal(first, second)
 
 
 def test_an_evaluation_has_no_chance_in_it():
@@ -181,6 +183,10 @@ WRONG = [
         "sequences[0]: given lengths [2, 3], wanted one length",
     ),
     (lambda: bucketed([[1, 2]], batch_size=1, seed=0), "sequences[0]: given [1, 2], wanted an arr"),
+    (
+        lambda: bucketed({"tokens": [np.zeros(2)]}, batch_size=1, seed=0),
+        "sequences[0]: given 'tokens', wanted an array (T, ...)",
+    ),
     (lambda: bucketed([()], batch_size=1, seed=0), "sequences[0]: given (), wanted an array (T, "),
     (
         lambda: bucketed([np.zeros(2)], {"y": np.zeros(2)}, batch_size=1, seed=0),
