@@ -10,7 +10,10 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags
 
+from experiments import help
+
 T = TypeVar("T")
+FLAGS_FILE = "flags.txt"
 LARGEST = 1_000_000
 
 
@@ -29,10 +32,15 @@ def run(main: Callable[[], int]) -> None:
     program = pathlib.Path(sys.argv[0]).stem
 
     def parse(arguments: Sequence[str]) -> list[str]:
+        if {"--help", "-help", "-h"} & set(arguments[1:]):
+            print(help.text(program, sys.modules["__main__"].__doc__), end="")
+            sys.exit(0)
         try:
-            rest = flags.FLAGS(list(arguments))
+            rest = flags.FLAGS(_with_flags_of_run(arguments))
         except flags.Error as error:
             _fail(program, str(error).removeprefix("ERROR:: "), 2)
+        except UserError as error:
+            _fail(program, error, 1)
         except UnicodeDecodeError:
             _fail(program, "flagfile: is not UTF-8 text", 2)
         if len(rest) > 1:
@@ -48,6 +56,28 @@ def run(main: Callable[[], int]) -> None:
             _fail(program, error, 1)
 
     app.run(guarded, flags_parser=parse)
+
+
+def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
+    """Returns the arguments with --resume=FOLDER as the flags of the run there."""
+    found = list(arguments)
+    if "resume" not in flags.FLAGS:
+        return found
+    for number, argument in enumerate(found[1:], 1):
+        name, equals, folder = argument.lstrip("-").partition("=")
+        if not argument.startswith("-") or name != "resume":
+            continue
+        until = number + 1
+        if not equals and until < len(found):
+            folder, until = found[until], until + 1
+        file = pathlib.Path(folder) / FLAGS_FILE
+        if not folder or not file.is_file():
+            raise UserError(f"resume: given {folder!r}, wanted the folder of a run ({FLAGS_FILE})")
+        found[number:until] = []
+        # In front, so that what else is given is compared with what the run has.
+        found[1:1] = [f"--flagfile={file}", f"--run_dir={folder}"]
+        break
+    return found
 
 
 def _fail(program: str, message: object, status: int) -> NoReturn:

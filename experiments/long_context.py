@@ -271,13 +271,19 @@ class _Watch:
         self._num_steps = num_steps
         self._progress = progress
         self._taken = 0
+        # Speeds count from here.
+        progress.update(self._label, "begins", 0.0)
+
+    @property
+    def _label(self) -> str:
+        return f"{self._prepared.cell} at {self._prepared.distance}"
 
     def __call__(self, seen: Seen) -> None:
         steps = seen.step - self._taken
         settings = self._prepared.settings
         seeds = len(seen.values["loss"])
         self._progress.update(
-            f"{self._prepared.cell} at {self._prepared.distance}",
+            self._label,
             f"step {seen.step}",
             steps * self._num_steps,
             steps=steps,
