@@ -368,6 +368,25 @@ def test_where_all_are_damaged_none_is_begun_anew(tmp_path):
     assert files_of(tmp_path) == before
 
 
+def test_one_under_the_name_of_another_step_is_not_believed(tmp_path):
+    lines = []
+    with Checkpoints(tmp_path, report=lines.append) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, simple(step), {})
+        checkpoints.wait()
+        (tmp_path / "2").rename(tmp_path / "3")
+        assert checkpoints.restore(simple(0)).step == 1
+    assert lines == [
+        f"checkpoints: {tmp_path}/3 is damaged (manifest.json: it is that of step 2); using step 1"
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        Checkpoints(tmp_path / "file", writes=False).restore(simple(0))
+
+
 def test_a_damaged_one_stays_and_is_not_in_the_way(tmp_path):
     lines = []
     for name in ("300.damaged", "300.damaged.2"):
