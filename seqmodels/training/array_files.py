@@ -16,7 +16,7 @@ import numpy as np
 # Room beside the arrays themselves: an entry of the index for each, and a few files of a block.
 _BYTES_PER_ARRAY = 2048
 _BYTES_PER_FOLDER = 1 << 17
-# What Orbax takes as it is; of any other dtype it is given the bits.
+# What Orbax takes as it is; of any other dtype, such as uint4, it is given the bits.
 _NATIVE = frozenset(
     ["bool", "bfloat16", "float16", "float32", "float64", "complex64", "complex128"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -31,7 +31,7 @@ def write_arrays(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None
 
     Args:
       folder: the folder to make.
-      arrays: arrays by name, each with at least one element, of any dtype of NumPy or ml_dtypes.
+      arrays: arrays by name, each with at least one element, of any dtype that JAX has.
 
     Raises:
       OSError: if there is no room for them or the folder cannot be written.
@@ -153,7 +153,8 @@ def _orbax_is_silent() -> Iterator[None]:
     """Keeps Orbax's log records back: it logs each exception several times over, then raises it."""
 
     def not_of_orbax(record: logging.LogRecord) -> bool:
-        return "orbax" not in record.pathname
+        # The file in a record is absl's; Orbax's texts begin with the number of the process.
+        return not str(record.msg).startswith("[process=")
 
     logger = logging.getLogger("absl")
     logger.addFilter(not_of_orbax)

@@ -141,6 +141,7 @@ class Checkpoints:
           ValueError: in one line, and with nothing changed: if there are checkpoints and all are
             damaged; if the newest whole one is of a run with other settings, or of another state
             than the template; if the newest was written in the future of this machine's clock.
+          OSError: if the folder cannot be read, or a save before this has failed.
         """
         self.wait()
         return self._newest_whole(self.steps(), template)
@@ -242,11 +243,11 @@ class Checkpoints:
     def _read(self, step: int, template: Any, wanted: tuple[Leaf, ...]) -> Restored:
         folder, shown = self.folder / str(step), self._shown / str(step)
         found = manifest.read_manifest(folder)
+        if found.step != step:
+            raise DamageError(f"{manifest.FILE}: it is that of step {found.step}")
         difference = manifest.settings_difference(found.settings, self._settings)
         if difference:
-            raise ValueError(
-                f"checkpoints: {self._shown / str(step)} is of another run: {difference}"
-            )
+            raise ValueError(f"checkpoints: {shown} is of another run: {difference}")
         difference = leaves.first_difference(found.leaves, wanted)
         if difference:
             raise ValueError(f"checkpoints: {shown} is of another state: {difference}")

@@ -42,7 +42,7 @@ def describe(tree: Any) -> tuple[Leaf, ...]:
 
 
 def copy_to_host(tree: Any) -> list[np.ndarray]:
-    """Returns copies of the arrays of a tree that stay what they are when the arrays are donated.
+    """Returns copies of the arrays of a tree, which may be donated or written to afterwards.
 
     Args:
       tree: arrays as `describe` takes them, each whole in this process: on one device, or spread or
@@ -60,7 +60,8 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
         # All transfers begin before the first is waited for.
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    # On a CPU np.asarray would be the device's own memory, which the next step may be given.
+    # On a CPU np.asarray would be the device's own memory, which then could not be donated; and a
+    # NumPy array's memory is the caller's, to write to.
     return [np.array(leaf, order="C", copy=True) for leaf in local]
 
 
@@ -122,7 +123,8 @@ def _describe(path: str, leaf: Any) -> Leaf:
         impl = str(jax.random.key_impl(leaf)) if isinstance(leaf, jax.Array) else ""
         return Leaf(path, tuple(leaf.shape), str(dtype), impl)
     # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
-    if dtype.kind not in "biufc" and dtype.isbuiltin != 2:
+    # NumPy's long double is another thing on each machine.
+    if (dtype.kind not in "biufc" and dtype.isbuiltin != 2) or dtype.char in "gG":
         raise ValueError(f"state{path}: given an array of {dtype}, {wanted}")
     return Leaf(path, tuple(leaf.shape), dtype.name)
 

@@ -15,10 +15,14 @@ _LEFTOVER = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|deleted|replaced)")
 
 
 def find_steps(folder: pathlib.Path) -> list[int]:
-    """Returns the steps that have a folder, ascending; none where there is no such place."""
+    """Returns the steps that have a folder, ascending; none where there is no such place.
+
+    Raises:
+      OSError: if there is one that cannot be read.
+    """
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir()]
-    except OSError:
+    except FileNotFoundError:
         return []
     return sorted(int(name) for name in names if _STEP.fullmatch(name))
 

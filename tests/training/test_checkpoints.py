@@ -75,6 +75,8 @@ def everything():
         "bfloat16": jnp.array([1.5, -0.0, jnp.nan], jnp.bfloat16),
         "float8": np.array([1.5, -0.0], jnp.float8_e4m3fn),
         "int4": np.array([-8, 7], jnp.int4),
+        "uint4": np.array([15, 0, 3], jnp.uint4),
+        "another float8": np.array([[0.5], [-2]], jnp.float8_e4m3),
         "bits": nans,
         "zeros": np.zeros((3, 3)),
         "bool": np.array([True, False]),
@@ -137,17 +139,21 @@ def test_any_bits_of_any_dtype_come_back(tmp_path_factory, data):
         same(checkpoints.restore(state).state, state)
 
 
-def test_what_was_saved_stays_when_its_buffers_are_donated(tmp_path):
-    """On a CPU np.asarray is the buffer itself, which the next step overwrites."""
+def test_what_was_saved_stays_when_its_buffers_are_donated_or_written_to(tmp_path):
+    """Were the copy the buffer itself, it could not be donated, or would be overwritten."""
     step = jax.jit(lambda a: a * 2, donate_argnums=0)
-    state = jnp.arange(100_000.0)
+    state, ours = jnp.arange(100_000.0), np.zeros(100_000)
     with Checkpoints(tmp_path, keep=10) as checkpoints:
         for n in range(6):
-            checkpoints.save(n, {"a": state}, {})
+            before = state
+            checkpoints.save(n, {"a": state, "ours": ours}, {})
             state = step(state)
+            assert before.is_deleted()
+            ours += 1
     for n in reversed(range(6)):
-        found = Checkpoints(tmp_path, writes=False).restore({"a": state})
+        found = Checkpoints(tmp_path, writes=False).restore({"a": state, "ours": ours})
         assert found.step == n
+        assert (found.state["ours"] == n).all()
         assert (found.state["a"] == np.arange(1e5) * 2.0**n).all()
         shutil.rmtree(tmp_path / str(n))
 
@@ -211,6 +217,7 @@ def test_progress_that_is_not_json(tmp_path, progress, text):
         ({"a": 1.5}, "state['a']: given float, wanted a JAX or NumPy array of numbers"),
         ({"a": np.array(["x"])}, "state['a']: given an array of <U1, wanted a JAX or NumPy"),
         (Params(np.array([None]), None), "state.w: given an array of object, wanted"),
+        ([np.zeros(1, np.longdouble)], "state[0]: given an array of float128, wanted"),
         ([np.zeros(1, [("f", int)])], "state[0]: given an array of [('f', '<i8')], wanted"),
     ],
 )
@@ -335,15 +342,13 @@ def test_any_flipped_byte_of_a_manifest_is_found_or_harmless(tmp_path):
     data = (tmp_path / "3" / "manifest.json").read_bytes()
     found = 0
     for n in range(len(data)):
-        for bit in (1, 4, 128):
-            (tmp_path / "3" / "manifest.json").write_bytes(
-                data[:n] + bytes([data[n] ^ bit]) + data[n + 1 :]
-            )
-            try:
-                assert manifest.read_manifest(tmp_path / "3") == want
-            except manifest.DamageError:
-                found += 1
-    assert found > len(data)
+        flipped = data[n] ^ (1, 4, 128)[n % 3]
+        (tmp_path / "3" / "manifest.json").write_bytes(data[:n] + bytes([flipped]) + data[n + 1 :])
+        try:
+            assert manifest.read_manifest(tmp_path / "3") == want
+        except manifest.DamageError:
+            found += 1
+    assert found > len(data) / 2
 
 
 def test_where_all_are_damaged_none_is_begun_anew(tmp_path):
@@ -363,24 +368,43 @@ def test_where_all_are_damaged_none_is_begun_anew(tmp_path):
     assert files_of(tmp_path) == before
 
 
+def test_one_under_the_name_of_another_step_is_not_believed(tmp_path):
+    lines = []
+    with Checkpoints(tmp_path, report=lines.append) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, simple(step), {})
+        checkpoints.wait()
+        (tmp_path / "2").rename(tmp_path / "3")
+        assert checkpoints.restore(simple(0)).step == 1
+    assert lines == [
+        f"checkpoints: {tmp_path}/3 is damaged (manifest.json: it is that of step 2); using step 1"
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        Checkpoints(tmp_path / "file", writes=False).restore(simple(0))
+
+
 def test_a_damaged_one_stays_and_is_not_in_the_way(tmp_path):
     lines = []
     for name in ("300.damaged", "300.damaged.2"):
-        # Alone in the folder but for one before it.
-        with Checkpoints(tmp_path, keep=1) as checkpoints:
+        for step in ("250", "300"):
+            shutil.rmtree(tmp_path / step, ignore_errors=True)
+        with Checkpoints(tmp_path, keep=2) as checkpoints:
             checkpoints.save(200, simple(2), {})
-        shutil.rmtree(tmp_path / "300", ignore_errors=True)
         (tmp_path / "300").mkdir()
         (tmp_path / "300" / "mine").write_text(name)
-        with Checkpoints(tmp_path, keep=1, report=lines.append) as checkpoints:
+        with Checkpoints(tmp_path, keep=2, report=lines.append) as checkpoints:
             assert checkpoints.restore(simple(0)).step == 200
             checkpoints.save(250, simple(25), {})
             checkpoints.wait()
             # It does not count as one of those to keep, nor is it deleted.
-            assert checkpoints.steps() == [250, 300]
+            assert checkpoints.steps() == [200, 250, 300]
             checkpoints.save(300, simple(3), {})
             same(checkpoints.restore(simple(0)).state, simple(3))
-            assert checkpoints.steps() == [300]
+            assert checkpoints.steps() == [250, 300]
         assert (tmp_path / name / "mine").read_text() == name
     assert (tmp_path / "300.damaged" / "mine").read_text() == "300.damaged"
     assert len(lines) == 2

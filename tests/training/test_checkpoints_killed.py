@@ -21,7 +21,7 @@ import optax
 import pytest
 
 import seqmodels
-from seqmodels.training import array_files
+from seqmodels.training import array_files, manifest
 from seqmodels.training.checkpoints import Checkpoints
 from seqmodels.training.steps import adam, make_train_steps, start
 
@@ -153,6 +153,11 @@ def test_killed_at_each_change_to_the_disk(tmp_path, monkeypatch, case):
             assert not [path for path in folder.iterdir() if re.match(r"\.\d", path.name)]
             found = checkpoints.restore(simple(0))
             holds(found, found.step)
+            for step in checkpoints.steps():
+                if (case, step, found.step) != ("a damaged step", 2, 1):
+                    manifest.check_files(
+                        folder / str(step), manifest.read_manifest(folder / str(step))
+                    )
             outcomes.add(found.step)
             # The best is the old one until the new one is there.
             best = checkpoints.best(simple(0)).step
@@ -280,13 +285,14 @@ def test_a_full_disk(small_disk, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_disk_that_fills_up_while_orbax_writes(small_disk, monkeypatch):
+def test_a_disk_that_fills_up_while_orbax_writes(small_disk, monkeypatch, caplog):
     monkeypatch.setattr(array_files, "_reserve", lambda *_: None)
     with Checkpoints(small_disk) as checkpoints:
         checkpoints.save(1, {"w": np.random.default_rng(0).random(100_000)}, {})
         with pytest.raises(OSError, match=r"cannot be written to \S*: No space left on device; "):
             checkpoints.wait()
     assert [path.name for path in small_disk.iterdir()] == [".lock"]
+    assert not caplog.records
 
 
 def test_files_that_may_not_be_so_large(tmp_path):
