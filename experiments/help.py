@@ -51,11 +51,9 @@ def _option(flag: flags.Flag) -> str:
     default = flag.default
     if isinstance(default, list):
         default = ",".join(map(str, default))
-    shown = (
-        ""
-        if default is None
-        else f" (default: {str(default).lower() if kind == 'bool' else default})"
-    )
+    elif isinstance(default, bool):
+        default = str(default).lower()
+    shown = "" if default is None else f" (default: {default})"
     # absl adds its own notes on bounds to the text of some kinds of flag.
     told = re.sub(r"\s+", " ", flag.help or "").strip()
     return _line(name, told + shown)

@@ -20,13 +20,13 @@ from seqmodels.training.finite import (
     first_bad,
 )
 from seqmodels.training.metrics import MetricsLog
-from seqmodels.training.optimizers import CONSECUTIVE_SKIPS
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
 from seqmodels.training.stopping import Stopping, better, wanted
 from seqmodels.training.tensorboard import TensorBoardLog
 
 ON_NONFINITE = ("stop", "skip")
+CONSECUTIVE_SKIPS = 10  # more than so many updates left out in a row end the training
 
 
 class FitSettings(NamedTuple):
@@ -39,7 +39,8 @@ class FitSettings(NamedTuple):
       eval_every: steps between two evaluations, a multiple of `log_every`; 0 for none but the last.
       checkpoint_every: least seconds between two checkpoints; infinite for none but the last.
       on_nonfinite: "stop" raises at the first loss or gradient that is not finite; "skip" leaves
-        that to the optimiser (`OptimizerSettings.skip`), counts, and goes on.
+        that to the optimiser (`OptimizerSettings.skip`), counts, and goes on, unless it comes
+        more than `CONSECUTIVE_SKIPS` times in a row: then a seed of several ends, one alone raises.
       best: name of the metric by which the best checkpoint is kept, or None.
       best_mode: "min" or "max", which value of it is better.
     """
@@ -218,7 +219,10 @@ class Loop:
         self._memory["norms"] = [*self._memory["norms"], *metrics.grad_norm.tolist()][-LAST_NORMS:]
 
     def _count_skips(self, metrics: StepMetrics, line: str) -> None:
-        """Ends a seed whose updates have been left out too often in a row; one alone: raises."""
+        """Marks a seed whose updates were left out too often in a row; raises if there is but one.
+
+        It ends at the next record, because when metrics are read depends on the clock.
+        """
         skips = np.array(self._memory["skips"])
         for good in _finite(metrics):
             skips = np.where(good, 0, skips + 1)
@@ -227,7 +231,6 @@ class Loop:
                     raise NonFiniteError(f"{CONSECUTIVE_SKIPS} updates in a row left out; {line}")
                 diverged = np.array(self._memory["diverged"]) | (skips > CONSECUTIVE_SKIPS)
                 self._memory["diverged"] = diverged.tolist()
-                self._stop(diverged)
         self._memory["skips"] = skips.tolist()
 
     def _norms(self, seed: tuple[int, ...]) -> list[float]:
@@ -283,6 +286,7 @@ class Loop:
             self._events.write(self.step, scalars | {"steps_per_second": speed})
         if watch is not None:
             watch(self.seen)
+        self._stop(self.diverged)
         if evaluated:
             self._judge({name: np.array(value) for name, value in memory["values"].items()})
         self._recorded, self._recorded_step = time.monotonic(), self.step

@@ -8,7 +8,7 @@ import optax
 from seqmodels.types import Array, Params
 
 SCHEDULES = ("constant", "linear", "cosine")
-CONSECUTIVE_SKIPS = 10
+NEVER = 2**31 - 1
 
 
 class OptimizerSettings(NamedTuple):
@@ -26,7 +26,7 @@ class OptimizerSettings(NamedTuple):
       accumulate: steps whose gradients are averaged for one update; warm-up and decay still count
         steps.
       average: decay of the exponential moving average of the parameters; 0 for none.
-      skip: whether an update that is not finite is left out, up to `CONSECUTIVE_SKIPS` in a row.
+      skip: whether an update that is not finite is left out.
     """
 
     learning_rate: float
@@ -130,8 +130,9 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         parts.append(average_params(settings.average))
     optimizer = optax.chain(*parts)
     if settings.skip:
-        # Outside the clipping, which turns an infinite gradient into NaN.
-        optimizer = optax.apply_if_finite(optimizer, CONSECUTIVE_SKIPS)
+        # Outside the clipping, which turns an infinite gradient into NaN. Without end, because what
+        # optax does in the end is to apply them; the loop gives up before.
+        optimizer = optax.apply_if_finite(optimizer, NEVER)
     if settings.accumulate > 1:
         # A gradient that is not finite would stay in the sum for ever: it is reset by a product
         # with 0.

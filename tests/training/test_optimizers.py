@@ -8,7 +8,6 @@ import optax
 import pytest
 
 from seqmodels.training.optimizers import (
-    CONSECUTIVE_SKIPS,
     OptimizerSettings,
     averaged,
     make_optimizer,
@@ -142,8 +141,7 @@ def test_an_update_that_is_not_finite_is_left_out(bad, accumulate):
     cases.assert_close(got[-1], want[-1], 0)
 
 
-def test_too_many_in_a_row_are_not_left_out_for_ever():
-    broken = [gradient(0) | {"b": jnp.array(jnp.nan)}] * (CONSECUTIVE_SKIPS + 1)
+def test_however_many_in_a_row():
+    broken = [gradient(0) | {"b": jnp.array(jnp.nan)}] * 20
     visited, _ = run(PLAIN._replace(skip=True), broken)
-    cases.assert_close(visited[-2], PARAMS, 0)
-    assert np.isnan(visited[-1]["b"])
+    cases.assert_close(visited[-1], PARAMS, 0)

@@ -1,0 +1,351 @@
+"""The training loop: exact resume, records, evaluation, stopping, what is not finite."""
+
+import json
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seqmodels.data.batches import shuffled
+from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.finite import NonFiniteError
+from seqmodels.training.fit import fit
+from seqmodels.training.interruption import Interrupted, Interruption
+from seqmodels.training.loop import FitSettings, steps_per_dispatch
+from seqmodels.training.mesh import make_mesh
+from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.prefetch import dispatches
+from seqmodels.training.state import start
+from seqmodels.training.steps import Loss, make_train_steps, over_seeds
+from seqmodels.training.stopping import patience, reached
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(40, 3)).astype(np.float32)
+Y = (X @ [1.0, -2.0, 0.5]).astype(np.float32)
+PLAIN = FitSettings(steps=60, steps_per_dispatch=3, log_every=6, eval_every=12)
+OPTIMIZER = OptimizerSettings(0.05, steps=60, warmup=6, schedule="cosine", average=0.9)
+
+
+def init(key):
+    return {"w": jax.random.normal(key, (3,)), "b": jnp.zeros(())}
+
+
+def loss(params, batch, key, carry):
+    """Noise from the key, and a carry, so that both must be resumed."""
+    x, y = batch
+    error = x @ params["w"] + params["b"] + 0.1 * jax.random.normal(key, y.shape) - y
+    return Loss(jnp.sum(error**2), len(y), {"bias": jnp.sum(error)}, carry + 1)
+
+
+class Killed(BaseException):
+    """Ends training where it stands, as SIGKILL would."""
+
+
+def run(
+    folder=None, settings=PLAIN, optimizer=OPTIMIZER, *, x=X, killed_at=None, saved=None, **more
+):
+    """Trains; killed at a record, if so asked, after the last save has been written."""
+    optax_optimizer = make_optimizer(optimizer)
+    train = make_train_steps(loss, optax_optimizer, settings.steps_per_dispatch)
+    state = start(init, optax_optimizer, jax.random.key(0), carry=jnp.zeros((), jnp.int32))
+    data = shuffled((x, Y), 8, seed=1)
+
+    def evaluate(state):
+        params = averaged(state.opt_state, state.params, optimizer.average)
+        return {"error": jnp.mean((X @ params["w"] + params["b"] - Y) ** 2)}
+
+    def watch(seen):
+        if seen.step == killed_at:
+            checkpoints.wait()
+            raise Killed
+
+    settings = settings._replace(checkpoint_every=0.0 if saved is None else saved)
+    arguments = {
+        "batches": dispatches(data.at, settings.steps_per_dispatch),
+        "evaluate": evaluate,
+        "watch": watch,
+    }
+    train = jax.jit(train, donate_argnums=0)
+    if folder is None:
+        return fit(state, train, settings, **arguments | more)
+    with (
+        Checkpoints(folder / "checkpoints") as checkpoints,
+        MetricsLog(folder / "metrics.jsonl") as log,
+    ):
+        return fit(
+            state, train, settings, checkpoints=checkpoints, log=log, about={"of": "me"},
+            **arguments | more,
+        )  # fmt: skip
+
+
+def bits(tree):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(_plain(tree))]
+
+
+def _plain(tree):
+    is_key = lambda leaf: jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)  # noqa: E731
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if is_key(leaf) else leaf, tree)
+
+
+def records(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_records_are_means_over_the_steps_between():
+    """Against the same steps one by one."""
+    optimizer = make_optimizer(OPTIMIZER)
+    state = start(init, optimizer, jax.random.key(0), carry=jnp.zeros((), jnp.int32))
+    one = jax.jit(make_train_steps(loss, optimizer, 1))
+    data, seen = shuffled((X, Y), 8, seed=1), []
+    for step in range(12):
+        state, metrics = one(state, jax.tree.map(lambda a: a[None], data.at(step)))
+        seen.append((metrics.loss[0], metrics.grad_norm[0], metrics.metrics["bias"][0]))
+    shown = []
+    done = run(settings=PLAIN._replace(steps=12), watch=shown.append)
+    for number, record in enumerate(shown):
+        means = np.mean(seen[6 * number : 6 * number + 6], axis=0)
+        got = [record.values[name] for name in ("loss", "grad_norm", "bias")]
+        np.testing.assert_allclose(got, means, rtol=1e-5)
+        assert record.values["step"] == record.step == 6 * number + 6
+    assert ["error" in record.values for record in shown] == [False, True]
+    np.testing.assert_allclose(done.state.params["w"], state.params["w"], rtol=1e-5)
+    assert int(done.state.carry) == 12
+
+
+@pytest.mark.parametrize("killed_at", [6, 24, 54])
+def test_a_killed_run_ends_as_if_nothing_had_been(tmp_path, killed_at):
+    alone, again = tmp_path / "alone", tmp_path / "again"
+    for folder in (alone, again):
+        folder.mkdir()
+    want = run(alone)
+    with pytest.raises(Killed):
+        run(again, killed_at=killed_at)
+    got = run(again)
+    assert 0 < got.resumed < killed_at + 6
+    assert bits(got.state) == bits(want.state)
+    assert (again / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
+    assert got.seen.values == want.seen.values
+    assert [r["step"] for r in records(again)] == list(range(6, 61, 6))
+
+
+def test_killed_between_two_records(tmp_path):
+    """What was summed up since the last record comes from the checkpoint."""
+    alone, again = tmp_path / "alone", tmp_path / "again"
+    for folder in (alone, again):
+        folder.mkdir()
+    settings = PLAIN._replace(log_every=30, eval_every=30)
+    run(alone, settings)
+    calls = iter(range(7))
+
+    class At:
+        """Batches of five dispatches, then the end."""
+
+        def __init__(self, at):
+            self._at = at
+
+        def __call__(self, cursor):
+            for batch in self._at(cursor):
+                if next(calls, None) is None:
+                    raise Killed
+                yield batch
+
+    batches = At(dispatches(shuffled((X, Y), 8, seed=1).at, 3))
+    with pytest.raises(Killed):
+        run(again, settings, batches=batches)
+    assert not records(again)
+    got = run(again, settings)
+    assert got.resumed in (18, 21)
+    assert (again / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
+
+
+def test_a_finished_run_is_not_run_again(tmp_path):
+    want = run(tmp_path)
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    got = run(tmp_path, batches=lambda cursor: pytest.fail("asked for a batch"))
+    assert got.resumed == 60
+    assert bits(got.state) == bits(want.state)
+    assert got.seen.values == want.seen.values
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_a_checkpoint_of_this_step(tmp_path, number):
+    again, alone = tmp_path / "again", tmp_path / "alone"
+    for folder in (alone, again):
+        folder.mkdir()
+    want = run(alone)
+    before = signal.getsignal(number)
+    with Interruption() as interruption:
+
+        def watch(seen):
+            if seen.step == 18:
+                signal.raise_signal(number)
+
+        with pytest.raises(Interrupted, match="interrupted at step 21") as stopped:
+            run(again, saved=float("inf"), watch=watch, interruption=interruption)
+    assert stopped.value.status == 128 + number
+    assert signal.getsignal(number) is before
+    got = run(again)
+    assert got.resumed == 21
+    assert bits(got.state) == bits(want.state)
+    assert (again / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.signal == signal.SIGINT
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_the_best_is_kept(tmp_path):
+    settings = PLAIN._replace(best="error", eval_every=6)
+    optimizer = OPTIMIZER._replace(learning_rate=0.5, schedule="constant", average=0.0, warmup=0)
+    done = run(tmp_path, settings, optimizer)
+    errors = {r["step"]: r["error"] for r in records(tmp_path)}
+    best = min(errors, key=errors.get)
+    assert best < 60  # else the test shows nothing
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        found = checkpoints.best(done.state)
+        assert found.step == best
+        assert checkpoints.restore(done.state).step == 60
+    x = found.state.params
+    assert np.mean((X @ x["w"] + x["b"] - Y) ** 2) == pytest.approx(errors[best], rel=1e-5)
+
+
+def test_patience_stops_and_resumes(tmp_path):
+    rule = patience("error", "min", 2)
+    optimizer = OPTIMIZER._replace(learning_rate=1.0, schedule="constant", average=0.0, warmup=0)
+    settings = PLAIN._replace(eval_every=6)
+    done = run(tmp_path, settings, optimizer, stopping=rule)
+    errors = [r["error"] for r in records(tmp_path)]
+    best = np.minimum.accumulate(errors)
+    since = [n - max(k for k in range(n + 1) if errors[k] == best[k]) for n in range(len(errors))]
+    assert since[-1] == 2
+    assert max(since[:-1]) < 2
+    assert done.seen.step == 6 * len(errors) < 60
+    assert bool(done.state.stopped)
+    assert run(tmp_path, settings, optimizer, stopping=rule).resumed == done.seen.step
+
+
+def test_a_metric_that_is_not_there():
+    with pytest.raises(ValueError, match="metric: given 'eror', wanted one of step, loss, grad_no"):
+        run(stopping=reached("eror", 1.0))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_data_that_are_not_finite(tmp_path, value):
+    x = X.copy()
+    x[17, 2] = value
+    numbers = shuffled((np.arange(40), Y), 8, seed=1)
+    first = min(cursor for cursor in range(60) if 17 in numbers.at(cursor)[0])
+    row = numbers.at(first)[0].tolist().index(17)
+    with pytest.raises(NonFiniteError) as error:
+        run(tmp_path, x=x)
+    message = str(error.value)
+    assert message.startswith(f"step {first + 1}: loss {value}, gradient not finite in b, w; ")
+    assert message.endswith(
+        f"the batch is not finite: batch[0][{row}, 2] is {value}; mend the data"
+    )
+    assert "\n" not in message
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert all(step <= first for step in checkpoints.steps())
+
+
+def exploding(params, batch, key, carry):
+    """Finite until a step, then not, in one parameter alone."""
+    del key, batch
+    grown = jnp.where(carry < 7, 10.0**carry, jnp.nan)
+    return Loss(jnp.sum(params["b"] * grown) + jnp.sum(params["w"]), 1.0, {}, carry + 1)
+
+
+def explode(settings, optimizer=OPTIMIZER):
+    optimizer = make_optimizer(optimizer)
+    state = start(init, optimizer, jax.random.key(0), carry=jnp.zeros(()))
+    train = make_train_steps(exploding, optimizer, 3, sample=lambda key: ())
+    return fit(state, jax.jit(train), settings)
+
+
+def test_a_gradient_that_explodes_is_told_with_what_led_there():
+    with pytest.raises(NonFiniteError) as error:
+        explode(PLAIN)
+    line = str(error.value)
+    assert line.startswith("step 8: loss nan, gradient not finite in b; gradient norms of the last")
+    assert "1e+03, 1e+04, 1e+05, 1e+06, nan; the gradient grew before: clip it" in line
+
+
+def test_skipping_leaves_updates_out_and_gives_up_in_the_end():
+    settings = PLAIN._replace(on_nonfinite="skip")
+    with pytest.raises(
+        NonFiniteError, match=r"10 updates in a row left out; step 1[678]: loss nan"
+    ):
+        explode(settings, OPTIMIZER._replace(skip=True))
+    shown = []
+    x = X.copy()
+    x[3] = np.nan
+    done = run(settings=settings, optimizer=OPTIMIZER._replace(skip=True), x=x, watch=shown.append)
+    assert sum(one.values["skipped"] for one in shown) == 12  # once an epoch of five batches
+    assert all(np.isfinite(one.values["loss"]) for one in shown)
+    assert np.all(np.isfinite(done.state.params["w"]))
+
+
+def test_seeds_stop_and_diverge_one_by_one(tmp_path):
+    mesh = make_mesh(2, "seeds")
+    optimizer = make_optimizer(OPTIMIZER._replace(skip=True))
+    keys = jax.vmap(jax.random.key)(jnp.arange(4))
+
+    def one(params, batch, key, carry):
+        """Seed 2 diverges at step 8; the others learn."""
+        del batch, key
+        bad = jnp.where((carry[0] == 2) & (carry[1] > 6), jnp.nan, 1.0)
+        target = carry[0].astype(jnp.float32)
+        return Loss(bad * jnp.sum((params["w"] - target) ** 2), 1.0, {}, carry + jnp.array([0, 1]))
+
+    def begin(number, key):
+        return start(init, optimizer, key, carry=jnp.array([0, 0]) + number * jnp.array([1, 0]))
+
+    state = over_seeds(begin, mesh)(jnp.arange(4), keys)
+    train = make_train_steps(one, optimizer, 3, sample=lambda key: ())
+    train = over_seeds(train, mesh, donate=(0,))
+
+    def evaluate(state):
+        return {"score": jnp.array([0.0, 1.0, 0.0, 0.0])}
+
+    with MetricsLog(tmp_path / "metrics.jsonl") as log:
+        done = fit(
+            state, train, PLAIN._replace(on_nonfinite="skip"), log=log, evaluate=evaluate,
+            stopping=reached("score", 1.0, 2),
+        )  # fmt: skip
+    assert done.diverged.tolist() == [False, False, True, False]
+    assert done.state.stopped.tolist() == [False, True, True, False]
+    assert done.seen.values["step"] == [60, 24, 18, 60]
+    assert np.isfinite(np.array(done.state.params["w"])).all()
+    assert records(tmp_path)[-1]["step"] == [60, 24, 18, 60]
+    assert records(tmp_path)[-1]["loss"][1] == records(tmp_path)[4]["loss"][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"steps": 0}, "steps: given 0, wanted at least 1"),
+        ({"steps": 61}, r"steps: given 61, wanted a multiple of steps_per_dispatch \(3\)"),
+        ({"log_every": 0}, "log_every: given 0, wanted at least 1"),
+        ({"eval_every": 9}, r"eval_every: given 9, wanted a multiple of log_every \(6\)"),
+        ({"on_nonfinite": "go"}, "on_nonfinite: given 'go', wanted stop or skip"),
+        ({"best_mode": "most"}, "best_mode: given 'most', wanted min or max"),
+    ],
+)
+def test_settings_that_cannot_be(change, line):
+    with pytest.raises(ValueError, match=line):
+        run(settings=PLAIN._replace(**change))
+
+
+def test_steps_per_dispatch():
+    settings = FitSettings(steps=1000, log_every=100, eval_every=200)
+    assert [steps_per_dispatch(settings, n) for n in (1, 25, 30, 1000)] == [1, 25, 25, 100]
+    assert steps_per_dispatch(settings._replace(steps=997), 25) == 1
