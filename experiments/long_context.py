@@ -99,7 +99,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("filler_file", None, "Your own UTF-8 text as filler of the task sky.")
     training_flags.define(
-        steps=1000, batch=32, learning_rate="0.003", log_every=100, eval_every=100, clip_norm=1.0
+        steps=1000, batch=32, learning_rate="0.003", eval_every=100, clip_norm=1.0
     )
     run_flags.define()
     flags.DEFINE_string(

@@ -15,7 +15,7 @@ LONGEST_DISPATCH = 25  # steps, so that a signal is soon obeyed
 
 
 def define(
-    *, steps: int, batch: int, learning_rate: str, log_every: int, eval_every: int, clip_norm: float
+    *, steps: int, batch: int, learning_rate: str, eval_every: int, clip_norm: float
 ) -> None:
     """Defines the flags.
 
@@ -59,11 +59,16 @@ def define(
         "stop",
         "When a loss or gradient is NaN or infinite: stop, or skip the update.",
     )
-    flags.DEFINE_integer("log_every", log_every, "Steps between two records.", lower_bound=1)
+    flags.DEFINE_integer(
+        "log_every",
+        None,
+        "Steps between two records; by default those between two evaluations.",
+        lower_bound=1,
+    )
     flags.DEFINE_integer(
         "eval_every",
         eval_every,
-        "Steps between two evaluations, a multiple of log_every.",
+        "Steps between two evaluations; a multiple of log_every.",
         lower_bound=1,
     )
     cli.checked(cli.known_name(SCHEDULES), "schedule")
@@ -93,10 +98,11 @@ def fit_settings() -> FitSettings:
     Intervals longer than the training are shortened to it.
     """
     values = flags.FLAGS
+    eval_every = min(values.eval_every, values.steps)
     settings = FitSettings(
         steps=values.steps,
-        log_every=min(values.log_every, values.steps),
-        eval_every=min(values.eval_every, values.steps),
+        log_every=min(values.log_every or eval_every, values.steps),
+        eval_every=eval_every,
         checkpoint_every=values.checkpoint_every,
         on_nonfinite=values.on_nonfinite,
     )

@@ -1,5 +1,6 @@
 """The main job end to end as a user runs it, and one line for every mistake."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import torture
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
@@ -36,6 +38,10 @@ def run(*arguments, status=0):
 
 def results(folder):
     return json.loads((folder / "results.json").read_text())
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def measured(folder):
@@ -95,10 +101,19 @@ def test_a_seed_does_not_depend_on_the_others(finished, tmp_path):
 
 def test_a_run_is_not_overwritten(finished):
     folder, _ = finished
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = contents(folder)
     done = run(*TINY, f"--run_dir={folder}", status=1)
-    assert "already holds a run (results.json); give another name, or --overwrite" in done.stderr
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert "holds this run, finished; give another name, or --overwrite" in done.stderr
+    other = run(*TINY, "--hidden=8", "--cells=rnn", f"--run_dir={folder}", status=1)
+    assert (
+        "of other flags: cells ['rnn', 'lstm'] there, ['rnn'] given; hidden 16 there, 8 given; "
+        in other.stderr
+    )
+    resumed = run(f"--resume={folder}", status=1)
+    assert "holds this run, finished" in resumed.stderr
+    for one in (done, other, resumed):
+        assert one.stderr.count("\n") == 1
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -138,28 +153,67 @@ def test_own_filler(tmp_path):
     assert f"--filler_file={text}" in (tmp_path / "run" / "flags.txt").read_text()
 
 
-def test_ctrl_c_keeps_what_was_measured(tmp_path):
-    folder = tmp_path / "run"
-    arguments = ["--cells=rnn", "--distances=0,200", "--seeds=2", "--steps=100000", "--hidden=16"]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_what_was_measured_and_the_command_goes_on(number, tmp_path):
+    folder, alone = tmp_path / "run", tmp_path / "alone"
+    arguments = [
+        "--cells=rnn", "--distances=0,30", "--seeds=2", "--steps=400", "--hidden=16",
+        "--eval_every=20", "--stop_after=1", "--stop_at=0.3", "--learning_rate=0.001",
+    ]  # fmt: skip
     process = subprocess.Popen(
-        command(*arguments, "--eval_every=20", "--stop_after=1", "--stop_at=0.3",
-                "--learning_rate=0.001", f"--run_dir={folder}"),
+        command(*arguments, f"--run_dir={folder}"),
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     for line in process.stderr:
         if line.startswith("rnn at distance 0"):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             break
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 130, err
+    assert process.returncode == 128 + number, err
     assert "Traceback" not in err
-    assert "interrupted; measured so far: 1" in err
+    assert "measured so far: 1; the same command goes on" in err
     assert "rnn" in out
     report = results(folder)
     assert not report["complete"]
     assert [m["distance"] for m in report["measurements"]] == [0]
     assert (folder / "accuracy_by_distance.png").exists()
+    done = run(f"--resume={folder}")
+    assert "rnn at distance 0" not in done.stderr
+    run(*arguments, f"--run_dir={alone}")
+    assert results(folder)["complete"]
+    assert measured(folder) == measured(alone)
+    assert (folder / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
+
+
+def test_killed_twice_it_ends_the_same(tmp_path):
+    """The short form of `python tests/torture.py`."""
+    study = [*torture.STUDY, "--cells=rnn", "--distances=2", "--steps=600"]
+    subprocess.run(torture.command(tmp_path / "alone", study), cwd=ROOT, check=True)
+    _, complaints = torture.torture(tmp_path / "killed", 2, seed=3, study=study)
+    assert not complaints
+    assert not torture.compare(tmp_path / "alone", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_it_ends_the_same():
+    subprocess.run([sys.executable, "tests/torture.py", "--kills=20"], cwd=ROOT, check=True)
+
+
+def test_two_at_once_in_one_folder(finished):
+    folder, _ = finished
+    with open(folder / ".lock") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = run(*TINY, f"--run_dir={folder}", "--overwrite", status=1)
+    assert f"run_dir: {folder} is in use by another process" in done.stderr
+
+
+def test_help_is_by_subject_with_defaults():
+    done = run("--help")
+    for text in ("options of long_context:", "how a model is trained:", "(default: rnn,gru,lstm)"):
+        assert text in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert not done.stderr
 
 
 MISTAKES = {
@@ -186,7 +240,11 @@ MISTAKES = {
     "clip": (["--clip_norm=0"], 2, "given '0.0', wanted a positive number"),
     "a cell without": (["--learning_rate=rnn:1,lstm:1"], 1, "given for rnn, lstm, wanted for gru"),
     "a cell with two": (["--learning_rate=rnn:1,rnn:2"], 2, "given rnn twice"),
-    "ragged": (["--steps=150"], 1, "steps: given 150, wanted a multiple of eval_every (100)"),
+    "ragged": (["--log_every=40"], 1, "eval_every: given 100, wanted a multiple of log_every (40"),
+    "warm-up": (["--warmup=1001"], 1, "warmup: given 1001 steps, wanted at most the 1000 of the"),
+    "schedule": (["--schedule=cosin"], 2, "did you mean cosine?"),
+    "not finite": (["--on_nonfinite=go"], 2, "given 'go', wanted one of stop, skip"),
+    "no run": (["--resume=/none"], 1, "resume: given '/none', wanted the folder of a run (flags.t"),
     "short": (["--task=temporal_order", "--distances=3"], 1, "given 3, wanted at least 10"),
     "devices": (["--devices=0"], 2, "given '0', wanted auto or a positive number"),
     "huge distance": (["--distances=100000000000000000000"], 2, "wanted numbers up to 1000000"),
