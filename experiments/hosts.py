@@ -51,12 +51,13 @@ def _together(values: dict[str, object]) -> bool:
 flags.register_multi_flags_validator(_FLAGS, _together)
 
 
-def start(devices: str, same: Iterable[str] = ()) -> int:
+def start(devices: str, same: Iterable[str] = (), **seconds: int) -> int:
     """Joins the processes of the run that the flags name, and makes the devices.
 
     Args:
       devices: the value of `--devices`, which counts the devices of each process.
       same: names of flags that must have the same value on every process.
+      **seconds: times to wait, for `distributed.initialize`.
 
     Returns:
       The number of devices of each process.
@@ -66,11 +67,15 @@ def start(devices: str, same: Iterable[str] = ()) -> int:
         have the devices.
     """
     try:
-        distributed.initialize(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        distributed.initialize(
+            _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value, **seconds
+        )
         number = use_devices(devices)
         given = {name: flags.FLAGS[name].serialize() for name in same}
         distributed.check_same({"num_processes": _NUM_PROCESSES.value, "devices": number, **given})
     except (ValueError, ConnectionError) as error:
+        if distributed.is_lost_peer(error):
+            raise
         raise cli.UserError(str(error)) from None
     return number
 

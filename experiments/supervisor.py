@@ -40,6 +40,8 @@ _STAMP = rb"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ "
 _REPORT = re.compile(_STAMP + rb"(coordination_service\w*\.cc|client\.h):\d+\] ")
 _FATAL = re.compile(_STAMP + rb"client\.h:\d+\] Terminating process because the JAX distributed")
 _TRACE = re.compile(rb"^(\*\*\* Check failure[^\n]*|    @ [^\n]*)\n?", re.MULTILINE)
+# absl has Python write where it was when it was aborted; nothing comes after that.
+_ABORTED = re.compile(rb"^Fatal Python error: Aborted\n.*", re.MULTILINE | re.DOTALL)
 # What may be the beginning of one of these, at the end of what has come so far.
 _MAY_BEGIN = re.compile(rb"(\[Gloo\] [^\n]{0,120}|[EF]\d{4} [^\n]{0,80})\Z")
 
@@ -90,7 +92,7 @@ class Passage:
     def after_report(self) -> bytes:
         """Returns what was held back, but for the report."""
         ends = [match.end() for match in _TRACE.finditer(self._report)]
-        text = self._report[ends[-1] :] if ends else b""
+        text = _ABORTED.sub(b"", self._report[ends[-1] :]) if ends else b""
         self._report = b""
         return text
 
