@@ -43,7 +43,9 @@ _TRACE = re.compile(rb"^(\*\*\* Check failure[^\n]*|    @ [^\n]*)\n?", re.MULTIL
 # absl has Python write where it was when it was aborted; nothing comes after that.
 _ABORTED = re.compile(rb"^Fatal Python error: Aborted\n.*", re.MULTILINE | re.DOTALL)
 # What may be the beginning of one of these, at the end of what has come so far.
-_MAY_BEGIN = re.compile(rb"(\[Gloo\] [^\n]{0,120}|[EF]\d{4} [^\n]{0,80})\Z")
+_MAY_BEGIN = re.compile(
+    rb"(\[(G(l(o(o(\][^\n]{0,120})?)?)?)?)?|[EF]\d{1,3}|[EF]\d{4}( [^\n]{0,80})?)\Z"
+)
 
 
 class Passage:

@@ -86,7 +86,7 @@ def test_two_processes_train_as_one_does_and_move_every_value():
     for status, _, errors in (*both, alone):
         assert status == 0, errors
         assert "Gloo" not in errors
-    trained, moved = zip(*([json.loads(line) for line in out.splitlines()] for _, out, _ in both))
+    trained, moved = zip(*[map(json.loads, out.splitlines()) for _, out, _ in both], strict=True)
     want, want_moved = [json.loads(line) for line in alone[1].splitlines()]
     for number, got in enumerate(trained):
         np.testing.assert_allclose(got["losses"], want["losses"], rtol=1e-5)
@@ -216,7 +216,7 @@ HERE = "10.0.0.1:1234"
                 "10.0.0.1:65536",
                 "10.0.0.1:-1",
                 "10.0.0.1:port",
-                "10.0.0.1:１２",
+                "10.0.0.1:\uff11",
                 "http://10.0.0.1:1234",
                 "fe80::1:1234",
                 "[]:1234",
@@ -291,13 +291,9 @@ def test_what_counts_as_a_lost_peer():
     assert not distributed.is_lost_peer(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 5 GB"))
     assert not distributed.is_lost_peer(ValueError("batch: given 7"))
     assert not distributed.is_lost_peer(RuntimeError(closed))
-    try:
-        try:
-            raise ValueError(closed)
-        except ValueError as error:
-            raise RuntimeError("one line") from error
-    except RuntimeError as error:
-        assert distributed.is_lost_peer(error)
+    for outer in (RuntimeError("one line"), KeyError("one line")):
+        outer.__context__ = ValueError(closed)
+        assert distributed.is_lost_peer(outer)
 
 
 def test_to_host_gives_copies():
