@@ -35,7 +35,11 @@ _TICK_SECONDS = 0.2
 _HOLD_SECONDS = 5.0
 _DRAIN_SECONDS = 2.0
 
-_NOISE = re.compile(rb"\[Gloo\] Rank \d+ is connected to \d+ peer ranks\.[^\n]*\n")
+# Several threads of gloo write at once, so a line may stand inside another, without its numbers.
+_NOISE = re.compile(
+    rb"(?:\[Gloo\] Rank \d* is connected to \d* peer ranks\. "
+    rb"Expected number of connected peer ranks is : \d*)+(?P<ends>\n+)"
+)
 _STAMP = rb"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ "
 _REPORT = re.compile(_STAMP + rb"(coordination_service\w*\.cc|client\.h):\d+\] ")
 _FATAL = re.compile(_STAMP + rb"client\.h:\d+\] Terminating process because the JAX distributed")
@@ -64,7 +68,7 @@ class Passage:
         if self._report:
             self._report += data
             return b""
-        data = _NOISE.sub(b"", self._tail + data)
+        data = _without_noise(self._tail + data)
         self._tail = b""
         if report := _REPORT.search(data):
             self._report, self._since = data[report.start() :], time.monotonic()
@@ -97,6 +101,12 @@ class Passage:
         text = _ABORTED.sub(b"", self._report[ends[-1] :]) if ends else b""
         self._report = b""
         return text
+
+
+def _without_noise(data: bytes) -> bytes:
+    while _NOISE.search(data):
+        data = _NOISE.sub(lambda found: found["ends"][found[0].count(b"[Gloo]") :], data)
+    return data
 
 
 class _Stream:
