@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from absl import flags
 
-from experiments import cli, supervisor
+from experiments import cli
 from seqmodels.training import distributed
 from seqmodels.training.mesh import use_devices
 
@@ -84,7 +84,7 @@ def supervised(main: Callable[[], int]) -> Callable[[], int]:
     """Returns `main` for `cli.run`: with several processes, in a worker with a parent that watches.
 
     A process that fails ends at once and with its own status, without waiting for the others; they
-    end with status 75 (`supervisor.LOST`) and one line.
+    end with status 75 (`LOST` in `experiments.supervisor`) and one line.
 
     Args:
       main: reads flags, works, returns an exit status.
@@ -94,6 +94,8 @@ def supervised(main: Callable[[], int]) -> Callable[[], int]:
         num_processes, process_id = _NUM_PROCESSES.value, _PROCESS_ID.value
         if num_processes is None or process_id is None or num_processes == 1:
             return main()
+        from experiments import supervisor  # which needs POSIX, as one process does not
+
         # Taken away, so that a program started by the worker is not taken for one.
         parent = os.environ.pop(supervisor.ENVIRONMENT, None)
         if parent is None:

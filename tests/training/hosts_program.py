@@ -77,6 +77,7 @@ def values(num_devices):
         "key": jax.random.key(number),
         "keys": jax.random.split(jax.random.key(number, impl="rbg"), 3),
     }
+    transfer._CHUNK_BYTES = 21  # so that a leaf stands in several pieces
     got = transfer.broadcast(tree)
     spread = {
         "x": np.arange(8, dtype=np.float32).reshape(2, 4),
@@ -143,6 +144,9 @@ def steps(num_devices, *, until):
 
 def main():
     """Does what the mode says."""
+    seen: list[str] = []
+    if _MODE.value == "terminate":  # before JAX starts what would take the signal away
+        signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
     number = hosts.start(
         _DEVICES.value, same=["hidden"], heartbeat_seconds=10, initialization_seconds=_WAIT.value
     )
@@ -153,8 +157,6 @@ def main():
     elif mode == "forever":
         steps(number, until=lambda _: False)
     elif mode == "terminate":
-        seen = []
-        signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
         steps(number, until=lambda _: bool(seen))
         say(seen=seen)
         return 3

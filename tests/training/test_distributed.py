@@ -148,14 +148,19 @@ def test_a_process_that_fails_says_why_and_the_other_ends(mode, line):
 
 
 @pytest.mark.slow
-def test_flags_that_differ_are_named():
-    with members("--mode=train", own=(["--hidden=4"], ["--hidden=8"])) as processes:
+@pytest.mark.parametrize(
+    ("own", "line"),
+    [
+        (("--hidden=4", "--hidden=8"), "hidden: given --hidden=8 to process 1 and --hidden=4"),
+        (("--devices=2", "--devices=1"), "devices: given 1 to process 1 and 2"),
+    ],
+)
+def test_flags_that_differ_are_named(own, line):
+    with members("--mode=train", own=([own[0]], [own[1]])) as processes:
         for status, out, errors in ends(processes):
             assert (status, out) == (1, "")
-            assert errors == (
-                "hosts_program: error: hidden: given --hidden=8 to process 1 and --hidden=4 to "
-                "process 0, wanted the same on every process\n"
-            )
+            line_of_both = f"{line} to process 0, wanted the same on every process\n"
+            assert errors == f"hosts_program: error: {line_of_both}"
 
 
 @pytest.mark.slow
