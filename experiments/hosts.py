@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from absl import flags
 
-from experiments import cli, supervisor
+from experiments import cli
 from seqmodels.training import distributed
 from seqmodels.training.mesh import use_devices
 
@@ -51,12 +51,13 @@ def _together(values: dict[str, object]) -> bool:
 flags.register_multi_flags_validator(_FLAGS, _together)
 
 
-def start(devices: str, same: Iterable[str] = ()) -> int:
+def start(devices: str, same: Iterable[str] = (), **seconds: int) -> int:
     """Joins the processes of the run that the flags name, and makes the devices.
 
     Args:
       devices: the value of `--devices`, which counts the devices of each process.
       same: names of flags that must have the same value on every process.
+      **seconds: times to wait, for `distributed.initialize`.
 
     Returns:
       The number of devices of each process.
@@ -66,11 +67,15 @@ def start(devices: str, same: Iterable[str] = ()) -> int:
         have the devices.
     """
     try:
-        distributed.initialize(_COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        distributed.initialize(
+            _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value, **seconds
+        )
         number = use_devices(devices)
         given = {name: flags.FLAGS[name].serialize() for name in same}
         distributed.check_same({"num_processes": _NUM_PROCESSES.value, "devices": number, **given})
     except (ValueError, ConnectionError) as error:
+        if distributed.is_lost_peer(error):
+            raise
         raise cli.UserError(str(error)) from None
     return number
 
@@ -79,7 +84,7 @@ def supervised(main: Callable[[], int]) -> Callable[[], int]:
     """Returns `main` for `cli.run`: with several processes, in a worker with a parent that watches.
 
     A process that fails ends at once and with its own status, without waiting for the others; they
-    end with status 75 (`supervisor.LOST`) and one line.
+    end with status 75 (`LOST` in `experiments.supervisor`) and one line.
 
     Args:
       main: reads flags, works, returns an exit status.
@@ -89,6 +94,8 @@ def supervised(main: Callable[[], int]) -> Callable[[], int]:
         num_processes, process_id = _NUM_PROCESSES.value, _PROCESS_ID.value
         if num_processes is None or process_id is None or num_processes == 1:
             return main()
+        from experiments import supervisor  # which needs POSIX, as one process does not
+
         # Taken away, so that a program started by the worker is not taken for one.
         parent = os.environ.pop(supervisor.ENVIRONMENT, None)
         if parent is None:

@@ -35,13 +35,21 @@ _TICK_SECONDS = 0.2
 _HOLD_SECONDS = 5.0
 _DRAIN_SECONDS = 2.0
 
-_NOISE = re.compile(rb"\[Gloo\] Rank \d+ is connected to \d+ peer ranks\.[^\n]*\n")
+# Several threads of gloo write at once, so a line may stand inside another, without its numbers.
+_NOISE = re.compile(
+    rb"(?:\[Gloo\] Rank \d* is connected to \d* peer ranks\. "
+    rb"Expected number of connected peer ranks is : \d*)+(?P<ends>\n+)"
+)
 _STAMP = rb"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ "
 _REPORT = re.compile(_STAMP + rb"(coordination_service\w*\.cc|client\.h):\d+\] ")
 _FATAL = re.compile(_STAMP + rb"client\.h:\d+\] Terminating process because the JAX distributed")
 _TRACE = re.compile(rb"^(\*\*\* Check failure[^\n]*|    @ [^\n]*)\n?", re.MULTILINE)
+# absl has Python write where it was when it was aborted; nothing comes after that.
+_ABORTED = re.compile(rb"^Fatal Python error: Aborted\n.*", re.MULTILINE | re.DOTALL)
 # What may be the beginning of one of these, at the end of what has come so far.
-_MAY_BEGIN = re.compile(rb"(\[Gloo\] [^\n]{0,120}|[EF]\d{4} [^\n]{0,80})\Z")
+_MAY_BEGIN = re.compile(
+    rb"(\[(G(l(o(o(\][^\n]{0,120})?)?)?)?)?|[EF]\d{1,3}|[EF]\d{4}( [^\n]{0,80})?)\Z"
+)
 
 
 class Passage:
@@ -60,7 +68,7 @@ class Passage:
         if self._report:
             self._report += data
             return b""
-        data = _NOISE.sub(b"", self._tail + data)
+        data = _without_noise(self._tail + data)
         self._tail = b""
         if report := _REPORT.search(data):
             self._report, self._since = data[report.start() :], time.monotonic()
@@ -90,9 +98,15 @@ class Passage:
     def after_report(self) -> bytes:
         """Returns what was held back, but for the report."""
         ends = [match.end() for match in _TRACE.finditer(self._report)]
-        text = self._report[ends[-1] :] if ends else b""
+        text = _ABORTED.sub(b"", self._report[ends[-1] :]) if ends else b""
         self._report = b""
         return text
+
+
+def _without_noise(data: bytes) -> bytes:
+    while _NOISE.search(data):
+        data = _NOISE.sub(lambda found: found["ends"][found[0].count(b"[Gloo]") :], data)
+    return data
 
 
 class _Stream:

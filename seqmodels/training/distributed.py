@@ -5,7 +5,10 @@ In a program that called no `initialize` they do next to nothing and start nothi
 """
 
 import functools
+import ipaddress
 import json
+import logging
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -13,21 +16,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 HEARTBEAT_SECONDS = 30
 INITIALIZATION_SECONDS = 60
 SHUTDOWN_SECONDS = 300
 _RETRY_SECONDS = 0.25
 # How a collective of gloo or NCCL, or the service of the coordinator, tells of a peer that is gone.
-_LOST = (
-    "Connection closed by peer",
-    "Connection reset by peer",
-    "Broken pipe",
-    "Read timeout",
-    "oordination service",
-    "CoordinationService",
-    "remote process exited",
+_LOST = re.compile(
+    r"(Gloo|NCCL).*(closed by peer|reset by peer|Broken pipe|Read timeout|remote process exited)"
+    r"|[Cc]oordination ?[Ss]ervice",
+    re.DOTALL,
 )
 
 
@@ -115,6 +114,7 @@ def initialize(
         _check_port_is_free(coordinator_address)
     else:
         _wait_for(coordinator_address, initialization_seconds)
+    _warn_of_local_name(coordinator_address)
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         coordinator_address,
@@ -143,11 +143,16 @@ def is_main() -> bool:
     return process_index() == 0
 
 
-def is_lost_peer(error: BaseException) -> bool:
-    """Returns whether an error of a computation says that another process is gone."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and any(
-        sign in str(error) for sign in _LOST
-    )
+def is_lost_peer(error: BaseException | None) -> bool:
+    """Returns whether an error, or one that it followed from, says that another process is gone.
+
+    Depending on where JAX was, that is a `jax.errors.JaxRuntimeError` or a ValueError.
+    """
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError | ValueError) and _LOST.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def agree(stop: bool, save: bool) -> tuple[bool, bool]:
@@ -184,7 +189,7 @@ def gather_bytes(values: np.ndarray) -> np.ndarray:
         NamedSharding(mesh, PartitionSpec("processes")),
         lambda _: values[None],
     )
-    return np.array(replicate_on(mesh)(rows).addressable_data(0))
+    return np.array(mover(NamedSharding(mesh, PartitionSpec()))(rows).addressable_data(0))
 
 
 def gather_json(value: Any) -> list[Any]:
@@ -239,10 +244,10 @@ def process_devices() -> list[jax.Device]:
     return list(first.values())
 
 
-@functools.lru_cache(maxsize=8)
-def replicate_on(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
-    """Returns the compiled function that copies an array to every device of a mesh."""
-    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, PartitionSpec()))
+@functools.lru_cache(maxsize=64)
+def mover(sharding: Sharding) -> Callable[[jax.Array], jax.Array]:
+    """Returns the compiled function that brings an array of all processes to a sharding."""
+    return jax.jit(lambda array: array, out_shardings=sharding)
 
 
 def _split(address: str) -> tuple[str, int]:
@@ -287,3 +292,21 @@ def _check_port_is_free(address: str) -> None:
         raise ConnectionError(
             f"coordinator_address: process 0 cannot listen at port {port}: {error.strerror}"
         ) from None
+
+
+def _warn_of_local_name(address: str) -> None:
+    """Warns where gloo would listen at an address that no other host can reach."""
+    name = socket.gethostname()
+    if _is_loopback(name) and not _is_loopback(_split(address)[0]):
+        logging.getLogger(__name__).warning(
+            "this host's own name, %s, stands for an address that other hosts cannot reach, and "
+            "the CPUs of a run are joined through it; see /etc/hosts",
+            name,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(socket.getaddrinfo(host, None)[0][4][0]).is_loopback
+    except (OSError, ValueError):
+        return False

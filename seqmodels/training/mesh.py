@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from seqmodels.drivers.contract import vary_like
+from seqmodels.training.distributed import mover
 from seqmodels.training.transfer import from_host
 from seqmodels.types import Array, Params
 
@@ -160,12 +161,12 @@ def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
 
     def put(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            return jax.device_put(leaf, sharding)
-        # Across processes device_put compares the values of all, a collective for each array.
+            return mover(sharding)(leaf)
         return from_host(leaf, sharding)
 
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
+    # Across processes device_put compares the values of all for each array, and moves no keys.
     return jax.tree.map(put, tree)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
@@ -14,8 +15,8 @@ from seqmodels.training.distributed import (
     check_same,
     gather_bytes,
     is_main,
+    mover,
     process_count,
-    replicate_on,
 )
 
 _CHUNK_BYTES = 1 << 24
@@ -35,7 +36,7 @@ def to_host(tree: Any) -> Any:
     def whole(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             if not leaf.is_fully_replicated:
-                leaf = replicate_on(_mesh_of(leaf))(leaf)
+                leaf = mover(NamedSharding(_mesh_of(leaf), PartitionSpec()))(leaf)
             leaf = leaf.addressable_data(0)
         return np.array(leaf)
 
@@ -57,8 +58,7 @@ def from_host(tree: Any, sharding: Any) -> Any:
 
     def put(leaf: Any, place: Sharding) -> Any:
         def one(data: Any) -> jax.Array:
-            host = np.asarray(data)
-            host = host.astype(jax.dtypes.canonicalize_dtype(host.dtype), copy=False)
+            host = _own(data)
             if place.is_fully_addressable:
                 return jax.device_put(host, place)
             return jax.make_array_from_callback(host.shape, place, lambda index: host[index])
@@ -107,12 +107,11 @@ def from_local(batch: Sequence[Any], mesh: Mesh, batch_axes: tuple[int | None, .
         sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, *mesh.axis_names))
 
         def one(data: Any) -> jax.Array:
+            host = _own(data)
             if num_shares == 1:
-                return jax.device_put(data, sharding)
-            data = np.asarray(data)
-            data = data.astype(jax.dtypes.canonicalize_dtype(data.dtype), copy=False)
-            shape = (*data.shape[:axis], rows * num_shares, *data.shape[axis + 1 :])
-            return jax.make_array_from_process_local_data(sharding, data, shape)
+                return jax.device_put(host, sharding)
+            shape = (*host.shape[:axis], rows * num_shares, *host.shape[axis + 1 :])
+            return jax.make_array_from_process_local_data(sharding, host, shape)
 
         return _but_keys_by_data(one)(leaf)
 
@@ -151,7 +150,9 @@ def broadcast(tree: Any) -> Any:
     datas = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for _, leaf in paths]
     arrays = _broadcast([np.asarray(data) for data in datas])
     leaves = [
-        jax.random.wrap_key_data(array, impl=jax.random.key_impl(leaf)) if _is_key(leaf) else array
+        jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+        if _is_key(leaf)
+        else array
         for array, (_, leaf) in zip(arrays, paths, strict=True)
     ]
     return jax.tree.unflatten(structure, leaves)
@@ -172,6 +173,11 @@ def _broadcast(arrays: list[np.ndarray]) -> list[np.ndarray]:
         flat[end - view.size : end].copy().view(array.dtype).reshape(array.shape)
         for end, view, array in zip(ends, views, arrays, strict=True)
     ]
+
+
+def _own(data: Any) -> np.ndarray:
+    """Returns a copy: on a CPU device JAX may use the memory of a NumPy array as it stands."""
+    return np.array(data, jax.dtypes.canonicalize_dtype(np.asarray(data).dtype))
 
 
 def _is_key(leaf: Any) -> bool:
