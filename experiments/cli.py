@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from experiments import help
 
@@ -50,6 +51,8 @@ def run(main: Callable[[], int]) -> None:
     def guarded(_: list[str]) -> int:
         # absl shows every library's notes; a missing TPU is not worth a line on each run.
         logging.getLogger("jax").setLevel(logging.WARNING)
+        if not flags.FLAGS["verbosity"].present:
+            absl_logging.set_verbosity(absl_logging.WARNING)
         try:
             return main()
         except UserError as error:

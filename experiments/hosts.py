@@ -1,6 +1,6 @@
-"""Flags and start of a run of several processes, on one host or many.
+"""Devices, and several processes on one host or many.
 
-An entry point imports this module, is run by `cli.run(hosts.supervised(main))` and calls
+An entry point calls `hosts.define(...)`, is run by `cli.run(hosts.supervised(main))` and calls
 `hosts.start(...)` in `main` before anything else that concerns JAX. On every host the same command
 is started, but for `--process_id`:
 
@@ -23,21 +23,30 @@ from seqmodels.training.mesh import use_devices
 INTERRUPTED = 130
 _GRACE_SECONDS = 2.0
 
-_COORDINATOR_ADDRESS = flags.DEFINE_string(
-    "coordinator_address",
-    None,
-    "HOST:PORT of process 0, of a run of several processes; the port is one that is free there.",
-)
-_NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes",
-    None,
-    "How many processes, on one host or many, make up the run.",
-    lower_bound=1,
-)
-_PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "Which of them this is, from 0.", lower_bound=0
-)
 _FLAGS = ("coordinator_address", "num_processes", "process_id")
+
+
+def define(devices: str) -> None:
+    """Defines the flags.
+
+    Args:
+      devices: what `--devices` is for.
+    """
+    flags.DEFINE_string("devices", "auto", devices)
+    flags.DEFINE_string(
+        "coordinator_address",
+        None,
+        "HOST:PORT of process 0, of a run of several processes; a port that is free there.",
+    )
+    flags.DEFINE_integer(
+        "num_processes",
+        None,
+        "How many processes, on one host or many, make up the run.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.", lower_bound=0)
+    cli.checked(cli.devices, "devices")
+    flags.register_multi_flags_validator(_FLAGS, _together)
 
 
 def _together(values: dict[str, object]) -> bool:
@@ -46,9 +55,6 @@ def _together(values: dict[str, object]) -> bool:
     except ValueError as error:
         raise flags.ValidationError(str(error)) from None
     return True
-
-
-flags.register_multi_flags_validator(_FLAGS, _together)
 
 
 def start(devices: str, same: Iterable[str] = (), **seconds: int) -> int:
@@ -67,12 +73,12 @@ def start(devices: str, same: Iterable[str] = (), **seconds: int) -> int:
         have the devices.
     """
     try:
-        distributed.initialize(
-            _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value, **seconds
-        )
+        distributed.initialize(*(flags.FLAGS[name].value for name in _FLAGS), **seconds)
         number = use_devices(devices)
         given = {name: flags.FLAGS[name].serialize() for name in same}
-        distributed.check_same({"num_processes": _NUM_PROCESSES.value, "devices": number, **given})
+        distributed.check_same(
+            {"num_processes": flags.FLAGS.num_processes, "devices": number, **given}
+        )
     except (ValueError, ConnectionError) as error:
         if distributed.is_lost_peer(error):
             raise
@@ -91,7 +97,7 @@ def supervised(main: Callable[[], int]) -> Callable[[], int]:
     """
 
     def run() -> int:
-        num_processes, process_id = _NUM_PROCESSES.value, _PROCESS_ID.value
+        num_processes, process_id = flags.FLAGS.num_processes, flags.FLAGS.process_id
         if num_processes is None or process_id is None or num_processes == 1:
             return main()
         from experiments import supervisor  # which needs POSIX, as one process does not
@@ -126,7 +132,7 @@ def _leave(status: int) -> None:
     """Ends this process without waiting for the others."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if _PROCESS_ID.value == 0:
+    if flags.FLAGS.process_id == 0:
         # The others end when the coordinator does; so they can first say what is wrong with them.
         time.sleep(_GRACE_SECONDS)
     os._exit(status)

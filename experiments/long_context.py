@@ -102,13 +102,10 @@ def define_flags() -> None:
         steps=1000, batch=32, learning_rate="0.003", eval_every=100, clip_norm=1.0
     )
     run_flags.define()
-    flags.DEFINE_string(
-        "devices",
-        "auto",
-        "CPU cores or accelerators over which the seeds are spread: auto or a number. A number "
-        "that does not divide the seeds is lowered to one that does.",
+    hosts.define(
+        "CPU cores or accelerators of each process over which the seeds are spread: auto or a "
+        "number. A number that does not divide the seeds is lowered to one that does."
     )
-    cli.checked(cli.devices, "devices")
     cli.checked(cli.known_name(TASKS), "task")
     cli.checked(cli.not_empty, "filler_file")
     cli.checked(lambda value: cli.names(value, CELLS), "cells")
@@ -165,6 +162,8 @@ def main() -> int:
         status = hosts.INTERRUPTED
         print(f"interrupted; measured so far: {len(measured)}", file=sys.stderr)
     except (NonFiniteError, OSError, ValueError) as error:
+        if distributed.is_lost_peer(error):
+            raise
         raise cli.UserError(str(error)) from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):

@@ -16,7 +16,6 @@ from experiments import cli, hosts
 from seqmodels.training import distributed, mesh, transfer
 
 _MODE = flags.DEFINE_string("mode", "train", "What to do.")
-_DEVICES = flags.DEFINE_string("devices", "2", "Devices of each process.")
 _HIDDEN = flags.DEFINE_integer("hidden", 4, "A flag that must be the same.")
 _WAIT = flags.DEFINE_integer("wait", 60, "Seconds to wait for the others.")
 T, B, D, H = 5, 8, 3, 4
@@ -148,7 +147,10 @@ def main():
     if _MODE.value == "terminate":  # before JAX starts what would take the signal away
         signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
     number = hosts.start(
-        _DEVICES.value, same=["hidden"], heartbeat_seconds=10, initialization_seconds=_WAIT.value
+        flags.FLAGS.devices,
+        same=["hidden"],
+        heartbeat_seconds=10,
+        initialization_seconds=_WAIT.value,
     )
     mode, here = _MODE.value, distributed.process_index()
     if mode == "train":
@@ -173,4 +175,6 @@ def main():
 
 
 if __name__ == "__main__":
+    hosts.define("Devices of each process.")
+    flags.FLAGS.set_default("devices", "2")
     cli.run(hosts.supervised(main))
