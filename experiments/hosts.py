@@ -73,17 +73,16 @@ def start(devices: str, same: Iterable[str] = (), **seconds: int) -> int:
         have the devices.
     """
     try:
-        distributed.initialize(*(flags.FLAGS[name].value for name in _FLAGS), **seconds)
-        number = use_devices(devices)
+        address, count, number = (flags.FLAGS[name].value for name in _FLAGS)
+        distributed.initialize(address, count, number, **seconds)
+        here = use_devices(devices)
         given = {name: flags.FLAGS[name].serialize() for name in same}
-        distributed.check_same(
-            {"num_processes": flags.FLAGS.num_processes, "devices": number, **given}
-        )
+        distributed.check_same({"num_processes": count, "devices": here, **given})
     except (ValueError, ConnectionError) as error:
         if distributed.is_lost_peer(error):
             raise
         raise cli.UserError(str(error)) from None
-    return number
+    return here
 
 
 def supervised(main: Callable[[], int]) -> Callable[[], int]:
