@@ -7,6 +7,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
+from types import TracebackType
 from typing import Any
 
 import jax
@@ -49,7 +50,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 class RunFolder:
     """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json`, checkpoints and plots.
 
-    While it is open no other process can open it.
+    While it is open no other process can open it. Use it as a context manager, or close it.
 
     Attributes:
       path: the folder.
@@ -77,6 +78,7 @@ class RunFolder:
         """
         self.path = pathlib.Path(path)
         self.results: dict[str, Any] | None = None
+        self._lock_file = -1
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
@@ -87,11 +89,26 @@ class RunFolder:
                 self._clear(found)
             (self.path / METRICS).touch()
         except OSError as error:
+            self.close()
             raise ValueError(f"run_dir: {self.path} cannot be written: {error.strerror}") from None
+        except ValueError:
+            self.close()
+            raise
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def _lock(self) -> None:
         # The system frees it when the process ends, however it ends.
-        self._lock_file = open(self.path / _LOCK, "a", encoding="utf-8")  # noqa: SIM115
+        self._lock_file = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -130,7 +147,9 @@ class RunFolder:
 
     def close(self) -> None:
         """Lets other processes open the folder."""
-        self._lock_file.close()
+        if self._lock_file >= 0:
+            os.close(self._lock_file)
+            self._lock_file = -1
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a file of the run; a reader sees the old one or the new one, never a half."""

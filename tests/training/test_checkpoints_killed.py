@@ -14,18 +14,18 @@ import sys
 import threading
 import time
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import seqmodels
 from seqmodels.training import array_files, manifest
 from seqmodels.training.checkpoints import Checkpoints
-from seqmodels.training.steps import adam, make_train_steps, start
 
 ROOT = pathlib.Path(seqmodels.__file__).parents[1]
+
+
+class KilledError(BaseException):
+    pass
 
 
 def simple(step):
@@ -48,46 +48,6 @@ def python(code, *arguments, **options):
         text=True,
         **options,
     )
-
-
-def test_a_run_in_pieces_ends_as_one_in_one_piece(tmp_path):
-    def init(key):
-        return {"w": jax.random.normal(key, (3,)), "b": jnp.zeros(())}
-
-    def loss(params, key):
-        x = jax.random.normal(key, (8, 3))
-        return jnp.mean((x @ params["w"] + params["b"] - (x[:, 0] - 2)) ** 2)
-
-    optimizer = optax.chain(adam(0.1, 1.0, 5), optax.ema(0.9))
-    train = jax.jit(make_train_steps(loss, optimizer, 2), donate_argnums=0)
-
-    def run(folder, until):
-        first = start(init, optimizer, jax.random.key(0))
-        with Checkpoints(folder) as checkpoints:
-            found = checkpoints.restore(jax.eval_shape(lambda: first))
-            state, step = (found.state, found.step) if found else (first, 0)
-            total = found.progress["total"] if found else 0.0
-            while step < until:
-                state, metrics = train(state)
-                step += 2
-                total += float(metrics.loss.sum())
-                checkpoints.save(step, state, {"total": total})
-        return state, total
-
-    want, total = run(tmp_path / "one piece", 12)
-    for until in (2, 6, 8, 12):
-        got, got_total = run(tmp_path / "pieces", until)
-    assert got_total == total
-    for ours, theirs in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        ours, theirs = (
-            jax.random.key_data(a) if jnp.issubdtype(a.dtype, jax.dtypes.prng_key) else a
-            for a in (ours, theirs)
-        )
-        assert np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
-
-
-class KilledError(BaseException):
-    pass
 
 
 def kill_at(monkeypatch, number):
