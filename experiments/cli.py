@@ -12,9 +12,9 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from experiments import help
+from seqmodels.training.run_folder import FLAGS
 
 T = TypeVar("T")
-FLAGS_FILE = "flags.txt"
 LARGEST = 1_000_000
 
 
@@ -44,6 +44,8 @@ def run(main: Callable[[], int]) -> None:
             _fail(program, error, 1)
         except UnicodeDecodeError:
             _fail(program, "flagfile: is not UTF-8 text", 2)
+        if "resume" in flags.FLAGS and flags.FLAGS.resume is not None:
+            _fail(program, "resume: given in a flagfile, wanted on the command line", 2)
         if len(rest) > 1:
             _fail(program, f"unexpected argument {rest[1]!r}; every option begins with --", 2)
         return rest
@@ -73,9 +75,11 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
         until = number + 1
         if not equals and until < len(found):
             folder, until = found[until], until + 1
-        file = pathlib.Path(folder) / FLAGS_FILE
+        file = pathlib.Path(folder) / FLAGS
+        if any(other.lstrip("-").startswith(("run_dir=", "run_dir ")) for other in found):
+            raise UserError("resume: given together with run_dir, wanted one of them")
         if not folder or not file.is_file():
-            raise UserError(f"resume: given {folder!r}, wanted the folder of a run ({FLAGS_FILE})")
+            raise UserError(f"resume: given {folder!r}, wanted the folder of a run ({FLAGS})")
         found[number:until] = []
         # In front, so that what else is given is compared with what the run has.
         found[1:1] = [f"--flagfile={file}", f"--run_dir={folder}"]
@@ -124,6 +128,12 @@ def known_name(known: Iterable[str]) -> Callable[[str], None]:
             raise ValueError(nearest(value, known))
 
     return check
+
+
+def no_nan(value: float) -> None:
+    """Raises ValueError for NaN."""
+    if value != value:
+        raise ValueError("given nan, wanted a number")
 
 
 def devices(text: str) -> None:

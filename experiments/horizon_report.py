@@ -16,8 +16,10 @@ from experiments.horizon_study import Measurement
 from seqmodels import plots
 from seqmodels.analysis.horizon import horizon_threshold, mean_interval, memory_horizon
 from seqmodels.data.tasks import Task
-from seqmodels.training.run_folder import METRICS, RESULTS, RunFolder
+from seqmodels.training.errors import RunError
+from seqmodels.training.run_folder import METRICS, PLOTS, RESULTS, RunFolder, cannot_be_written
 
+_BY_SEED = [name for name, kind in Measurement.__annotations__.items() if "list" in str(kind)]
 SHARE = 0.9  # how much of the way from chance to perfect counts as remembering
 
 
@@ -71,37 +73,63 @@ def write(study: Study, measured: list[Measurement], folder: RunFolder, *, compl
     )
 
 
-def measured_in(folder: RunFolder) -> list[Measurement]:
-    """Returns what the unfinished run of a folder has measured; ValueError if it cannot be read."""
+def measured_in(folder: RunFolder, study: Study) -> list[Measurement]:
+    """Returns what the unfinished run of a folder has measured; RunError if that cannot be."""
     found = (folder.results or {}).get("measurements", [])
     try:
-        return [Measurement(**{name: m[name] for name in Measurement._fields}) for m in found]
-    except (KeyError, TypeError):
-        raise ValueError(f"run_dir: {folder.path / RESULTS} is not of this version") from None
+        measured = [Measurement(**{name: m[name] for name in Measurement._fields}) for m in found]
+        for one in measured:
+            lists = [value for value in one if isinstance(value, list)]
+            numbers = [number for values in lists for number in values]
+            if (
+                one.cell not in study.cells
+                or one.distance not in study.distances
+                or len(lists) != len(_BY_SEED)
+                or {len(values) for values in lists} != {len(study.seeds)}
+                or not all(number is None or isinstance(number, int | float) for number in numbers)
+            ):
+                raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise RunError(
+            f"run_dir: {folder.path / RESULTS} is not what this study writes; give another name, "
+            "or --overwrite"
+        ) from None
+    return measured
 
 
 def end_of_measured(folder: RunFolder, measured: list[Measurement]) -> int:
-    """Returns the bytes of metrics.jsonl that are about what has been measured."""
-    done = {(one.cell, one.distance) for one in measured}
-    end = 0
+    """Returns the bytes of metrics.jsonl about what has been measured; RunError if some lack."""
+    lacking = {(one.cell, one.distance) for one in measured}
+    done, end = set(lacking), 0
     for line in (folder.path / METRICS).read_bytes().splitlines(keepends=True):
         try:
             record = json.loads(line)
-        except ValueError:
+            about = (record["cell"], record["distance"])
+        except (ValueError, TypeError, KeyError):
             break
-        if (record.get("cell"), record.get("distance")) not in done:
+        if about not in done:
             break
+        lacking.discard(about)
         end += len(line)
+    for cell, distance in sorted(lacking):
+        raise RunError(
+            f"{folder.path / METRICS} lacks the records of {cell} at distance {distance}; put them "
+            "back, or begin anew with --overwrite"
+        )
     return end
 
 
 def show(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:
-    """Writes results.json and the plots into the folder, and the table to standard output."""
-    write(study, measured, folder, complete=complete)
+    """Writes the plots and results.json into the folder, and the table to standard output.
+
+    A run is complete when all else is there.
+    """
     # Wide enough for every column, also where the output is a file.
     console = Console(highlight=False, width=max(Console().width, 60 + 12 * len(study.distances)))
     if measured:
         _plot(study, measured, folder)
+    write(study, measured, folder, complete=complete)
+    if measured:
         console.print(_table(study, measured))
     console.print(f"results: {folder.path}", markup=False, soft_wrap=True)
 
@@ -205,16 +233,19 @@ def _plot(study: Study, measured: list[Measurement], folder: RunFolder) -> None:
         initial[cell] = [_geometric_mean(m.gradient_initial) if m else math.nan for m in found]
         trained[cell] = [_geometric_mean(m.gradient_trained) if m else math.nan for m in found]
     name = f"task {study.task.name}, {len(study.seeds)} seeds"
-    plots.accuracy_by_distance(
+    accuracy = plots.accuracy_by_distance(
         study.distances,
         curves,
         chance=study.task.chance,
         threshold=horizon_threshold(study.task.chance, SHARE),
         title=f"How far back a cell remembers ({name})",
-    ).savefig(folder.path / "accuracy_by_distance.png")
-    plots.gradient_by_distance(
+    )
+    gradient = plots.gradient_by_distance(
         study.distances,
         initial,
         trained,
         title=f"How much gradient reaches what is to be remembered ({name})",
-    ).savefig(folder.path / "gradient_by_distance.png")
+    )
+    for figure, file in zip((accuracy, gradient), PLOTS, strict=False):
+        with cannot_be_written(str(folder.path / file)):
+            figure.savefig(folder.path / file)

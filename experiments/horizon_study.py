@@ -14,10 +14,10 @@ from seqmodels.data.tasks import Batch, Task, accuracy
 from seqmodels.models.readout import Readout, parameter_count, readout
 from seqmodels.training import transfer
 from seqmodels.training.fit import fit
-from seqmodels.training.loop import FitSettings
 from seqmodels.training.losses import cross_entropy, squared_error
 from seqmodels.training.mesh import place
 from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.settings import FitSettings
 from seqmodels.training.state import TrainState, start
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 from seqmodels.training.stopping import reached

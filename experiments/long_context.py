@@ -6,6 +6,7 @@ horizon, and the gradient that reaches the far end of the sequence.
     python -m experiments.long_context --flagfile=experiments/flagfiles/long_context.flags
 """
 
+import hashlib
 import pathlib
 import signal
 import sys
@@ -29,13 +30,15 @@ from experiments.horizon_study import (
 from seqmodels.data import digits, sky, synthetic
 from seqmodels.data.tasks import Task
 from seqmodels.training import distributed
-from seqmodels.training.finite import NonFiniteError
+from seqmodels.training.errors import RunError
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Seen, check
+from seqmodels.training.loop import Seen
 from seqmodels.training.mesh import largest_divisor, make_mesh
+from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.optimizers import make_schedule
 from seqmodels.training.progress import ProgressDisplay
 from seqmodels.training.run_folder import CHECKPOINTS, RunFolder
+from seqmodels.training.settings import check
 
 DISTANCES = {  # the tasks, and the distances where none are given
     "sky": [0, 16, 32, 64, 128],
@@ -135,35 +138,29 @@ def main() -> int:
         path = run_flags.folder_of(f"long_context-{values.task}", REPEATED)
         run_flags.adopt(path, "devices", "auto")
         devices = _devices()
-        folder = run_flags.open_folder(path, REPEATED, "experiments.long_context")
-        measured = horizon_report.measured_in(folder) if folder else []
-    except (ValueError, ModuleNotFoundError) as error:
-        raise cli.UserError(str(error)) from None
-    study = horizon_report.Study(
-        tasks=tasks,
-        cells=values.cells,
-        distances=distances,
-        seeds=list(range(values.first_seed, values.first_seed + values.seeds)),
-        num_devices=devices,
-        flags=run_flags.values(REPEATED),
-    )
-    measured = [Measurement(*one) for one in distributed.broadcast_json(measured)]
-    status = 0
-    try:
-        _measure_all(study, settings, folder, path, measured)
-    except Interrupted as interrupted:
-        status = interrupted.status
-        print(
-            f"interrupted at step {interrupted.step}; measured so far: {len(measured)}; "
-            "the same command goes on",
-            file=sys.stderr,
+        decides = run_flags.values(REPEATED) | _filler_digest()
+        folder = run_flags.open_folder(path, REPEATED, decides, "experiments.long_context")
+        study = horizon_report.Study(
+            tasks=tasks,
+            cells=values.cells,
+            distances=distances,
+            seeds=list(range(values.first_seed, values.first_seed + values.seeds)),
+            num_devices=devices,
+            flags=decides,
         )
+        measured = horizon_report.measured_in(folder, study) if folder else []
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise cli.UserError(str(error)) from None
+    measured = [Measurement(*one) for one in distributed.broadcast_json(measured)]
+    try:
+        with Interruption() as interruption:
+            status = _measure(study, settings, folder, path, measured, interruption)
+            if folder:
+                horizon_report.show(study, measured, folder, complete=status == 0)
     except KeyboardInterrupt:
-        status = hosts.INTERRUPTED
-        print(f"interrupted; measured so far: {len(measured)}", file=sys.stderr)
-    except (NonFiniteError, OSError, ValueError) as error:
-        if distributed.is_lost_peer(error):
-            raise
+        print("interrupted; the same command goes on", file=sys.stderr)
+        return hosts.INTERRUPTED
+    except (NonFiniteError, RunError, OSError) as error:
         raise cli.UserError(str(error)) from None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -172,9 +169,36 @@ def main() -> int:
             "out of memory: lower batch, test_sequences, hidden, distances or seeds; "
             f"{len(measured)} measured so far: {path}"
         ) from None
-    if folder:
-        horizon_report.show(study, measured, folder, complete=status == 0)
     return status
+
+
+def _measure(
+    study: horizon_report.Study,
+    settings: dict[str, Settings],
+    folder: RunFolder | None,
+    path: pathlib.Path,
+    measured: list[Measurement],
+    interruption: Interruption,
+) -> int:
+    """Measures what is left to measure. Returns the status: 0, or that of a signal."""
+    try:
+        _measure_all(study, settings, folder, path, measured, interruption)
+    except Interrupted as interrupted:
+        if folder:
+            print(
+                f"interrupted; measured so far: {len(measured)}; the same command goes on",
+                file=sys.stderr,
+            )
+        return interrupted.status
+    return 0
+
+
+def _filler_digest() -> dict[str, str]:
+    """Returns what tells one text of --filler_file from another; nothing where there is none."""
+    name = flags.FLAGS.filler_file
+    if name is None:
+        return {}
+    return {"filler_sha256": hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest()}
 
 
 def _devices() -> int:
@@ -200,6 +224,7 @@ def _measure_all(
     folder: RunFolder | None,
     path: pathlib.Path,
     measured: list[Measurement],
+    interruption: Interruption,
 ) -> None:
     """Appends a measurement for every distance and cell, and writes down all there are so far.
 
@@ -214,7 +239,6 @@ def _measure_all(
     total = sum(settings[cell].fit.steps * tasks[distance].num_steps for cell, distance in plan)
     quiet = None if folder else Console(quiet=True)
     with (
-        Interruption() as interruption,
         run_flags.open_log(folder) as log,
         ProgressDisplay(total, console=quiet) as progress,
         ThreadPoolExecutor(max_workers=1) as pool,
@@ -269,28 +293,27 @@ class _Watch:
         self._prepared = prepared
         self._num_steps = num_steps
         self._progress = progress
+        self._label = f"{prepared.cell} at {prepared.distance}"
         self._taken = 0
         # Speeds count from here.
         progress.update(self._label, "begins", 0.0)
 
-    @property
-    def _label(self) -> str:
-        return f"{self._prepared.cell} at {self._prepared.distance}"
-
     def __call__(self, seen: Seen) -> None:
-        steps = seen.step - self._taken
-        settings = self._prepared.settings
-        seeds = len(seen.values["loss"])
+        before = seen.step - seen.steps
+        if before > self._taken:
+            self._progress.note(f"{self._label}: goes on from step {before}")
+            self._progress.skip((before - self._taken) * self._num_steps)
+        self._taken = seen.step
+        work = seen.steps * self._num_steps
         self._progress.update(
             self._label,
             f"step {seen.step}",
-            steps * self._num_steps,
-            steps=steps,
-            time_steps=steps * self._num_steps * settings.batch * seeds,
+            work,
+            steps=seen.steps,
+            time_steps=work * self._prepared.settings.batch * len(seen.values["loss"]),
             loss=float(np.mean(seen.values["loss"])),
             grad_norm=float(np.mean(seen.values["grad_norm"])),
         )
-        self._taken = seen.step
 
     def finish(self) -> None:
         """Takes the steps that were not needed off the work that is left."""

@@ -12,8 +12,19 @@ from absl import flags
 from experiments import cli
 from seqmodels.training import distributed
 from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.errors import RunError
 from seqmodels.training.metrics import MetricsLog
-from seqmodels.training.run_folder import FLAGS, METRICS, TENSORBOARD, RunFolder, stored_results
+from seqmodels.training.run_folder import (
+    FLAGS,
+    METRICS,
+    RESULTS,
+    TENSORBOARD,
+    RunFolder,
+    stored_results,
+)
+
+# Not part of what a run is, but of how it is kept: --resume repeats them.
+KEPT = ("checkpoint_every", "keep_checkpoints", "tensorboard")
 
 
 def define(checkpoint_every: float = 60.0) -> None:
@@ -43,6 +54,7 @@ def define(checkpoint_every: float = 60.0) -> None:
     )
     flags.DEFINE_bool("tensorboard", True, "Write event files for TensorBoard.")
     cli.checked(cli.not_empty, "run_dir", "resume")
+    cli.checked(cli.no_nan, "checkpoint_every")
 
 
 def values(names: Iterable[str]) -> dict[str, Any]:
@@ -77,10 +89,18 @@ def adopt(path: pathlib.Path, name: str, default: str) -> None:
     stored = None if flags.FLAGS.overwrite else stored_results(path)
     known = (stored or {}).get("flags", {})
     if flags.FLAGS[name].value == default and name in known and not (stored or {}).get("complete"):
-        cli.set_flag(name, known[name])
+        try:
+            setattr(flags.FLAGS, name, known[name])
+        except flags.Error:
+            raise RunError(
+                f"run_dir: {path / RESULTS} has {name} {known[name]!r}, which cannot be; give "
+                "another name, or --overwrite"
+            ) from None
 
 
-def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder | None:
+def open_folder(
+    path: pathlib.Path, names: list[str], decides: dict[str, Any], module: str
+) -> RunFolder | None:
     """Returns the folder of the run that the flags describe, with its flags.txt.
 
     Of several processes only process 0 writes, and has one; the others get None.
@@ -88,6 +108,7 @@ def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder 
     Args:
       path: of `folder_of`.
       names: flags that decide the run, resolved.
+      decides: all that decides the run: their values, and digests of the files that they name.
       module: what `python -m` runs, for the comment in flags.txt.
 
     Raises:
@@ -95,8 +116,10 @@ def open_folder(path: pathlib.Path, names: list[str], module: str) -> RunFolder 
     """
     if not distributed.is_main():
         return None
-    folder = RunFolder(path, overwrite=flags.FLAGS.overwrite, settings=values(names))
-    folder.write_text(FLAGS, cli.write_flags(names, f"python -m {module} --flagfile=THIS"))
+    folder = RunFolder(path, overwrite=flags.FLAGS.overwrite, settings=decides)
+    folder.write_text(
+        FLAGS, cli.write_flags([*names, *KEPT], f"python -m {module} --flagfile=THIS")
+    )
     return folder
 
 

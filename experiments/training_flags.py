@@ -3,8 +3,8 @@
 from absl import flags
 
 from experiments import cli
-from seqmodels.training.loop import ON_NONFINITE, FitSettings, steps_per_dispatch
 from seqmodels.training.optimizers import SCHEDULES, OptimizerSettings
+from seqmodels.training.settings import ON_NONFINITE, FitSettings, steps_per_dispatch
 
 # All of them decide what comes out.
 NAMES = (
@@ -74,6 +74,7 @@ def define(
     cli.checked(cli.known_name(SCHEDULES), "schedule")
     cli.checked(cli.known_name(ON_NONFINITE), "on_nonfinite")
     cli.checked(lambda value: cli.positive(str(value), infinite=True), "clip_norm")
+    cli.checked(cli.no_nan, "weight_decay", "average")
 
 
 def optimizer_settings(rate: float) -> OptimizerSettings:

@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -77,9 +78,21 @@ def until_training(process, folder, seconds=120):
 
 
 def kill(process):
-    """Ends a process at once; it cannot prepare for that."""
+    """Ends a process at once; it cannot prepare for that. Returns what it had said."""
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    return process.communicate()[1]
+
+
+def lost_steps(before, said):
+    """Returns a complaint if a training that had a checkpoint did not go on from the newest."""
+    for name, step in re.findall(r"(\w+ at \d+): goes on from step (\d+)", said):
+        newest_step = before.get(name.replace(" at ", "-"))
+        if newest_step != int(step):
+            return [f"{name} went on from step {step}, wanted {newest_step}"]
+    begun = re.findall(r"(\w+ at \d+): step \d+", said)
+    if begun and before.get(begun[0].replace(" at ", "-")) and "goes on from" not in said:
+        return [f"{begun[0]} began anew"]
+    return []
 
 
 def half_written(folder):
@@ -103,6 +116,7 @@ def torture(folder, kills, seed, study=STUDY, say=print):
     rng = random.Random(seed)
     in_writes, complaints = 0, []
     for number in range(kills):
+        before = newest(folder)
         process = start(folder, study)
         until_training(process, folder)
         if process.poll() is not None:
@@ -113,7 +127,7 @@ def torture(folder, kills, seed, study=STUDY, say=print):
         while rng.random() < 0.9 and not half_written(folder) and process.poll() is None:
             time.sleep(0.0005)
         writing = half_written(folder)
-        kill(process)
+        complaints += lost_steps(before, kill(process))
         in_writes += writing
         say(f"kill {number + 1}: {newest(folder)}{', in a checkpoint write' if writing else ''}")
     done = subprocess.run(command(folder, study), cwd=ROOT, capture_output=True, text=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 import seqmodels
 from seqmodels.training import array_files, leaves, manifest, step_folders
+from seqmodels.training.errors import RunError
 from seqmodels.training.leaves import Leaf
 from seqmodels.training.manifest import DamageError, Manifest
 
@@ -96,12 +97,12 @@ class Checkpoints:
                 self._lock = step_folders.lock(self.folder)
                 step_folders.tidy(self.folder)
             except BlockingIOError:
-                raise ValueError(
+                raise RunError(
                     f"checkpoints: {self._shown} is being written by another process; wait until "
                     "it ends, or give another folder"
                 ) from None
             except OSError as error:
-                raise ValueError(
+                raise RunError(
                     f"checkpoints: {self._shown} cannot be written: "
                     f"{array_files.plain_reason(error)}"
                 ) from None
@@ -138,7 +139,7 @@ class Checkpoints:
           as key arrays on JAX's default device. The caller places them on its devices.
 
         Raises:
-          ValueError: in one line, and with nothing changed: if there are checkpoints and all are
+          RunError: in one line, and with nothing changed: if there are checkpoints and all are
             damaged; if the newest whole one is of a run with other settings, or of another state
             than the template; if the newest was written in the future of this machine's clock.
           OSError: if the folder cannot be read, or a save before this has failed.
@@ -235,7 +236,7 @@ class Checkpoints:
             for line in damage:
                 self._report(f"checkpoints: {line}; using step {step}")
             return found
-        raise ValueError(
+        raise RunError(
             f"checkpoints: {'; '.join(damage)}; none is left: to begin anew, move "
             f"{self._shown} away"
         )
@@ -247,10 +248,10 @@ class Checkpoints:
             raise DamageError(f"{manifest.FILE}: it is that of step {found.step}")
         difference = manifest.settings_difference(found.settings, self._settings)
         if difference:
-            raise ValueError(f"checkpoints: {shown} is of another run: {difference}")
+            raise RunError(f"checkpoints: {shown} is of another run: {difference}")
         difference = leaves.first_difference(found.leaves, wanted)
         if difference:
-            raise ValueError(f"checkpoints: {shown} is of another state: {difference}")
+            raise RunError(f"checkpoints: {shown} is of another state: {difference}")
         manifest.check_files(folder, found)
         layouts = [leaves.data_shape_and_dtype(leaf) for leaf in found.leaves]
         arrays = {
@@ -276,7 +277,7 @@ class Checkpoints:
         ahead = written - time.time()
         if ahead > CLOCK_TOLERANCE:
             length = datetime.timedelta(seconds=round(ahead))
-            raise ValueError(
+            raise RunError(
                 f"checkpoints: {path} was written {length} in the future of this machine's clock; "
                 "set the clock, or if the clock is right: touch that file"
             )

@@ -11,8 +11,9 @@ import numpy as np
 from seqmodels.training import distributed
 from seqmodels.training.checkpoints import Checkpoints
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import FitSettings, Loop, Seen
+from seqmodels.training.loop import Loop, Seen
 from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.settings import FitSettings
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics
 from seqmodels.training.stopping import Stopping
@@ -83,10 +84,10 @@ def fit(
     """
     events = None if tensorboard is None else pathlib.Path(tensorboard)
     loop = Loop(state, settings, stopping, checkpoints, log, about or {}, events)
-    feed = batches(loop.step) if batches is not None and not loop.finished else None
+    feed = batches(loop.cursor) if batches is not None and not loop.finished else None
     try:
         while not loop.finished:
-            loop.dispatch(train, *([] if feed is None else [next(feed)]))
+            loop.dispatch(train, *([] if feed is None else [_next(feed, loop.step)]))
             signal_number = interruption.signal if interruption else None
             stop, save = distributed.agree(signal_number is not None, loop.save_is_due)
             loop.collect(everything=stop or save or loop.record_is_due)
@@ -102,3 +103,9 @@ def fit(
         if isinstance(feed, Generator):
             feed.close()
     return Fit(loop.state, loop.seen, loop.resumed, loop.diverged)
+
+
+def _next(feed: Iterator[Any], step: int) -> Any:
+    for batch in feed:
+        return batch
+    raise ValueError(f"batches: given those of {step} steps, wanted more")

@@ -1,6 +1,5 @@
 """The state of the training loop, and what it does between two dispatches."""
 
-import math
 import pathlib
 import time
 from collections.abc import Callable
@@ -12,47 +11,21 @@ import numpy as np
 
 from seqmodels.training import distributed, transfer
 from seqmodels.training.checkpoints import Checkpoints
-from seqmodels.training.finite import (
+from seqmodels.training.errors import RunError
+from seqmodels.training.manifest import settings_difference
+from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.nonfinite import (
     LAST_NORMS,
     NonFiniteError,
     describe,
     find_non_finite,
     first_bad,
 )
-from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check, deciding
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
 from seqmodels.training.stopping import Stopping, better, wanted
 from seqmodels.training.tensorboard import TensorBoardLog
-
-ON_NONFINITE = ("stop", "skip")
-CONSECUTIVE_SKIPS = 10  # more than so many updates left out in a row end the training
-
-
-class FitSettings(NamedTuple):
-    """How long to train, and how often to do what.
-
-    Attributes:
-      steps: training steps in all.
-      steps_per_dispatch: steps that `train` takes a call; divides the next two and `steps`.
-      log_every: steps between two records; a record holds means over them.
-      eval_every: steps between two evaluations, a multiple of `log_every`; 0 for none but the last.
-      checkpoint_every: least seconds between two checkpoints; infinite for none but the last.
-      on_nonfinite: "stop" raises at the first loss or gradient that is not finite; "skip" leaves
-        that to the optimiser (`OptimizerSettings.skip`), counts, and goes on, unless it comes
-        more than `CONSECUTIVE_SKIPS` times in a row: then a seed of several ends, one alone raises.
-      best: name of the metric by which the best checkpoint is kept, or None.
-      best_mode: "min" or "max", which value of it is better.
-    """
-
-    steps: int
-    steps_per_dispatch: int = 1
-    log_every: int = 100
-    eval_every: int = 0
-    checkpoint_every: float = 60.0
-    on_nonfinite: str = "stop"
-    best: str | None = None
-    best_mode: str = "min"
 
 
 class Seen(NamedTuple):
@@ -60,6 +33,7 @@ class Seen(NamedTuple):
 
     Attributes:
       step: steps taken so far by the loop.
+      steps: taken since the last record, or since it went on.
       values: means since the last record, by name, and what was evaluated; floats or (S,) lists;
         the step itself too, which stands still for a seed that has stopped.
       steps_per_second: over the time since the last record, without evaluations.
@@ -67,40 +41,10 @@ class Seen(NamedTuple):
     """
 
     step: int
+    steps: int
     values: dict[str, Any]
     steps_per_second: float
     seconds: float
-
-
-def steps_per_dispatch(settings: FitSettings, at_most: int) -> int:
-    """Returns the largest number of steps up to `at_most` that divides all that it must divide."""
-    whole = math.gcd(settings.steps, settings.log_every, settings.eval_every)
-    return max(n for n in range(1, min(whole, at_most) + 1) if whole % n == 0)
-
-
-def check(settings: FitSettings) -> None:
-    """Raises ValueError, in one line, for settings that cannot be."""
-    for name in ("steps", "steps_per_dispatch", "log_every"):
-        if getattr(settings, name) < 1:
-            raise ValueError(f"{name}: given {getattr(settings, name)}, wanted at least 1")
-    each = settings.steps_per_dispatch
-    for name in ("steps", "log_every", "eval_every"):
-        if getattr(settings, name) % each:
-            raise ValueError(
-                f"{name}: given {getattr(settings, name)}, wanted a multiple of "
-                f"steps_per_dispatch ({each})"
-            )
-    if settings.eval_every % settings.log_every:
-        raise ValueError(
-            f"eval_every: given {settings.eval_every}, wanted a multiple of log_every "
-            f"({settings.log_every})"
-        )
-    if settings.on_nonfinite not in ON_NONFINITE:
-        raise ValueError(
-            f"on_nonfinite: given {settings.on_nonfinite!r}, wanted {' or '.join(ON_NONFINITE)}"
-        )
-    if settings.best_mode not in ("min", "max"):
-        raise ValueError(f"best_mode: given {settings.best_mode!r}, wanted min or max")
 
 
 class Loop:
@@ -113,6 +57,7 @@ class Loop:
     Attributes:
       state: the newest `TrainState`.
       step: steps taken.
+      cursor: the batch to begin with.
       resumed: the step it went on from; 0 for a fresh start.
       seen: the last record.
     """
@@ -136,7 +81,8 @@ class Loop:
         self._checkpoints, self._log, self._about = checkpoints, log, about
         self._names = leaf_names(state.params)
         self._shape = state.stopped.shape
-        self.state, self.step = state, 0
+        self.state = jax.tree.map(jnp.asarray, state)
+        self.step = int(np.max(transfer.to_host(state.step)))
         # All that the host knows and a resume needs; JSON.
         self._memory: dict[str, Any] = {
             "sums": {},
@@ -150,15 +96,17 @@ class Loop:
             "best": None,
             "seconds": 0.0,
             "metrics_bytes": log.offset if log else 0,
+            "settings": deciding(settings),
         }
         self._restore()
+        self.cursor = int(np.max(transfer.to_host(self.state.cursor)))
         self.resumed = self._saved_step = self.step
         self._stopped = np.array(transfer.to_host(self.state.stopped))
         self._pending: list[tuple[StepMetrics, Any]] = []
         self._begun = self._saved = self._recorded = time.monotonic()
         self._before = self._memory["seconds"]
         self._recorded_step = self.step
-        self.seen = self._seen(0.0)
+        self.seen = self._seen(0.0, 0)
         self._events = None
         if tensorboard is not None:
             again = tensorboard.exists()
@@ -205,33 +153,41 @@ class Loop:
 
     def _check_finite(self, metrics: StepMetrics, batches: Any, first_step: int) -> None:
         bad = first_bad(metrics)
-        if bad is None:
-            self._memory["skips"] = np.zeros(self._shape, int).tolist()
-        else:
-            batch = jax.tree.map(lambda leaf: leaf[bad[0]], batches[0]) if batches else ()
-            data = find_non_finite(batch)
-            line = describe(
-                metrics, bad, self._names, step=first_step, before=self._norms(bad[1:]), data=data
-            )
-            if self._settings.on_nonfinite == "stop":
-                raise NonFiniteError(line)
-            self._count_skips(metrics, line)
+        if bad is not None and self._settings.on_nonfinite == "stop":
+            raise NonFiniteError(self._describe(metrics, bad, batches, first_step))
+        skips = np.array(self._memory["skips"])
+        for finite in metrics.finite:
+            skips = np.where(finite, 0, skips + 1)
+            self._give_up(skips > CONSECUTIVE_SKIPS, metrics, batches, first_step)
+        self._memory["skips"] = skips.tolist()
         self._memory["norms"] = [*self._memory["norms"], *metrics.grad_norm.tolist()][-LAST_NORMS:]
 
-    def _count_skips(self, metrics: StepMetrics, line: str) -> None:
-        """Marks a seed whose updates were left out too often in a row; raises if there is but one.
+    def _give_up(
+        self, seeds: np.ndarray, metrics: StepMetrics, batches: Any, first_step: int
+    ) -> None:
+        """Marks seeds whose updates were left out too often in a row; raises if there is but one.
 
-        It ends at the next record, because when metrics are read depends on the clock.
+        They end at the next record, because when metrics are read depends on the clock.
         """
-        skips = np.array(self._memory["skips"])
-        for good in _finite(metrics):
-            skips = np.where(good, 0, skips + 1)
-            if (skips > CONSECUTIVE_SKIPS).any():
-                if not self._shape:
-                    raise NonFiniteError(f"{CONSECUTIVE_SKIPS} updates in a row left out; {line}")
-                diverged = np.array(self._memory["diverged"]) | (skips > CONSECUTIVE_SKIPS)
-                self._memory["diverged"] = diverged.tolist()
-        self._memory["skips"] = skips.tolist()
+        if not seeds.any():
+            return
+        bad = first_bad(metrics)
+        if not self._shape and bad is not None:
+            line = self._describe(metrics, bad, batches, first_step)
+            raise NonFiniteError(f"{CONSECUTIVE_SKIPS} updates in a row left out; {line}")
+        self._memory["diverged"] = (self.diverged | seeds).tolist()
+
+    def _describe(
+        self, metrics: StepMetrics, bad: tuple[int, ...], batches: Any, first_step: int
+    ) -> str:
+        step, seed = bad[0], bad[1:]
+        data = None
+        # What another process has of a batch it looks at itself.
+        if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(batches)):
+            batch = jax.tree.map(lambda leaf: leaf[(*seed, step)], batches[0]) if batches else ()
+            data = find_non_finite(batch)
+        before = self._norms(seed)
+        return describe(metrics, bad, self._names, step=first_step, before=before, data=data)
 
     def _norms(self, seed: tuple[int, ...]) -> list[float]:
         norms = [np.asarray(norm)[seed] for norm in self._memory["norms"]]
@@ -239,8 +195,7 @@ class Loop:
 
     def _add(self, metrics: StepMetrics) -> None:
         """Adds up what is finite, in float64 and in the order of the steps."""
-        good = _finite(metrics)
-        memory = self._memory
+        good, memory = metrics.finite, self._memory
         memory["counts"] = (np.array(memory["counts"]) + good.sum(0)).tolist()
         memory["skipped"] = (np.array(memory["skipped"]) + (~good).sum(0)).tolist()
         for name, values in self._by_name(metrics).items():
@@ -257,15 +212,16 @@ class Loop:
     ) -> None:
         """Evaluates if that is due, writes a record, and applies the rules that look at it."""
         memory, settings = self._memory, self._settings
+        stopped = self._stopped
+        self._stop(self.diverged)
         steps = self.step - self._recorded_step
         speed = steps / max(time.monotonic() - self._recorded, 1e-9)
         with np.errstate(invalid="ignore", divide="ignore"):
             now = {name: np.array(s) / memory["counts"] for name, s in memory["sums"].items()}
         if settings.on_nonfinite == "skip":
             now["skipped"] = np.array(memory["skipped"])
-        last = self.step >= settings.steps
         evaluated = evaluate is not None and (
-            last or (settings.eval_every and self.step % settings.eval_every == 0)
+            self.finished or (settings.eval_every and self.step % settings.eval_every == 0)
         )
         if evaluate is not None and evaluated:
             now |= {k: np.asarray(transfer.to_host(v)) for k, v in evaluate(self.state).items()}
@@ -273,20 +229,19 @@ class Loop:
         before = memory["values"]
         memory["values"] = {
             # A seed that has stopped keeps what it had.
-            name: np.where(self._stopped, before.get(name, value), value).tolist()
+            name: np.where(stopped, before.get(name, value), value).tolist()
             for name, value in now.items()
         }
         memory["sums"], memory["counts"] = {}, np.zeros(self._shape).tolist()
         memory["skipped"] = np.zeros(self._shape, int).tolist()
         if self._log is not None:
             self._log.append(self._about | memory["values"])
-        self.seen = self._seen(speed)
+        self.seen = self._seen(speed, steps)
         if self._events is not None:
             scalars = {name: value for name, value in memory["values"].items() if name != "step"}
             self._events.write(self.step, scalars | {"steps_per_second": speed})
         if watch is not None:
             watch(self.seen)
-        self._stop(self.diverged)
         if evaluated:
             self._judge({name: np.array(value) for name, value in memory["values"].items()})
         self._recorded, self._recorded_step = time.monotonic(), self.step
@@ -306,12 +261,12 @@ class Loop:
         stopped = np.broadcast_to(self._stopped | seeds, self._shape)
         if (stopped != self._stopped).any():
             self._stopped = stopped
-            placed = transfer.from_host(np.array(stopped), self.state.stopped.sharding)
+            placed = _put_like(np.array(stopped), self.state.stopped)
             self.state = self.state._replace(stopped=placed)
 
-    def _seen(self, speed: float) -> Seen:
+    def _seen(self, speed: float, steps: int) -> Seen:
         seconds = self._before + time.monotonic() - self._begun
-        return Seen(self.step, self._memory["values"], speed, seconds)
+        return Seen(self.step, steps, self._memory["values"], speed, seconds)
 
     def save(self, *, wait: bool = False, best: bool = False) -> None:
         """Writes a checkpoint of this step, unless there is one.
@@ -335,6 +290,11 @@ class Loop:
         if wait:
             self._checkpoints.wait()
 
+    def _check_memory(self, memory: dict[str, Any]) -> None:
+        different = settings_difference(memory["settings"], self._memory["settings"])
+        if different:
+            raise RunError(f"checkpoint of step {self.step}: is of other settings: {different}")
+
     def close(self) -> None:
         """Closes what this opened."""
         if self._events is not None:
@@ -348,12 +308,20 @@ class Loop:
         known = distributed.broadcast_json(found and [found.step, found.progress])
         if known is None:
             return
-        self.step, self._memory = known
+        self.step, memory = known
+        self._check_memory(memory)
+        self._memory = self._memory | {k: v for k, v in memory.items() if v is not None}
         state = transfer.broadcast(found.state if found else _blank(self.state))
-        place = jax.tree.map(lambda leaf: leaf.sharding, self.state)
-        self.state = jax.tree.map(transfer.from_host, state, place)
+        self.state = jax.tree.map(_put_like, state, self.state)
         if self._log is not None:
             self._log.truncate(self._memory["metrics_bytes"])
+
+
+def _put_like(value: Any, leaf: jax.Array) -> jax.Array:
+    """Returns a value of the host where a leaf is, and as free to move as it is."""
+    if leaf.committed:
+        return transfer.from_host(value, leaf.sharding)
+    return jnp.asarray(value)
 
 
 def _blank(state: TrainState) -> TrainState:
@@ -367,7 +335,3 @@ def _blank(state: TrainState) -> TrainState:
         return np.zeros(leaf.shape, leaf.dtype)
 
     return jax.tree.map(blank, state)
-
-
-def _finite(metrics: StepMetrics) -> np.ndarray:
-    return np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm)

@@ -6,7 +6,8 @@ import pathlib
 from types import TracebackType
 from typing import Any
 
-from seqmodels.training.run_folder import cannot_be_written, finite
+from seqmodels.training.errors import RunError
+from seqmodels.training.run_folder import cannot_be_written, json_value
 
 _BLOCK = 65_536
 
@@ -65,7 +66,7 @@ class MetricsLog:
           ValueError: if the file has grown by other means, such as an incomplete line of a process
             that was killed: `truncate` first.
         """
-        line = (json.dumps(finite(record)) + "\n").encode()
+        line = (json.dumps(json_value(record)) + "\n").encode()
         with cannot_be_written(self.path.name):
             more = os.fstat(self._file).st_size - self._offset
             if more:
@@ -91,18 +92,20 @@ class MetricsLog:
           offset: what `offset` was at some time before; 0 for an empty file.
 
         Raises:
-          ValueError: if the file is shorter than that, or no line ends there; it stays as it is.
+          RunError: if the file is shorter than that, or no line ends there; it stays as it is.
           OSError: if it cannot be written, in one line.
         """
         with cannot_be_written(self.path.name):
             size = os.fstat(self._file).st_size
             if not 0 <= offset <= size:
-                raise ValueError(
-                    f"{self.path.name}: offset: given {offset}, wanted 0 to its {size} bytes"
+                raise RunError(
+                    f"{self.path}: given {size} bytes, wanted the {offset} that there were when "
+                    "the checkpoint was written; put them back, or begin anew with --overwrite"
                 )
             if offset and os.pread(self._file, 1, offset - 1) != b"\n":
-                raise ValueError(
-                    f"{self.path.name}: offset: given {offset}, wanted where a line ends"
+                raise RunError(
+                    f"{self.path}: no line ends after {offset} bytes, as it did when the "
+                    "checkpoint was written; put it back, or begin anew with --overwrite"
                 )
             os.ftruncate(self._file, offset)
             self._offset = offset

@@ -1,7 +1,9 @@
 """Optax optimisers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
 
+import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -41,7 +43,7 @@ class OptimizerSettings(NamedTuple):
 
 
 class AverageState(NamedTuple):
-    """updates_averaged: int32. params_average: weighted sum of the parameters after each."""
+    """updates_averaged: int32. params_average: the average, at least in float32."""
 
     updates_averaged: Array
     params_average: Params
@@ -57,9 +59,14 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
       An optax schedule.
 
     Raises:
-      ValueError: if the schedule has no such name, or the warm-up is longer than the training.
+      ValueError: if the schedule has no such name, or the warm-up or the steps of an update are
+        more than those of the training.
     """
     rate, every = settings.learning_rate, settings.accumulate
+    if not 1 <= every <= settings.steps:
+        raise ValueError(
+            f"accumulate: given {every} steps, wanted 1 to the {settings.steps} of the training"
+        )
     if settings.schedule not in SCHEDULES:
         raise ValueError(
             f"schedule: given {settings.schedule!r}, wanted one of {', '.join(SCHEDULES)}"
@@ -69,7 +76,7 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
             f"warmup: given {settings.warmup} steps, wanted at most the {settings.steps} of the "
             "training"
         )
-    warmup = settings.warmup // every
+    warmup = -(-settings.warmup // every)
     # A decay over no steps at all is refused by optax.
     left = max(settings.steps // every - warmup, 1)
     after = {
@@ -96,15 +103,26 @@ def average_params(decay: float) -> optax.GradientTransformation:
       An optax transformation, to be the last of a chain.
     """
 
+    def wide(leaf: Array) -> Array:
+        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
     def init(params: Params) -> AverageState:
-        return AverageState(jnp.zeros((), jnp.int32), optax.tree.zeros_like(params))
+        # Copies, because both may be donated to the next step.
+        copies = jax.tree.map(lambda leaf: jnp.array(wide(leaf), copy=True), params)
+        return AverageState(jnp.zeros((), jnp.int32), copies)
 
     def update(
         updates: Params, state: AverageState, params: Params | None = None
     ) -> tuple[Params, AverageState]:
+        count = state.updates_averaged + 1
         new = optax.apply_updates(params, updates)
-        average = optax.incremental_update(new, state.params_average, 1 - decay)
-        return updates, AverageState(state.updates_averaged + 1, average)
+        # (1 - decay) / (1 - decay^n): the weight of the newest among all so far.
+        weight = (1 - decay) / -jnp.expm1(count * math.log(decay))
+
+        def average(old: Array, leaf: Array) -> Array:
+            return old + (wide(leaf) - old) * weight.astype(old.dtype)
+
+        return updates, AverageState(count, jax.tree.map(average, state.params_average, new))
 
     return optax.GradientTransformation(init, update)
 
@@ -147,7 +165,8 @@ def averaged(opt_state: optax.OptState, params: Params, decay: float) -> Params:
 
     Args:
       opt_state: state of an optimiser of `make_optimizer`.
-      params: the present parameters; also returned before the first update.
+      params: the present parameters, of whose dtypes the result is; before the first update the
+        average is the parameters that `init` was given.
       decay: `average` of its settings.
 
     Returns:
@@ -155,7 +174,5 @@ def averaged(opt_state: optax.OptState, params: Params, decay: float) -> Params:
     """
     if not decay:
         return params
-    count = optax.tree.get(opt_state, "updates_averaged")
     average = optax.tree.get(opt_state, "params_average")
-    corrected = optax.tree.bias_correction(average, decay, jnp.maximum(count, 1))
-    return optax.tree.where(count > 0, corrected, params)
+    return jax.tree.map(lambda a, b: a.astype(b.dtype), average, params)

@@ -141,7 +141,8 @@ class ProgressDisplay:
     def _watch(self, label: str, now: float, steps: float, time_steps: float) -> None:
         if label != self._label:
             self._label = label
-            self._seen = collections.deque([self._seen[-1]])
+            # An update without steps says when they begin.
+            self._seen = collections.deque([self._seen[-1]] if steps else [])
         self._steps += steps
         self._time_steps += time_steps
         self._seen.append((now, self._steps, self._time_steps))

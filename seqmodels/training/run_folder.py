@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from seqmodels.training.errors import RunError
 from seqmodels.training.manifest import settings_difference
 
 RESULTS = "results.json"
@@ -31,7 +32,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Returns what results.json of a folder holds; None if there is no such file.
 
     Raises:
-      ValueError: if it cannot be read, or is no JSON object.
+      RunError: if it cannot be read, or is no JSON object.
     """
     file = pathlib.Path(path) / RESULTS
     try:
@@ -39,11 +40,11 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise ValueError(f"run_dir: {file} cannot be read: {error.strerror}") from None
+        raise RunError(f"run_dir: {file} cannot be read: {error.strerror}") from None
     except ValueError:
         found = None
-    if not isinstance(found, dict):
-        raise ValueError(f"run_dir: {file} is not what a run writes; give another name")
+    if not isinstance(found, dict) or not isinstance(found.get("flags", {}), dict):
+        raise RunError(f"run_dir: {file} is not what a run writes; give another name")
     return found
 
 
@@ -68,12 +69,13 @@ class RunFolder:
 
         Args:
           path: the folder.
-          overwrite: whether the files of an earlier run in it may be replaced; other files stay.
+          overwrite: whether the files of an earlier run in it, and its folders of checkpoints and
+            of event files, may be replaced; other files stay.
           settings: the flags that decide the run, JSON; an unfinished run of the same ones (its
             results.json has them as "flags") goes on. None for runs that cannot.
 
         Raises:
-          ValueError: if the folder holds another run, or a finished one, or is in use, or cannot be
+          RunError: if the folder holds another run, or a finished one, or is in use, or cannot be
             made or written.
         """
         self.path = pathlib.Path(path)
@@ -90,8 +92,10 @@ class RunFolder:
             (self.path / METRICS).touch()
         except OSError as error:
             self.close()
-            raise ValueError(f"run_dir: {self.path} cannot be written: {error.strerror}") from None
-        except ValueError:
+            raise RunError(
+                f"run_dir: {self.path} cannot be written: {error.strerror or error}"
+            ) from None
+        except RunError:
             self.close()
             raise
 
@@ -112,7 +116,7 @@ class RunFolder:
         try:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"run_dir: {self.path} is in use by another process") from None
+            raise RunError(f"run_dir: {self.path} is in use by another process") from None
 
     def _unfinished(
         self, found: list[str], settings: dict[str, Any] | None
@@ -122,28 +126,29 @@ class RunFolder:
         if settings is not None and results is None and CHECKPOINTS not in found:
             return None
         if settings is None or results is None:
-            raise ValueError(
+            raise RunError(
                 f"run_dir: {self.path} already holds a run ({found[0]}); give another name, or "
                 "--overwrite"
             )
         different = settings_difference(results.get("flags", {}), settings)
         if different:
-            raise ValueError(
+            raise RunError(
                 f"run_dir: {self.path} holds a run of other flags: {different}; give another name, "
                 "or --overwrite"
             )
         if results.get("complete"):
-            raise ValueError(
+            raise RunError(
                 f"run_dir: {self.path} holds this run, finished; give another name, or --overwrite"
             )
         return results
 
     def _clear(self, found: list[str]) -> None:
         for name in found:
-            if name in _FOLDERS:
-                shutil.rmtree(self.path / name)
+            path = self.path / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
             else:
-                (self.path / name).unlink()
+                path.unlink()
 
     def close(self) -> None:
         """Lets other processes open the folder."""
@@ -160,10 +165,10 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes `value` as indented JSON; a number that is not finite becomes null."""
-        self.write_text(name, json.dumps(finite(value), indent=1) + "\n")
+        self.write_text(name, json.dumps(json_value(value), indent=1) + "\n")
 
 
-def finite(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Returns `value` as JSON can hold it.
 
     Args:
@@ -176,9 +181,9 @@ def finite(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
+        return {str(key): json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [json_value(item) for item in value]
     if isinstance(value, float) and not -float("inf") < value < float("inf"):
         return None
     return value

@@ -40,12 +40,14 @@ class StepMetrics(NamedTuple):
       grad_norm: global norm of the gradient before clipping.
       leaf_norms: (..., leaves), the norm of the gradient of each leaf of the parameters, in the
         order of `leaf_names`.
+      finite: bool, whether the loss and the whole gradient are.
       metrics: the means of `Loss.metrics`.
     """
 
     loss: Array
     grad_norm: Array
     leaf_norms: Array
+    finite: Array
     metrics: dict[str, Array]
 
 
@@ -109,11 +111,16 @@ def make_train_steps(
         if name is not None:
             sums = jax.lax.psum(vary_like(sums, key), name)
         gradient, value, weight, metrics = sums
-        scale = 1 / jnp.where(weight > 0, weight, 1)
+        scale = jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1), 0)
         gradient, metrics = jax.tree.map(lambda a: a * scale.astype(a.dtype), (gradient, metrics))
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        squares = [jnp.sum(jnp.square(jnp.abs(a))) for a in jax.tree.leaves(gradient)]
-        leaf_norms = jnp.sqrt(jnp.stack([square.astype(jnp.float32) for square in squares]))
+        value = value * scale
+        finite = jnp.isfinite(value)
+        for leaf in jax.tree.leaves(gradient):
+            finite &= jnp.all(jnp.isfinite(leaf))
+        leaf_norms = jnp.stack([_norm(leaf) for leaf in jax.tree.leaves(gradient)])
+        # An optimiser that leaves out gradients that are not finite is to leave out this one too.
+        usable = jax.tree.map(lambda a: jnp.where(finite, a, jnp.nan), gradient)
+        updates, opt_state = optimizer.update(usable, state.opt_state, state.params)
         state = state._replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
@@ -121,8 +128,7 @@ def make_train_steps(
             cursor=state.cursor + 1,
             carry=found.carry,
         )
-        norm = jnp.sqrt(jnp.sum(jnp.square(leaf_norms)))
-        return state, StepMetrics(value * scale, norm, leaf_norms, metrics)
+        return state, StepMetrics(value, _norm(leaf_norms), leaf_norms, finite, metrics)
 
     def run(state: TrainState, batches: Any) -> tuple[TrainState, StepMetrics]:
         return jax.lax.scan(step, state, batches, length=num_steps)
@@ -130,6 +136,7 @@ def make_train_steps(
     def skip(state: TrainState, batches: Any) -> tuple[TrainState, StepMetrics]:
         _, metrics = jax.eval_shape(run, state, batches)
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics)
+        zeros = zeros._replace(finite=~zeros.finite)
         return state, vary_like(zeros, state.step)
 
     def train(state: TrainState, batches: Any = None) -> tuple[TrainState, StepMetrics]:
@@ -157,6 +164,14 @@ def make_train_steps(
         )(state, batches)
 
     return spread
+
+
+def _norm(leaf: Array) -> Array:
+    """Returns the Euclidean norm, at least in float32, which no square overflows."""
+    leaf = jnp.abs(leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)))
+    largest = jnp.max(leaf, initial=0)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * jnp.sqrt(jnp.sum(jnp.square(leaf / scale)))
 
 
 def _rows_of_device(batch: Any, batch_axes: Any, mesh: Mesh | None) -> Any:

@@ -245,7 +245,7 @@ def test_pieces_equal_the_whole(name, method):
     cases.assert_close((last, jnp.concatenate([first, second])), (state, ys))
 
 
-@few_others
+@pytest.mark.parametrize(("name", "method"), cases.pairs(few=tuple(cases.METHODS)))
 @hypothesis.settings(max_examples=15, deadline=None, derandomize=True)
 @hypothesis.given(data=st.data())
 def test_any_lengths_and_resets(name, method, data):

@@ -1,9 +1,8 @@
-"""What may happen to a run: each ends in one line and a status, and the run can go on afterwards."""
+"""What may happen to a run: each ends in one line and a status, and the run can go on."""
 
 import json
 import os
 import pathlib
-import resource
 import shutil
 import subprocess
 import sys
@@ -19,16 +18,26 @@ STUDY = [
 ]  # fmt: skip
 
 
-def run(*arguments, **options):
+# Runs the rest of its arguments under a limit on the size of files, as on a disk that is full.
+LIMITED = (
+    "import os, resource, sys\n"
+    "size = int(sys.argv[1])\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))\n"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])\n"
+)
+
+
+def run(*arguments, largest_file=None):
+    limit = [] if largest_file is None else ["-c", LIMITED, str(largest_file)]
     return subprocess.run(
-        [sys.executable, "-m", "experiments.long_context", *STUDY, *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, **options,
+        [sys.executable, *limit, "-m", "experiments.long_context", *STUDY, *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 
-def fails(*arguments, text, **options):
+def fails(*arguments, text, largest_file=None):
     """Asserts one line, which holds the text, after whatever the run had to say before."""
-    done = run(*arguments, **options)
+    done = run(*arguments, largest_file=largest_file)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("long_context: error:")]
@@ -87,6 +96,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(unfinished, al
     assert str(newest) in named[0]
 
 
+@pytest.mark.slow
 def test_all_checkpoints_damaged(unfinished):
     folder, newest = unfinished
     for manifest in newest.parent.glob("*/manifest.json"):
@@ -96,6 +106,7 @@ def test_all_checkpoints_damaged(unfinished):
     assert {p: p.read_bytes() for p in newest.parent.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_clock_that_went_backwards(unfinished, alone):
     folder, newest = unfinished
     later = time.time() + 7200
@@ -105,6 +116,7 @@ def test_a_clock_that_went_backwards(unfinished, alone):
     goes_on(folder, alone)
 
 
+@pytest.mark.slow
 def test_other_flags(unfinished, alone):
     folder, _ = unfinished
     fails(f"--run_dir={folder}", "--hidden=9", text="hidden 8 there, 9 given")
@@ -112,16 +124,50 @@ def test_other_flags(unfinished, alone):
 
 
 def test_a_file_that_is_too_large_for_the_disk(unfinished, alone):
-    """A limit on the size of files, as a stand-in for a disk that is full."""
     folder, newest = unfinished
     size = (folder / "metrics.jsonl").stat().st_size
 
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-    fails(f"--run_dir={folder}", text="cannot be written", preexec_fn=limit)
+    fails(f"--run_dir={folder}", text="cannot be written", largest_file=size)
     assert newest.exists()
     goes_on(folder, alone)
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_from_the_start_and_while_plotting(unfinished, alone, tmp_path):
+    fails(f"--run_dir={tmp_path / 'new'}", text="cannot be written", largest_file=0)
+    folder, _ = unfinished
+    for plot in folder.glob("*.png"):
+        plot.unlink()
+        plot.mkdir()
+    fails(f"--run_dir={folder}", text="accuracy_by_distance.png cannot be written: Is a directory")
+    for plot in folder.glob("*.png"):
+        plot.rmdir()
+    goes_on(folder, alone)
+    assert len(list(folder.glob("*.png"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"flags": 3}, "results.json is not what a run writes"),
+        ({"measurements": [{"cell": "rnn"}]}, "results.json is not what this study writes"),
+    ],
+)
+def test_results_that_somebody_changed(unfinished, change, text):
+    folder, newest = unfinished
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | change))
+    fails(f"--run_dir={folder}", text=text)
+    assert newest.exists()
+
+
+@pytest.mark.slow
+def test_records_that_are_gone(unfinished):
+    folder, newest = unfinished
+    (folder / "metrics.jsonl").write_text("")
+    fails(f"--resume={folder}", text="metrics.jsonl: given 0 bytes, wanted the ")
+    assert newest.exists()
 
 
 def test_a_rate_that_explodes(tmp_path):
@@ -130,7 +176,8 @@ def test_a_rate_that_explodes(tmp_path):
     assert not (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-def test_a_data_file_that_is_gone(tmp_path):
+@pytest.mark.slow
+def test_a_data_file_that_is_changed_or_gone(tmp_path):
     text = tmp_path / "filler.txt"
     text.write_text("Nothing happens here. Nothing at all happens.")
     folder = tmp_path / "run"
@@ -138,9 +185,10 @@ def test_a_data_file_that_is_gone(tmp_path):
     assert run(*arguments).returncode == 0
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps(results | {"complete": False}))
+    text.write_text("Nothing at all happens. Nothing happens here.")
+    fails(*arguments, text="holds a run of other flags: filler_sha256 ")
     text.unlink()
     fails(*arguments, text=f"{text}: cannot be read: No such file")
-    fails(f"--resume={folder}", text=f"{text}: cannot be read: No such file")
 
 
 def test_a_coordinator_that_is_not_there(tmp_path):

@@ -244,6 +244,11 @@ MISTAKES = {
     "warm-up": (["--warmup=1001"], 1, "warmup: given 1001 steps, wanted at most the 1000 of the"),
     "schedule": (["--schedule=cosin"], 2, "did you mean cosine?"),
     "not finite": (["--on_nonfinite=go"], 2, "given 'go', wanted one of stop, skip"),
+    "run and resume": (
+        ["--resume=/none", "--run_dir=/other"],
+        1,
+        "resume: given together with run",
+    ),
     "no run": (["--resume=/none"], 1, "resume: given '/none', wanted the folder of a run (flags.t"),
     "short": (["--task=temporal_order", "--distances=3"], 1, "given 3, wanted at least 10"),
     "devices": (["--devices=0"], 2, "given '0', wanted auto or a positive number"),
@@ -261,7 +266,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_one_line_for_a_mistake(mistake, tmp_path):
     arguments, status, text = MISTAKES[mistake]
-    if not any(a.startswith("--run_dir") for a in arguments):
+    if not any(a.startswith(("--run_dir", "--resume")) for a in arguments):
         arguments = [*arguments, f"--run_dir={tmp_path / 'run'}"]
     done = run(*arguments, status=status)
     assert text in done.stderr

@@ -10,14 +10,15 @@ import pytest
 
 from seqmodels.data.batches import shuffled
 from seqmodels.training.checkpoints import Checkpoints
-from seqmodels.training.finite import NonFiniteError
+from seqmodels.training.errors import RunError
 from seqmodels.training.fit import fit
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import FitSettings, steps_per_dispatch
 from seqmodels.training.mesh import make_mesh
 from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
 from seqmodels.training.prefetch import dispatches
+from seqmodels.training.settings import FitSettings, steps_per_dispatch
 from seqmodels.training.state import start
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 from seqmodels.training.stopping import patience, reached
@@ -169,6 +170,66 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert bits(got.state) == bits(want.state)
     assert got.seen.values == want.seen.values
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_killed_run_on_a_mesh(tmp_path, made):
+    """Batches and carry are spread over two devices; the carry begins as NumPy's."""
+    mesh, optimizer = make_mesh(2, "batch"), make_optimizer(OPTIMIZER)
+    data = shuffled((X, Y), 8, seed=1)
+
+    def one(params, batch, key, carry):
+        x, y = batch
+        error = x @ params["w"] + params["b"] - y + 0.01 * carry
+        return Loss(jnp.sum(error**2), len(y), {}, carry + y)
+
+    def train_in(folder, until):
+        def watch(seen):
+            if seen.step == until:
+                checkpoints.wait()
+                raise Killed
+
+        sample = {"sample": lambda key: (jax.random.normal(key, (8, 3)), jnp.ones(8))}
+        train = make_train_steps(one, optimizer, 3, mesh=mesh, **sample if made else {})
+        state = start(init, optimizer, jax.random.key(0), carry=np.zeros(8, np.float32))
+        batches = {} if made else {"batches": dispatches(data.at, 3)}
+        with (
+            Checkpoints(folder / "checkpoints") as checkpoints,
+            MetricsLog(folder / "metrics.jsonl") as log,
+        ):
+            return fit(
+                state, jax.jit(train, donate_argnums=0), PLAIN._replace(checkpoint_every=0.0),
+                checkpoints=checkpoints, log=log, watch=watch, **batches,
+            )  # fmt: skip
+
+    for name in ("alone", "again"):
+        (tmp_path / name).mkdir()
+    want = train_in(tmp_path / "alone", None)
+    with pytest.raises(Killed):
+        train_in(tmp_path / "again", 24)
+    got = train_in(tmp_path / "again", None)
+    assert got.resumed == 21
+    assert bits(got.state) == bits(want.state)
+    assert records(tmp_path / "again") == records(tmp_path / "alone")
+
+
+def test_other_settings_of_the_loop_are_refused_but_for_more_steps(tmp_path):
+    run(tmp_path)
+    with pytest.raises(RunError, match="other settings: steps_per_dispatch 3 there, 2 given"):
+        run(tmp_path, PLAIN._replace(steps_per_dispatch=2))
+    longer = run(tmp_path, PLAIN._replace(steps=72))
+    assert (longer.resumed, longer.seen.step) == (60, 72)
+    assert [r["step"] for r in records(tmp_path)] == list(range(6, 73, 6))
+
+
+def dispatch_of(step):
+    data = shuffled((X, Y), 8, seed=1)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *[data.at(step + k) for k in range(3)])
+
+
+def test_batches_that_end_too_soon():
+    with pytest.raises(ValueError, match="batches: given those of 6 steps, wanted more"):
+        run(batches=lambda cursor: iter([dispatch_of(0), dispatch_of(3)]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -327,6 +388,62 @@ def test_seeds_stop_and_diverge_one_by_one(tmp_path):
     assert np.isfinite(np.array(done.state.params["w"])).all()
     assert records(tmp_path)[-1]["step"] == [60, 24, 18, 60]
     assert records(tmp_path)[-1]["loss"][1] == records(tmp_path)[4]["loss"][1]
+
+
+def test_data_that_are_not_finite_for_one_of_several_seeds():
+    mesh, optimizer = make_mesh(2, "seeds"), make_optimizer(OPTIMIZER)
+    keys = jax.vmap(jax.random.key)(jnp.arange(2))
+
+    def begin(key):
+        return start(init, optimizer, key, carry=jnp.zeros((), jnp.int32))
+
+    state = over_seeds(begin, mesh)(keys)
+    train = over_seeds(make_train_steps(loss, optimizer, 3), mesh)
+    batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), dispatch_of(0))
+    batch[0][1, 2, 5, 1] = np.nan
+    with pytest.raises(NonFiniteError, match=r"step 3 of seed 1: .*: batch\[0\]\[5, 1\] is nan"):
+        fit(state, train, PLAIN, batches=lambda cursor: iter([batch, batch]))
+
+
+def test_the_last_seed_to_diverge_is_evaluated_still():
+    """Skipping, with the evaluations further apart than the records."""
+    mesh, optimizer = make_mesh(1, "seeds"), make_optimizer(OPTIMIZER._replace(skip=True))
+    keys = jax.vmap(jax.random.key)(jnp.arange(1))
+
+    def broken(params, batch, key, carry):
+        return Loss(jnp.nan * jnp.sum(params["w"]), 1.0, {}, carry)
+
+    state = over_seeds(lambda key: start(init, optimizer, key), mesh)(keys)
+    train = over_seeds(make_train_steps(broken, optimizer, 3, sample=lambda key: ()), mesh)
+    done = fit(
+        state, train, PLAIN._replace(on_nonfinite="skip", eval_every=60),
+        evaluate=lambda state: {"score": jnp.ones(1)},
+    )  # fmt: skip
+    assert done.diverged.tolist() == [True]
+    assert done.seen.step < 60
+    assert done.seen.values["score"] == [1.0]
+    assert np.isnan(done.seen.values["loss"]).all()
+    assert np.isfinite(np.array(done.state.params["w"])).all()
+
+
+@pytest.mark.parametrize(
+    ("total", "scale", "finite"),
+    [(jnp.inf, 1.0, False), (1.0, 1e20, True), (1.0, jnp.inf, False), (jnp.nan, 0.0, False)],
+)
+def test_what_counts_as_finite_is_what_is_left_out(total, scale, finite):
+    """Of the loss and of the gradient alike; a norm whose squares overflow is finite."""
+    optimizer = make_optimizer(OPTIMIZER._replace(skip=True, warmup=0))
+
+    def one(params, batch, key, carry):
+        return Loss(total + scale * jnp.sum(params["w"]), 1.0, {}, carry)
+
+    state = start(init, optimizer, jax.random.key(0))
+    new, metrics = jax.jit(make_train_steps(one, optimizer, sample=lambda key: ()))(state)
+    assert bool(metrics.finite[0]) is finite
+    if not finite:
+        np.testing.assert_array_equal(new.params["w"], state.params["w"])
+    else:
+        assert metrics.grad_norm[0] == pytest.approx(3**0.5 * 1e20, rel=1e-5)
 
 
 @pytest.mark.parametrize(

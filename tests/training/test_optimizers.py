@@ -9,6 +9,7 @@ import pytest
 
 from seqmodels.training.optimizers import (
     OptimizerSettings,
+    average_params,
     averaged,
     make_optimizer,
     make_schedule,
@@ -82,6 +83,8 @@ def test_no_warmup_starts_at_the_rate_and_a_long_one_reaches_it_at_the_end():
     ("settings", "line"),
     [
         (PLAIN._replace(schedule="cosin"), "schedule: given 'cosin', wanted one of constant, lin"),
+        (PLAIN._replace(accumulate=21), "accumulate: given 21 steps, wanted 1 to the 20 of the"),
+        (PLAIN._replace(accumulate=0), "accumulate: given 0 steps, wanted 1 to the 20 of the"),
         (PLAIN._replace(warmup=21), "warmup: given 21 steps, wanted at most the 20 of the train"),
     ],
 )
@@ -145,3 +148,19 @@ def test_however_many_in_a_row():
     broken = [gradient(0) | {"b": jnp.array(jnp.nan)}] * 20
     visited, _ = run(PLAIN._replace(skip=True), broken)
     cases.assert_close(visited[-1], PARAMS, 0)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("decay", [0.9, 0.9999, 0.999999])
+def test_average_of_a_constant_is_the_constant(dtype, decay):
+    params = {"w": jnp.ones(2, dtype)}
+    transformation = average_params(decay)
+
+    def step(state, _):
+        return transformation.update(jax.tree.map(jnp.zeros_like, params), state, params)[1], None
+
+    first = transformation.init(jax.tree.map(jnp.zeros_like, params))
+    state, _ = jax.lax.scan(step, first, length=5000)
+    got = averaged(state, params, decay)["w"]
+    assert got.dtype == dtype
+    np.testing.assert_allclose(np.asarray(got, np.float32), 1.0, rtol=1e-5)

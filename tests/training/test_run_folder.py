@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from seqmodels.training.run_folder import RunFolder, cannot_be_written, finite, stored_results
+from seqmodels.training.run_folder import RunFolder, cannot_be_written, json_value, stored_results
 
 FLAGS = {"hidden": 64, "rate": "0.1", "cells": ["rnn", "lstm"]}
 
@@ -137,8 +137,8 @@ def test_errors_of_the_system_keep_their_number():
     assert error.value.errno == 28
 
 
-def test_finite():
+def test_json_value():
     value = {"a": [1.0, float("inf"), np.float32("nan")], 2: (np.int64(3), True, None, "x")}
-    assert json.loads(json.dumps(finite(value))) == {
+    assert json.loads(json.dumps(json_value(value))) == {
         "a": [1.0, None, None], "2": [3, True, None, "x"],
     }  # fmt: skip

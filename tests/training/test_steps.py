@@ -92,7 +92,7 @@ def test_many_steps_at_once_are_single_steps():
     cases.assert_close(state.params, together.params, 1e-6)
 
 
-def test_a_batch_without_items_changes_nothing_but_adams_moments():
+def test_a_batch_without_items_has_no_loss_and_no_gradient():
     batches = make_batches(1) | {"lengths": np.zeros((1, B), int)}
     state = start(init, OPTIMIZER, jax.random.key(0))
     new, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 1))(state, batches)

@@ -19,12 +19,12 @@ def first_bad(metrics: StepMetrics) -> tuple[int, ...] | None:
     """Returns the index of the first step, and seed, whose loss or gradient norm is not finite.
 
     Args:
-      metrics: NumPy arrays, loss and grad_norm (K,) or (K, S).
+      metrics: NumPy arrays, finite (K,) or (K, S).
 
     Returns:
       (step,) or (step, seed), counted from the first of these steps; None if all are finite.
     """
-    bad = np.argwhere(~(np.isfinite(metrics.loss) & np.isfinite(metrics.grad_norm)))
+    bad = np.argwhere(~metrics.finite)
     return tuple(map(int, bad[0])) if len(bad) else None
 
 
@@ -54,7 +54,7 @@ def describe(
     norms = [*before, *metrics.grad_norm[: at + 1][(slice(None), *seed)].tolist()]
     broken = [
         name
-        for name, norm in zip(names, metrics.leaf_norms[at][seed].T, strict=True)
+        for name, norm in zip(names, metrics.leaf_norms[at][seed], strict=True)
         if not np.isfinite(norm)
     ]
     shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")

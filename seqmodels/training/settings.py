@@ -1,0 +1,74 @@
+"""How long to train, and how often to do what."""
+
+import math
+from typing import Any, NamedTuple
+
+ON_NONFINITE = ("stop", "skip")
+CONSECUTIVE_SKIPS = 10  # more than so many updates left out in a row end the training
+
+
+class FitSettings(NamedTuple):
+    """How long to train, and how often to do what.
+
+    Attributes:
+      steps: training steps in all.
+      steps_per_dispatch: steps that `train` takes a call; divides the next two and `steps`.
+      log_every: steps between two records; a record holds means over them.
+      eval_every: steps between two evaluations, a multiple of `log_every`; 0 for none but the last.
+      checkpoint_every: least seconds between two checkpoints; infinite for none but the last.
+      on_nonfinite: "stop" raises at the first loss or gradient that is not finite; "skip" leaves
+        that to the optimiser (`OptimizerSettings.skip`), counts, and goes on, unless it comes
+        more than `CONSECUTIVE_SKIPS` times in a row: then a seed of several ends, one alone raises.
+      best: name of the metric by which the best checkpoint is kept, or None.
+      best_mode: "min" or "max", which value of it is better.
+    """
+
+    steps: int
+    steps_per_dispatch: int = 1
+    log_every: int = 100
+    eval_every: int = 0
+    checkpoint_every: float = 60.0
+    on_nonfinite: str = "stop"
+    best: str | None = None
+    best_mode: str = "min"
+
+
+def steps_per_dispatch(settings: FitSettings, at_most: int) -> int:
+    """Returns the largest number of steps up to `at_most` that divides all that it must divide."""
+    whole = math.gcd(settings.steps, settings.log_every, settings.eval_every)
+    return max(n for n in range(1, min(whole, at_most) + 1) if whole % n == 0)
+
+
+def check(settings: FitSettings) -> None:
+    """Raises ValueError, in one line, for settings that cannot be."""
+    for name in ("steps", "steps_per_dispatch", "log_every"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name}: given {getattr(settings, name)}, wanted at least 1")
+    each = settings.steps_per_dispatch
+    for name in ("steps", "log_every", "eval_every"):
+        if getattr(settings, name) % each:
+            raise ValueError(
+                f"{name}: given {getattr(settings, name)}, wanted a multiple of "
+                f"steps_per_dispatch ({each})"
+            )
+    if settings.eval_every % settings.log_every:
+        raise ValueError(
+            f"eval_every: given {settings.eval_every}, wanted a multiple of log_every "
+            f"({settings.log_every})"
+        )
+    if settings.on_nonfinite not in ON_NONFINITE:
+        raise ValueError(
+            f"on_nonfinite: given {settings.on_nonfinite!r}, wanted {' or '.join(ON_NONFINITE)}"
+        )
+    if settings.best_mode not in ("min", "max"):
+        raise ValueError(f"best_mode: given {settings.best_mode!r}, wanted min or max")
+
+
+def deciding(settings: FitSettings) -> dict[str, Any]:
+    """Returns the settings that must stay the same for a resume to be exact.
+
+    How long to train may change: a finished training can be given more steps.
+    """
+    kept = settings._asdict()
+    del kept["steps"], kept["checkpoint_every"]
+    return kept
