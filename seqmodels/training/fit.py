@@ -80,7 +80,9 @@ def fit(
       ValueError: if the settings, or a name in them, cannot be.
       NonFiniteError: where `on_nonfinite` says so; the last checkpoint is from before.
       Interrupted: after a signal.
-      CheckpointError: if a checkpoint cannot be read, or written.
+      RunError: if the checkpoints there are of another run, or none is whole, or metrics.jsonl has
+        lost lines.
+      OSError: if a checkpoint or a record cannot be written; in one line.
     """
     events = None if tensorboard is None else pathlib.Path(tensorboard)
     loop = Loop(state, settings, stopping, checkpoints, log, about or {}, events)

@@ -3,16 +3,16 @@
 import json
 import os
 import pathlib
-from types import TracebackType
 from typing import Any
 
+from seqmodels.training.closing import Closing
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_folder import cannot_be_written, json_value
 
 _BLOCK = 65_536
 
 
-class MetricsLog:
+class MetricsLog(Closing):
     """A file of JSON lines that only grows, but for what a resumed run will write again.
 
     A record is what a run of the same settings would repeat to the last digit: nothing that a clock
@@ -36,17 +36,6 @@ class MetricsLog:
         with cannot_be_written(self.path.name):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._offset = self._end_of_last_line()
-
-    def __enter__(self) -> "MetricsLog":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def offset(self) -> int:

@@ -7,12 +7,12 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import jax
 import numpy as np
 
+from seqmodels.training.closing import Closing
 from seqmodels.training.errors import RunError
 from seqmodels.training.manifest import settings_difference
 
@@ -48,7 +48,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return found
 
 
-class RunFolder:
+class RunFolder(Closing):
     """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json`, checkpoints and plots.
 
     While it is open no other process can open it. Use it as a context manager, or close it.
@@ -98,17 +98,6 @@ class RunFolder:
         except RunError:
             self.close()
             raise
-
-    def __enter__(self) -> "RunFolder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _lock(self) -> None:
         # The system frees it when the process ends, however it ends.

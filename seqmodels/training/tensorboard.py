@@ -6,15 +6,15 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from seqmodels.training.closing import Closing
 from seqmodels.training.run_folder import cannot_be_written
 
 
-class TensorBoardLog:
+class TensorBoardLog(Closing):
     """Scalars by name and step in an event file of its own, beside those that are there.
 
     Events are written by the caller's own thread. The SummaryWriter of tensorboardX hands them to
@@ -71,17 +71,6 @@ class TensorBoardLog:
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(self._event(step=int(purge_step or 0), session_log=start))
         self.sync()
-
-    def __enter__(self) -> "TensorBoardLog":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def write(self, step: int, scalars: Mapping[str, Any]) -> None:
         """Adds scalars of one step.
