@@ -68,10 +68,10 @@ def ratios(
     table = _table(
         f"{'training' if mode == 'train' else 'forward'}: time of a peer / time of ours"
         + (f" on {devices} devices | on 1" if both else "")
-        + "; above 1 ours is faster. Last: ours / limit"
+        + "; above 1 ours is faster; mean: geometric. Last: ours / limit"
         + (", three products." if mode == "train" else "."),
         "",
-        [*map(str, shapes), "geometric mean"],
+        [*map(str, shapes), "mean"],
     )
 
     def row(label: str, one: Callable[[Shape, int], float | None]) -> None:
@@ -151,8 +151,9 @@ def memory(measured: Sequence[dict[str, Any]]) -> Table:
     table = _table(
         f"lstm, training step: growth of the process's memory, MB ({clocks})",
         "",
-        ["measured", "said by the compiler", "plan"],
+        ["measured", "by the compiler"],
     )
+    table.add_column("plan", overflow="fold")
     for m in measured:
         said = f"{m['compiler'] / MEGABYTE:.0f}" if m["compiler"] else "-"
         plan = m["about"].get("plan") or "-"
