@@ -11,8 +11,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 os.environ.setdefault("MPLBACKEND", "agg")
 
 MAPS = pathlib.Path("/proc/self/maps")
-MOST_MAPS = 30_000
-TESTS_BETWEEN_LOOKS = 20
+MOST_MAPS = 25_000
+TESTS_BETWEEN_LOOKS = 10
 _done = itertools.count(1)
 
 
