@@ -6,7 +6,9 @@ cells of the peers; and as a limit the same multiply-adds in large matrix produc
     python -m experiments.benchmark --flagfile=experiments/flagfiles/benchmark.flags
 """
 
+import datetime
 import os
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -97,7 +99,7 @@ def main() -> int:
     """Runs the benchmark that the flags describe. Returns the exit status."""
     values = flags.FLAGS
     try:
-        folder_path = cli.run_dir(values.run_dir, "benchmark")
+        folder_path = _run_dir(values.run_dir)
         start = _resolve_devices(values.devices)
         folder = RunFolder(folder_path, overwrite=values.overwrite)
     except (ValueError, WorkerError) as error:
@@ -170,6 +172,14 @@ def _settings(start: dict[str, Any], record: sections.Record) -> sections.Settin
         memory_budget=values.memory_budget,
         drivers=[*values.methods, *extra],
     )
+
+
+def _run_dir(given: str | None) -> pathlib.Path:
+    """Returns the folder given, or a new one: a benchmark is not gone on with."""
+    if given is not None:
+        return pathlib.Path(given)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return pathlib.Path("runs") / f"benchmark-{now}"
 
 
 if __name__ == "__main__":

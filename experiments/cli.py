@@ -1,6 +1,5 @@
 """What every entry point shares: one line for a user's mistake, and flags that repeat a run."""
 
-import datetime
 import difflib
 import logging
 import pathlib
@@ -76,7 +75,7 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
         if not equals and until < len(found):
             folder, until = found[until], until + 1
         file = pathlib.Path(folder) / FLAGS
-        if any(other.lstrip("-").startswith(("run_dir=", "run_dir ")) for other in found):
+        if any(other.lstrip("-").partition("=")[0] == "run_dir" for other in found[1:]):
             raise UserError("resume: given together with run_dir, wanted one of them")
         if not folder or not file.is_file():
             raise UserError(f"resume: given {folder!r}, wanted the folder of a run ({FLAGS})")
@@ -145,14 +144,6 @@ def devices(text: str) -> None:
 def set_flag(name: str, value: object) -> None:
     """Sets a flag to what it was resolved to, so that flags.txt holds that."""
     flags.FLAGS[name].value = value
-
-
-def run_dir(given: str | None, name: str) -> pathlib.Path:
-    """Returns the folder of a run: the one given, or a new one below runs/ of that name."""
-    if given is not None:
-        return pathlib.Path(given)
-    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return pathlib.Path("runs") / f"{name}-{now}"
 
 
 def positive(text: str, *, infinite: bool = False) -> float:

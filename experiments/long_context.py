@@ -150,6 +150,8 @@ def main() -> int:
         )
         measured = horizon_report.measured_in(folder, study) if folder else []
     except (ValueError, OSError, ModuleNotFoundError) as error:
+        if distributed.is_lost_peer(error):
+            raise
         raise cli.UserError(str(error)) from None
     measured = [Measurement(*one) for one in distributed.broadcast_json(measured)]
     try:

@@ -35,11 +35,17 @@ _TICK_SECONDS = 0.2
 _HOLD_SECONDS = 5.0
 _DRAIN_SECONDS = 2.0
 
-# Several threads of gloo write at once, so a line may stand inside another, without its numbers.
-_NOISE = re.compile(
-    rb"(?:\[Gloo\] Rank \d* is connected to \d* peer ranks\. "
-    rb"Expected number of connected peer ranks is : \d*)+(?P<ends>\n+)"
+# What gloo writes of its connections. Its threads write it piece by piece and all at once, so the
+# pieces of several such lines may stand in any order.
+_NOISE = b"[Gloo] Rank "
+_PIECES = (
+    _NOISE,
+    b" is connected to ",
+    b" peer ranks. ",
+    b"Expected number of connected peer ranks is : ",
+    b"\n",
 )
+_PIECE = re.compile(rb"\d+|" + b"|".join(re.escape(piece) for piece in _PIECES))
 _STAMP = rb"[EF]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ "
 _REPORT = re.compile(_STAMP + rb"(coordination_service\w*\.cc|client\.h):\d+\] ")
 _FATAL = re.compile(_STAMP + rb"client\.h:\d+\] Terminating process because the JAX distributed")
@@ -48,7 +54,7 @@ _TRACE = re.compile(rb"^(\*\*\* Check failure[^\n]*|    @ [^\n]*)\n?", re.MULTIL
 _ABORTED = re.compile(rb"^Fatal Python error: Aborted\n.*", re.MULTILINE | re.DOTALL)
 # What may be the beginning of one of these, at the end of what has come so far.
 _MAY_BEGIN = re.compile(
-    rb"(\[(G(l(o(o(\][^\n]{0,120})?)?)?)?)?|[EF]\d{1,3}|[EF]\d{4}( [^\n]{0,80})?)\Z"
+    rb"(\[(G(l(o(o(\](?: (R(a(n(k)?)?)?)?)?)?)?)?)?)?|[EF]\d{1,3}|[EF]\d{4}( [^\n]{0,80})?)\Z"
 )
 
 
@@ -68,21 +74,21 @@ class Passage:
         if self._report:
             self._report += data
             return b""
-        data = _without_noise(self._tail + data)
-        self._tail = b""
+        data, self._tail = _without_noise(self._tail + data)
         if report := _REPORT.search(data):
-            self._report, self._since = data[report.start() :], time.monotonic()
-            return data[: report.start()]
-        if begun := _MAY_BEGIN.search(data):
-            self._tail = data[begun.start() :]
+            self._report, self._tail = data[report.start() :] + self._tail, b""
+            data = data[: report.start()]
+        elif not self._tail and (begun := _MAY_BEGIN.search(data)):
+            data, self._tail = data[: begun.start()], data[begun.start() :]
+        if self._report or self._tail:
             self._since = time.monotonic()
-            return data[: begun.start()]
         return data
 
     def overdue(self) -> bytes:
         """Returns what was held back for too long, as the worker goes on."""
         held = time.monotonic() - self._since
-        if held > (_HOLD_SECONDS if self._report else _TICK_SECONDS):
+        certain = self._report or self._tail.startswith(_NOISE)
+        if held > (_HOLD_SECONDS if certain else _TICK_SECONDS):
             return self.rest()
         return b""
 
@@ -103,10 +109,21 @@ class Passage:
         return text
 
 
-def _without_noise(data: bytes) -> bytes:
-    while _NOISE.search(data):
-        data = _NOISE.sub(lambda found: found["ends"][found[0].count(b"[Gloo]") :], data)
-    return data
+def _without_noise(data: bytes) -> tuple[bytes, bytes]:
+    """Returns `data` without the lines of gloo, and what may be an unfinished one at its end."""
+    kept = b""
+    while (start := data.find(_NOISE)) >= 0:
+        place, open_lines = start, 0
+        while piece := _PIECE.match(data, place):
+            place = piece.end()
+            open_lines += (piece[0] == _NOISE) - (piece[0] == b"\n")
+            if not open_lines:
+                break
+        kept += data[:start]
+        if open_lines and any(piece.startswith(data[place:]) for piece in _PIECES):
+            return kept, data[start:]
+        data = data[place:]
+    return kept + data, b""
 
 
 class _Stream:

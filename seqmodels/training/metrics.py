@@ -3,16 +3,15 @@
 import json
 import os
 import pathlib
-from typing import Any
+from typing import Any, Self
 
-from seqmodels.training.closing import Closing
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_folder import cannot_be_written, json_value
 
 _BLOCK = 65_536
 
 
-class MetricsLog(Closing):
+class MetricsLog:
     """A file of JSON lines that only grows, but for what a resumed run will write again.
 
     A record is what a run of the same settings would repeat to the last digit: nothing that a clock
@@ -107,6 +106,12 @@ class MetricsLog(Closing):
         """
         with cannot_be_written(self.path.name):
             os.fsync(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Closes the file; to close it again does nothing."""

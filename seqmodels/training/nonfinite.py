@@ -16,7 +16,7 @@ class NonFiniteError(ArithmeticError):
 
 
 def first_bad(metrics: StepMetrics) -> tuple[int, ...] | None:
-    """Returns the index of the first step, and seed, whose loss or gradient norm is not finite.
+    """Returns the index of the first step, and seed, whose loss or gradient is not finite.
 
     Args:
       metrics: NumPy arrays, finite (K,) or (K, S).

@@ -3,7 +3,6 @@
 import collections
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import NamedTuple
 
 from rich.console import Console
@@ -71,12 +70,7 @@ class ProgressDisplay:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
     @property

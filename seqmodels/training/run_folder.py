@@ -7,12 +7,11 @@ import os
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
-from seqmodels.training.closing import Closing
 from seqmodels.training.errors import RunError
 from seqmodels.training.manifest import settings_difference
 
@@ -48,7 +47,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return found
 
 
-class RunFolder(Closing):
+class RunFolder:
     """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json`, checkpoints and plots.
 
     While it is open no other process can open it. Use it as a context manager, or close it.
@@ -110,7 +109,7 @@ class RunFolder(Closing):
     def _unfinished(
         self, found: list[str], settings: dict[str, Any] | None
     ) -> dict[str, Any] | None:
-        """Returns the results of the run to go on with; None if it got nowhere; else ValueError."""
+        """Returns the results of the run to go on with; None if it got nowhere; else RunError."""
         results = stored_results(self.path)
         if settings is not None and results is None and CHECKPOINTS not in found:
             return None
@@ -138,6 +137,12 @@ class RunFolder(Closing):
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Lets other processes open the folder."""

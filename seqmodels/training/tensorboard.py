@@ -6,15 +6,14 @@ import pathlib
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from seqmodels.training.closing import Closing
 from seqmodels.training.run_folder import cannot_be_written
 
 
-class TensorBoardLog(Closing):
+class TensorBoardLog:
     """Scalars by name and step in an event file of its own, beside those that are there.
 
     Events are written by the caller's own thread. The SummaryWriter of tensorboardX hands them to
@@ -105,6 +104,12 @@ class TensorBoardLog(Closing):
         with cannot_be_written(self.path.name):
             self._file.flush()
         self._synced = self._clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Writes what is left and closes the file; to close it again does nothing.

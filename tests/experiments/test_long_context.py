@@ -249,6 +249,11 @@ MISTAKES = {
         1,
         "resume: given together with run",
     ),
+    "run and resume apart": (
+        ["--resume=/none", "--run_dir", "/x"],
+        1,
+        "given together with run_dir",
+    ),
     "no run": (["--resume=/none"], 1, "resume: given '/none', wanted the folder of a run (flags.t"),
     "short": (["--task=temporal_order", "--distances=3"], 1, "given 3, wanted at least 10"),
     "devices": (["--devices=0"], 2, "given '0', wanted auto or a positive number"),

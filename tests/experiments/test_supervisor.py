@@ -15,7 +15,7 @@ import termios
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from experiments import supervisor
@@ -64,23 +64,51 @@ LINES = st.sampled_from(
 @given(st.lists(LINES | st.binary(max_size=20)), st.lists(st.integers(0, 10**6), max_size=8))
 def test_what_is_not_a_report_passes_unchanged(lines, places):
     data = b"".join(lines)
+    assume(b"[Gloo] Rank " not in data)
     assert passed_on(Passage(), cut(data, places)) == data
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=30), st.binary(max_size=30), st.integers(0, 10**6))
 def test_lines_of_gloo_are_dropped_wherever_they_are_cut(before, after, place):
+    assume(b"[Gloo]" not in before + after)
     data = before + b"\n" + GLOO + after
     assert passed_on(Passage(), cut(data, [place])) == before + b"\n" + after
 
 
-@pytest.mark.parametrize("place", range(0, len(GLOO), 7))
-def test_lines_of_gloo_that_were_written_into_each_other(place):
-    other = GLOO.replace(b"Rank 0", b"Rank 13")
-    inside = GLOO[:place] + other + GLOO[place:]
-    assert Passage().feed(b"a\n" + inside + b"b\n") == b"a\nb\n"
-    joined = GLOO[:-1] + other + b"\n"
-    assert Passage().feed(b"a\n" + joined + b"\nb\n") == b"a\n\nb\n"
+def gloo_pieces(rank):
+    return [
+        b"[Gloo] Rank ",
+        b"%d" % rank,
+        b" is connected to ",
+        b"3",
+        b" peer ranks. ",
+        b"Expected number of connected peer ranks is : ",
+        b"3",
+        b"\n",
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.permutations([0] * 8 + [1] * 8 + [13] * 8),
+    st.lists(st.integers(0, 10**6), max_size=8),
+    st.sampled_from([b"", b"\n", b"b\n", b"3\n", b"b"]),
+)
+def test_lines_that_gloo_writes_at_once_are_dropped_in_any_order(order, places, after):
+    lines = {rank: iter(gloo_pieces(rank)) for rank in (0, 1, 13)}
+    data = b"a\n" + b"".join(next(lines[rank]) for rank in order)
+    assert passed_on(Passage(), cut(data + after, places)) == b"a\n" + after
+
+
+def test_an_unfinished_line_of_gloo_is_held_longer_than_one_that_may_begin(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    passage = Passage()
+    assert passage.feed(b"a\n[Gloo] Rank 0 is conn") == b"a\n"
+    now = 101.0
+    assert passage.overdue() == b""
+    assert passage.feed(GLOO[len(b"[Gloo] Rank 0 is conn") :] + b"b\n") == b"b\n"
 
 
 def test_a_line_that_is_not_finished_is_shown_at_once():
