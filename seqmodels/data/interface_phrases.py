@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from seqmodels.data import artifacts
 
-NAME = "interface-phrases"  # among the artifacts
+NAME = "interface_phrases"  # among the artifacts
 LEAST_WORDS, MOST_WORDS = 3, 12
 # Placeholders, links, markup, percent signs and line breaks: what a program reads, not a person.
 MARKUP = re.compile(r"[{}<>\[\]`|%*\n\r\t]|://|\bkey:")

@@ -140,7 +140,7 @@ def general(query_size: int, memory_size: int) -> Attention:
 
 
 def _memory(values: Array, keys: Array, lengths: Array) -> Memory:
-    mask = jnp.arange(len(values)) < jnp.asarray(lengths)[:, None]
+    mask = jnp.arange(len(values))[None] < jnp.asarray(lengths)[:, None]
     return Memory(jnp.swapaxes(values, 0, 1), jnp.swapaxes(keys, 0, 1), mask)
 
 
