@@ -42,8 +42,8 @@ def read_members(
             for name, content in _files(file, re.compile("|".join(names.values()))):
                 found[name] = content
                 missing -= {each for each in missing if re.fullmatch(names[each], name)}
-        except _DAMAGE as error:
-            raise ValueError(f"{where}: is a broken archive: {error}") from None
+        except _DAMAGE:
+            raise ValueError(f"{where}: is a broken archive, or neither zip nor tar") from None
     if missing:
         raise ValueError(f"{where}: has no {', '.join(sorted(missing))}")
     for name in found:
@@ -71,6 +71,9 @@ def _files(file: io.BufferedIOBase, wanted: re.Pattern[str]) -> Iterator[tuple[s
                 content = archive.extractfile(member)
                 assert content is not None
                 yield member.name, content.read()
+        # Only at the end is the checksum of what was compressed.
+        while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+            pass
 
 
 def _expression(pattern: str) -> str:

@@ -193,11 +193,11 @@ def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pa
 
 def _reason(errors: str) -> str:
     """Returns what says most of what pip has written about a failure."""
+    if "No space left" in errors:
+        return "no space left on the disk"
+    if "connection broken" in errors or "Connection to" in errors:
+        return "the package registry cannot be reached"
     lines = [line.strip() for line in errors.splitlines() if line.strip()]
-    for sign in ("No space left", "No module named pip", "NewConnectionError", "Temporary failure"):
-        for line in lines:
-            if sign in line:
-                return line[-200:]
     lines = [line for line in lines if line.startswith("ERROR")] or lines
     return lines[-1].removeprefix("ERROR: ")[-200:] if lines else "pip gave no reason"
 
