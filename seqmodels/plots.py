@@ -140,3 +140,32 @@ def _distance_axis(axes: Axes, distances: Sequence[int]) -> None:
     # Evenly spaced: distances usually double from one to the next, and begin with 0.
     axes.set_xticks(range(len(distances)), [str(d) for d in distances])
     axes.set_xlabel("distance (steps)")
+
+
+def attention_map(
+    weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str
+) -> Figure:
+    """Returns the figure of attention weights: a row a token written, a column a token read.
+
+    Args:
+      weights: (T, S), each row sums to 1.
+      source: S labels.
+      target: T labels.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    size = 1.6 + 0.42 * len(source), 1.5 + 0.34 * len(target)
+    figure = Figure(figsize=(max(size[0], 4.5), size[1]), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    # A dollar sign would begin a formula.
+    names = [[label.replace("$", r"\$") for label in labels] for labels in (source, target)]
+    axes.set_xticks(range(len(source)), names[0], rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(target)), names[1], fontsize=8)
+    axes.set_xlabel("read")
+    axes.set_ylabel("written")
+    figure.colorbar(image, ax=axes, label="weight")
+    return figure

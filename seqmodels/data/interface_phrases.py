@@ -42,9 +42,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> list[Pair]:
     folder = pathlib.Path(artifacts.fetch(NAME, data_dir))
     english = sorted(folder.rglob("translations/en.json"), key=pathlib.Path.as_posix)
     both = [(path, path.with_name("de.json")) for path in english]
-    return parse(
-        (en.read_text("utf-8"), de.read_text("utf-8")) for en, de in both if de.exists()
-    )
+    return parse((en.read_text("utf-8"), de.read_text("utf-8")) for en, de in both if de.exists())
 
 
 def parse(files: Iterable[tuple[str, str]]) -> list[Pair]:

@@ -25,8 +25,8 @@ from seqmodels.combinators import bidirectional
 from seqmodels.drivers.unroll import unroll
 from seqmodels.models.attention import (
     Attended,
-    Attention,
     AttendingParams,
+    Attention,
     Memory,
     additive,
     attending,
@@ -229,7 +229,9 @@ def translator(
     return Translator(init, encode, apply, decode_step)
 
 
-def _decoder(attention: str, embedding_size: int, hidden_size: int) -> tuple[Attention | None, Cell]:
+def _decoder(
+    attention: str, embedding_size: int, hidden_size: int
+) -> tuple[Attention | None, Cell]:
     """Returns the attention and the cell that goes through time."""
     E, H = embedding_size, hidden_size
     if attention == "bahdanau":
