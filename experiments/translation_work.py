@@ -1,4 +1,4 @@
-"""What the translation experiment does: data to batches, the loss, texts to translations, scores."""
+"""What the translation experiment is made of: batches, loss, translations of texts, scores."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from seqmodels.types import Array, Params
 
 SHARES = {"validation": 0.04, "components": 0.07, "sources": 0.07}
 # Shapes of training batches, each compiled once for a model; more would spare little padding.
-SOURCE_BOUNDARIES, TARGET_BOUNDARIES = 2, 4
+SOURCE_BOUNDARIES, TARGET_BOUNDARIES = 2, 3
 ROWS = 64  # that are translated at once
 DISTANCES = {"far": (-1.0, 0.6), "middle": (0.6, 0.8), "near": (0.8, 2.0)}  # by cosine
 

@@ -163,7 +163,7 @@ class AttendingParams(NamedTuple):
 
     cell: Params
     attention: Params
-    memory: Memory | None
+    memory: Any
 
 
 def attending(cell: Cell, attention: Attention, hidden: Callable[[State], Array]) -> Cell:

@@ -62,8 +62,8 @@ def test_load_reads_both_files_of_each_component(tmp_path, monkeypatch):
 
 def test_a_file_of_ones_own(tmp_path):
     path = tmp_path / "pairs.tsv"
-    path.write_text("\ufeffhello\thallo\n\nשלום\tFrieden\tnote\nhello\thallo\r\n", "utf-8")
-    assert read_tsv(path) == [Pair("hello", "hallo"), Pair("שלום", "Frieden")]
+    path.write_text("\ufeffhello\thallo\n\nسلم\tFrieden\tnote\nhello\thallo\r\n", "utf-8")
+    assert read_tsv(path) == [Pair("hello", "hallo"), Pair("سلم", "Frieden")]
 
 
 @pytest.mark.parametrize(

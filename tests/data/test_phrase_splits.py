@@ -56,7 +56,7 @@ def cosine_matrix(fitted, queries):
         ("it's  a_b", "it s a b"),
         ("STRASSE straße", "strasse strasse"),
         ("...", ""),
-        ("שלום", "שלום"),
+        ("سلم", "سلم"),
     ],
 )
 def test_normalised(text, want):
