@@ -86,7 +86,8 @@ def build_model(config: Mapping[str, Any]) -> Translator:
 def load(found: Saved) -> Built:
     """Returns a saved model; ValueError where its files do not fit each other."""
     model = build_model(found.config)
-    params = restore(found, jax.eval_shape(model.init, jax.random.key(0)))
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(jnp.asarray, restore(found, template))
     names = (f"{name}.json" for name in Tokenizers._fields)
     own = Tokenizers(*(subwords.from_text(found.texts[name]) for name in names))
     return Built(found.config, model, params, own)
