@@ -104,7 +104,7 @@ def run_piece(
 ) -> tuple[State, Array]:
     """Returns the state after a piece, and -log2 p of each of its next characters, (T, B)."""
     resets = jnp.zeros(piece.inputs.shape, bool).at[0].set(piece.begins)
-    xs = model.embed(params, piece.inputs)
+    xs = model.embed(params, jnp.asarray(piece.inputs))
     state, ys = sm.unroll(cell, params.cell, xs, state, resets=resets)
     log_probs = jax.nn.log_softmax(model.read(params, ys))
     right = jnp.take_along_axis(log_probs, jnp.asarray(piece.targets)[..., None], axis=-1)[..., 0]
