@@ -1,0 +1,126 @@
+"""Words as a bag of themselves and of their character n-grams, as fastText has them."""
+
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+PAD, UNKNOWN = 0, 1
+WORDS = r"\w+(?:['’]\w+)*|[^\w\s]+"  # a word with its apostrophes, or a run of signs such as :-)
+MOST_CHARACTERS = 32  # of a word, of which n-grams are taken
+
+
+class WordFeatures(NamedTuple):
+    """How a word becomes features.
+
+    Attributes:
+      tokenizer: splits a text into words and numbers them; 1 for words that are not known.
+      buckets: how many numbers all n-grams share, from `tokenizer.get_vocab_size()` on; 0: none.
+      sizes: the shortest and the longest n-gram, in characters.
+    """
+
+    tokenizer: Tokenizer
+    buckets: int
+    sizes: tuple[int, int]
+
+    @property
+    def count(self) -> int:
+        """The number of features, V."""
+        return self.tokenizer.get_vocab_size() + self.buckets
+
+
+def train(
+    texts: Sequence[str],
+    *,
+    least_count: int = 2,
+    most_words: int = 30_000,
+    buckets: int = 20_000,
+    sizes: tuple[int, int] = (3, 5),
+) -> WordFeatures:
+    """Returns the features of the words of some texts, those of the training split alone.
+
+    Args:
+      texts: strings.
+      least_count: rarer words are not numbered; they have their n-grams alone.
+      most_words: how many words at most, the most frequent.
+      buckets: into how many numbers the n-grams are hashed; 0 for words alone.
+      sizes: the shortest and the longest n-gram, in characters, with "<" and ">" around a word.
+
+    Returns:
+      `WordFeatures`.
+    """
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"https?://\S+"), " http "),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "removed", invert=True)
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=most_words,
+        min_frequency=least_count,
+        special_tokens=["<pad>", "<unk>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return WordFeatures(tokenizer, buckets, sizes)
+
+
+def words(features: WordFeatures, text: str) -> list[str]:
+    """Returns the words of a text, as they are numbered."""
+    tokenizer = features.tokenizer
+    plain = tokenizer.normalizer.normalize_str(text)
+    return [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(plain)]
+
+
+def encode(features: WordFeatures, texts: Sequence[str]) -> list[np.ndarray]:
+    """Returns the features of every word of every text.
+
+    Args:
+      features: `WordFeatures`.
+      texts: N strings.
+
+    Returns:
+      N int32 arrays (T_i, K): the number of the word, those of its n-grams, then 0. K is the same
+      for all texts of one call.
+    """
+    known: dict[str, list[int]] = {}
+    rows = []
+    for text in texts:
+        row = []
+        for word in words(features, text):
+            if word not in known:
+                known[word] = _numbers(features, word)
+            row.append(known[word])
+        rows.append(row)
+    width = max((len(numbers) for numbers in known.values()), default=1)
+    encoded = []
+    for row in rows:
+        array = np.zeros((len(row), width), np.int32)
+        for place, numbers in enumerate(row):
+            array[place, : len(numbers)] = numbers
+        encoded.append(array)
+    return encoded
+
+
+def _numbers(features: WordFeatures, word: str) -> list[int]:
+    number = features.tokenizer.token_to_id(word)
+    first = features.tokenizer.get_vocab_size()
+    numbers = [UNKNOWN if number is None else number]
+    if features.buckets:
+        for gram in _ngrams(f"<{word[:MOST_CHARACTERS]}>", *features.sizes):
+            # crc32, because Python's own hash differs from run to run.
+            numbers.append(first + zlib.crc32(gram.encode("utf-8", "replace")) % features.buckets)
+    return numbers
+
+
+def _ngrams(word: str, least: int, most: int) -> list[str]:
+    return [
+        word[start : start + size]
+        for size in range(least, most + 1)
+        for start in range(len(word) - size + 1)
+    ]
