@@ -1,6 +1,7 @@
 """A trained model as one file that runs where neither its code nor the training's is installed.
 
-    serving.export("model.seq", apply, params, {"tokens": ("T, B", "int32"), "lengths": ("B", "int32")})
+    inputs = {"tokens": ("T, B", "int32"), "lengths": ("B", "int32")}
+    serving.export("model.seq", apply, params, inputs)
     served = serving.load("model.seq")            # in another process
     outputs = served(tokens, lengths)
 

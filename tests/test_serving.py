@@ -107,11 +107,11 @@ def test_every_flipped_byte_is_found(file, tmp_path):
     places = [*range(100), *range(100, len(whole), 997), len(whole) - 1]
     for place in places:
         bad.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(ValueError, match="bad: (is not a model|given version|is damaged)"):
+        with pytest.raises(ValueError, match=r"bad: (is not a model|given version|is damaged)"):
             serving.load(bad)
     for size in (0, 5, 60, len(whole) // 2, len(whole) - 1):
         bad.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match="bad: (is not a model|is damaged)"):
+        with pytest.raises(ValueError, match=r"bad: (is not a model|is damaged)"):
             serving.load(bad)
 
 

@@ -88,10 +88,10 @@ def split(
                 f"{LEAST_GROUPS} of each class"
             )
         total, taken = sum(map(len, members)), 0
+        test, held_out = round(shares[2] * total), round((shares[1] + shares[2]) * total)
         for place in random_order(len(members), seed, number):
-            share = taken / total
-            name = "train" if share >= shares[1] + shares[2] else "validation"
-            found["test" if share < shares[2] else name].extend(members[place])
+            name = "test" if taken < test else "validation" if taken < held_out else "train"
+            found[name].extend(members[place])
             taken += len(members[place])
     return {name: np.array(sorted(rows)) for name, rows in found.items()}
 

@@ -55,4 +55,4 @@ def load(source: str, data_dir: str | None = None) -> LabelledTexts:
     Raises:
       OSError or ValueError: as `artifacts.fetch`.
     """
-    return parse(artifacts.fetch("movie_reviews", data_dir).read_text(encoding="utf-8"), source)
+    return parse(artifacts.fetch("reviews", data_dir).read_text(encoding="utf-8"), source)

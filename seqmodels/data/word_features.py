@@ -8,8 +8,9 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 PAD, UNKNOWN = 0, 1
-WORDS = r"\w+(?:['’]\w+)*|[^\w\s]+"  # a word with its apostrophes, or a run of signs such as :-)
-MOST_CHARACTERS = 32  # of a word, of which n-grams are taken
+# A word with its apostrophes, or a run of signs such as :-).
+WORDS = "\\w+(?:['\u2019]\\w+)*|[^\\w\\s]+"
+MOST_FEATURES = 16  # of a word: itself and its first n-grams, the short ones before the long ones
 
 
 class WordFeatures(NamedTuple):
@@ -30,14 +31,19 @@ class WordFeatures(NamedTuple):
         """The number of features, V."""
         return self.tokenizer.get_vocab_size() + self.buckets
 
+    @property
+    def width(self) -> int:
+        """The features that a word has at most, K."""
+        return MOST_FEATURES if self.buckets else 1
+
 
 def train(
     texts: Sequence[str],
     *,
     least_count: int = 2,
     most_words: int = 30_000,
-    buckets: int = 20_000,
-    sizes: tuple[int, int] = (3, 5),
+    buckets: int = 10_000,
+    sizes: tuple[int, int] = (3, 4),
 ) -> WordFeatures:
     """Returns the features of the words of some texts, those of the training split alone.
 
@@ -85,26 +91,19 @@ def encode(features: WordFeatures, texts: Sequence[str]) -> list[np.ndarray]:
       texts: N strings.
 
     Returns:
-      N int32 arrays (T_i, K): the number of the word, those of its n-grams, then 0. K is the same
-      for all texts of one call.
+      N int32 arrays (T_i, K): the number of the word, those of its first n-grams, then 0.
     """
     known: dict[str, list[int]] = {}
     rows = []
     for text in texts:
-        row = []
-        for word in words(features, text):
+        own = words(features, text)
+        row = np.zeros((len(own), features.width), np.int32)
+        for place, word in enumerate(own):
             if word not in known:
-                known[word] = _numbers(features, word)
-            row.append(known[word])
+                known[word] = _numbers(features, word)[: features.width]
+            row[place, : len(known[word])] = known[word]
         rows.append(row)
-    width = max((len(numbers) for numbers in known.values()), default=1)
-    encoded = []
-    for row in rows:
-        array = np.zeros((len(row), width), np.int32)
-        for place, numbers in enumerate(row):
-            array[place, : len(numbers)] = numbers
-        encoded.append(array)
-    return encoded
+    return rows
 
 
 def _numbers(features: WordFeatures, word: str) -> list[int]:
@@ -112,7 +111,7 @@ def _numbers(features: WordFeatures, word: str) -> list[int]:
     first = features.tokenizer.get_vocab_size()
     numbers = [UNKNOWN if number is None else number]
     if features.buckets:
-        for gram in _ngrams(f"<{word[:MOST_CHARACTERS]}>", *features.sizes):
+        for gram in _ngrams(f"<{word}>", *features.sizes):
             # crc32, because Python's own hash differs from run to run.
             numbers.append(first + zlib.crc32(gram.encode("utf-8", "replace")) % features.buckets)
     return numbers

@@ -14,7 +14,7 @@ from seqmodels.data import labelled_texts as lt
         ("I love it!", "i LOVE it..."),
         ("I love it http://t.co/x", "@you I love it"),
         ("won 3 to 1", "Won 4-to-0"),
-        ("ｗｉｄｅ", "wide"),
+        ("\uff57ide", "wide"),
     ],
 )
 def test_near_duplicates_have_one_form(one, other):
@@ -28,21 +28,26 @@ def test_others_do_not(one, other):
     assert lt.normalised(one) != lt.normalised(other)
 
 
+def letters(number):
+    """A word for a number; digits would all be one form."""
+    return "".join(chr(97 + int(digit)) for digit in str(number))
+
+
 @hypothesis.given(st.lists(st.integers(0, 59), min_size=60, max_size=300), st.integers(0, 5))
 @hypothesis.settings(deadline=None, max_examples=40)
 def test_a_split_is_a_partition_that_no_near_duplicate_crosses(words, seed):
     words = [*range(60), *words]
-    texts = [f"word{chr(97 + n % 26)}{chr(97 + n // 26)}" + "!" * (r % 3) for r, n in enumerate(words)]
+    texts = [letters(n) + "!" * (row % 3) for row, n in enumerate(words)]
     labels = np.array([n % 3 for n in words])
     found = lt.split(texts, labels, seed=seed)
     assert list(found) == ["train", "validation", "test"]
     np.testing.assert_array_equal(np.sort(np.concatenate(list(found.values()))), range(len(texts)))
     forms = [{lt.normalised(texts[row]) for row in rows} for rows in found.values()]
-    assert not (forms[0] & forms[1] or forms[0] & forms[2] or forms[1] & forms[2])
+    assert sum(map(len, forms)) == len(set.union(*forms))
 
 
 def test_a_split_is_stratified_and_always_the_same():
-    texts = [f"text {chr(97 + n // 26 % 26)}{chr(97 + n % 26)}{chr(97 + n // 676)}" for n in range(1000)]
+    texts = [f"text {letters(n)}" for n in range(1000)]
     labels = np.array([0] * 700 + [1] * 200 + [2] * 100)
     found = lt.split(texts, labels)
     counts = {name: np.bincount(labels[rows]).tolist() for name, rows in found.items()}
@@ -64,9 +69,9 @@ def write(tmp_path, text, name="own.csv", encoding="utf-8"):
 
 
 def test_a_csv_of_ones_own(tmp_path):
-    text = 'say,mood\n"so, so",bad\n"two\nlines 😍",good\nשלום,bad\n'
+    text = 'say,mood\n"so, so",bad\n"two\nlines 😍",good\n\u05e9\u05dc,bad\n'
     data = lt.read_csv(write(tmp_path, text, encoding="utf-8-sig"), "say", "mood")
-    assert data.texts == ["so, so", "two\nlines 😍", "שלום"]
+    assert data.texts == ["so, so", "two\nlines 😍", "\u05e9\u05dc"]
     assert (data.classes, data.labels.tolist()) == (("bad", "good"), [0, 1, 0])
     assert data.ratings is None
     assert data.rows(np.array([1])).texts == ["two\nlines 😍"]

@@ -6,7 +6,8 @@ import pytest
 from seqmodels.data import artifacts, tweets
 
 MINIATURE = (
-    "1\t2.7\tlove &amp; &lt;3 it\n2\t-0.5\tmeh :(\n3\t0.49\tit is\ttabbed \n4\t0.5\tfine 😍\n5\t-0.4\tso\n"
+    "1\t2.7\tlove &amp; &lt;3 it\n2\t-0.5\tmeh :(\n3\t0.49\tit is\ttabbed \n"
+    "4\t0.5\tfine 😍\n5\t-0.4\tso\n"
 )
 
 
