@@ -20,11 +20,13 @@ METRICS = "metrics.jsonl"
 FLAGS = "flags.txt"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
+MODELS = "models"
+PICTURES = "pictures"
 RATIOS = "ratios.png"
 PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png", RATIOS)
 _LOCK = ".lock"
 _FILES = (RESULTS, METRICS, FLAGS, *PLOTS)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, MODELS, PICTURES)
 
 
 def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -48,7 +50,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 class RunFolder:
-    """A folder that holds `flags.txt`, `metrics.jsonl`, `results.json`, checkpoints and plots.
+    """A folder that holds flags.txt, metrics.jsonl, results.json, checkpoints, models and pictures.
 
     While it is open no other process can open it. Use it as a context manager, or close it.
 
@@ -68,8 +70,8 @@ class RunFolder:
 
         Args:
           path: the folder.
-          overwrite: whether the files of an earlier run in it, and its folders of checkpoints and
-            of event files, may be replaced; other files stay.
+          overwrite: whether the files of an earlier run in it, and its folders of checkpoints, of
+            event files, models and pictures, may be replaced; other files stay.
           settings: the flags that decide the run, JSON; an unfinished run of the same ones (its
             results.json has them as "flags") goes on. None for runs that cannot.
 
@@ -111,7 +113,7 @@ class RunFolder:
     ) -> dict[str, Any] | None:
         """Returns the results of the run to go on with; None if it got nowhere; else RunError."""
         results = stored_results(self.path)
-        if settings is not None and results is None and CHECKPOINTS not in found:
+        if settings is not None and results is None and not set(found) & set(_FOLDERS):
             return None
         if settings is None or results is None:
             raise RunError(

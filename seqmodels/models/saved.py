@@ -1,0 +1,182 @@
+"""Trained models in folders: what they are, their parameters, and the texts they need."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from seqmodels.types import Params
+
+MODEL = "model.json"
+PARAMS = "params.safetensors"
+_FORMAT = 1
+# Names of the safetensors format, of which its own loader into NumPy lacks bfloat16.
+_DTYPES = {
+    "BOOL": "bool", "BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64",
+    "I8": "int8", "I16": "int16", "I32": "int32", "I64": "int64",
+    "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "C64": "complex64",
+}  # fmt: skip
+
+
+class Saved(NamedTuple):
+    """A model as it was saved.
+
+    Attributes:
+      folder: where it is.
+      config: what it was saved with: all that is needed to build the model again.
+      arrays: its parameters by path, such as "cell.w_h".
+      texts: the contents of its other files by name, such as "tokenizer.json".
+    """
+
+    folder: pathlib.Path
+    config: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    texts: dict[str, str]
+
+
+def save(
+    folder: str | os.PathLike[str],
+    kind: str,
+    config: Mapping[str, Any],
+    params: Params,
+    texts: Mapping[str, str] | None = None,
+) -> None:
+    """Writes a model into a folder; a model that is there already is replaced.
+
+    The folder holds `model.json`, `params.safetensors` and the texts. It is whole or not there.
+
+    Args:
+      folder: its path; folders above it are made.
+      kind: what `load` is to ask for, such as "translation".
+      config: JSON: all that is needed to build the model again.
+      params: a pytree of arrays.
+      texts: contents of further files by name.
+
+    Raises:
+      ValueError: if the folder holds something else, a name cannot be one of a further file, or
+        config is no JSON.
+      OSError: if it cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    texts = dict(texts or {})
+    for name in texts:
+        if not name or name in (MODEL, PARAMS) or pathlib.Path(name).name != name:
+            raise ValueError(f"texts: given {name!r}, wanted the plain name of a further file")
+    if folder.exists() and not (folder / MODEL).is_file() and any(folder.iterdir()):
+        raise ValueError(f"folder: given {folder}, which holds other things, wanted a new name")
+    arrays = {name: np.asarray(leaf, order="C") for name, leaf in _by_path(params).items()}
+    contents = {name: text.encode() for name, text in texts.items()}
+    contents[PARAMS] = safetensors.numpy.save(arrays)
+    try:
+        described = json.dumps(
+            {
+                "format": _FORMAT,
+                "kind": kind,
+                "config": config,
+                "sha256": {name: _digest(data) for name, data in contents.items()},
+            },
+            indent=1,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"config: cannot be JSON: {error}") from None
+    contents[MODEL] = f"{described}\n".encode()
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, data in contents.items():
+        (partial / name).write_bytes(data)
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def load(folder: str | os.PathLike[str], kind: str) -> Saved:
+    """Reads a model of a kind.
+
+    Args:
+      folder: of `save`.
+      kind: what it was saved as.
+
+    Returns:
+      A `Saved`.
+
+    Raises:
+      ValueError: in one line, if there is no model, or one of another kind, or it is damaged.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        described = json.loads((folder / MODEL).read_bytes())
+        found, form = described["kind"], described["format"]
+        config, digests = dict(described["config"]), dict(described["sha256"])
+    except OSError:
+        raise ValueError(
+            f"model: given {str(folder)!r}, wanted the folder of a trained model ({MODEL})"
+        ) from None
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"model: {folder / MODEL} is damaged") from None
+    if found != kind:
+        raise ValueError(f"model: {folder} is of kind {found}, wanted {kind}")
+    if form != _FORMAT:
+        raise ValueError(f"model: {folder} has format {form}, wanted {_FORMAT}")
+    contents = {name: _read(folder, name, digest) for name, digest in digests.items()}
+    if PARAMS not in contents:
+        raise ValueError(f"model: {folder / MODEL} is damaged")
+    arrays = {
+        name: np.frombuffer(view["data"], jnp.dtype(_DTYPES[view["dtype"]])).reshape(view["shape"])
+        for name, view in safetensors.deserialize(contents.pop(PARAMS))
+    }
+    return Saved(folder, config, arrays, {name: data.decode() for name, data in contents.items()})
+
+
+def restore(saved: Saved, template: Params) -> Params:
+    """Returns the parameters in the structure of a template.
+
+    Args:
+      saved: of `load`.
+      template: a pytree like the parameters: arrays, or what `jax.eval_shape(init, key)` returns.
+
+    Returns:
+      The template with NumPy arrays in it.
+
+    Raises:
+      ValueError: if they differ in paths, shapes or dtypes.
+    """
+    wanted = _by_path(template)
+    for name in sorted({*wanted, *saved.arrays}):
+        here, there = (
+            f"{leaves[name].dtype}{tuple(leaves[name].shape)}" if name in leaves else "nothing"
+            for leaves in (saved.arrays, wanted)
+        )
+        if here != there:
+            raise ValueError(f"model: {saved.folder}: {name}: given {here}, wanted {there}")
+    return jax.tree.unflatten(jax.tree.structure(template), [saved.arrays[name] for name in wanted])
+
+
+def _by_path(params: Params) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read(folder: pathlib.Path, name: str, digest: str) -> bytes:
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise ValueError(f"model: {folder / name} cannot be read: {error.strerror}") from None
+    if _digest(data) != digest:
+        raise ValueError(f"model: {folder / name} is damaged")
+    return data
