@@ -54,7 +54,8 @@ def show(results: dict[str, Any], folder: pathlib.Path, test: Images) -> None:
         [classes[label] for label in test.labels[rows]],
         {name: values[rows] for name, values in found.items()},
         classes,
-        title=f"The first {len(rows) - HARDEST} test images, and the {HARDEST} hardest",
+        title=f"Class probabilities: the first {len(rows) - HARDEST} test images, "
+        f"then the {HARDEST} hardest",
     )
     figure.savefig(folder / "test_images.png")
     print(f"pictures: {folder / 'confusion.png'}, {folder / 'test_images.png'}")
