@@ -10,7 +10,7 @@ import numpy as np
 from experiments.image_models import Config, build, probabilities, settings
 from experiments.study import Training
 from seqmodels.data import digit_images
-from seqmodels.data.batches import shuffled
+from seqmodels.data.batches import Batches, shuffled
 from seqmodels.data.digit_images import NUM_CLASSES, Images
 from seqmodels.models import saved
 from seqmodels.training.losses import cross_entropy
@@ -65,17 +65,21 @@ def training(
         figures = {f"test_{name}": value for name, value in scores(found, test).items()}
         return {**figures, "confusion": confusion(found.argmax(axis=-1), test.labels)}
 
-    return Training(
-        name=config.name,
-        init=classifier.init,
-        loss=loss,
-        batches=lambda seed: shuffled(
+    def batches(seed: int) -> Batches:
+        return shuffled(
             splits["train"],
             batch,
             seed=seed,
             process=jax.process_index(),
             num_processes=jax.process_count(),
-        ),
+        )
+
+    batches(0)  # a batch that cannot be is told before anything is trained
+    return Training(
+        name=config.name,
+        init=classifier.init,
+        loss=loss,
+        batches=batches,
         evaluate=evaluate,
         finish=finish,
         optimizer=optimizer,
