@@ -28,14 +28,14 @@ from experiments import (
 )
 from experiments.sentiment_data import DATA, TARGETS, Source
 from experiments.sentiment_model import HEADS, KIND, MODELS, Config, restore, training
-from experiments.sentiment_scores import baselines, scores
+from experiments.sentiment_scores import NGRAMS, baselines, scores
 from seqmodels.data import word_features
 from seqmodels.training.stopping import patience
 
 NAMES = [
     "data", "target", "csv", "text_column", "label_column", "models", "hidden", "embedding",
     "dropout", "word_dropout", "embedding_dropout", "least_count", "buckets", "ngrams",
-    "max_words", "balance", "patience",
+    "max_words", "balance", "patience", "baselines",
 ]  # fmt: skip
 
 
@@ -70,6 +70,9 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "patience", 1_000, "Stop after so many evaluations without a better one.", 1, 10**6
     )
+    flags.DEFINE_list(
+        "baselines", list(NGRAMS), f"N-grams of TF-IDF baselines, of {', '.join(NGRAMS)}."
+    )
     flags.DEFINE_string("predict", None, "Your own text: what does the model think of it?")
     flags.DEFINE_string("plot", None, "With --predict: a picture of how it moves word by word.")
     flags.DEFINE_string("too_long", "truncate", "Longer than max_words: truncate or refuse.")
@@ -82,7 +85,8 @@ def define_flags() -> None:
     cli.checked(cli.not_empty, "csv", "data_dir", "plot", "export")
     cli.checked(cli.no_nan, "dropout", "word_dropout", "embedding_dropout", "balance")
     cli.checked(lambda value: cli.names(value, MODELS), "models")
-    cli.checked(lambda value: _sizes(value), "ngrams")
+    cli.checked(lambda value: cli.names(value, NGRAMS), "baselines")
+    cli.checked(_sizes, "ngrams")
     cli.checked(lambda value: cli.per_name(value, MODELS, cli.positive), "learning_rate")
 
 
@@ -156,7 +160,9 @@ def build() -> study.Study:
             stopping=patience(best, "max" if data.classes else "min", values.patience),
         )
 
-    return study.Study([make(name) for name in values.models], lambda: baselines(data))
+    return study.Study(
+        [make(name) for name in values.models], lambda: baselines(data, values.baselines)
+    )
 
 
 def report(results: dict[str, Any], folder: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """The texts of the sentiment study: which, how split, how they become batches."""
 
 import functools
+import pathlib
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,8 @@ def check(source: Source) -> None:
             f"csv: given {source.csv!r} with --data={source.data}, wanted both --data=csv and "
             "--csv=FILE, or neither"
         )
+    if source.csv is not None and not pathlib.Path(source.csv).is_file():
+        raise ValueError(f"csv: given {source.csv!r}, wanted a file that is there")
     if source.target == "rating" and source.data in reviews.SOURCES:
         raise ValueError(f"target: given rating with {source.data}, which has classes alone")
 

@@ -1,5 +1,6 @@
 """Figures of predicted classes or ratings, and the baselines that are measured by them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,9 @@ from experiments.sentiment_data import Data
 from seqmodels.analysis.classification import confusion_matrix, macro_f1
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # C of the logistic regression, 1 / alpha of the ridge
-NGRAMS: dict[str, dict[str, Any]] = {
-    "TF-IDF, words 1-2": {"ngram_range": (1, 2)},
-    "TF-IDF, characters 2-5": {"ngram_range": (2, 5), "analyzer": "char_wb"},
+NGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "words": ("TF-IDF, words 1-2", {"ngram_range": (1, 2)}),
+    "characters": ("TF-IDF, characters 2-5", {"ngram_range": (2, 5), "analyzer": "char_wb"}),
 }
 
 
@@ -35,12 +36,16 @@ def scores(truth: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -
     }
 
 
-def baselines(data: Data) -> list[dict[str, Any]]:
+def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
     """Returns records of what needs no recurrent network, measured on the test split.
 
     The most frequent class (the mean rating), and TF-IDF with logistic regression (ridge
     regression) of word 1-2-grams and of character 2-5-grams, whose strength of regularisation and
     class weight are chosen on the validation split.
+
+    Args:
+      data: the texts.
+      ngrams: which of `NGRAMS`.
 
     Raises:
       ModuleNotFoundError: if scikit-learn is not installed.
@@ -54,7 +59,7 @@ def baselines(data: Data) -> list[dict[str, Any]]:
     truth = data.targets("train")
     constant = np.bincount(truth).argmax() if data.classes else truth.mean()
     records = [_record(data, "majority" if data.classes else "mean rating", constant)]
-    for name, settings in NGRAMS.items():
+    for name, settings in (NGRAMS[kind] for kind in ngrams):
         vectorizer = TfidfVectorizer(sublinear_tf=True, **settings)
         xs = {
             split: (vectorizer.transform if number else vectorizer.fit_transform)(texts.texts)
