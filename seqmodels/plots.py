@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 # Colours that stay apart for colour-blind readers (Okabe, Ito 2008).
@@ -140,3 +141,74 @@ def _distance_axis(axes: Axes, distances: Sequence[int]) -> None:
     # Evenly spaced: distances usually double from one to the next, and begin with 0.
     axes.set_xticks(range(len(distances)), [str(d) for d in distances])
     axes.set_xlabel("distance (steps)")
+
+
+def confusion_matrices(
+    matrices: Mapping[str, np.ndarray], classes: Sequence[str], *, title: str
+) -> Figure:
+    """Returns the figure of confusion matrices, each row as shares of its true class.
+
+    Args:
+      matrices: for each name (C, C) counts, true classes in rows, predicted in columns.
+      classes: C names.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    size = 1.2 + 0.6 * len(classes)
+    shape = (0.8 + size * len(matrices), 0.9 + size)
+    figure = Figure(figsize=shape, dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(1, len(matrices), squeeze=False, sharey=True)
+    names = [_drawable(name) for name in classes]
+    for axes, (name, matrix) in zip(grid.flat, matrices.items(), strict=True):
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(*shares.shape):
+            share = shares[row, column]
+            colour = "white" if share > 0.6 else "black"
+            axes.text(column, row, f"{share:.2f}", ha="center", va="center", color=colour)
+        axes.set_title(name, fontsize=9)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_ticks(range(len(names)), names, fontsize=8, parse_math=False)
+        axes.tick_params(axis="x", rotation=30)
+        axes.set_xlabel("predicted", fontsize=8)
+    grid[0, 0].set_ylabel("true", fontsize=8)
+    return figure
+
+
+def prediction_by_word(
+    words: Sequence[str], curves: Mapping[str, Sequence[float]], *, ylabel: str, title: str
+) -> Figure:
+    """Returns the figure of how a prediction moves with every further word.
+
+    Args:
+      words: T words.
+      curves: for each name T values, the t-th after t words.
+      ylabel: what the values are.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    width = min(max(5.0, 1.5 + 0.4 * len(words)), 30.0)
+    figure = Figure(figsize=(width, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25)
+    for (name, values), colour in zip(curves.items(), COLOURS * 9, strict=False):
+        axes.plot(values, "o-", color=colour, label=_drawable(name), markersize=4)
+    every = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
+    places = range(0, len(words), every)
+    labels = [_drawable(words[place]) for place in places]
+    axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, parse_math=False)
+    axes.set_ylabel(ylabel)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _drawable(text: str) -> str:
+    """Returns the text with a box for what Matplotlib's own font does not have, such as emoji."""
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    return "".join(sign if ord(sign) in known else "\u25a1" for sign in text)
