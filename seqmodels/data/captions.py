@@ -48,7 +48,7 @@ class Scenes(NamedTuple):
 
     combinations: Mapping[str, np.ndarray]
     draw: Callable[[str, Sequence[int], np.random.Generator], tuple[np.ndarray, str]]
-    captions: Sequence[str]
+    captions: tuple[str, ...]
     image_shape: tuple[int, int, int]
 
 

