@@ -1,5 +1,6 @@
 """Arrays in, Matplotlib figures out."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -295,6 +296,40 @@ def prediction_by_word(
     axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, parse_math=False)
     axes.set_ylabel(ylabel)
     axes.legend(fontsize=8)
+    return figure
+
+
+def contact_sheet(
+    images: np.ndarray, captions: Sequence[str], right: Sequence[bool], *, title: str
+) -> Figure:
+    """Returns the figure of pictures with their captions, right ones green and wrong ones red.
+
+    Args:
+      images: uint8 (N, height, width, 1 or 3).
+      captions: N texts.
+      right: N, whether each caption is right.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    columns = min(6, max(len(images), 1))
+    rows = max(-(-len(images) // columns), 1)
+    height, width = images.shape[1:3]
+    tall = 2.0 * min(height / width, 2)
+    figure = Figure(
+        figsize=(2 * columns, (tall + 0.55) * rows + 0.5), dpi=120, layout="constrained"
+    )
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, caption, good in zip(grid.flat, images, captions, right, strict=False):
+        grey = image.shape[-1] == 1
+        axes.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None)
+        told = textwrap.fill(_drawable(caption), 24) or "(nothing)"
+        colour = COLOURS[1] if good else COLOURS[0]
+        axes.set_title(told, fontsize=8, color=colour, parse_math=False)
     return figure
 
 
