@@ -130,7 +130,7 @@ def main() -> int:
         for name in ("images_dir", "captions_file"):
             if values[name].value is None:
                 raise cli.UserError(f"{name}: not given, wanted with --data=folder")
-            cli.set_flag(name, str(pathlib.Path(values[name].value).resolve()))
+            cli.set_flag(name, str(pathlib.Path(str(values[name].value)).resolve()))
     return study.run(PROGRAM, NAMES, _study, _report, _digests)
 
 
