@@ -1,0 +1,99 @@
+"""A user's own pictures: a folder of images and a file of captions."""
+
+import csv
+import os
+import pathlib
+
+import numpy as np
+
+from seqmodels.data.captions import Captioned
+
+COLUMNS = ("file", "caption")
+MOST_PIXELS = 50_000_000
+
+
+def load(
+    folder: str | os.PathLike[str], captions_file: str | os.PathLike[str], side: int
+) -> tuple[Captioned, list[str]]:
+    """Reads the pictures that a file of captions names.
+
+    Args:
+      folder: of the images; it may have folders below.
+      captions_file: CSV, or TSV where the name ends in .tsv, in UTF-8, with the columns `file` (a
+        path below the folder) and `caption`. A picture may stand in several rows.
+      side: height and width that the pictures are brought to.
+
+    Returns:
+      (captioned, files): the pictures (N, side, side, 3), captions in lower case with single
+      spaces, and the file of each row.
+
+    Raises:
+      ValueError: in one line, if a column, a file or a caption is missing, or a file is no image.
+    """
+    folder, path = pathlib.Path(folder), pathlib.Path(captions_file)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"captions_file: {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"captions_file: {path}: is not UTF-8 text") from None
+    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
+    given = list(rows[0]) if rows else []
+    if not set(COLUMNS) <= set(given):
+        raise ValueError(
+            f"captions_file: {path}: given columns {', '.join(map(str, given)) or 'none'}, wanted "
+            f"{' and '.join(COLUMNS)}"
+        )
+    images: dict[str, np.ndarray] = {}
+    files, captions = [], []
+    for number, row in enumerate(rows, 2):
+        file, caption = (" ".join((row[name] or "").split()) for name in COLUMNS)
+        if not file or not caption:
+            raise ValueError(f"captions_file: {path}: line {number}: wanted a file and a caption")
+        if file not in images:
+            images[file] = read_image(folder / file, (side, side, 3))
+        files.append(file)
+        captions.append(caption.lower())
+    return Captioned(np.stack([images[file] for file in files]), tuple(captions)), files
+
+
+def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:
+    """Returns the picture in an image file in the shape that a model knows.
+
+    Any mode and size: turned as its EXIF data say, laid on white where it is transparent, made
+    grey for one channel or RGB for three, and scaled without regard to its proportions.
+
+    Args:
+      path: of the file.
+      shape: (height, width, channels), 1 or 3 channels.
+
+    Returns:
+      uint8 array of that shape.
+
+    Raises:
+      ValueError: in one line, if the file is no image, or too large.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    height, width, depth = shape
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(
+                    f"image: {path}: given {image.width}x{image.height} pixels, wanted at most "
+                    f"{MOST_PIXELS // 10**6} million"
+                )
+            image.load()
+            found = ImageOps.exif_transpose(image).convert("RGBA")
+    except FileNotFoundError:
+        raise ValueError(f"image: given {str(path)!r}, which is not there") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError):
+        raise ValueError(f"image: {path}: is no image that can be read") from None
+    except (OSError, SyntaxError):
+        raise ValueError(f"image: {path}: is damaged") from None
+    ground = Image.new("RGBA", found.size, "white")
+    found = Image.alpha_composite(ground, found).convert("L" if depth == 1 else "RGB")
+    if found.size != (width, height):
+        found = found.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(found).reshape(shape).copy()

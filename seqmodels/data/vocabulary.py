@@ -1,0 +1,72 @@
+"""Words by number: the vocabulary of short texts whose words are set apart by spaces."""
+
+import collections
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+PAD, UNK, BOS, EOS = range(4)
+SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+
+
+class Vocabulary(NamedTuple):
+    """words: the word of each number; the first four are those of `SPECIALS`."""
+
+    words: tuple[str, ...]
+
+    def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the texts as numbers, between BOS and EOS.
+
+        Args:
+          texts: N texts; words that are not in the vocabulary become UNK.
+
+        Returns:
+          (tokens, lengths): int32 (T, N), filled with PAD to the longest, and int32 (N,), BOS and
+          EOS counted.
+        """
+        numbers = {word: number for number, word in enumerate(self.words)}
+        rows = [[BOS, *(numbers.get(w, UNK) for w in text.split()), EOS] for text in texts]
+        lengths = np.array([len(row) for row in rows], np.int32)
+        tokens = np.full((max(lengths, default=0), len(rows)), PAD, np.int32)
+        for column, row in enumerate(rows):
+            tokens[: len(row), column] = row
+        return tokens, lengths
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Returns the text of numbers up to the first EOS; PAD and BOS are left out."""
+        words = []
+        for token in tokens:
+            if token == EOS:
+                break
+            if token not in (PAD, BOS):
+                words.append(self.words[token])
+        return " ".join(words)
+
+    def to_str(self) -> str:
+        """Returns JSON from which `from_str` makes the same vocabulary."""
+        return json.dumps(self.words, ensure_ascii=False)
+
+
+def from_str(text: str) -> Vocabulary:
+    """Returns the vocabulary of `Vocabulary.to_str`; ValueError for another text."""
+    words = json.loads(text)
+    if not isinstance(words, list) or tuple(words[:4]) != SPECIALS:
+        raise ValueError(f"vocabulary: given {text[:30]!r}, wanted a list of words as JSON")
+    return Vocabulary(tuple(words))
+
+
+def build(texts: Iterable[str], least: int = 1) -> Vocabulary:
+    """Returns the vocabulary of texts, the most frequent word first.
+
+    Args:
+      texts: of the training split alone.
+      least: how often a word must occur to have a number.
+
+    Returns:
+      A `Vocabulary`; words that occur equally often stand in alphabetical order.
+    """
+    counts = collections.Counter(word for text in texts for word in text.split())
+    kept = sorted((-count, word) for word, count in counts.items() if count >= least)
+    return Vocabulary(SPECIALS + tuple(word for _, word in kept if word not in SPECIALS))

@@ -1,0 +1,178 @@
+"""The feed-forward reader of images: convolution, max pooling, fully connected layers, classes."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.stages import lift
+from seqmodels.types import Array
+
+POOL = 2
+
+
+class LinearParams(NamedTuple):
+    """w: (..., inputs, outputs), for a convolution (height, width, inputs, outputs). b: outputs."""
+
+    w: Array
+    b: Array
+
+
+class CnnParams(NamedTuple):
+    """convs: one `LinearParams` a convolution. hidden and out: the fully connected layers."""
+
+    convs: tuple[LinearParams, ...]
+    hidden: LinearParams
+    out: LinearParams
+
+
+class Cnn(NamedTuple):
+    """A convolutional network as pure functions.
+
+    Attributes:
+      init: `init(key) -> CnnParams`.
+      features: `features(params, images) -> maps`, images (B, height, width, channels) to what the
+        last pooling leaves, (B, height / 2^n, width / 2^n, features), n the number of convolutions.
+      apply: `apply(params, images, *, key=None) -> logits` (B, C); key switches dropout on.
+    """
+
+    init: Callable[[Array], CnnParams]
+    features: Callable[[CnnParams, Array], Array]
+    apply: Callable[..., Array]
+
+
+def cnn(
+    image_shape: Sequence[int],
+    *,
+    output_size: int,
+    channels: Sequence[int] = (16, 32),
+    hidden_size: int = 128,
+    kernel_size: int = 3,
+    dropout: float = 0.0,
+) -> Cnn:
+    """Returns the network of LeCun, Bottou, Bengio, Haffner 1998, in today's form.
+
+    Per convolution: maps = max_pool(relu(conv(maps))); then hidden = relu(flat @ W + b) and
+    logits = hidden @ W' + b', with dropout before both products.
+
+    Args:
+      image_shape: (height, width, channels) of an image.
+      output_size: C, number of classes.
+      channels: feature maps of each convolution; each is followed by pooling that halves the size.
+      hidden_size: units of the fully connected layer.
+      kernel_size: height and width of each convolution's kernel.
+      dropout: share of the inputs of a fully connected layer that a step of training leaves out.
+
+    Returns:
+      A `Cnn`.
+
+    Raises:
+      ValueError: if the images are too small for so many convolutions, or dropout is no share.
+    """
+    height, width, depth = image_shape
+    shrunk = POOL ** len(channels)
+    if min(height, width) < shrunk:
+        raise ValueError(
+            f"image_shape: given {height}x{width}, wanted at least {shrunk}x{shrunk} for "
+            f"{len(channels)} convolutions"
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: given {dropout}, wanted 0 <= dropout < 1")
+    depths = (depth, *channels)
+    flat_size = (height // shrunk) * (width // shrunk) * depths[-1]
+
+    def init(key: Array) -> CnnParams:
+        *keys, key_hidden, key_out = jax.random.split(key, len(channels) + 2)
+        he_normal = jax.nn.initializers.he_normal()
+        return CnnParams(
+            convs=tuple(
+                LinearParams(
+                    he_normal(key, (kernel_size, kernel_size, inputs, outputs)), jnp.zeros(outputs)
+                )
+                for key, inputs, outputs in zip(keys, depths[:-1], depths[1:], strict=True)
+            ),
+            hidden=LinearParams(
+                he_normal(key_hidden, (flat_size, hidden_size)), jnp.zeros(hidden_size)
+            ),
+            out=LinearParams(
+                glorot_uniform(key_out, (hidden_size, output_size)), jnp.zeros(output_size)
+            ),
+        )
+
+    def features(params: CnnParams, images: Array) -> Array:
+        if images.ndim != 4 or images.shape[1:] != (height, width, depth):
+            raise ValueError(
+                f"images: given shape {images.shape}, wanted (B, {height}, {width}, {depth})"
+            )
+        maps = images
+        for layer in params.convs:
+            maps = max_pool(jax.nn.relu(conv(layer, maps)))
+        return maps
+
+    def apply(params: CnnParams, images: Array, *, key: Array | None = None) -> Array:
+        keys = (None, None) if key is None else jax.random.split(key)
+        flat = features(params, images).reshape(len(images), -1)
+        hidden = jax.nn.relu(dense(params.hidden, drop(flat, dropout, keys[0])))
+        return dense(params.out, drop(hidden, dropout, keys[1]))
+
+    return Cnn(init, features, apply)
+
+
+def conv(params: LinearParams, maps: Array) -> Array:
+    """Returns the convolution with zeros around the image, so that its size stays.
+
+    Args:
+      params: w (height, width, inputs, outputs), b (outputs,).
+      maps: (B, height, width, inputs).
+
+    Returns:
+      Array (B, height, width, outputs).
+    """
+    rows, columns, _, outputs = params.w.shape
+    _, height, width, _ = maps.shape
+    around = [((size - 1) // 2, size // 2) for size in (rows, columns)]
+    padded = jnp.pad(maps.astype(params.w.dtype), ((0, 0), *around, (0, 0)))
+    # What each pixel sees, side by side, and one matrix product: on a CPU under `lax.scan`, where
+    # training runs, 18 to 35 times as fast as `lax.conv_general_dilated` (JAX 0.10.2).
+    seen = [padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)]
+    out = jnp.concatenate(seen, axis=-1) @ params.w.reshape(-1, outputs)
+    return out + lift(params.b, out)
+
+
+def max_pool(maps: Array, size: int = POOL) -> Array:
+    """Returns the largest value of each size x size square.
+
+    Args:
+      maps: (B, height, width, channels).
+      size: side of a square.
+
+    Returns:
+      Array (B, height // size, width // size, channels); rows and columns left over are dropped.
+    """
+    batch, height, width, depth = maps.shape
+    rows, columns = height // size, width // size
+    # Faster than a window reduction, whose gradient is a scatter.
+    squares = maps[:, : rows * size, : columns * size].reshape(
+        batch, rows, size, columns, size, depth
+    )
+    return jnp.max(squares, axis=(2, 4))
+
+
+def dense(params: LinearParams, inputs: Array) -> Array:
+    """Returns inputs @ w + b: inputs (..., inputs), w (inputs, outputs), b (outputs,)."""
+    out = inputs @ params.w
+    return out + lift(params.b, out)
+
+
+def drop(values: Array, rate: float, key: Array | None) -> Array:
+    """Returns the values with a share of them set to 0 and the others scaled by 1 / (1 - rate).
+
+    Srivastava et al. 2014, "Dropout". Without a key, or at rate 0, the values are returned as
+    they are.
+    """
+    if key is None or not rate:
+        return values
+    kept = jax.random.bernoulli(key, 1 - rate, values.shape)
+    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))

@@ -1,0 +1,93 @@
+"""The recurrent reader of images: a cell goes over the rows, or over the pixels, one by one."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from seqmodels.models.readout import ReadoutParams, readout
+from seqmodels.types import Array, Cell, Driver
+
+READINGS = ("rows", "pixels")
+POOLINGS = ("last", "mean")
+
+
+class ImageReader(NamedTuple):
+    """A recurrent classifier of images as pure functions.
+
+    Attributes:
+      init: `init(key) -> ReadoutParams`.
+      apply: `apply(params, images, *, key=None, method="auto") -> logits`, images (B, height,
+        width, channels) to (B, C); key switches dropout on.
+    """
+
+    init: Callable[[Array], ReadoutParams]
+    apply: Callable[..., Array]
+
+
+def steps_of(images: Array, reading: str) -> Array:
+    """Returns images as sequences, time first.
+
+    Args:
+      images: (B, height, width, channels).
+      reading: "rows": x_t is row t from the top, its pixels from the left; "pixels": x_t is one
+        pixel, row by row, as in Le, Jaitly, Hinton 2015 (arXiv 1504.00941).
+
+    Returns:
+      Array (height, B, width * channels) or (height * width, B, channels).
+
+    Raises:
+      ValueError: if there is no such reading.
+    """
+    if reading not in READINGS:
+        raise ValueError(f"reading: given {reading!r}, wanted one of {', '.join(READINGS)}")
+    batch, height, width, depth = images.shape
+    steps = height if reading == "rows" else height * width
+    return jnp.moveaxis(images.reshape(batch, steps, height * width * depth // steps), 1, 0)
+
+
+def input_size(image_shape: Sequence[int], reading: str) -> int:
+    """Returns D, the size of x_t, for images of shape (height, width, channels)."""
+    _, width, depth = image_shape
+    return width * depth if reading == "rows" else depth
+
+
+def image_reader(
+    cell: Cell, *, hidden_size: int, output_size: int, reading: str, pooling: str = "last"
+) -> ImageReader:
+    """Returns the classifier that reads an image as a sequence.
+
+    logits = W y + b, y the cell's last output or the mean of all of them.
+
+    Args:
+      cell: reads D = `input_size(image_shape, reading)` features.
+      hidden_size: size H of the cell's outputs.
+      output_size: C, number of classes.
+      reading: "rows" or "pixels".
+      pooling: "last" or "mean".
+
+    Returns:
+      An `ImageReader`.
+
+    Raises:
+      ValueError: if there is no such reading or pooling.
+    """
+    if reading not in READINGS:
+        raise ValueError(f"reading: given {reading!r}, wanted one of {', '.join(READINGS)}")
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling: given {pooling!r}, wanted one of {', '.join(POOLINGS)}")
+    model = readout(cell, hidden_size=hidden_size, output_size=output_size)
+
+    def apply(
+        params: ReadoutParams,
+        images: Array,
+        *,
+        key: Array | None = None,
+        method: str | Driver = "auto",
+    ) -> Array:
+        xs = steps_of(images, reading)
+        last = 1 if pooling == "last" else len(xs)
+        # The readout is affine: the mean of what is read is what is read from the mean.
+        return jnp.mean(model.apply(params, xs, last=last, key=key, method=method), axis=0)
+
+    return ImageReader(model.init, apply)

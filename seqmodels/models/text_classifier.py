@@ -1,0 +1,147 @@
+"""Many to one: the words of a text through a cell, pooled over time, to classes or a rating."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.stages import lift
+from seqmodels.drivers.unroll import unroll
+from seqmodels.types import Array, Cell, Driver, Params
+
+
+class TextClassifierParams(NamedTuple):
+    """embedding: (V, D). cell: the cell's parameters. w_out: (2H, C). b_out: (C,)."""
+
+    embedding: Array
+    cell: Params
+    w_out: Array
+    b_out: Array
+
+
+class TextClassifier(NamedTuple):
+    """A model as a pair of pure functions.
+
+    Attributes:
+      init: `init(key) -> TextClassifierParams`.
+      apply: `apply(params, features, lengths, *, key=None, method="auto") -> outputs (B, C)`:
+        features int (T, B, K), the K features of every word, 0 for none; lengths int (B,), the
+        words of each text; key switches dropout on.
+    """
+
+    init: Callable[[Array], TextClassifierParams]
+    apply: Callable[..., Array]
+
+
+def text_classifier(
+    cell: Cell,
+    *,
+    num_features: int,
+    embedding_size: int,
+    hidden_size: int,
+    output_size: int,
+    dropout: float = 0.5,
+    word_dropout: float = 0.3,
+    embedding_dropout: float = 0.5,
+    embedding_scale: float = 0.3,
+) -> TextClassifier:
+    """Returns the model: mean of the features' embeddings, cell, mean and maximum over time.
+
+    x_t = mean_k embedding[features_tk] over the features that are there (Bojanowski et al. 2017,
+    "Enriching Word Vectors with Subword Information", arXiv 1607.04606, with a mean in place of the
+    sum); y = cell(x); outputs = [mean_t y_t, max_t y_t] w_out + b_out over the steps of the text
+    (Howard, Ruder 2018, arXiv 1801.06146). A text without words is pooled to zeros. What stands
+    behind the end of a text changes nothing.
+
+    Args:
+      cell: reads D features.
+      num_features: V, feature 0 standing for none.
+      embedding_size: D.
+      hidden_size: size H of the cell's outputs.
+      output_size: C.
+      dropout: probability with which a pooled value is dropped in training.
+      word_dropout: probability with which a word is passed over as if it had no features.
+      embedding_dropout: probability with which one of the D numbers is dropped, for all words of a
+        text alike.
+      embedding_scale: standard deviation of a fresh embedding.
+
+    Returns:
+      A `TextClassifier`.
+
+    Raises:
+      ValueError: if a probability is not in [0, 1).
+    """
+    for name, rate in (
+        ("dropout", dropout),
+        ("word_dropout", word_dropout),
+        ("embedding_dropout", embedding_dropout),
+    ):
+        if not 0 <= rate < 1:
+            raise ValueError(f"text_classifier: {name}: given {rate}, wanted 0 <= {name} < 1")
+
+    def init(key: Array) -> TextClassifierParams:
+        key_embedding, key_cell, key_out = jax.random.split(key, 3)
+        embedding = jax.random.normal(key_embedding, (num_features, embedding_size))
+        return TextClassifierParams(
+            embedding=embedding_scale * embedding,
+            cell=cell.init(key_cell),
+            w_out=glorot_uniform(key_out, (2 * hidden_size, output_size)),
+            b_out=jnp.zeros(output_size),
+        )
+
+    def apply(
+        params: TextClassifierParams,
+        features: Array,
+        lengths: Array,
+        *,
+        key: Array | None = None,
+        method: str | Driver = "auto",
+    ) -> Array:
+        xs = _embed(params.embedding, features)
+        pooled_key = None
+        if key is not None:
+            key_word, key_number, pooled_key = jax.random.split(key, 3)
+            kept = jax.random.bernoulli(key_word, 1 - word_dropout, xs.shape[:2])
+            xs = jnp.where(kept[..., None], xs, 0)
+            xs = _drop(key_number, xs, embedding_dropout, (1, *xs.shape[1:]))
+        _, ys = unroll(cell, params.cell, xs, lengths=lengths, method=method)
+        pooled = pool(ys, lengths)
+        if pooled_key is not None:
+            pooled = _drop(pooled_key, pooled, dropout, pooled.shape)
+        outputs = pooled @ params.w_out
+        return outputs + lift(params.b_out, outputs)
+
+    return TextClassifier(init, apply)
+
+
+def pool(ys: Array, lengths: Array) -> Array:
+    """Returns the mean and the maximum over the steps of each sequence, zeros where it has none.
+
+    Args:
+      ys: (T, B, H).
+      lengths: int (B,).
+
+    Returns:
+      (B, 2H).
+    """
+    steps = jnp.arange(ys.shape[0])
+    valid = (steps[:, None] < lengths[None, :])[..., None]
+    total = jnp.sum(jnp.where(valid, ys, 0), axis=0)
+    mean = total / jnp.maximum(lengths, 1)[:, None].astype(ys.dtype)
+    largest = jnp.max(jnp.where(valid, ys, -jnp.inf), axis=0, initial=-jnp.inf)
+    largest = jnp.where(lengths[:, None] > 0, largest, 0).astype(ys.dtype)
+    return jnp.concatenate([mean, largest], axis=-1)
+
+
+def _embed(embedding: Array, features: Array) -> Array:
+    """Returns the mean embedding (T, B, D) of features (T, B, K), of those that are not 0."""
+    there = (features > 0)[..., None]
+    total = jnp.sum(jnp.where(there, embedding[features], 0), axis=2)
+    return total / jnp.maximum(jnp.sum(there, axis=2), 1).astype(embedding.dtype)
+
+
+def _drop(key: Array, values: Array, rate: float, shape: tuple[int, ...]) -> Array:
+    kept = jnp.broadcast_to(jax.random.bernoulli(key, 1 - rate, shape), values.shape)
+    return jnp.where(kept, values / (1 - rate), 0)

@@ -1,0 +1,219 @@
+"""A trained model as one file that runs where neither its code nor the training's is installed.
+
+    inputs = {"tokens": ("T, B", "int32"), "lengths": ("B", "int32")}
+    serving.export("model.seq", apply, params, inputs)
+    served = serving.load("model.seq")            # in another process
+    outputs = served(tokens, lengths)
+
+The file holds the compiled function (`jax.export`), the parameters, and what else is needed to use
+it: tokeniser, names of classes. This module needs JAX, NumPy and flatbuffers alone.
+"""
+
+import hashlib
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+MAGIC = b"seqmodels-serving "
+VERSION = 1
+
+
+class Served(NamedTuple):
+    """A model from a file; `served(*inputs)` runs it.
+
+    Attributes:
+      call: `call(*inputs) -> outputs`, compiled once for each shape of inputs.
+      inputs: for each input (name, shape, dtype); sizes that may vary have a letter, as in "T, B".
+      texts: the texts that were saved with it, by name, such as "tokenizer.json".
+      about: what else was saved with it, as JSON.
+    """
+
+    call: Callable[..., Any]
+    inputs: tuple[tuple[str, str, str], ...]
+    texts: dict[str, str]
+    about: dict[str, Any]
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Returns the outputs for inputs of the shapes and dtypes in `inputs`.
+
+        Raises:
+          ValueError: if there are not so many inputs, or one has another shape or dtype.
+        """
+        return self.call(*_checked(inputs, self.inputs))
+
+
+def export(
+    path: str | os.PathLike[str],
+    function: Callable[..., Any],
+    params: Any,
+    inputs: Mapping[str, tuple[str, str]],
+    *,
+    texts: Mapping[str, str] | None = None,
+    about: Mapping[str, Any] | None = None,
+    platforms: Sequence[str] | None = None,
+) -> pathlib.Path:
+    """Writes a function and its parameters into one file.
+
+    Args:
+      path: the file; one that is there is replaced.
+      function: `function(params, *inputs) -> outputs`, pure; outputs are an array, or tuples,
+        lists and dicts of arrays. A recurrence inside must run with `method="scan"` (or "fused"):
+        "auto" plans by sizes that a letter leaves open.
+      params: a pytree of arrays.
+      inputs: for each input, by name, its shape and dtype, such as `("T, B, 4", "int32")`: a letter
+        for a size that may vary, the same letter for the same size.
+      texts: texts to save with it, by name.
+      about: anything else, as JSON.
+      platforms: where it is to run, of "cpu", "cuda", "rocm", "tpu"; None for this machine's.
+
+    Returns:
+      The path.
+
+    Raises:
+      ValueError: if the function cannot be compiled for sizes that are not known.
+      OSError: if the file cannot be written.
+      ImportError: if flatbuffers is not installed.
+    """
+    path = pathlib.Path(path)
+    paths, structure = jax.tree.flatten_with_path(params)
+    names = [jax.tree_util.keystr(each, simple=True, separator=".") for each, _ in paths]
+    leaves = [np.asarray(leaf) for _, leaf in paths]
+
+    def flat(leaves: list[Any], *values: Any) -> Any:
+        return function(jax.tree.unflatten(structure, leaves), *values)
+
+    scope = jax.export.SymbolicScope()
+    shapes = [
+        jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape, scope=scope), jnp.dtype(dtype))
+        for shape, dtype in inputs.values()
+    ]
+    like = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+    try:
+        exported = jax.export.export(jax.jit(flat), platforms=platforms)(like, *shapes)
+    except (jax.errors.InconclusiveDimensionOperation, TypeError) as error:
+        if isinstance(error, TypeError) and "_DimExpr" not in str(error):
+            raise
+        raise ValueError(
+            "export: function: given one that needs to know a size, wanted one for every size "
+            f"(unroll with method='scan'): {_first_line(error)}"
+        ) from error
+    program = bytes(exported.serialize())
+    header = {
+        "jax": jax.__version__,
+        "inputs": [[name, shape, str(jnp.dtype(kind))] for name, (shape, kind) in inputs.items()],
+        "texts": dict(texts or {}),
+        "about": dict(about or {}),
+        "program": len(program),
+        "arrays": [
+            [name, str(leaf.dtype), list(leaf.shape)]
+            for name, leaf in zip(names, leaves, strict=True)
+        ],
+    }
+    body = b"".join(
+        [json.dumps(header).encode(), b"\n", program, *(leaf.tobytes() for leaf in leaves)]
+    )
+    digest = hashlib.sha256(body).hexdigest().encode()
+    # Under another name first, so that no reader ever finds half a file.
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.write_bytes(MAGIC + b"%d\n" % VERSION + digest + b"\n" + body)
+    os.replace(unfinished, path)
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> Served:
+    """Returns the model that `export` has written.
+
+    Args:
+      path: the file.
+
+    Returns:
+      `Served`.
+
+    Raises:
+      ValueError: if it is another kind of file, of another version, damaged, or for a JAX or a
+        platform that is not here; in one line.
+      OSError: if it cannot be read.
+      ImportError: if flatbuffers is not installed.
+    """
+    first, _, rest = pathlib.Path(path).read_bytes().partition(b"\n")
+    if not first.startswith(MAGIC):
+        raise ValueError(f"{path}: is not a model that serving.export has written")
+    if first != MAGIC + b"%d" % VERSION:
+        version = first.removeprefix(MAGIC).decode(errors="replace")
+        raise ValueError(f"{path}: given version {version:.20}, wanted version {VERSION}")
+    digest, _, body = rest.partition(b"\n")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError(f"{path}: is damaged: its sha256 is not what it was written with")
+    line, _, blobs = body.partition(b"\n")
+    header = json.loads(line)
+    try:
+        exported = jax.export.deserialize(bytearray(blobs[: header["program"]]))
+    except ImportError:  # what JAX needs for it, named in one line
+        raise
+    except Exception as error:  # JAX documents no type for it
+        raise ValueError(
+            f"{path}: was written with JAX {header['jax']}, which JAX {jax.__version__} cannot "
+            f"read: {_first_line(error)}"
+        ) from error
+    if jax.default_backend() not in {_platform(name) for name in exported.platforms}:
+        raise ValueError(
+            f"{path}: given a model for {', '.join(exported.platforms)}, wanted one for "
+            f"{jax.default_backend()}"
+        )
+    leaves = [jnp.asarray(leaf) for leaf in _arrays(blobs[header["program"] :], header["arrays"])]
+    run = jax.jit(exported.call)
+    return Served(
+        call=lambda *inputs: run(leaves, *inputs),
+        inputs=tuple((name, shape, dtype) for name, shape, dtype in header["inputs"]),
+        texts=header["texts"],
+        about=header["about"],
+    )
+
+
+def _arrays(blob: bytes, described: list[list[Any]]) -> list[np.ndarray]:
+    arrays, start = [], 0
+    for _, dtype, shape in described:
+        count = math.prod(shape)
+        arrays.append(np.frombuffer(blob, jnp.dtype(dtype), count, start).reshape(shape))
+        start += count * jnp.dtype(dtype).itemsize
+    return arrays
+
+
+def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> list[Any]:
+    if len(values) != len(wanted):
+        names = ", ".join(name for name, _, _ in wanted)
+        raise ValueError(f"served: given {len(values)} inputs, wanted {len(wanted)}: {names}")
+    sizes: dict[str, int] = {}
+    arrays = []
+    for value, (name, shape, dtype) in zip(values, wanted, strict=True):
+        array = jnp.asarray(value)
+        sides = [side.strip() for side in shape.strip("()").split(",") if side.strip()]
+        fits = array.dtype == jnp.dtype(dtype) and array.ndim == len(sides)
+        for side, size in zip(sides, array.shape, strict=False):
+            fits = fits and (
+                size == (int(side) if side.isdecimal() else sizes.setdefault(side, size))
+            )
+        if not fits:
+            known = "".join(f", {letter} = {size}" for letter, size in sizes.items())
+            raise ValueError(
+                f"{name}: given {array.dtype} {array.shape}, wanted {dtype} ({shape}){known}"
+            )
+        arrays.append(array)
+    return arrays
+
+
+def _platform(name: str) -> str:
+    """Returns what JAX calls the backend of a platform for which it compiles."""
+    return {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
