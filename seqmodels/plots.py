@@ -129,6 +129,96 @@ def ratios_by_shape(
     return figure
 
 
+def confusion_matrices(
+    counts: Mapping[str, np.ndarray], classes: Sequence[str], *, title: str
+) -> Figure:
+    """Returns the figure of what was taken for what, one panel a model.
+
+    Args:
+      counts: for each name (C, C): how often class i (row) was taken for class j (column).
+      classes: C names.
+      title: title of the figure.
+
+    Returns:
+      A figure; colours are shares of a row, so that classes of different sizes compare.
+    """
+    columns = min(3, len(counts))
+    rows = -(-len(counts) // columns)
+    # Numbers of three digits have to fit into a square.
+    side = max(2.6, 0.36 * len(classes))
+    figure = Figure(
+        figsize=(side * columns + 0.4, side * rows + 0.9), dpi=120, layout="constrained"
+    )
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(counts) :]:
+        axes.set_visible(False)
+    for axes, (name, matrix) in zip(grid.flat, counts.items(), strict=False):
+        matrix = np.asarray(matrix)
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        # The root lifts the few mistakes, which are what one looks for, off the white.
+        axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = "white" if shares[row, column] > 0.4 else "black"
+            if count:
+                axes.text(column, row, count, ha="center", va="center", fontsize=6.5, color=colour)
+        right = np.trace(matrix) / max(matrix.sum(), 1)
+        axes.set_title(f"{name}: {100 * right:.1f} % right", fontsize=9)
+        axes.set_xticks(range(len(classes)), classes, fontsize=8)
+        axes.set_yticks(range(len(classes)), classes, fontsize=8)
+        axes.set_xlabel("predicted", fontsize=8)
+        axes.set_ylabel("true", fontsize=8)
+    return figure
+
+
+def image_probabilities(
+    images: np.ndarray,
+    truths: Sequence[str],
+    probabilities: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    *,
+    title: str,
+) -> Figure:
+    """Returns the figure of images, each with the probabilities that models give to the classes.
+
+    Args:
+      images: (N, height, width) from 0 to 1, drawn dark on light.
+      truths: N names of the true classes.
+      probabilities: for each model (N, C).
+      classes: C names.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    across = 3
+    rows = -(-len(images) // across)
+    figure = Figure(figsize=(4.2 * across, 1.5 * rows + 0.9), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, 2 * across, squeeze=False, width_ratios=[1, 2] * across)
+    for axes in grid.flat[2 * len(images) :]:
+        axes.set_visible(False)
+    for number, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        picture, bars = grid.flat[2 * number : 2 * number + 2]
+        picture.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        picture.set_xticks([])
+        picture.set_yticks([])
+        picture.set_ylabel(f"true: {truth}", fontsize=8)
+        width = 0.8 / len(probabilities)
+        for place, (name, values) in enumerate(probabilities.items()):
+            at = np.arange(len(classes)) + (place - (len(probabilities) - 1) / 2) * width
+            colour = COLOURS[place % len(COLOURS)]
+            bars.bar(at, values[number], width, color=colour, label=name)
+        bars.set_ylim(0, 1)
+        bars.set_yticks([0, 0.5, 1], ["0", "", "1"], fontsize=7)
+        bars.set_xticks(range(len(classes)), classes, fontsize=7)
+        if truth in classes:
+            bars.get_xticklabels()[classes.index(truth)].set_fontweight("bold")
+    names, labels = grid.flat[1].get_legend_handles_labels()
+    figure.legend(names, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    return figure
+
+
 def _one_panel(title: str) -> tuple[Figure, Axes]:
     # Figure by itself, without pyplot: no global state, no window system.
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")

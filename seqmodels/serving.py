@@ -88,7 +88,7 @@ def export(
     leaves = [np.asarray(leaf) for _, leaf in paths]
 
     def flat(leaves: list[Any], *values: Any) -> Any:
-        return function(structure.unflatten(leaves), *values)
+        return function(jax.tree.unflatten(structure, leaves), *values)
 
     scope = jax.export.SymbolicScope()
     shapes = [

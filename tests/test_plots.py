@@ -49,3 +49,23 @@ def test_ratios_by_shape(tmp_path):
     assert [(bar.get_y(), bar.get_height()) for bar in first] == [(1.0, 1.0), (1.0, -0.5)]
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_confusion_matrices(tmp_path):
+    matrices = {"one": np.array([[3, 1], [0, 0]]), "two": np.array([[1, 1], [0, 5]])}
+    figure = plots.confusion_matrices(matrices, ["a$b$", "\U0001f600\u05d0"], title="t")
+    drawn = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert drawn == [["0.75", "0.25", "0.00", "0.00"], ["0.50", "0.50", "0.00", "1.00"]]
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_prediction_by_word(tmp_path):
+    words = ["$x", "\U0001fae8", "\u05e9\u05dc"]
+    figure = plots.prediction_by_word(words, {"a": [0.1, 0.9, 0.5]}, ylabel="p", title="t")
+    np.testing.assert_array_equal(lines(figure)["a"].get_xydata(), [[0, 0.1], [1, 0.9], [2, 0.5]])
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels[:2] == ["$x", "\u25a1"]  # a sign that the font does not have is a box
+    figure.savefig(tmp_path / "a.png")
+    many = plots.prediction_by_word(["w"] * 500, {"a": [0.0] * 500}, ylabel="p", title="t")
+    assert len(many.axes[0].get_xticks()) <= 60

@@ -65,8 +65,7 @@ def paired_bootstrap(
       (difference, low, high).
     """
     rng = np.random.default_rng(seed)
-    predicted = np.asarray(predicted)
-    sources = [*predicted, np.asarray(baseline)]
+    sources = [*map(np.asarray, predicted), np.asarray(baseline)]
     # A draw of items is a number of times for each; then a confusion matrix is a weighted count.
     pairs = np.stack([np.asarray(truth) * num_classes + each for each in sources])
     whole = macro_f1(_counts(pairs, np.ones((1, len(truth)), np.int64), num_classes))[:, 0]

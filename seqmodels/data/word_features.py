@@ -27,7 +27,7 @@ class WordFeatures(NamedTuple):
     sizes: tuple[int, int]
 
     @property
-    def count(self) -> int:
+    def num_features(self) -> int:
         """The number of features, V."""
         return self.tokenizer.get_vocab_size() + self.buckets
 

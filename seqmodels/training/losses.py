@@ -15,3 +15,18 @@ def cross_entropy(logits: Array, targets: Array) -> Array:
 def squared_error(outputs: Array, targets: Array) -> Array:
     """Returns the mean of (outputs - targets)^2, both of one shape."""
     return jnp.mean(optax.losses.squared_error(outputs, targets))
+
+
+def weighted_cross_entropy(logits: Array, targets: Array, weights: Array) -> Array:
+    """Returns the sum of -weight log softmax(logits)[target].
+
+    Args:
+      logits: (..., C).
+      targets: int (...).
+      weights: (...); divide by their sum for the mean.
+
+    Returns:
+      A scalar.
+    """
+    losses = optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return jnp.sum(weights * losses)

@@ -29,7 +29,7 @@ def test_known_words_are_those_seen_twice(features):
     known = features.tokenizer.get_vocab()
     assert set(known) == {"<pad>", "<unk>", "love", "it", "film"}
     assert (known["<pad>"], known["<unk>"]) == (0, 1)
-    assert features.count == 5 + 50
+    assert features.num_features == 5 + 50
 
 
 def test_numbers_of_a_word_and_its_ngrams(features):
@@ -49,7 +49,7 @@ def test_words_alone():
     features = wf.train(TEXTS, buckets=0)
     (row,) = wf.encode(features, ["love nothing"])
     assert row.tolist() == [[features.tokenizer.token_to_id("love")], [1]]
-    assert features.count == 5
+    assert features.num_features == 5
 
 
 @hypothesis.given(st.lists(st.text(max_size=60), max_size=4))
@@ -62,7 +62,7 @@ def test_any_text(texts):
         assert row.dtype == np.int32
         assert len(row) == len(wf.words(features, text))
         assert row.shape[1] == wf.MOST_FEATURES
-        assert np.all((row >= 0) & (row < features.count))
+        assert np.all((row >= 0) & (row < features.num_features))
         assert np.all(row[:, 0] > 0)
 
 

@@ -1,0 +1,207 @@
+"""Many to one: is a text positive or negative?
+
+Trains recurrent classifiers on tweets, on sentences or whole reviews of films, or on your own CSV,
+beside TF-IDF with logistic regression; then tells what it thinks of your own text.
+
+    python -m experiments.sentiment --flagfile=experiments/flagfiles/sentiment_tweets.flags
+    python -m experiments.sentiment --predict="I love this" --plot=love.png
+    python -m experiments.sentiment --export=sentiment.seq
+"""
+
+import hashlib
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from experiments import (
+    cli,
+    hosts,
+    sentiment_data,
+    sentiment_report,
+    sentiment_use,
+    study,
+    study_report,
+    training_flags,
+    use,
+)
+from experiments.sentiment_data import DATA, TARGETS, Source
+from experiments.sentiment_model import HEADS, KIND, MODELS, Config, restore, training
+from experiments.sentiment_scores import NGRAMS, baselines, scores
+from seqmodels.data import word_features
+from seqmodels.training.stopping import patience
+
+NAMES = [
+    "data", "target", "csv", "text_column", "label_column", "models", "hidden", "embedding",
+    "dropout", "word_dropout", "embedding_dropout", "least_count", "buckets", "ngrams",
+    "max_words", "balance", "patience", "baselines",
+]  # fmt: skip
+
+
+def define_flags() -> None:
+    """Defines the flags of this entry point."""
+    flags.DEFINE_string("data", "tweets", f"Which texts: {', '.join(DATA)}.")
+    flags.DEFINE_string("csv", None, "Your own file with --data=csv: UTF-8, with a header.")
+    flags.DEFINE_string("text_column", "text", "Column of the csv with the texts.")
+    flags.DEFINE_string("label_column", "label", "Column of the csv with the classes or ratings.")
+    flags.DEFINE_string("data_dir", None, "Where data sets are kept; default: the user's cache.")
+    flags.DEFINE_string("target", "classes", "What to predict: classes or a rating (tweets, csv).")
+    flags.DEFINE_list("models", list(MODELS), f"Models, of {', '.join(MODELS)}.")
+    flags.DEFINE_integer("hidden", 64, "Hidden units, of each direction.", 1, 65_536)
+    flags.DEFINE_integer("embedding", 64, "Size of an embedded word.", 1, 65_536)
+    for name, default, what in (
+        ("dropout", 0.5, "Share of the pooled outputs dropped in training."),
+        ("word_dropout", 0.3, "Share of the words passed over in training."),
+        ("embedding_dropout", 0.5, "Share of an embedding's numbers dropped in training."),
+    ):
+        flags.DEFINE_float(name, default, what, lower_bound=0.0, upper_bound=0.99)
+    flags.DEFINE_integer("least_count", 2, "Rarer words have their n-grams alone.", 1, 10**6)
+    flags.DEFINE_integer(
+        "buckets", 10_000, "Numbers that all character n-grams share; 0: words alone.", 0, 10**7
+    )
+    flags.DEFINE_list("ngrams", ["3", "4"], "Shortest and longest n-gram, in characters.")
+    flags.DEFINE_integer(
+        "max_words", 64, "Words of a text; what follows is left out.", 1, 1_000_000
+    )
+    flags.DEFINE_float(
+        "balance", 0.5, "Weights of the classes: 0 none, 1 equal shares.", lower_bound=0.0
+    )
+    flags.DEFINE_integer(
+        "patience", 1_000, "Stop after so many evaluations without a better one.", 1, 10**6
+    )
+    flags.DEFINE_list(
+        "baselines", list(NGRAMS), f"N-grams of TF-IDF baselines, of {', '.join(NGRAMS)}."
+    )
+    flags.DEFINE_string("predict", None, "Your own text: what does the model think of it?")
+    flags.DEFINE_string("plot", None, "With --predict: a picture of how it moves word by word.")
+    flags.DEFINE_string("too_long", "truncate", "Longer than max_words: truncate or refuse.")
+    flags.DEFINE_string("export", None, "Write the model into one file, for seqmodels.serving.")
+    study.define(seeds=6, steps=700, batch=32, learning_rate="0.003", eval_every=100, clip_norm=1.0)
+    use.define()
+    cli.checked(cli.known_name(DATA), "data")
+    cli.checked(cli.known_name(TARGETS), "target")
+    cli.checked(cli.known_name(sentiment_use.TOO_LONG), "too_long")
+    cli.checked(cli.not_empty, "csv", "data_dir", "plot", "export")
+    cli.checked(cli.no_nan, "dropout", "word_dropout", "embedding_dropout", "balance")
+    cli.checked(lambda value: cli.names(value, MODELS), "models")
+    cli.checked(lambda value: cli.names(value, NGRAMS), "baselines")
+    cli.checked(_sizes, "ngrams")
+    cli.checked(lambda value: cli.per_name(value, MODELS, cli.positive), "learning_rate")
+
+
+def _sizes(values: list[str]) -> tuple[int, int]:
+    sizes = cli.numbers(values)
+    if not 1 <= len(sizes) <= 2 or sizes[0] < 1:
+        raise ValueError(f"given {','.join(values)}, wanted one or two sizes such as 3,4")
+    return sizes[0], sizes[-1]
+
+
+def main() -> int:
+    """Does what the flags say. Returns the exit status."""
+    values = flags.FLAGS
+    if values.plot is not None and values.predict is None:
+        raise cli.UserError("plot: given without predict, wanted both")
+    try:
+        if values.predict is not None or values.export is not None:
+            predictor = restore(use.best(KIND))
+            if values.predict is not None:
+                sentiment_use.show(predictor, values.predict, values.too_long, values.plot)
+            if values.export is not None:
+                sentiment_use.export(predictor, values.export)
+            return 0
+        if values.evaluate:
+            return evaluate()
+        sentiment_data.check(_source())
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise cli.UserError(str(error)) from None
+    return study.run(KIND, NAMES, build, report, _digest)
+
+
+def build() -> study.Study:
+    """Returns the study that the flags describe."""
+    values = flags.FLAGS
+    data = sentiment_data.load(_source())
+    sizes = _sizes(values.ngrams)
+    features = word_features.train(
+        data.splits["train"].texts,
+        least_count=values.least_count,
+        buckets=values.buckets,
+        sizes=sizes,
+    )
+    rates = cli.per_name(values.learning_rate, MODELS, cli.positive)
+    best = HEADS[values.target]
+
+    def make(name: str) -> study.Training:
+        config = Config(
+            cell=name,
+            embedding=values.embedding,
+            hidden=values.hidden,
+            dropout=values.dropout,
+            word_dropout=values.word_dropout,
+            embedding_dropout=values.embedding_dropout,
+            buckets=values.buckets,
+            shortest_ngram=sizes[0],
+            longest_ngram=sizes[1],
+            max_words=values.max_words,
+            classes=data.classes,
+            centre=0.0 if data.classes else float(np.mean(data.targets("train"))),
+            data=values.data,
+        )
+        rate = cli.value_for("learning_rate", rates, name)
+        return training(
+            config,
+            features,
+            data,
+            batch=values.batch,
+            balance=values.balance,
+            optimizer=training_flags.optimizer_settings(rate),
+            fit=training_flags.fit_settings(),
+            stopping=patience(best, "max" if data.classes else "min", values.patience),
+        )
+
+    return study.Study(
+        [make(name) for name in values.models], lambda: baselines(data, values.baselines)
+    )
+
+
+def report(results: dict[str, Any], folder: pathlib.Path) -> None:
+    """Shows what a run has found."""
+    sentiment_report.show(results, folder, sentiment_data.load(_source()))
+
+
+def evaluate() -> int:
+    """Measures the models of `--model_dir` on the test split of the data they were trained on."""
+    known = use.flags_of_run(KIND)
+    for name in Source._fields[:-1]:
+        cli.set_flag(name, known[name])
+    data = sentiment_data.load(_source())
+    records = []
+    for name, seed, found in use.every(KIND):
+        predictor = restore(found)
+        predicted = sentiment_use.answers(predictor, data.splits["test"].texts)
+        figures = scores(data.targets("test"), predicted, data.classes)
+        records.append({"model": name, "seed": seed, **figures})
+    for name, own in study_report.by_model({"results": records}).items():
+        for figure in sorted(own[0].keys() - {"model", "seed"}):
+            every = [record[figure] for record in own]
+            shown = " ".join(f"{value:.3f}" for value in every)
+            print(f"{name}: {figure} {np.mean(every):.3f}, of each seed: {shown}")
+    return 0
+
+
+def _source() -> Source:
+    return Source(*(getattr(flags.FLAGS, name) for name in Source._fields))
+
+
+def _digest() -> dict[str, str]:
+    """Returns what tells one csv from another; nothing where there is none."""
+    name = flags.FLAGS.csv
+    if name is None:
+        return {}
+    return {"csv_sha256": hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest()}
+
+
+if __name__ == "__main__":
+    define_flags()
+    cli.run(hosts.supervised(main))

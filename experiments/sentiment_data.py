@@ -1,0 +1,111 @@
+"""The texts of the sentiment study: which, how split, how they become batches."""
+
+import functools
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+
+from seqmodels.data import labelled_texts, reviews, tweets, word_features
+from seqmodels.data.batches import Batches
+from seqmodels.data.buckets import bucketed
+from seqmodels.data.labelled_texts import LabelledTexts
+from seqmodels.data.word_features import WordFeatures
+
+DATA = ("tweets", "rotten_tomatoes", "imdb", "csv")
+TARGETS = ("classes", "rating")
+EVALUATION_BATCH = 256
+
+
+class Source(NamedTuple):
+    """What the flags of these names say, and so what the data are."""
+
+    data: str
+    target: str
+    csv: str | None
+    text_column: str
+    label_column: str
+    data_dir: str | None
+
+
+class Data(NamedTuple):
+    """source: where the texts are from. splits: "train", "validation" and "test"."""
+
+    source: Source
+    splits: dict[str, LabelledTexts]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; none where a rating is to be predicted."""
+        return self.splits["train"].classes if self.source.target == "classes" else ()
+
+    def targets(self, split: str) -> np.ndarray:
+        """Returns int32 (N,) classes or float32 (N,) ratings."""
+        texts = self.splits[split]
+        return texts.labels if self.classes else _ratings(texts)
+
+
+def check(source: Source) -> None:
+    """Raises ValueError for flags that do not go together."""
+    if (source.data == "csv") != (source.csv is not None):
+        raise ValueError(
+            f"csv: given {source.csv!r} with --data={source.data}, wanted both --data=csv and "
+            "--csv=FILE, or neither"
+        )
+    if source.csv is not None and not pathlib.Path(source.csv).is_file():
+        raise ValueError(f"csv: given {source.csv!r}, wanted a file that is there")
+    if source.target == "rating" and source.data in reviews.SOURCES:
+        raise ValueError(f"target: given rating with {source.data}, which has classes alone")
+
+
+@functools.lru_cache(maxsize=1)
+def load(source: Source) -> Data:
+    """Returns the texts of a source in their fixed split.
+
+    Raises:
+      ValueError or OSError: in one line, for data that cannot be had.
+    """
+    check(source)
+    if source.data == "csv" and source.csv is not None:
+        texts = labelled_texts.read_csv(
+            source.csv, source.text_column, source.label_column, rating=source.target == "rating"
+        )
+    elif source.data == "tweets":
+        texts = tweets.load(source.data_dir)
+    else:
+        texts = reviews.load(source.data, source.data_dir)
+    rows = labelled_texts.split(texts.texts, texts.labels)
+    return Data(source, {name: texts.rows(chosen) for name, chosen in rows.items()})
+
+
+def batches(
+    features: WordFeatures, data: Data, split: str, max_words: int, batch: int, seed: int | None
+) -> Batches:
+    """Returns batches of the first words of each text, of similar lengths.
+
+    Args:
+      features: what a word becomes.
+      data: of `load`.
+      split: which split.
+      max_words: words of a text; what follows them is left out.
+      batch: texts of a batch.
+      seed: decides the order; None for an evaluation, in which targets are row numbers.
+    """
+    encoded = _encoded(features, data.source, split, max_words)
+    targets = np.arange(len(encoded)) if seed is None else data.targets(split)
+    return bucketed(encoded, targets, batch_size=batch, seed=seed, boundaries=4)
+
+
+@functools.lru_cache(maxsize=4)
+def _encoded(
+    features: WordFeatures, source: Source, split: str, max_words: int
+) -> list[np.ndarray]:
+    return [
+        row[:max_words] for row in word_features.encode(features, load(source).splits[split].texts)
+    ]
+
+
+def _ratings(texts: LabelledTexts) -> np.ndarray:
+    if texts.ratings is None:
+        raise ValueError("target: given rating, but these texts have classes alone")
+    return texts.ratings
