@@ -1,0 +1,170 @@
+"""Splits of sentence pairs in which near-duplicates do not leak from training into the test.
+
+Two sources are near-duplicates if the cosine of their TF-IDF word vectors is at least .6, or if
+one is the other with one word substituted. Of the components that these links make, whole ones are
+held out; more sources are held out one by one, and reported by how near the nearest training
+source is.
+"""
+
+import collections
+import hashlib
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from seqmodels.data.interface_phrases import Pair
+
+NEAR = 0.6  # cosine
+LARGEST_COMPONENT = 0.01  # of all pairs; a component that is larger belongs to training
+NOT_A_WORD = re.compile(r"[^\w\s]|_")
+ROWS_AT_ONCE = 1024  # of a product of sparse matrices
+
+
+class Splits(NamedTuple):
+    """Pairs whose sources all differ, normalised.
+
+    Attributes:
+      train: what a model may learn from.
+      validation: whole components, to select a model by.
+      components: whole components, the primary test: nothing in training is near.
+      sources: single sources, a test by distance from training.
+    """
+
+    train: list[Pair]
+    validation: list[Pair]
+    components: list[Pair]
+    sources: list[Pair]
+
+
+def normalised(text: str) -> str:
+    """Returns the text in lower case, numbers as 0, without punctuation, spaces single."""
+    text = re.sub(r"\d+", "0", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(NOT_A_WORD.sub(" ", text).split())
+
+
+def unique(pairs: Sequence[Pair]) -> list[Pair]:
+    """Returns the first pair of every normalised source, leaving out empty ones."""
+    first: dict[str, Pair] = {}
+    for pair in pairs:
+        first.setdefault(normalised(pair.source), pair)
+    first.pop("", None)
+    return list(first.values())
+
+
+def split(pairs: Sequence[Pair], *, validation: float, components: float, sources: float) -> Splits:
+    """Returns the splits, the same for the same pairs in any order, on any machine.
+
+    Components are held out in the order of a hash of their sources until the shares are reached;
+    then single sources are, of what is left, in the order of theirs. Components of more than 1 % of
+    all pairs are never held out whole.
+
+    Args:
+      pairs: pairs; of those with the same normalised source the first is kept.
+      validation: share of the pairs that is wanted in the split of this name, in (0, 1).
+      components: the same.
+      sources: the same.
+
+    Returns:
+      `Splits`.
+
+    Raises:
+      ValueError: if a split would be empty.
+    """
+    pairs = unique(pairs)
+    texts = [normalised(pair.source) for pair in pairs]
+    shares = {"validation": validation, "components": components, "sources": sources}
+    sizes = {name: round(share * len(pairs)) for name, share in shares.items()}
+    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    members: dict[int, list[int]] = collections.defaultdict(list)
+    for number, label in enumerate(component_labels(texts) if texts else []):
+        members[int(label)].append(number)
+    held: dict[str, list[int]] = {name: [] for name in shares}
+    left: list[int] = []
+    for group in sorted(members.values(), key=lambda group: min(hashes[n] for n in group)):
+        wanting = [name for name in ("validation", "components") if len(held[name]) < sizes[name]]
+        small = len(group) <= max(LARGEST_COMPONENT * len(pairs), 1)
+        (held[wanting[-1]] if wanting and small else left).extend(group)
+    left.sort(key=hashes.__getitem__)
+    held["sources"], train = left[: sizes["sources"]], left[sizes["sources"] :]
+    chosen = {"train": train, **held}
+    for name, numbers in chosen.items():
+        if not numbers:
+            raise ValueError(
+                f"split: given {len(pairs)} pairs of different sources, wanted enough for {name}"
+            )
+    return Splits(**{name: [pairs[n] for n in numbers] for name, numbers in chosen.items()})
+
+
+def component_labels(texts: Sequence[str]) -> np.ndarray:
+    """Returns for each text the number of its connected component of near-duplicates.
+
+    Args:
+      texts: N normalised texts with at least one word each.
+
+    Returns:
+      int (N,).
+    """
+    vectors = _vectorizer().fit_transform(texts)
+    rows, columns = [], []
+    for start in range(0, len(texts), ROWS_AT_ONCE):
+        cosines = (vectors[start : start + ROWS_AT_ONCE] @ vectors.T).tocoo()
+        near = cosines.data >= NEAR
+        rows.append(cosines.row[near] + start)
+        columns.append(cosines.col[near])
+    alike = _one_word_apart(texts)
+    rows.append(alike[:, 0])
+    columns.append(alike[:, 1])
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    links = sparse.coo_matrix((np.ones(len(row)), (row, column)), shape=(len(texts),) * 2)
+    return csgraph.connected_components(links, directed=False)[1]
+
+
+def nearest(train: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the nearest training source of each query.
+
+    Args:
+      train: N sources.
+      queries: M sources.
+
+    Returns:
+      (numbers, cosines): int (M,), which source is nearest, the first of equals; float (M,), the
+      cosine of the TF-IDF word vectors of the normalised texts, 0 where no word is known.
+    """
+    vectorizer = _vectorizer()
+    known = vectorizer.fit_transform([normalised(text) for text in train])
+    asked = vectorizer.transform([normalised(text) for text in queries])
+    numbers, cosines = np.zeros(len(queries), int), np.zeros(len(queries))
+    for start in range(0, len(queries), ROWS_AT_ONCE):
+        rows = (asked[start : start + ROWS_AT_ONCE] @ known.T).toarray()
+        best = np.argmax(rows, axis=1)
+        numbers[start : start + len(rows)] = best
+        cosines[start : start + len(rows)] = rows[np.arange(len(rows)), best]
+    return numbers, cosines
+
+
+def _vectorizer() -> Any:
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "the splits need scikit-learn: pip install 'seqmodels[data]'"
+        ) from error
+    words: Callable[[str], list[str]] = str.split
+    return TfidfVectorizer(tokenizer=words, token_pattern=None, lowercase=False)
+
+
+def _one_word_apart(texts: Sequence[str]) -> np.ndarray:
+    """Returns links (n, 2) among texts of two or more words that differ in one of them."""
+    first: dict[tuple[str | None, ...], int] = {}
+    links = []
+    for number, text in enumerate(texts):
+        words = text.split()
+        for hole in range(len(words) if len(words) > 1 else 0):
+            pattern = (*words[:hole], None, *words[hole + 1 :])
+            links.append((first.setdefault(pattern, number), number))
+    return np.array(links, int).reshape(-1, 2)

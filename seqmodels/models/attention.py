@@ -1,0 +1,201 @@
+"""Attention over a memory of vectors, one a source step, and the cell that attends at each step.
+
+For queries q_t and a memory of values m_s, s = 1 ... S:
+
+    a_ts = softmax_s(score(q_t, m_s)),    c_t = sum_s a_ts m_s
+
+additive: score = v . tanh(q W_q + m W_m)   Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473)
+general:  score = q . (m W_m)               Luong, Pham, Manning 2015 (arXiv 1508.04025)
+
+The weights of what lies behind the end of a source are exactly zero.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.stages import check_size, lift, new_state
+from seqmodels.types import Array, Cell, Params, State
+
+
+class Memory(NamedTuple):
+    """What is attended to; the batch axis comes first, as in everything a decoder carries.
+
+    values: (B, S, M). keys: (B, S, A), made of the values once. mask: bool (B, S), true where there
+    is something.
+    """
+
+    values: Array
+    keys: Array
+    mask: Array
+
+
+class Attended(NamedTuple):
+    """hidden: the query (..., B, H). context: (..., B, M). weights: (..., B, S)."""
+
+    hidden: Array
+    context: Array
+    weights: Array
+
+
+class AdditiveParams(NamedTuple):
+    """w_query: (H, A). w_memory: (M, A). b: (A,). v: (A,)."""
+
+    w_query: Array
+    w_memory: Array
+    b: Array
+    v: Array
+
+
+class GeneralParams(NamedTuple):
+    """w_memory: (M, H)."""
+
+    w_memory: Array
+
+
+class Attention(NamedTuple):
+    """An attention as a tuple of pure functions.
+
+    Attributes:
+      init: `init(key) -> params`.
+      remember: `remember(params, values, lengths) -> Memory`, of values (S, B, M), time first as a
+        cell leaves them, and int lengths (B,).
+      attend: `attend(params, memory, queries) -> Attended`, of queries (B, H) or (T, B, H). For a
+        memory of length 0 the context is zero.
+    """
+
+    init: Callable[[Array], Params]
+    remember: Callable[[Params, Array, Array], Memory]
+    attend: Callable[[Params, Memory, Array], Attended]
+
+
+def additive(query_size: int, memory_size: int, attention_size: int) -> Attention:
+    """Returns the additive attention of Bahdanau.
+
+    Args:
+      query_size: H.
+      memory_size: M.
+      attention_size: A.
+
+    Returns:
+      An `Attention`.
+
+    Raises:
+      ValueError: if a size is not a positive integer.
+    """
+    check_size(
+        "additive", query_size=query_size, memory_size=memory_size, attention_size=attention_size
+    )
+
+    def init(key: Array) -> AdditiveParams:
+        key_query, key_memory, key_v = jax.random.split(key, 3)
+        return AdditiveParams(
+            w_query=glorot_uniform(key_query, (query_size, attention_size)),
+            w_memory=glorot_uniform(key_memory, (memory_size, attention_size)),
+            b=jnp.zeros(attention_size),
+            v=glorot_uniform(key_v, (attention_size, 1))[:, 0],
+        )
+
+    def remember(params: AdditiveParams, values: Array, lengths: Array) -> Memory:
+        keys = values @ params.w_memory
+        return _memory(values, keys + lift(params.b, keys), lengths)
+
+    def attend(params: AdditiveParams, memory: Memory, queries: Array) -> Attended:
+        asked = queries @ params.w_query
+        each = jnp.tanh(asked[..., None, :] + lift(memory.keys, asked[..., None, :]))
+        return _attended(memory, queries, each @ params.v)
+
+    return Attention(init, remember, attend)
+
+
+def general(query_size: int, memory_size: int) -> Attention:
+    """Returns the general (bilinear) attention of Luong.
+
+    Args:
+      query_size: H.
+      memory_size: M.
+
+    Returns:
+      An `Attention`.
+
+    Raises:
+      ValueError: if a size is not a positive integer.
+    """
+    check_size("general", query_size=query_size, memory_size=memory_size)
+
+    def init(key: Array) -> GeneralParams:
+        return GeneralParams(glorot_uniform(key, (memory_size, query_size)))
+
+    def remember(params: GeneralParams, values: Array, lengths: Array) -> Memory:
+        return _memory(values, values @ params.w_memory, lengths)
+
+    def attend(params: GeneralParams, memory: Memory, queries: Array) -> Attended:
+        del params
+        return _attended(memory, queries, jnp.einsum("...bh,bsh->...bs", queries, memory.keys))
+
+    return Attention(init, remember, attend)
+
+
+def _memory(values: Array, keys: Array, lengths: Array) -> Memory:
+    mask = jnp.arange(len(values))[None] < jnp.asarray(lengths)[:, None]
+    return Memory(jnp.swapaxes(values, 0, 1), jnp.swapaxes(keys, 0, 1), mask)
+
+
+def _attended(memory: Memory, queries: Array, scores: Array) -> Attended:
+    mask = lift(memory.mask, scores)
+    # The least number and not -inf, of which a source without any step would make NaN.
+    scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
+    weights = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0)
+    context = jnp.einsum("...bs,bsm->...bm", weights, memory.values)
+    return Attended(queries, context, weights)
+
+
+class AttendingParams(NamedTuple):
+    """What an attending cell is given.
+
+    cell: parameters of the cell inside. attention: of the attention. memory: the `Memory` of the
+    batch at hand, None in fresh parameters; it is the same at all steps, so it is given as
+    parameters are.
+    """
+
+    cell: Params
+    attention: Params
+    memory: Any
+
+
+def attending(cell: Cell, attention: Attention, hidden: Callable[[State], Array]) -> Cell:
+    """Returns the cell that attends before each step and reads what it found beside its input.
+
+        c_t = attend(memory, s_tm1),    s_t = step(s_tm1, [x_t, c_t])
+
+    Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473). Before it is unrolled its `AttendingParams` need
+    the memory: `params._replace(memory=attention.remember(...))`.
+
+    Args:
+      cell: the cell inside; it reads D + M features.
+      attention: an `Attention`.
+      hidden: `hidden(state) -> (*batch, H)`, the query in a state of the cell inside.
+
+    Returns:
+      A `Cell` with the states of `cell` whose output is `Attended`: the new hidden state, and the
+      context and the weights that it was made with.
+    """
+
+    def init(key: Array) -> AttendingParams:
+        key_cell, key_attention = jax.random.split(key)
+        return AttendingParams(cell.init(key_cell), attention.init(key_attention), None)
+
+    def initial_state(
+        params: AttendingParams, batch_shape: Sequence[int] = (), key: Array | None = None
+    ) -> State:
+        return new_state(cell, params.cell, batch_shape, key)
+
+    def step(params: AttendingParams, state: State, x_t: Array) -> tuple[State, Any]:
+        found = attention.attend(params.attention, params.memory, hidden(state))
+        state, _ = cell.step(params.cell, state, jnp.concatenate([x_t, found.context], axis=-1))
+        return state, found._replace(hidden=hidden(state))
+
+    return Cell(init, initial_state, step)

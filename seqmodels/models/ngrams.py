@@ -1,0 +1,69 @@
+"""The n-gram model of a text, which a recurrent one has to beat.
+
+With n(h, c) how often c followed the context h, n(h) its sum over c, and d(h) how many different c
+followed h, the probability backs off from each context to the one a token shorter:
+
+    p(c | h) = (n(h, c) + d(h) p(c | h')) / (n(h) + d(h)),    p(c | no context) from 1 / V
+
+Witten, Bell 1991, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4).
+"""
+
+import math
+
+import numpy as np
+
+
+def bits_by_order(
+    train: np.ndarray, text: np.ndarray, vocabulary_size: int, orders: int
+) -> list[float]:
+    """Returns the mean of -log2 p(c | context) over a text, for n-grams of order 0 to `orders`.
+
+    Args:
+      train: int (N,), the tokens that are counted, N at least 1.
+      text: int (M,), the tokens that are predicted, M at least 1. Those at the beginning have
+        shorter contexts.
+      vocabulary_size: V, above every token.
+      orders: the longest n-gram: the token and orders - 1 before it.
+
+    Returns:
+      orders + 1 numbers: of order 0 (log2 V), 1 (unigrams), 2, ...
+
+    Raises:
+      ValueError: if a text is empty or has other tokens, or an n-gram would be too long to number.
+    """
+    for name, tokens in (("train", train), ("text", text)):
+        if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= vocabulary_size:
+            raise ValueError(f"{name}: wanted one or more tokens from 0 to {vocabulary_size - 1}")
+    if orders < 0 or orders * math.log2(vocabulary_size) >= 63:
+        raise ValueError(f"orders: given {orders}, wanted n-grams that 63 bits can number")
+    probability = np.full(len(text), 1 / vocabulary_size)
+    bits = [math.log2(vocabulary_size)]
+    for order in range(1, orders + 1):
+        seen, counts = np.unique(_grams(train, order, vocabulary_size), return_counts=True)
+        contexts, first = np.unique(seen // vocabulary_size, return_index=True)
+        asked = _grams(text, order, vocabulary_size)
+        if len(seen) and len(asked):
+            together = _at(seen, counts, asked)
+            totals = _at(contexts, np.add.reduceat(counts, first), asked // vocabulary_size)
+            kinds = np.diff(np.append(first, len(seen)))
+            different = _at(contexts, kinds, asked // vocabulary_size)
+            shorter = probability[order - 1 :]
+            mixed = (together + different * shorter) / np.maximum(totals + different, 1)
+            probability[order - 1 :] = np.where(totals > 0, mixed, shorter)
+        bits.append(float(-np.mean(np.log2(probability))))
+    return bits
+
+
+def _grams(tokens: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:
+    """Returns the number of each n-gram, (N - order + 1,); that of its context is a quotient."""
+    count = max(len(tokens) - order + 1, 0)
+    grams = np.zeros(count, np.int64)
+    for offset in range(order):
+        grams = grams * vocabulary_size + tokens[offset : offset + count]
+    return grams
+
+
+def _at(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Returns the value of each key that is asked for, 0 where there is none; keys ascend."""
+    place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+    return np.where(keys[place] == asked, values[place], 0)

@@ -1,0 +1,255 @@
+"""A sequence read by an encoder and another written by a decoder, with attention or without.
+
+    m_1 ... m_S = BiLSTM(E_s[source]),        s_0 = tanh([last states] W_bridge + b)
+    h_t = LSTM(E_t[y_tm1], h_tm1),            v_t = tanh([h_t, c_t] W_v + b)
+    p(y_t | y_1 ... y_tm1, source) = softmax(v_t E_t^T + b)
+
+Without attention there is no context c_t: all that the decoder knows of the source is s_0, as in
+Sutskever, Vinyals, Le 2014 (arXiv 1409.3215). With "luong" c_t is attended to by h_t, after the
+LSTM, so that all steps are one product (Luong, Pham, Manning 2015, arXiv 1508.04025, without input
+feeding); with "bahdanau" by h_tm1, and the LSTM reads it beside the word (Bahdanau, Cho, Bengio
+2015, arXiv 1409.0473). The target's embedding is its output matrix too (Press, Wolf 2017, arXiv
+1608.05859).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.lstm import LSTMState, lstm
+from seqmodels.cells.stages import check_size, lift
+from seqmodels.combinators import bidirectional
+from seqmodels.drivers.unroll import unroll
+from seqmodels.models.attention import (
+    Attended,
+    AttendingParams,
+    Attention,
+    Memory,
+    additive,
+    attending,
+    general,
+)
+from seqmodels.types import Array, Cell, Params, State
+
+ATTENTIONS = ("none", "luong", "bahdanau")
+EMBEDDING_SCALE = 0.1
+
+
+class TranslatorParams(NamedTuple):
+    """Parameters of a `Translator`.
+
+    source: embedding (V_s, E). target: embedding (V_t, E). encoder, decoder: cells' parameters.
+    attention: of the attention, () without. w_bridge: (H, 2H). b_bridge: (2H,). w_vector: (H, E),
+    with attention (2H, E). b_vector: (E,). b_out: (V_t,).
+    """
+
+    source: Array
+    target: Array
+    encoder: Params
+    decoder: Params
+    attention: Params
+    w_bridge: Array
+    b_bridge: Array
+    w_vector: Array
+    b_vector: Array
+    b_out: Array
+
+
+class Carry(NamedTuple):
+    """What a decoder knows after some words; the batch axis comes first in every leaf.
+
+    state: of the decoder's LSTM. memory: of the source, () without attention.
+    """
+
+    state: LSTMState
+    memory: Memory | tuple[()]
+
+
+class Translator(NamedTuple):
+    """A model as a tuple of pure functions.
+
+    Attributes:
+      init: `init(key) -> TranslatorParams`.
+      encode: `encode(params, sources, lengths, key=None) -> Carry`, of tokens (S, B) and int
+        lengths (B,); what lies behind an end changes nothing. With a key there is dropout.
+      apply: `apply(params, carry, inputs, key=None, own=None) -> (logits, weights)`, of the words
+        before each word (T, B): (T, B, V_t), and the attention (T, B, S), None without. Where the
+        bool (T, B) `own` is true the decoder reads the word that it holds most likely itself
+        instead of the one in `inputs`: scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015,
+        arXiv 1506.03099). No gradient goes through the choice.
+      decode_step: `decode_step(params, carry, token) -> (carry, log_probs)`, of (B,) to (B, V_t).
+    """
+
+    init: Callable[[Array], TranslatorParams]
+    encode: Callable[..., Carry]
+    apply: Callable[..., tuple[Array, Array | None]]
+    decode_step: Callable[[TranslatorParams, Carry, Array], tuple[Carry, Array]]
+
+
+def translator(
+    source_size: int,
+    target_size: int,
+    *,
+    attention: str = "luong",
+    hidden_size: int = 192,
+    embedding_size: int = 128,
+    dropout: float = 0.0,
+) -> Translator:
+    """Returns the encoder and decoder.
+
+    Args:
+      source_size: V_s, words of the source.
+      target_size: V_t, words of the target.
+      attention: "none", "luong" or "bahdanau".
+      hidden_size: H, even: units of the decoder; each direction of the encoder has half of them.
+      embedding_size: E.
+      dropout: share of the features that is dropped from embedded words, the memory and v_t.
+
+    Returns:
+      A `Translator`.
+
+    Raises:
+      ValueError: if there is no such attention, or a size or rate is out of its range.
+    """
+    E, H = embedding_size, hidden_size
+    check_size(
+        "translator",
+        source_size=source_size,
+        target_size=target_size,
+        hidden_size=hidden_size,
+        embedding_size=embedding_size,
+    )
+    if attention not in ATTENTIONS:
+        wanted = ", ".join(ATTENTIONS)
+        raise ValueError(f"attention: given {attention!r}, wanted one of {wanted}")
+    if H % 2:
+        raise ValueError(f"hidden_size: given {H}, wanted an even number")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout: given {dropout}, wanted 0 <= dropout < 1")
+    encoder = bidirectional(lstm(E, H // 2), lstm(E, H // 2))
+    look, decoder = _decoder(attention, E, H)
+
+    def init(key: Array) -> TranslatorParams:
+        keys = jax.random.split(key, 7)
+        return TranslatorParams(
+            source=EMBEDDING_SCALE * jax.random.normal(keys[0], (source_size, E)),
+            target=EMBEDDING_SCALE * jax.random.normal(keys[1], (target_size, E)),
+            encoder=encoder.init(keys[2]),
+            decoder=lstm(E if attention != "bahdanau" else E + H, H).init(keys[3]),
+            attention=look.init(keys[4]) if look else (),
+            w_bridge=glorot_uniform(keys[5], (H, 2 * H)),
+            b_bridge=jnp.zeros(2 * H),
+            w_vector=glorot_uniform(keys[6], (2 * H if look else H, E)),
+            b_vector=jnp.zeros(E),
+            b_out=jnp.zeros(target_size),
+        )
+
+    def encode(
+        params: TranslatorParams, sources: Array, lengths: Array, key: Array | None = None
+    ) -> Carry:
+        keys = _split(key, 2)
+        xs = _drop(keys[0], params.source[sources], dropout)
+        final, ys = unroll(encoder, params.encoder, xs, lengths=lengths)
+        last = jnp.concatenate([final.forward.h, final.backward.h], axis=-1) @ params.w_bridge
+        h, c = jnp.split(jnp.tanh(last + lift(params.b_bridge, last)), 2, axis=-1)
+        if look is None:
+            return Carry(LSTMState(h, c), ())
+        ys = _drop(keys[1], ys, dropout)
+        return Carry(LSTMState(h, c), look.remember(params.attention, ys, lengths))
+
+    def run_params(params: TranslatorParams, memory: Any) -> Params:
+        if attention != "bahdanau":
+            return params.decoder
+        return AttendingParams(params.decoder, params.attention, memory)
+
+    def vectors(
+        params: TranslatorParams, memory: Any, ys: Any, key: Array | None = None
+    ) -> tuple[Array, Array | None]:
+        """Returns v_t and the weights, of the hidden states, or of what was attended to already."""
+        if look is None:
+            features, weights = ys, None
+        else:
+            if not isinstance(ys, Attended):
+                ys = look.attend(params.attention, memory, ys)
+            features = jnp.concatenate([ys.hidden, ys.context], axis=-1)
+            weights = ys.weights
+        before = features @ params.w_vector
+        return _drop(key, jnp.tanh(before + lift(params.b_vector, before)), dropout), weights
+
+    def read(params: TranslatorParams, vectors: Array) -> Array:
+        logits = vectors @ params.target.T
+        return logits + lift(params.b_out, logits)
+
+    def apply(
+        params: TranslatorParams,
+        carry: Carry,
+        inputs: Array,
+        key: Array | None = None,
+        own: Array | None = None,
+    ) -> tuple[Array, Array | None]:
+        keys = _split(key, 2)
+        if own is not None:
+            inputs = own_words(params, carry, inputs, own)
+        xs = _drop(keys[0], params.target[inputs], dropout)
+        _, ys = unroll(decoder, run_params(params, carry.memory), xs, carry.state)
+        found, weights = vectors(params, carry.memory, ys, keys[1])
+        return read(params, found), weights
+
+    def feed_initial(given: Any, batch_shape: Sequence[int] = ()) -> State:
+        return given[1].state, jnp.zeros(tuple(batch_shape), jnp.int32)
+
+    def feed(given: Any, state: State, x_t: Array) -> tuple[State, Array]:
+        """Takes a step that reads its own last word where x_t = (word, whether to) says so."""
+        (params, carry), (inner, last) = given, state
+        word = jnp.where(x_t[..., 1] > 0, last, x_t[..., 0])
+        carry, log_probs = decode_step(params, Carry(inner, carry.memory), word)
+        return (carry.state, jnp.argmax(log_probs, axis=-1).astype(jnp.int32)), word
+
+    feeding = Cell(init, feed_initial, feed)
+
+    def own_words(params: TranslatorParams, carry: Carry, inputs: Array, own: Array) -> Array:
+        """Returns the inputs, where `own` is true the decoder's own words, found without dropout.
+
+        One pass finds them word by word; the pass that is trained then reads them all at once.
+        """
+        own = own & lift(jnp.arange(len(inputs)) > 0, own.T).T  # before the first word is none
+        xs = jnp.stack([inputs, own], axis=-1).astype(jnp.int32)
+        return unroll(feeding, jax.lax.stop_gradient((params, carry)), xs)[1]
+
+    def decode_step(params: TranslatorParams, carry: Carry, token: Array) -> tuple[Carry, Array]:
+        state, ys = decoder.step(
+            run_params(params, carry.memory), carry.state, params.target[token]
+        )
+        logits = read(params, vectors(params, carry.memory, ys)[0])
+        return Carry(state, carry.memory), jax.nn.log_softmax(logits)
+
+    return Translator(init, encode, apply, decode_step)
+
+
+def _decoder(
+    attention: str, embedding_size: int, hidden_size: int
+) -> tuple[Attention | None, Cell]:
+    """Returns the attention and the cell that goes through time."""
+    E, H = embedding_size, hidden_size
+    if attention == "bahdanau":
+        look = additive(H, H, H)
+        return look, attending(lstm(E + H, H), look, lambda state: state.h)
+    return general(H, H) if attention == "luong" else None, lstm(E, H)
+
+
+def _split(key: Array | None, number: int) -> Sequence[Array | None]:
+    return [None] * number if key is None else list(jax.random.split(key, number))
+
+
+def _drop(key: Array | None, xs: Array, rate: float) -> Array:
+    """Returns `xs` with a share of its features dropped and the others scaled up; all without key.
+
+    Srivastava et al. 2014, "Dropout", Journal of Machine Learning Research 15.
+    """
+    if key is None or not rate:
+        return xs
+    kept = jax.random.bernoulli(key, 1 - rate, xs.shape)
+    return jnp.where(kept, xs / (1 - rate), 0)

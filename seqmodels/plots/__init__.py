@@ -1,0 +1,21 @@
+"""Arrays in, Matplotlib figures out; nothing is drawn on a screen."""
+
+from seqmodels.plots.classification import (
+    confusion_matrices,
+    image_probabilities,
+    prediction_by_word,
+)
+from seqmodels.plots.distance import accuracy_by_distance, gradient_by_distance
+from seqmodels.plots.ratios import ratios_by_shape
+from seqmodels.plots.writing import attention_map, contact_sheet
+
+__all__ = [
+    "accuracy_by_distance",
+    "attention_map",
+    "confusion_matrices",
+    "contact_sheet",
+    "gradient_by_distance",
+    "image_probabilities",
+    "prediction_by_word",
+    "ratios_by_shape",
+]

@@ -1,0 +1,132 @@
+"""Figures of classes: what was taken for what, how sure, and after which word."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from seqmodels.plots.base import COLOURS, drawable
+
+
+def confusion_matrices(
+    counts: Mapping[str, np.ndarray], classes: Sequence[str], *, title: str
+) -> Figure:
+    """Returns the figure of what was taken for what, one panel a model.
+
+    Args:
+      counts: for each name (C, C): how often class i (row) was taken for class j (column).
+      classes: C names.
+      title: title of the figure.
+
+    Returns:
+      A figure; colours are shares of a row, so that classes of different sizes compare.
+    """
+    columns = min(3, len(counts))
+    rows = -(-len(counts) // columns)
+    names = [drawable(name) for name in classes]
+    # Numbers of three digits have to fit into a square.
+    side = max(2.6, 0.36 * len(classes))
+    size = 6.5 if len(classes) > 5 else 9
+    figure = Figure(
+        figsize=(side * columns + 0.4, side * rows + 0.9), dpi=120, layout="constrained"
+    )
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(counts) :]:
+        axes.set_visible(False)
+    for axes, (name, matrix) in zip(grid.flat, counts.items(), strict=False):
+        matrix = np.asarray(matrix)
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        # The root lifts the few mistakes, which are what one looks for, off the white.
+        axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+        for (row, column), count in np.ndenumerate(matrix):
+            colour = "white" if shares[row, column] > 0.4 else "black"
+            if count:
+                axes.text(
+                    column, row, f"{count:g}", ha="center", va="center", size=size, color=colour
+                )
+        right = np.trace(matrix) / max(matrix.sum(), 1)
+        axes.set_title(f"{name}: {100 * right:.1f} % right", fontsize=9)
+        axes.set_xticks(range(len(names)), names, fontsize=8, parse_math=False)
+        axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+        axes.set_xlabel("predicted", fontsize=8)
+        axes.set_ylabel("true", fontsize=8)
+    return figure
+
+
+def image_probabilities(
+    images: np.ndarray,
+    truths: Sequence[str],
+    probabilities: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    *,
+    title: str,
+) -> Figure:
+    """Returns the figure of images, each with the probabilities that models give to the classes.
+
+    Args:
+      images: (N, height, width) from 0 to 1, drawn dark on light.
+      truths: N names of the true classes.
+      probabilities: for each model (N, C).
+      classes: C names.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    across = 3
+    rows = -(-len(images) // across)
+    figure = Figure(figsize=(4.2 * across, 1.5 * rows + 0.9), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, 2 * across, squeeze=False, width_ratios=[1, 2] * across)
+    for axes in grid.flat[2 * len(images) :]:
+        axes.set_visible(False)
+    for number, (image, truth) in enumerate(zip(images, truths, strict=True)):
+        picture, bars = grid.flat[2 * number : 2 * number + 2]
+        picture.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        picture.set_xticks([])
+        picture.set_yticks([])
+        picture.set_ylabel(f"true: {truth}", fontsize=8)
+        width = 0.8 / len(probabilities)
+        for place, (name, values) in enumerate(probabilities.items()):
+            at = np.arange(len(classes)) + (place - (len(probabilities) - 1) / 2) * width
+            colour = COLOURS[place % len(COLOURS)]
+            bars.bar(at, values[number], width, color=colour, label=name)
+        bars.set_ylim(0, 1)
+        bars.set_yticks([0, 0.5, 1], ["0", "", "1"], fontsize=7)
+        bars.set_xticks(range(len(classes)), classes, fontsize=7)
+        if truth in classes:
+            bars.get_xticklabels()[classes.index(truth)].set_fontweight("bold")
+    names, labels = grid.flat[1].get_legend_handles_labels()
+    figure.legend(names, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    return figure
+
+
+def prediction_by_word(
+    words: Sequence[str], curves: Mapping[str, Sequence[float]], *, ylabel: str, title: str
+) -> Figure:
+    """Returns the figure of how a prediction moves with every further word.
+
+    Args:
+      words: T words.
+      curves: for each name T values, the t-th after t words.
+      ylabel: what the values are.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    width = min(max(5.0, 1.5 + 0.4 * len(words)), 30.0)
+    figure = Figure(figsize=(width, 4), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25)
+    for (name, values), colour in zip(curves.items(), COLOURS * 9, strict=False):
+        axes.plot(values, "o-", color=colour, label=drawable(name), markersize=4)
+    every = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
+    places = range(0, len(words), every)
+    labels = [drawable(words[place]) for place in places]
+    axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, parse_math=False)
+    axes.set_ylabel(ylabel)
+    axes.legend(fontsize=8)
+    return figure
