@@ -114,7 +114,10 @@ def test_drawn_scenes_are_always_the_same(emoji):
     one, again = (captions.drawn(emoji, "validation", 6) for _ in range(2))
     np.testing.assert_array_equal(one.images, again.images)
     assert one.captions == again.captions
+    other = captions.drawn(emoji, "validation", 200, series=1)
     more = captions.drawn(emoji, "validation", 200)
+    both = {image.tobytes() for image in (*other.images, *more.images)}
+    assert len(both) == 400
     np.testing.assert_array_equal(more.images[:6], one.images)
     found = {frozenset(caption.split(" above ")) for caption in more.captions if "above" in caption}
     assert len(found) > 60
