@@ -35,6 +35,9 @@ PROGRAM = "character_lm"
 CELLS: dict[str, Callable[[int, int], Cell]] = {"rnn": sm.rnn, "gru": sm.gru, "lstm": sm.lstm}
 OWN_FLAGS = ["cells", "hidden", "embedding", "length"]
 LONGEST_GRAM = 8
+# Share of the pieces that begin with a fresh state in training. Where none does, a network learns
+# nothing about how texts begin, and may never recover from the state that it starts in.
+FRESH = 0.05
 EVALUATED_ROWS, EVALUATED_STEPS = 16, 256  # streams that a text is cut into, and steps of a piece
 COLUMNS = {
     "validation_bits": ("validation, bits a character", study_report.decimals(3)),
@@ -147,7 +150,8 @@ def _training(name: str, text: Plays, characters: Characters) -> study.Training:
     bits = [make_bits(cell, model, each) for each in held]
 
     def loss(params: Params, piece: Piece, key: Array, carry: State) -> Loss:
-        del key
+        fresh = jax.random.bernoulli(key, FRESH, piece.begins.shape)
+        piece = piece._replace(begins=piece.begins | fresh)
         state, found = run_piece(cell, model, params, carry, piece)
         count = jnp.asarray(found.size, found.dtype)
         return Loss(jnp.sum(found), count, carry=jax.lax.stop_gradient(state))

@@ -33,8 +33,8 @@ from seqmodels.data import word_features
 from seqmodels.training.stopping import patience
 
 NAMES = [
-    "data", "target", "csv", "text_column", "label_column", "models", "hidden", "embedding",
-    "dropout", "word_dropout", "embedding_dropout", "least_count", "buckets", "ngrams",
+    "data", "target", "csv", "text_column", "label_column", "split_seed", "models", "hidden",
+    "embedding", "dropout", "word_dropout", "embedding_dropout", "least_count", "buckets", "ngrams",
     "max_words", "balance", "patience", "baselines",
 ]  # fmt: skip
 
@@ -46,6 +46,9 @@ def define_flags() -> None:
     flags.DEFINE_string("text_column", "text", "Column of the csv with the texts.")
     flags.DEFINE_string("label_column", "label", "Column of the csv with the classes or ratings.")
     flags.DEFINE_string("data_dir", None, "Where data sets are kept; default: the user's cache.")
+    flags.DEFINE_integer(
+        "split_seed", 0, "Which texts train, validate and test.", lower_bound=0, upper_bound=2**31
+    )
     flags.DEFINE_string("target", "classes", "What to predict: classes or a rating (tweets, csv).")
     flags.DEFINE_list("models", list(MODELS), f"Models, of {', '.join(MODELS)}.")
     flags.DEFINE_integer("hidden", 64, "Hidden units, of each direction.", 1, 65_536)

@@ -25,6 +25,7 @@ class Source(NamedTuple):
     csv: str | None
     text_column: str
     label_column: str
+    split_seed: int
     data_dir: str | None
 
 
@@ -74,7 +75,7 @@ def load(source: Source) -> Data:
         texts = tweets.load(source.data_dir)
     else:
         texts = reviews.load(source.data, source.data_dir)
-    rows = labelled_texts.split(texts.texts, texts.labels)
+    rows = labelled_texts.split(texts.texts, texts.labels, seed=source.split_seed)
     return Data(source, {name: texts.rows(chosen) for name, chosen in rows.items()})
 
 

@@ -11,7 +11,7 @@ from seqmodels.analysis.classification import confusion_matrix, macro_f1
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # C of the logistic regression, 1 / alpha of the ridge
 NGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
     "words": ("TF-IDF, words 1-2", {"ngram_range": (1, 2)}),
-    "characters": ("TF-IDF, characters 2-5", {"ngram_range": (2, 5), "analyzer": "char_wb"}),
+    "characters": ("TF-IDF, characters 2-5", {"ngram_range": (2, 5), "analyzer": "char"}),
 }
 
 

@@ -75,6 +75,7 @@ def run(
         study = build()
         for training in study.trainings:
             check(training.fit)
+            training.batches(flags.FLAGS.first_seed)
         work = Work(program, study, path, folder, decides, devices)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if distributed.is_lost_peer(error):

@@ -73,7 +73,9 @@ def split(pairs: Sequence[Pair]) -> Splits:
 def train_tokenizers(splits: Splits, vocabulary_size: int) -> Tokenizers:
     """Returns the tokenizers of both languages, of the training split alone."""
     texts = zip(*splits.train, strict=True)
-    return Tokenizers(*(subwords.train(list(each), vocabulary_size) for each in texts))
+    return Tokenizers(
+        *(subwords.train([_spaced(t) for t in each], vocabulary_size) for each in texts)
+    )
 
 
 def build_model(config: Mapping[str, Any]) -> Translator:
@@ -95,7 +97,13 @@ def load(found: Saved) -> Built:
 
 def tokens(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
     """Returns the tokens of texts, each with the EOS that the models read and write at the end."""
-    return [np.append(ids, np.int32(subwords.EOS)) for ids in subwords.encode(tokenizer, texts)]
+    spaced = [_spaced(text) for text in texts]
+    return [np.append(ids, np.int32(subwords.EOS)) for ids in subwords.encode(tokenizer, spaced)]
+
+
+def _spaced(text: str) -> str:
+    """Returns a text in which the first word has a space before it, and so the tokens of others."""
+    return f" {text}" if text else text
 
 
 def training_batches(

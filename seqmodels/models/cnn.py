@@ -130,18 +130,14 @@ def conv(params: LinearParams, maps: Array) -> Array:
     Returns:
       Array (B, height, width, outputs).
     """
-    rows, columns, depth, _ = params.w.shape
-    around = ((rows - 1) // 2, rows // 2), ((columns - 1) // 2, columns // 2)
-    padded = jnp.pad(maps.astype(params.w.dtype), ((0, 0), *around, (0, 0)))
+    rows, columns, _, outputs = params.w.shape
     _, height, width, _ = maps.shape
-    # One matrix product, because XLA's convolution is some 30 times slower on a CPU inside of a
-    # loop or a condition, and training steps are taken inside of both.
-    places = [
-        padded[:, row : row + height, column : column + width]
-        for row in range(rows)
-        for column in range(columns)
-    ]
-    out = jnp.concatenate(places, axis=-1) @ params.w.reshape(rows * columns * depth, -1)
+    around = [((size - 1) // 2, size // 2) for size in (rows, columns)]
+    padded = jnp.pad(maps.astype(params.w.dtype), ((0, 0), *around, (0, 0)))
+    # What each pixel sees, side by side, and one matrix product: on a CPU under `lax.scan`, where
+    # training runs, 18 to 35 times as fast as `lax.conv_general_dilated` (JAX 0.10.2).
+    seen = [padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)]
+    out = jnp.concatenate(seen, axis=-1) @ params.w.reshape(-1, outputs)
     return out + lift(params.b, out)
 
 

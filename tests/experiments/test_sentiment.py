@@ -149,7 +149,7 @@ def test_many_texts_are_predicted_as_one_by_one(predictor):
     ],
 )
 def test_flags_that_do_not_go_together(given, message):
-    source = sentiment_data.Source("tweets", "classes", None, "text", "label", None)
+    source = sentiment_data.Source("tweets", "classes", None, "text", "label", 0, None)
     with pytest.raises(ValueError, match=message):
         sentiment_data.check(source._replace(**given))
 

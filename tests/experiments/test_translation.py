@@ -115,7 +115,7 @@ def test_what_is_drawn_are_the_weights_of_the_translation():
     weights, source, target = work.attention_of(one, "red new old", found.tokens)
     assert weights.shape == (len(target), len(source))
     np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-5)
-    assert "".join(source[:-1]) == "red new old"
+    assert "".join(source[:-1]) == " red new old"
     assert source[-1] == target[-1] == "(end)"
 
 
