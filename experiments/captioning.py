@@ -128,9 +128,10 @@ def main() -> int:
         cli.set_flag("pictures", captioning_data.PICTURES[values.data])
     if values.data == "folder":
         for name in ("images_dir", "captions_file"):
-            if values[name].value is None:
+            given = values[name].value
+            if given is None:
                 raise cli.UserError(f"{name}: not given, wanted with --data=folder")
-            cli.set_flag(name, str(pathlib.Path(str(values[name].value)).resolve()))
+            cli.set_flag(name, str(pathlib.Path(given).resolve()))
     return study.run(PROGRAM, NAMES, _study, _report, _digests)
 
 

@@ -26,14 +26,20 @@ COLUMNS = {
 
 
 def scores(captions: Sequence[str], wanted: Sequence[str]) -> dict[str, float]:
-    """Returns exact match in [0, 1], and sacrebleu's chrF and BLEU in [0, 100]."""
+    """Returns exact match in [0, 1], and sacrebleu's chrF and BLEU in [0, 100].
+
+    BLEU counts up to four words in a row, fewer where all captions are shorter.
+    """
     import sacrebleu
 
     references = [list(wanted)]
+    # Captions of three words have no four in a row: BLEU by 1 to 4 of them would be 0.
+    order = min(4, max(len(text.split()) for text in wanted))
+    bleu = sacrebleu.BLEU(max_ngram_order=order)
     return {
         "exact": exact_match(captions, wanted),
         "chrf": float(sacrebleu.corpus_chrf(list(captions), references).score),
-        "bleu": float(sacrebleu.corpus_bleu(list(captions), references).score),
+        "bleu": float(bleu.corpus_score(list(captions), references).score),
     }
 
 

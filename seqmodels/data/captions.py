@@ -77,7 +77,14 @@ def split_combinations(
     }
 
 
-def drawn(scenes: Scenes, split: str, number: int, *, pictures_of: str | None = None) -> Captioned:
+def drawn(
+    scenes: Scenes,
+    split: str,
+    number: int,
+    *,
+    pictures_of: str | None = None,
+    series: int = 0,
+) -> Captioned:
     """Draws a fixed set of scenes.
 
     Args:
@@ -85,12 +92,13 @@ def drawn(scenes: Scenes, split: str, number: int, *, pictures_of: str | None = 
       split: of the combinations; each is drawn about equally often.
       number: N, how many scenes.
       pictures_of: the split whose pictures of items are used; None for the same.
+      series: another number makes other scenes of the same combinations.
 
     Returns:
       `Captioned`, always the same for the same arguments.
     """
     combinations = scenes.combinations[split]
-    seed = _SEEDS_OF_SCENES + SPLITS.index(split)
+    seed = _SEEDS_OF_SCENES + len(SPLITS) * series + SPLITS.index(split)
     order = random_order(len(combinations), seed, epoch=0)
     pairs = [
         scenes.draw(pictures_of or split, combinations[order[n % len(order)]], _random(seed, n))

@@ -85,13 +85,16 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
                     f"{MOST_PIXELS // 10**6} million"
                 )
             image.load()
-            found = ImageOps.exif_transpose(image).convert("RGBA")
+            found = ImageOps.exif_transpose(image)
     except FileNotFoundError:
         raise ValueError(f"image: given {str(path)!r}, which is not there") from None
     except (UnidentifiedImageError, Image.DecompressionBombError):
         raise ValueError(f"image: {path}: is no image that can be read") from None
     except (OSError, SyntaxError):
         raise ValueError(f"image: {path}: is damaged") from None
+    if found.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        found = Image.fromarray((np.asarray(found) // 256).clip(0, 255).astype(np.uint8))
+    found = found.convert("RGBA")
     ground = Image.new("RGBA", found.size, "white")
     found = Image.alpha_composite(ground, found).convert("L" if depth == 1 else "RGB")
     if found.size != (width, height):

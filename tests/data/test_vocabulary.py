@@ -1,0 +1,30 @@
+"""Words have numbers, the commonest first."""
+
+import numpy as np
+import pytest
+
+from seqmodels.data import vocabulary
+from seqmodels.data.vocabulary import BOS, EOS, PAD, SPECIALS, UNK
+
+
+def test_by_hand():
+    words = vocabulary.build(["b a b", "c a b"])
+    assert words.words == (*SPECIALS, "b", "a", "c")
+    tokens, lengths = words.encode(["a  b", "", "c x c"])
+    assert tokens.T.tolist() == [
+        [BOS, 5, 4, EOS, PAD],
+        [BOS, EOS, PAD, PAD, PAD],
+        [BOS, 6, UNK, 6, EOS],
+    ]
+    assert (tokens.dtype, lengths.tolist()) == (np.int32, [4, 2, 5])
+    assert [words.decode(row) for row in tokens.T] == ["a b", "", "c <unk> c"]
+    assert words.decode([4, EOS, 5]) == "b"
+    assert vocabulary.build(["b a b", "c a b"], least=2).words == (*SPECIALS, "b", "a")
+
+
+def test_text_and_back():
+    words = vocabulary.build(["über 🍎 שלום <pad> <eos>"])
+    assert words.words.count("<pad>") == 1
+    assert vocabulary.from_str(words.to_str()) == words
+    with pytest.raises(ValueError, match="wanted a list of words as JSON"):
+        vocabulary.from_str('["a"]')
