@@ -11,7 +11,7 @@ README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 def test_examples_run():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     with jax.numpy_rank_promotion("allow"):
         for block in blocks:
@@ -20,6 +20,7 @@ def test_examples_run():
     assert names["info"].method == "fused"
     assert names["info"].reason == "auto: the cell is in stages, so its backward pass can be fused"
     cases.assert_close(names["same"], names["gradient"])
+    assert names["read"].shape == (2, 8)
     assert int(names["done"].state.step) == 40
 
 
