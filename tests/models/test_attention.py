@@ -104,8 +104,9 @@ def test_padding_changes_nothing_and_gets_no_gradient(name):
     longer = jnp.concatenate([values, jnp.full((2, B, M), 1e3)])
     (_, short), d_short = jax.value_and_grad(total, has_aux=True)(values, LENGTHS)
     (_, long), d_long = jax.value_and_grad(total, has_aux=True)(longer, LENGTHS)
-    cases.assert_close(long.context, short.context, 0)
-    cases.assert_close(long.weights[..., :S], short.weights, 0)
+    # A sum over more steps may be rounded in another order.
+    cases.assert_close(long.context, short.context)
+    cases.assert_close(long.weights[..., :S], short.weights)
     cases.assert_close(d_long[:S], d_short)
     padded = np.arange(S + 2)[:, None] >= LENGTHS
     assert np.all(np.asarray(d_long)[padded] == 0)
