@@ -18,7 +18,7 @@ from absl import flags
 
 from experiments import cli
 from seqmodels.training import distributed
-from seqmodels.training.mesh import use_devices
+from seqmodels.training.mesh import largest_divisor, use_devices
 
 INTERRUPTED = 130
 _GRACE_SECONDS = 2.0
@@ -83,6 +83,32 @@ def start(devices: str, same: Iterable[str] = (), **seconds: int) -> int:
             raise
         raise cli.UserError(str(error)) from None
     return here
+
+
+def start_dividing(name: str, same: Iterable[str]) -> int:
+    """Starts no more devices than divide what is spread over them, and says so in `--devices`.
+
+    Args:
+      name: the flag that counts what is spread, such as "batch" or "seeds".
+      same: as in `start`.
+
+    Returns:
+      The number of devices of each process, which divides its share.
+
+    Raises:
+      ValueError: if the processes do not divide the number.
+      cli.UserError: as `start`.
+    """
+    values = flags.FLAGS
+    number, processes = int(str(values[name].value)), values.num_processes or 1
+    if number % processes:
+        raise ValueError(f"{name}: given {number}, wanted a multiple of the {processes} processes")
+    share, wanted = number // processes, values.devices
+    if wanted != "auto":
+        wanted = str(min(int(wanted), share))
+    devices = largest_divisor(share, start(wanted, same))
+    cli.set_flag("devices", str(devices))
+    return devices
 
 
 def supervised(main: Callable[[], int]) -> Callable[[], int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.image_models import Config, build, probabilities, settings
 from experiments.study import Training
+from seqmodels.analysis.classification import confusion_matrix
 from seqmodels.data import digit_images
 from seqmodels.data.batches import Batches, shuffled
 from seqmodels.data.digit_images import NUM_CLASSES, Images
@@ -63,7 +64,8 @@ def training(
         test = splits["test"]
         found = probabilities(classifier, params, test.images)
         figures = {f"test_{name}": value for name, value in scores(found, test).items()}
-        return {**figures, "confusion": confusion(found.argmax(axis=-1), test.labels)}
+        counts = confusion_matrix(test.labels, found.argmax(axis=-1), NUM_CLASSES)
+        return {**figures, "confusion": counts.tolist()}
 
     def batches(seed: int) -> Batches:
         return shuffled(
@@ -74,7 +76,6 @@ def training(
             num_processes=jax.process_count(),
         )
 
-    batches(0)  # a batch that cannot be is told before anything is trained
     return Training(
         name=config.name,
         init=classifier.init,
@@ -100,13 +101,6 @@ def scores(found: np.ndarray, images: Images) -> dict[str, float]:
         "accuracy": float(np.mean(found.argmax(axis=-1) == images.labels)),
         "loss": float(-np.mean(np.log(true))),
     }
-
-
-def confusion(predicted: np.ndarray, labels: np.ndarray) -> list[list[int]]:
-    """Returns how often class i (row) was taken for class j (column), from two arrays (N,)."""
-    counts = np.zeros((NUM_CLASSES, NUM_CLASSES), int)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts.tolist()
 
 
 def baselines(splits: dict[str, Images]) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ from seqmodels.training import distributed
 from seqmodels.training.errors import RunError
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.loop import Seen
-from seqmodels.training.mesh import largest_divisor, make_mesh
+from seqmodels.training.mesh import make_mesh
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.optimizers import make_schedule
 from seqmodels.training.progress import ProgressDisplay
@@ -137,7 +137,7 @@ def main() -> int:
         tasks = _tasks(distances)
         path = run_flags.folder_of(f"long_context-{values.task}", REPEATED)
         run_flags.adopt(path, "devices", "auto")
-        devices = _devices()
+        devices = hosts.start_dividing("seeds", REPEATED)
         decides = run_flags.values(REPEATED) | _filler_digest()
         folder = run_flags.open_folder(path, REPEATED, decides, "experiments.long_context")
         study = horizon_report.Study(
@@ -201,23 +201,6 @@ def _filler_digest() -> dict[str, str]:
     if name is None:
         return {}
     return {"filler_sha256": hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest()}
-
-
-def _devices() -> int:
-    """Starts the devices; returns how many of each process are used, which divides the seeds."""
-    values = flags.FLAGS
-    processes = values.num_processes or 1
-    if values.seeds % processes:
-        raise ValueError(
-            f"seeds: given {values.seeds}, wanted a multiple of the {processes} processes"
-        )
-    share = values.seeds // processes
-    wanted = values.devices
-    if wanted != "auto":
-        wanted = str(min(int(wanted), share))
-    devices = largest_divisor(share, hosts.start(wanted, REPEATED))
-    cli.set_flag("devices", str(devices))
-    return devices
 
 
 def _measure_all(

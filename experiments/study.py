@@ -13,7 +13,6 @@ from experiments.study_work import Study, Training, Work
 from seqmodels.training import distributed
 from seqmodels.training.errors import RunError
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.mesh import largest_divisor
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.settings import check
 
@@ -69,7 +68,7 @@ def run(
     try:
         path = run_flags.folder_of(program, decide)
         run_flags.adopt(path, "devices", "auto")
-        devices = _devices(decide)
+        devices = hosts.start_dividing("batch", decide)
         decides = run_flags.values(decide) | digests()
         folder = run_flags.open_folder(path, decide, decides, f"experiments.{program}")
         study = build()
@@ -108,20 +107,3 @@ def run(
             raise
         raise cli.UserError(f"out of memory: lower the batch or the model's size: {path}") from None
     return status
-
-
-def _devices(decide: list[str]) -> int:
-    """Starts the devices; returns how many of each process are used, which divides its rows."""
-    values = flags.FLAGS
-    processes = values.num_processes or 1
-    if values.batch % processes:
-        raise ValueError(
-            f"batch: given {values.batch}, wanted a multiple of the {processes} processes"
-        )
-    share = values.batch // processes
-    wanted = values.devices
-    if wanted != "auto":
-        wanted = str(min(int(wanted), share))
-    devices = largest_divisor(share, hosts.start(wanted, decide))
-    cli.set_flag("devices", str(devices))
-    return devices

@@ -30,7 +30,7 @@ def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
     Raises:
       ValueError: in one line, if the file is no image, is too large, or is of one colour.
     """
-    return place_digit(_ink(_open(path), path), side, box)
+    return place_digit(_ink(open_image(path), path), side, box)
 
 
 def place_digit(ink: np.ndarray, side: int, box: int) -> np.ndarray:
@@ -68,7 +68,15 @@ def _offset(profile: np.ndarray, side: int, size: int) -> int:
     return min(max(round(side / 2 - float(centre)), 0), side - size)
 
 
-def _open(path: str | os.PathLike[str]) -> Image.Image:
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Returns the picture in a file, decoded and turned as its EXIF data say.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      ValueError: in one line, if the file is no image, is damaged, or is too large.
+    """
     try:
         with warnings.catch_warnings():
             # Its size is checked below, before anything is decoded.
@@ -84,14 +92,15 @@ def _open(path: str | os.PathLike[str]) -> Image.Image:
     except FileNotFoundError:
         raise ValueError(f"image: given {str(path)!r}, which is not there") from None
     except UnidentifiedImageError:
-        raise ValueError(f"image: {path}: is no image that Pillow reads") from None
+        raise ValueError(f"image: {path}: is no image that can be read") from None
     except Image.DecompressionBombError:
         raise ValueError(
             f"image: {path}: has more pixels than the {MOST_PIXELS // 10**6} million wanted"
         ) from None
     except (OSError, SyntaxError) as error:  # what Pillow raises for a damaged file
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ValueError(f"image: {path}: cannot be read: {reason}") from None
+        reason = getattr(error, "strerror", None)
+        told = f"cannot be read: {reason}" if reason else f"is damaged and cannot be read: {error}"
+        raise ValueError(f"image: {path}: {told}") from None
 
 
 def _ink(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:

@@ -9,7 +9,6 @@ import numpy as np
 from seqmodels.data.captions import Captioned
 
 COLUMNS = ("file", "caption")
-MOST_PIXELS = 50_000_000
 
 
 def load(
@@ -74,24 +73,12 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     Raises:
       ValueError: in one line, if the file is no image, or too large.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image  # of an extra, which digits in a row do not need
+
+    from seqmodels.data.image_files import open_image
 
     height, width, depth = shape
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(
-                    f"image: {path}: given {image.width}x{image.height} pixels, wanted at most "
-                    f"{MOST_PIXELS // 10**6} million"
-                )
-            image.load()
-            found = ImageOps.exif_transpose(image)
-    except FileNotFoundError:
-        raise ValueError(f"image: given {str(path)!r}, which is not there") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        raise ValueError(f"image: {path}: is no image that can be read") from None
-    except (OSError, SyntaxError):
-        raise ValueError(f"image: {path}: is damaged") from None
+    found = open_image(path)
     if found.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
         found = Image.fromarray((np.asarray(found) // 256).clip(0, 255).astype(np.uint8))
     found = found.convert("RGBA")

@@ -21,12 +21,11 @@ FLAGS = "flags.txt"
 CHECKPOINTS = "checkpoints"
 TENSORBOARD = "tensorboard"
 MODELS = "models"
-PICTURES = "pictures"
 RATIOS = "ratios.png"
 PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png", RATIOS)
 _LOCK = ".lock"
 _FILES = (RESULTS, METRICS, FLAGS, *PLOTS)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, MODELS, PICTURES)
+_FOLDERS = (CHECKPOINTS, TENSORBOARD, MODELS)
 
 
 def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -71,7 +70,7 @@ class RunFolder:
         Args:
           path: the folder.
           overwrite: whether the files of an earlier run in it, and its folders of checkpoints, of
-            event files, models and pictures, may be replaced; other files stay.
+            event files and models, may be replaced; other files stay.
           settings: the flags that decide the run, JSON; an unfinished run of the same ones (its
             results.json has them as "flags") goes on. None for runs that cannot.
 
