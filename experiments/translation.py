@@ -29,7 +29,7 @@ from seqmodels.training.run_folder import MODELS
 PROGRAM = "translation"
 OWN_FLAGS = [
     "attention", "hidden", "embedding", "dropout", "label_smoothing", "scheduled_sampling",
-    "vocabulary", "max_tokens", "beam", "length_penalty", "pairs_file",
+    "vocabulary", "max_tokens", "beam", "length_penalty", "pairs_file", "split_seed",
 ]  # fmt: skip
 TOO_LONG = ("cut", "refuse")
 PICTURE = "attention.png"
@@ -75,6 +75,9 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "pairs_file", None, "Your own pairs: UTF-8, on each line a source, a tab, its translation."
     )
+    flags.DEFINE_integer(
+        "split_seed", 0, "Which pairs train, validate and test.", lower_bound=0, upper_bound=2**31
+    )
     flags.DEFINE_string("data_dir", None, "Where fetched data are kept.")
     flags.DEFINE_string("predict", None, "A text to translate with a trained model.")
     flags.DEFINE_string("picture", PICTURE, "Where --predict draws the attention (PNG).")
@@ -108,8 +111,10 @@ def load_splits() -> Splits:
     """Returns the splits of the data that the flags name."""
     values = flags.FLAGS
     if values.pairs_file is not None:
-        return work.split(interface_phrases.read_tsv(values.pairs_file))
-    return work.split(interface_phrases.load(values.data_dir))
+        pairs = interface_phrases.read_tsv(values.pairs_file)
+    else:
+        pairs = interface_phrases.load(values.data_dir)
+    return work.split(pairs, values.split_seed)
 
 
 def build() -> study.Study:
@@ -237,7 +242,8 @@ def predict(text: str) -> int:
 def evaluate() -> int:
     """Evaluates the models of a run on the test splits of the run's own data."""
     decided = use.flags_of_run(PROGRAM)
-    cli.set_flag("pairs_file", decided.get("pairs_file"))
+    for name in ("pairs_file", "split_seed"):
+        cli.set_flag(name, decided[name])
     splits = load_splits()
     records = [
         {"model": name, "seed": seed, "seconds": 0.0, **_figures(found, splits)}

@@ -65,9 +65,9 @@ class Built(NamedTuple):
     tokenizers: Tokenizers
 
 
-def split(pairs: Sequence[Pair]) -> Splits:
-    """Returns the splits of the study."""
-    return phrase_splits.split(pairs, **SHARES)
+def split(pairs: Sequence[Pair], seed: int) -> Splits:
+    """Returns the splits of the study, drawn by a seed."""
+    return phrase_splits.split(pairs, seed=seed, **SHARES)
 
 
 def train_tokenizers(splits: Splits, vocabulary_size: int) -> Tokenizers:

@@ -56,7 +56,9 @@ def unique(pairs: Sequence[Pair]) -> list[Pair]:
     return list(first.values())
 
 
-def split(pairs: Sequence[Pair], *, validation: float, components: float, sources: float) -> Splits:
+def split(
+    pairs: Sequence[Pair], *, validation: float, components: float, sources: float, seed: int = 0
+) -> Splits:
     """Returns the splits, the same for the same pairs in any order, on any machine.
 
     Components are held out in the order of a hash of their sources until the shares are reached;
@@ -68,6 +70,7 @@ def split(pairs: Sequence[Pair], *, validation: float, components: float, source
       validation: share of the pairs that is wanted in the split of this name, in (0, 1).
       components: the same.
       sources: the same.
+      seed: of the hash, and so of the order.
 
     Returns:
       `Splits`.
@@ -79,7 +82,7 @@ def split(pairs: Sequence[Pair], *, validation: float, components: float, source
     texts = [normalised(pair.source) for pair in pairs]
     shares = {"validation": validation, "components": components, "sources": sources}
     sizes = {name: round(share * len(pairs)) for name, share in shares.items()}
-    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+    hashes = [hashlib.sha256(f"{seed} {text}".encode()).hexdigest() for text in texts]
     members: dict[int, list[int]] = collections.defaultdict(list)
     for number, label in enumerate(component_labels(texts) if texts else []):
         members[int(label)].append(number)
