@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -55,8 +56,14 @@ def run(main: Callable[[], int]) -> None:
         if not flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.WARNING)
         try:
-            return main()
+            status = main()
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            _reader_is_gone()
         except UserError as error:
+            if isinstance(error.__context__, BrokenPipeError):
+                _reader_is_gone()
             _fail(program, error, 1)
 
     app.run(guarded, flags_parser=parse)
@@ -89,6 +96,13 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
 def _fail(program: str, message: object, status: int) -> NoReturn:
     print(f"{program}: error: {' '.join(str(message).split())}", file=sys.stderr)
     sys.exit(status)
+
+
+def _reader_is_gone() -> NoReturn:
+    """Ends as `| head` expects: without a word, and with the status that SIGPIPE gives."""
+    # Python would try to write what is left when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + 13)
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

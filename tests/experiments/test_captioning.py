@@ -1,33 +1,18 @@
 """Captioning from the command line: a table, a sheet of pictures, and one's own picture."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
+from programs import starter
 
 from experiments import captioning_data, captioning_report
 from seqmodels.data.captions import Captioned
 
-ROOT = pathlib.Path(__file__).parents[2]
+start = starter("experiments.captioning")
 QUICK = ("--steps=4", "--eval_every=2", "--batch=8", "--seeds=1", "--devices=1", "--hidden=8",
          "--features=8", "--embedding=4", "--channels=2,2")  # fmt: skip
-
-
-def start(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.captioning", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
 
 
 @pytest.fixture(scope="module")

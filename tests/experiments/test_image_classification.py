@@ -1,15 +1,12 @@
 """Image classification as a user runs it: train, evaluate, predict, and one line for mistakes."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
+from programs import starter
 
 from experiments.image_models import Config, build
 from experiments.image_study import scores
@@ -17,7 +14,6 @@ from seqmodels.analysis.classification import confusion_matrix
 from seqmodels.data import digit_images
 from seqmodels.data.digit_images import Images
 
-ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
     "--models=cnn,rnn",
     "--seeds=2",
@@ -32,16 +28,7 @@ TINY = [
 
 
 def run(folder, *arguments, status=0):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.image_classification", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = starter("experiments.image_classification")(folder, *arguments)
     assert done.returncode == status, done.stderr
     return done
 

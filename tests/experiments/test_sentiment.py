@@ -3,18 +3,19 @@
 import csv
 import json
 import os
-import pathlib
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from programs import ROOT, starter
 
 from experiments import cli, sentiment_data, sentiment_model, sentiment_use
 from seqmodels import serving
 from seqmodels.models import saved
 
-ROOT = pathlib.Path(__file__).parents[2]
+start = starter("experiments.sentiment")
 GOOD, BAD = ("love", "great", "fine"), ("hate", "awful", "poor")
 FLAGS = (
     "--data=csv", "--csv=own.csv", "--text_column=say", "--label_column=mood", "--seeds=1",
@@ -22,18 +23,6 @@ FLAGS = (
     "--buckets=50", "--max_words=12", "--dropout=0", "--embedding_dropout=0", "--word_dropout=0",
     "--learning_rate=0.02", "--batch=16", "--devices=1", "--tensorboard=false", "--run_dir=run",
 )  # fmt: skip
-
-
-def start(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.sentiment", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
 
 
 def use(folder, *arguments):
@@ -181,3 +170,16 @@ def test_a_rating_of_ones_own(tmp_path):
     assert results["baselines"][0]["model"] == "mean rating"
     assert results["results"][0]["rmse"] < results["baselines"][0]["rmse"]
     assert use(tmp_path, "--predict=love love").stdout.startswith("rating ")
+
+
+def test_a_reader_that_has_gone_is_no_error(trained):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "experiments.sentiment", "--predict=fine", "--model_dir=run"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=trained[0], env=environment, stdout=write, stderr=subprocess.PIPE, timeout=240
+    )
+    os.close(write)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert done.stderr == b""

@@ -1,27 +1,13 @@
 """The common training command: what a run leaves, how it goes on, and which model is used."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
+from programs import starter
 
-ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = pathlib.Path(__file__).with_name("study_program.py")
-
-
-def start(folder, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
-    return subprocess.run(
-        [sys.executable, str(PROGRAM), *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+start = starter(PROGRAM)
 
 
 def records(folder):

@@ -1,16 +1,13 @@
 """The parts of the translation experiment, on made-up pairs, and its one-line answers."""
 
 import functools
-import os
-import pathlib
-import subprocess
-import sys
 
 import cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from programs import starter
 
 from experiments import translation_work as work
 from seqmodels.data import subwords
@@ -18,7 +15,6 @@ from seqmodels.data.interface_phrases import Pair
 from seqmodels.data.phrase_splits import Splits
 from seqmodels.models import saved
 
-ROOT = pathlib.Path(__file__).parents[2]
 WORDS = {"red": "rot", "green": "grün", "blue": "blau", "old": "alt", "new": "neu", "big": "groß"}
 
 
@@ -142,14 +138,6 @@ def test_perfect_and_copied_translations():
     assert copied["components_bleu"] < 10
 
 
-def run(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.translation", *arguments],
-        capture_output=True, text=True, cwd=cwd, check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -161,7 +149,7 @@ def run(*arguments, cwd):
     ],
 )
 def test_one_clear_line(tmp_path, arguments, line):
-    done = run(*arguments, cwd=tmp_path)
+    done = starter("experiments.translation")(tmp_path, *arguments)
     assert done.returncode in (1, 2)
     assert line in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
