@@ -35,7 +35,7 @@ from seqmodels.training.stopping import patience
 NAMES = [
     "data", "target", "csv", "text_column", "label_column", "split_seed", "models", "hidden",
     "embedding", "dropout", "word_dropout", "embedding_dropout", "least_count", "buckets", "ngrams",
-    "max_words", "balance", "patience", "baselines",
+    "max_words", "balance", "patience", "baselines", "pool_words",
 ]  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def define_flags() -> None:
         "split_seed", 0, "Which texts train, validate and test.", lower_bound=0, upper_bound=2**31
     )
     flags.DEFINE_string("target", "classes", "What to predict: classes or a rating (tweets, csv).")
-    flags.DEFINE_list("models", list(MODELS), f"Models, of {', '.join(MODELS)}.")
+    flags.DEFINE_list("models", list(MODELS), f"Models, of {', '.join(MODELS)}; bag: no cell.")
     flags.DEFINE_integer("hidden", 64, "Hidden units, of each direction.", 1, 65_536)
     flags.DEFINE_integer("embedding", 64, "Size of an embedded word.", 1, 65_536)
     for name, default, what in (
@@ -69,6 +69,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "balance", 0.5, "Weights of the classes: 0 none, 1 equal shares.", lower_bound=0.0
+    )
+    flags.DEFINE_boolean(
+        "pool_words", False, "Pool the words too, beside what the cell makes of them."
     )
     flags.DEFINE_integer(
         "patience", 1_000, "Stop after so many evaluations without a better one.", 1, 10**6
@@ -150,6 +153,7 @@ def build() -> study.Study:
             classes=data.classes,
             centre=0.0 if data.classes else float(np.mean(data.targets("train"))),
             data=values.data,
+            pool_words=values.pool_words,
         )
         rate = cli.value_for("learning_rate", rates, name)
         return training(

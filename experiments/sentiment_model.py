@@ -26,7 +26,7 @@ from seqmodels.training.steps import Loss
 from seqmodels.training.stopping import Stopping
 
 KIND = "sentiment"
-MODELS = ("rnn", "gru", "lstm", "bilstm")
+MODELS = ("bag", "rnn", "gru", "lstm", "bilstm")
 TOKENIZER = "tokenizer.json"
 HEADS = {"classes": "validation_macro_f1", "rating": "validation_rmse"}
 
@@ -47,6 +47,7 @@ class Config(NamedTuple):
     classes: tuple[str, ...]
     centre: float
     data: str
+    pool_words: bool = False
 
 
 class Predictor(NamedTuple):
@@ -61,7 +62,8 @@ class Predictor(NamedTuple):
 def build(config: Config, num_features: int) -> TextClassifier:
     """Returns the model of a config that reads so many features."""
     sizes = config.embedding, config.hidden
-    make: dict[str, Callable[[], sm.Cell]] = {
+    make: dict[str, Callable[[], sm.Cell | None]] = {
+        "bag": lambda: None,
         "rnn": lambda: sm.rnn(*sizes),
         "gru": lambda: sm.gru(*sizes),
         "lstm": lambda: sm.lstm(*sizes),
@@ -71,11 +73,12 @@ def build(config: Config, num_features: int) -> TextClassifier:
         make[config.cell](),
         num_features=num_features,
         embedding_size=config.embedding,
-        hidden_size=config.hidden * (2 if config.cell == "bilstm" else 1),
+        hidden_size=config.hidden * {"bag": 0, "bilstm": 2}.get(config.cell, 1),
         output_size=max(len(config.classes), 1),
         dropout=config.dropout,
         word_dropout=config.word_dropout,
         embedding_dropout=config.embedding_dropout,
+        pool_words=config.pool_words,
     )
 
 

@@ -13,7 +13,7 @@ from seqmodels.types import Array, Cell, Driver, Params
 
 
 class TextClassifierParams(NamedTuple):
-    """embedding: (V, D). cell: the cell's parameters. w_out: (2H, C). b_out: (C,)."""
+    """embedding: (V, D). cell: the cell's, () for none. w_out: (P, C) for P pooled. b_out: (C,)."""
 
     embedding: Array
     cell: Params
@@ -36,7 +36,7 @@ class TextClassifier(NamedTuple):
 
 
 def text_classifier(
-    cell: Cell,
+    cell: Cell | None,
     *,
     num_features: int,
     embedding_size: int,
@@ -46,6 +46,7 @@ def text_classifier(
     word_dropout: float = 0.3,
     embedding_dropout: float = 0.5,
     embedding_scale: float = 0.3,
+    pool_words: bool = False,
 ) -> TextClassifier:
     """Returns the model: mean of the features' embeddings, cell, mean and maximum over time.
 
@@ -55,24 +56,32 @@ def text_classifier(
     (Howard, Ruder 2018, arXiv 1801.06146). A text without words is pooled to zeros. What stands
     behind the end of a text changes nothing.
 
+    With `pool_words` the words are pooled beside what the cell makes of them, [y_t, x_t] in place
+    of y_t (as Lai et al. 2015, "Recurrent Convolutional Neural Networks for Text Classification",
+    AAAI). Without a cell they are pooled alone: a bag of words, which knows no order.
+
     Args:
-      cell: reads D features.
+      cell: reads D features; None for none.
       num_features: V, feature 0 standing for none.
       embedding_size: D.
-      hidden_size: size H of the cell's outputs.
+      hidden_size: size H of the cell's outputs, 0 without a cell.
       output_size: C.
       dropout: probability with which a pooled value is dropped in training.
       word_dropout: probability with which a word is passed over as if it had no features.
       embedding_dropout: probability with which one of the D numbers is dropped, for all words of a
         text alike.
       embedding_scale: standard deviation of a fresh embedding.
+      pool_words: whether the words are pooled too; always without a cell.
 
     Returns:
       A `TextClassifier`.
 
     Raises:
-      ValueError: if a probability is not in [0, 1).
+      ValueError: if a probability is not in [0, 1), or there is a size without a cell.
     """
+    if cell is None and hidden_size:
+        raise ValueError(f"text_classifier: hidden_size: given {hidden_size}, wanted 0: no cell")
+    pooled_size = 2 * (hidden_size + (embedding_size if pool_words or cell is None else 0))
     for name, rate in (
         ("dropout", dropout),
         ("word_dropout", word_dropout),
@@ -86,8 +95,8 @@ def text_classifier(
         embedding = jax.random.normal(key_embedding, (num_features, embedding_size))
         return TextClassifierParams(
             embedding=embedding_scale * embedding,
-            cell=cell.init(key_cell),
-            w_out=glorot_uniform(key_out, (2 * hidden_size, output_size)),
+            cell=() if cell is None else cell.init(key_cell),
+            w_out=glorot_uniform(key_out, (pooled_size, output_size)),
             b_out=jnp.zeros(output_size),
         )
 
@@ -106,8 +115,10 @@ def text_classifier(
             kept = jax.random.bernoulli(key_word, 1 - word_dropout, xs.shape[:2])
             xs = jnp.where(kept[..., None], xs, 0)
             xs = _drop(key_number, xs, embedding_dropout, (1, *xs.shape[1:]))
-        _, ys = unroll(cell, params.cell, xs, lengths=lengths, method=method)
-        pooled = pool(ys, lengths)
+        found = [xs] if pool_words or cell is None else []
+        if cell is not None:
+            found.insert(0, unroll(cell, params.cell, xs, lengths=lengths, method=method)[1])
+        pooled = jnp.concatenate([pool(ys, lengths) for ys in found], axis=-1)
         if pooled_key is not None:
             pooled = _drop(pooled_key, pooled, dropout, pooled.shape)
         outputs = pooled @ params.w_out

@@ -12,6 +12,7 @@ from seqmodels.models.text_classifier import pool, text_classifier
 KEY = jax.random.key(0)
 V, D, H, C, K = 11, 4, 3, 2, 3
 CELLS = {
+    "bag": (None, 0),
     "rnn": (sm.rnn(D, H), H),
     "lstm": (sm.lstm(D, H), H),
     "bilstm": (sm.bidirectional(sm.lstm(D, H), sm.lstm(D, H)), 2 * H),
@@ -33,23 +34,27 @@ def batch(lengths, num_steps):
     return features, np.array(lengths, np.int32)
 
 
+@pytest.mark.parametrize("pool_words", [False, True])
 @pytest.mark.parametrize("name", CELLS)
-def test_against_one_text_at_a_time(name):
+def test_against_one_text_at_a_time(name, pool_words):
     """The oracle: NumPy means and maxima of the cell's outputs for the text by itself."""
-    model, params = build(name)
+    model, params = build(name, pool_words=pool_words)
+    cell, size = CELLS[name]
     params = params._replace(b_out=jnp.array([0.5, -0.25]))
     features, lengths = batch([5, 0, 2, 7], 7)
     got = model.apply(params, features, lengths)
     for row, length in enumerate(lengths):
-        pooled = np.zeros(2 * CELLS[name][1], np.float32)
+        own_words = pool_words or cell is None
+        pooled = np.zeros(2 * (size + D * own_words), np.float32)
         if length:
             table = np.asarray(params.embedding)
             xs = np.zeros((length, D), np.float32)
             for t in range(length):
                 own = [table[k] for k in features[t, row] if k]
                 xs[t] = np.mean(own, axis=0) if own else 0
-            ys = np.asarray(sm.unroll(CELLS[name][0], params.cell, xs)[1])
-            pooled = np.concatenate([ys.mean(axis=0), ys.max(axis=0)])
+            every = [np.asarray(sm.unroll(cell, params.cell, xs)[1])] if cell else []
+            every += [xs] if own_words else []
+            pooled = np.concatenate([f for ys in every for f in (ys.mean(axis=0), ys.max(axis=0))])
         want = pooled @ np.asarray(params.w_out) + np.array([0.5, -0.25], np.float32)
         cases.assert_close(got[row], want)
 
@@ -120,3 +125,15 @@ def test_low_precision_and_double():
     got = model.apply(low, features, lengths)
     assert got.dtype == jnp.bfloat16
     np.testing.assert_allclose(got.astype(np.float32), want, atol=0.05)
+
+
+def test_a_bag_knows_no_order():
+    model, params = build("bag")
+    features, lengths = batch([6], 6)
+    turned = features[::-1]
+    cases.assert_close(model.apply(params, turned, lengths), model.apply(params, features, lengths))
+
+
+def test_a_size_without_a_cell():
+    with pytest.raises(ValueError, match="hidden_size: given 4, wanted 0"):
+        text_classifier(None, num_features=V, embedding_size=D, hidden_size=4, output_size=C)
