@@ -36,6 +36,7 @@ NAMES = [
     "data", "target", "csv", "text_column", "label_column", "split_seed", "models", "hidden",
     "embedding", "dropout", "word_dropout", "embedding_dropout", "least_count", "buckets", "ngrams",
     "max_words", "balance", "patience", "baselines", "pool_words",
+    "vectors_from",
 ]  # fmt: skip
 
 
@@ -73,6 +74,12 @@ def define_flags() -> None:
     flags.DEFINE_boolean(
         "pool_words", False, "Pool the words too, beside what the cell makes of them."
     )
+    flags.DEFINE_string(
+        "vectors_from",
+        "none",
+        "Texts, without their classes, that the vectors of words start from: none, tweets, "
+        "rotten_tomatoes, imdb, or your own file with a text on each line.",
+    )
     flags.DEFINE_integer(
         "patience", 1_000, "Stop after so many evaluations without a better one.", 1, 10**6
     )
@@ -88,7 +95,7 @@ def define_flags() -> None:
     cli.checked(cli.known_name(DATA), "data")
     cli.checked(cli.known_name(TARGETS), "target")
     cli.checked(cli.known_name(sentiment_use.TOO_LONG), "too_long")
-    cli.checked(cli.not_empty, "csv", "data_dir", "plot", "export")
+    cli.checked(cli.not_empty, "csv", "data_dir", "plot", "export", "vectors_from")
     cli.checked(cli.no_nan, "dropout", "word_dropout", "embedding_dropout", "balance")
     cli.checked(lambda value: cli.names(value, MODELS), "models")
     cli.checked(lambda value: cli.names(value, NGRAMS), "baselines")
@@ -129,12 +136,15 @@ def build() -> study.Study:
     values = flags.FLAGS
     data = sentiment_data.load(_source())
     sizes = _sizes(values.ngrams)
+    raw = sentiment_data.raw_texts(values.vectors_from, data, values.data_dir)
+    own = data.splits["train"].texts
     features = word_features.train(
-        data.splits["train"].texts,
+        own if raw is own else [*own, *raw],
         least_count=values.least_count,
         buckets=values.buckets,
         sizes=sizes,
     )
+    vectors = sentiment_data.vectors(features, raw, values.embedding)
     rates = cli.per_name(values.learning_rate, MODELS, cli.positive)
     best = HEADS[values.target]
 
@@ -160,6 +170,7 @@ def build() -> study.Study:
             config,
             features,
             data,
+            vectors,
             batch=values.batch,
             balance=values.balance,
             optimizer=training_flags.optimizer_settings(rate),
@@ -202,11 +213,13 @@ def _source() -> Source:
 
 
 def _digest() -> dict[str, str]:
-    """Returns what tells one csv from another; nothing where there is none."""
-    name = flags.FLAGS.csv
-    if name is None:
-        return {}
-    return {"csv_sha256": hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest()}
+    """Returns what tells the user's own files from others of their names."""
+    names = {"csv": flags.FLAGS.csv, "vectors_from": flags.FLAGS.vectors_from}
+    return {
+        f"{flag}_sha256": hashlib.sha256(pathlib.Path(name).read_bytes()).hexdigest()
+        for flag, name in names.items()
+        if name is not None and pathlib.Path(name).is_file()
+    }
 
 
 if __name__ == "__main__":

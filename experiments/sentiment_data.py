@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqmodels.data import labelled_texts, reviews, tweets, word_features
+from seqmodels.data import labelled_texts, reviews, tweets, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
 from seqmodels.data.labelled_texts import LabelledTexts
@@ -77,6 +77,48 @@ def load(source: Source) -> Data:
         texts = reviews.load(source.data, source.data_dir)
     rows = labelled_texts.split(texts.texts, texts.labels, seed=source.split_seed)
     return Data(source, {name: texts.rows(chosen) for name, chosen in rows.items()})
+
+
+def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
+    """Returns texts that word vectors are made of; of the data's own source the training split.
+
+    Args:
+      vectors_from: "none", a source of `DATA` but csv, or the path of a UTF-8 file with a text on
+        each line.
+      data: of `load`.
+      data_dir: folder of the cache.
+
+    Raises:
+      ValueError or OSError: in one line, for texts that cannot be had.
+    """
+    if vectors_from == "none":
+        return []
+    if vectors_from == data.source.data:
+        return data.splits["train"].texts
+    if vectors_from == "tweets":
+        return tweets.load(data_dir).texts
+    if vectors_from in reviews.SOURCES:
+        return reviews.load(vectors_from, data_dir).texts
+    try:
+        return pathlib.Path(vectors_from).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"vectors_from: {vectors_from} is not UTF-8 text") from None
+    except OSError as error:
+        sources = ", ".join(name for name in DATA if name != "csv")
+        raise ValueError(
+            f"vectors_from: given {vectors_from!r}, wanted none, {sources}, or a file: {error}"
+        ) from None
+
+
+def vectors(features: WordFeatures, raw: list[str], size: int) -> np.ndarray | None:
+    """Returns the vectors (W, D) of the words of raw texts; None where there are no texts."""
+    if not raw:
+        return None
+    rows = [np.array(one.ids) for one in features.tokenizer.encode_batch(raw)]
+    try:
+        return word_vectors.ppmi_vectors(rows, features.tokenizer.get_vocab_size(), size)
+    except ValueError as error:
+        raise ValueError(f"vectors_from: {error}") from None
 
 
 def batches(

@@ -59,8 +59,8 @@ class Predictor(NamedTuple):
     params: Any
 
 
-def build(config: Config, num_features: int) -> TextClassifier:
-    """Returns the model of a config that reads so many features."""
+def build(config: Config, num_features: int, vectors: np.ndarray | None = None) -> TextClassifier:
+    """Returns the model of a config that reads so many features; vectors: where words start."""
     sizes = config.embedding, config.hidden
     make: dict[str, Callable[[], sm.Cell | None]] = {
         "bag": lambda: None,
@@ -79,6 +79,7 @@ def build(config: Config, num_features: int) -> TextClassifier:
         word_dropout=config.word_dropout,
         embedding_dropout=config.embedding_dropout,
         pool_words=config.pool_words,
+        vectors=None if vectors is None else jnp.asarray(vectors),
     )
 
 
@@ -86,6 +87,7 @@ def training(
     config: Config,
     features: WordFeatures,
     data: Data,
+    vectors: np.ndarray | None,
     *,
     batch: int,
     balance: float,
@@ -99,6 +101,7 @@ def training(
       config: the model.
       features: of the training split.
       data: the texts.
+      vectors: float32 (W, D), where the embeddings of words start; None: at random.
       batch: texts a step.
       balance: the exponent of a class's weight, (N / (C N_c)) ** balance: 0 for none, 1 for equal
         shares of all classes.
@@ -106,7 +109,7 @@ def training(
       fit: how long.
       stopping: when to stop early.
     """
-    model = build(config, features.num_features)
+    model = build(config, features.num_features, vectors)
     apply = jax.jit(model.apply)
     counts = np.bincount(data.splits["train"].labels, minlength=max(len(config.classes), 1))
     class_weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))) ** balance

@@ -47,6 +47,7 @@ def text_classifier(
     embedding_dropout: float = 0.5,
     embedding_scale: float = 0.3,
     pool_words: bool = False,
+    vectors: Array | None = None,
 ) -> TextClassifier:
     """Returns the model: mean of the features' embeddings, cell, mean and maximum over time.
 
@@ -72,6 +73,8 @@ def text_classifier(
         text alike.
       embedding_scale: standard deviation of a fresh embedding.
       pool_words: whether the words are pooled too; always without a cell.
+      vectors: (W, D) with W <= V, of about unit variance: where the embeddings of the first W
+        features start, times `embedding_scale`; rows of zeros start at random like all others.
 
     Returns:
       A `TextClassifier`.
@@ -93,6 +96,10 @@ def text_classifier(
     def init(key: Array) -> TextClassifierParams:
         key_embedding, key_cell, key_out = jax.random.split(key, 3)
         embedding = jax.random.normal(key_embedding, (num_features, embedding_size))
+        if vectors is not None:
+            there = jnp.any(vectors != 0, axis=1, keepdims=True)
+            start = jnp.where(there, vectors, embedding[: len(vectors)])
+            embedding = embedding.at[: len(vectors)].set(start)
         return TextClassifierParams(
             embedding=embedding_scale * embedding,
             cell=() if cell is None else cell.init(key_cell),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,3 +184,34 @@ def test_a_reader_that_has_gone_is_no_error(trained):
     os.close(write)
     assert done.returncode == 128 + signal.SIGPIPE
     assert done.stderr == b""
+
+
+def test_vectors_from_own_texts(trained, tmp_path):
+    shutil.copy(trained[0] / "own.csv", tmp_path)
+    (tmp_path / "raw.txt").write_text("a lovely film\nan awful film\n" * 20, encoding="utf-8")
+    command = [*FLAGS, "--models=bag,rnn", "--baselines=words", "--buckets=0", "--embedding=3"]
+    done = start(tmp_path, *command, "--vectors_from=raw.txt")
+    assert done.returncode == 0, done.stderr
+    assert " bag " in done.stdout
+    shown = start(tmp_path, "--model_dir=run/models/rnn-0", "--predict=an awful film")
+    assert shown.stdout.splitlines()[0] in ("0", "1")  # awful is known from the raw texts alone
+    (tmp_path / "raw.txt").write_text("something else", encoding="utf-8")
+    other = start(tmp_path, *command, "--vectors_from=raw.txt")
+    assert other.returncode != 0
+    assert "vectors_from" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ("imbd", "vectors_from: given 'imbd', wanted none, tweets, rotten_tomatoes, imdb, or a"),
+        ("one.txt", "vectors_from: "),
+    ],
+)
+def test_vectors_that_cannot_be_made(trained, tmp_path, given, line):
+    shutil.copy(trained[0] / "own.csv", tmp_path)
+    (tmp_path / "one.txt").write_text("love\n", encoding="utf-8")
+    done = start(tmp_path, *FLAGS, "--buckets=0", "--embedding=400", f"--vectors_from={given}")
+    assert done.returncode == 1
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

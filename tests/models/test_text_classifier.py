@@ -137,3 +137,12 @@ def test_a_bag_knows_no_order():
 def test_a_size_without_a_cell():
     with pytest.raises(ValueError, match="hidden_size: given 4, wanted 0"):
         text_classifier(None, num_features=V, embedding_size=D, hidden_size=4, output_size=C)
+
+
+def test_embeddings_start_from_vectors():
+    vectors = np.zeros((5, D), np.float32)
+    vectors[[2, 4]] = [[1, 2, 3, 4], [-1, 0, 0, 0]]
+    fresh, started = build("rnn")[1], build("rnn", vectors=vectors)[1]
+    cases.assert_close(started.embedding[np.array([2, 4])], 0.3 * vectors[[2, 4]])
+    others = np.array([0, 1, 3, *range(5, V)])
+    cases.assert_close(started.embedding[others], fresh.embedding[others])

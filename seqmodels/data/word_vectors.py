@@ -1,0 +1,75 @@
+"""Vectors of words from raw text: which words stand beside which, factorised."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import linalg
+
+from seqmodels.data.word_features import PAD, UNKNOWN
+
+SMOOTHING = 0.75  # of the contexts' distribution
+
+
+def ppmi_vectors(
+    rows: Sequence[np.ndarray], num_words: int, size: int, *, window: int = 5
+) -> np.ndarray:
+    """Returns vectors of words by a singular value decomposition of their PPMI matrix.
+
+    n(w, c) counts each pair of words at most `window` apart by one over its distance, in both
+    directions; M(w, c) = max(log n(w, c) Z / (n(w) n(c)^.75), 0) with Z = sum_c n(c)^.75. Of M ~ U
+    S V^T the vector of w is row w of U S^.5, less the mean of all, scaled to a length of sqrt(D)
+    (Levy, Goldberg, Dagan 2015, "Improving Distributional Similarity with Lessons Learned from
+    Word Embeddings", TACL 3).
+
+    Args:
+      rows: texts as word numbers, int (T_i,); 0 and 1, padding and unknown words, are no words,
+        but count as a distance.
+      num_words: V.
+      size: D, less than V.
+      window: the largest distance of two words that count as beside each other.
+
+    Returns:
+      float32 (V, D), zeros for words that have no vector.
+
+    Raises:
+      ValueError: if size is not in 1..V-1, window is not positive, or no two words stand beside
+        each other.
+    """
+    if not 1 <= size < num_words:
+        raise ValueError(f"size: given {size} for {num_words} words, wanted 1..{num_words - 1}")
+    if window < 1:
+        raise ValueError(f"window: given {window}, wanted a positive number")
+    counts = _counts(rows, num_words, window)
+    if not counts.nnz:
+        raise ValueError("rows: given no two words beside each other, wanted texts")
+    word_counts = np.asarray(counts.sum(axis=1)).ravel()
+    contexts = word_counts**SMOOTHING
+    expected = word_counts[counts.row] * contexts[counts.col] / contexts.sum()
+    information = np.log(counts.data / expected)
+    kept = information > 0
+    matrix = sparse.csr_matrix(
+        (information[kept].astype(np.float32), (counts.row[kept], counts.col[kept])),
+        shape=counts.shape,
+    )
+    # A start of its own, because the default is drawn anew each time.
+    left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
+    there = np.diff(matrix.indptr) > 0
+    vectors = left * np.sqrt(values)
+    vectors -= vectors[there].mean(axis=0)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors *= np.sqrt(size) / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return np.where(there[:, None], vectors, 0).astype(np.float32)
+
+
+def _counts(rows: Sequence[np.ndarray], num_words: int, window: int) -> sparse.coo_matrix:
+    gap = np.full(window, PAD)
+    flat = np.concatenate([part for row in rows for part in (row, gap)] or [gap])
+    counts = sparse.csr_matrix((num_words, num_words))
+    for distance in range(1, window + 1):
+        first, second = flat[:-distance], flat[distance:]
+        kept = (np.minimum(first, second) > max(PAD, UNKNOWN)).nonzero()[0]
+        ones = np.full(len(kept), 1 / distance)
+        places = (first[kept], second[kept])
+        counts += sparse.coo_matrix((ones, places), shape=counts.shape).tocsr()
+    return (counts + counts.T).tocoo()
