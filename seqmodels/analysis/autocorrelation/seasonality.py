@@ -19,8 +19,8 @@ class SeasonalPeriod(NamedTuple):
 
     Attributes:
       period: int32 (*batch), in steps; 0 where the evidence does not do.
-      strength: (*batch), the autocorrelation at the highest peak, whether it does or not; NaN if
-        there is no peak at all.
+      strength: (*batch), the autocorrelation at the clearest peak, whether it does or not; NaN
+        if there is no peak at all.
       pvalue: (*batch), that some lag shows a peak so high above its error by chance; 1 without one.
       acf: (*batch, max_period + 2), of the series less its straight line, from lag 0.
       bound: (*batch, max_period + 2), what a peak must exceed at each lag.
@@ -43,15 +43,19 @@ def seasonal_period(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> SeasonalPeriod:
-    """Finds the period of a series: where its autocorrelation has its highest peak.
+    """Finds the period of a series: where its autocorrelation has the clearest peak.
 
     A straight line is taken off by least squares: a trend makes every autocorrelation high. A lag k
-    of 2 to `max_period` is a peak if r_{k-1} < r_k >= r_{k+1}, and counts if r_k exceeds
-    z sqrt((1 + 2 sum_{j<k} r_j^2) / n), the error that Bartlett 1946 gives a lag past the last one
-    that matters, with z of level alpha / K in one tail for the K lags looked at (Bonferroni). So
-    what merely fades, as an AR(1) does, has no period. Of the peaks that count the highest is
-    taken; the divisor n keeps multiples of the period lower. Reading a season off the correlogram:
-    Box, Jenkins 1970, "Time Series Analysis", chapter 9.
+    of 2 to `max_period` is a peak if r_{k-1} < r_k >= r_{k+1}, and counts if
+
+    - r_k exceeds z sqrt((1 + 2 sum_{j<k} r_j^2) / n), the error that Bartlett 1946 gives a lag past
+      the last one that matters, so that what merely fades, as an AR(1) does, has no period;
+    - r_k rises above the lowest r_j before it by more than z sqrt(2 / n), so that a ripple on a
+      smooth series is no period;
+
+    with z of level alpha / K in one tail for the K lags looked at (Bonferroni). Of those that count
+    the one the most errors above 0 is taken. Multiples of the period have the larger errors. Reading
+    a season off the correlogram: Box, Jenkins 1970, "Time Series Analysis", chapter 9.
 
     Args:
       x: real (..., n), time along `axis`, n at least 4.
@@ -98,20 +102,20 @@ def _seasonal_period(series: Series, *, max_period: int, alpha: float) -> Season
     errors = jnp.sqrt(bartlett_variances(correlations, series.number))
     num_lags = max_period - LEAST_PERIOD + 1
     lags = jnp.arange(max_period + 2)
-    here, low = correlations[1:-1], LEAST_PERIOD
+    here = correlations[1:-1]
     peak = (here > correlations[:-2]) & (here >= correlations[2:])
-    peak = jnp.pad(peak, 1) & (lags >= low)
+    peak = jnp.pad(peak, 1) & (lags >= LEAST_PERIOD)
     normal = jax.scipy.stats.norm
-    chance = jnp.minimum(1, num_lags * normal.sf(correlations / jnp.where(lags > 0, errors, 1)))
-    counts = peak & (chance < alpha)
-    some = jnp.any(counts)
-    among = jnp.where(some, counts, peak)
-    best = jnp.argmax(jnp.where(among, correlations, -jnp.inf))
+    z = -normal.ppf(alpha / num_lags)
+    rise = correlations - jax.lax.cummin(correlations)
+    peak &= rise > z * jnp.sqrt(2 / series.number)
+    scores = jnp.where(peak, correlations / jnp.where(lags > 0, errors, 1), -jnp.inf)
+    best = jnp.argmax(scores)
     there = jnp.any(peak)
     return SeasonalPeriod(
-        jnp.where(some, best, 0),
+        jnp.where(scores[best] > z, best, 0),
         jnp.where(there, correlations[best], jnp.nan),
-        jnp.where(there, chance[best], 1),
+        jnp.where(there, jnp.minimum(1, num_lags * normal.sf(scores[best])), 1),
         correlations,
-        -normal.ppf(alpha / num_lags) * errors,
+        z * errors,
     )
