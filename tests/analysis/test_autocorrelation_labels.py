@@ -35,7 +35,10 @@ def diary(shape, seed=0):
         (lambda: ac.lagged_association(KEY, [1, 2, 1]), "nlags: given 10, wanted .* 1 to 2"),
         (lambda: ac.lagged_association(KEY, LABELS, nlags=0), "nlags: given 0"),
         (lambda: ac.lagged_association(KEY, LABELS, measure="v"), "measure: given 'v'"),
-        (lambda: ac.lagged_association(KEY, LABELS, LABELS[0]), r"y: given \[90\], wanted the shape"),
+        (
+            lambda: ac.lagged_association(KEY, LABELS, LABELS[0]),
+            r"y: given \[90\], wanted",
+        ),
         (lambda: ac.lagged_association(KEY, LABELS, num_categories=2), "x: given label 3, wanted"),
         (lambda: ac.lagged_association(KEY, LABELS, permutations=-1), "permutations: given -1"),
         (lambda: ac.lagged_association(KEY, np.ones(20, int)), "x: given at lag 1 fewer than two"),

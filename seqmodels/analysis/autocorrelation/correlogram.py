@@ -3,9 +3,9 @@
 import math
 from typing import NamedTuple, overload
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from scipy import special
 
 from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps, whole_number
 from seqmodels.analysis.autocorrelation.series import (
@@ -208,10 +208,10 @@ def correlogram(values: Array, half: Array) -> Correlogram:
     return Correlogram(values, jnp.stack([values - half, values + half], axis=-1))
 
 
-def quantile(alpha: float) -> Array:
+def quantile(alpha: float) -> float:
     """Returns what a standard normal exceeds in size with probability `alpha`."""
     # Of the small tail: 1 - alpha / 2 is rounded.
-    return -jax.scipy.stats.norm.ppf(alpha / 2)
+    return -float(special.ndtri(alpha / 2))
 
 
 def _acf(

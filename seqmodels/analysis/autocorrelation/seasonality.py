@@ -5,13 +5,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from scipy import special
 
-from seqmodels.analysis.autocorrelation.correlogram import autocorrelations, bartlett_variances
+from seqmodels.analysis.autocorrelation.correlogram import autocorrelations
 from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps, whole_number
 from seqmodels.analysis.autocorrelation.series import Series, centred, compute
 from seqmodels.types import Array
 
 LEAST_PERIOD = 2
+SHARE = 0.8  # of the best peak, for a shorter one to be preferred
 
 
 class SeasonalPeriod(NamedTuple):
@@ -19,17 +21,19 @@ class SeasonalPeriod(NamedTuple):
 
     Attributes:
       period: int32 (*batch), in steps; 0 where the evidence does not do.
-      strength: (*batch), the autocorrelation at the clearest peak, whether it does or not; NaN
-        if there is no peak at all.
-      pvalue: (*batch), that some lag shows a peak so high above its error by chance; 1 without one.
+      strength: (*batch), the autocorrelation at that period; without one at the lag that came
+        closest; NaN if the autocorrelation has no peak.
+      pvalue: (*batch), that chance shows such evidence at some lag; 1 if there is no peak.
       acf: (*batch, max_period + 2), of the series less its straight line, from lag 0.
-      bound: (*batch, max_period + 2), what a peak must exceed at each lag.
+      whitened: (*batch, max_period + 2), of what an AR(1) leaves of that.
+      bound: (*batch), what `whitened` must exceed at a period.
     """
 
     period: Array
     strength: Array
     pvalue: Array
     acf: Array
+    whitened: Array
     bound: Array
 
 
@@ -43,19 +47,20 @@ def seasonal_period(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> SeasonalPeriod:
-    """Finds the period of a series: where its autocorrelation has the clearest peak.
+    """Finds the period of a series: where its autocorrelation has a peak that is no chance.
 
     A straight line is taken off by least squares: a trend makes every autocorrelation high. A lag k
-    of 2 to `max_period` is a peak if r_{k-1} < r_k >= r_{k+1}, and counts if
+    of 2 to `max_period` is a period if
 
-    - r_k exceeds z sqrt((1 + 2 sum_{j<k} r_j^2) / n), the error that Bartlett 1946 gives a lag past
-      the last one that matters, so that what merely fades, as an AR(1) does, has no period;
-    - r_k rises above the lowest r_j before it by more than z sqrt(2 / n), so that a ripple on a
-      smooth series is no period;
+    - the autocorrelation r is positive there and has a peak, r_{k-1} < r_k >= r_{k+1};
+    - so does what an AR(1) leaves, e_t = x_t - r_1 x_{t-1}: its autocorrelation exceeds z / sqrt(n),
+      with z of level alpha / K in one tail for the K lags looked at (Bonferroni). What merely fades,
+      an AR(1) or a random walk, leaves white noise and so has no period.
 
-    with z of level alpha / K in one tail for the K lags looked at (Bonferroni). Of those that count
-    the one the most errors above 0 is taken. Multiples of the period have the larger errors. Reading
-    a season off the correlogram: Box, Jenkins 1970, "Time Series Analysis", chapter 9.
+    Of these the shortest is taken that comes up to `SHARE` of the best: multiples of the period are
+    peaks too. Seasons in the correlogram: Box, Jenkins 1970, "Time Series Analysis", chapter 9;
+    the test by prewhitening and the white-noise error 1 / sqrt(n): Brockwell, Davis 1991, "Time
+    Series: Theory and Methods", sections 7.2 and 11.2.
 
     Args:
       x: real (..., n), time along `axis`, n at least 4.
@@ -98,24 +103,32 @@ def _detrended(series: Series) -> Series:
 
 
 def _seasonal_period(series: Series, *, max_period: int, alpha: float) -> SeasonalPeriod:
-    correlations = autocorrelations(_detrended(series), max_period + 1)
-    errors = jnp.sqrt(bartlett_variances(correlations, series.number))
+    straight = _detrended(series)
+    most, values, valid = max_period + 1, straight.values, straight.valid
+    raw = autocorrelations(straight, most)
+    left = values[1:] - raw[1] * values[:-1]
+    both = None if valid is None else valid[1:] & valid[:-1]
+    pairs = series.number - 1 if both is None else jnp.sum(both).astype(values.dtype)
+    pairs = jnp.maximum(pairs, 1)
+    left = left if both is None else jnp.where(both, left, 0)
+    whitened = autocorrelations(Series(left, both, pairs), min(most, left.shape[0] - 1))
+    whitened = jnp.pad(whitened, (0, most + 1 - whitened.shape[0]), constant_values=jnp.nan)
+
+    lags = jnp.arange(most + 1)
+    peak = (raw[1:-1] > raw[:-2]) & (raw[1:-1] >= raw[2:]) & (raw[1:-1] > 0)
+    peak = jnp.pad(peak, 1) & (lags >= LEAST_PERIOD) & ~jnp.isnan(whitened)
+    heights = jnp.where(peak, whitened, -jnp.inf)
     num_lags = max_period - LEAST_PERIOD + 1
-    lags = jnp.arange(max_period + 2)
-    here = correlations[1:-1]
-    peak = (here > correlations[:-2]) & (here >= correlations[2:])
-    peak = jnp.pad(peak, 1) & (lags >= LEAST_PERIOD)
-    normal = jax.scipy.stats.norm
-    z = -normal.ppf(alpha / num_lags)
-    rise = correlations - jax.lax.cummin(correlations)
-    peak &= rise > z * jnp.sqrt(2 / series.number)
-    scores = jnp.where(peak, correlations / jnp.where(lags > 0, errors, 1), -jnp.inf)
-    best = jnp.argmax(scores)
+    bound = -special.ndtri(alpha / num_lags) / jnp.sqrt(pairs)
+    highest = jnp.max(heights)
+    best = jnp.argmax((heights >= SHARE * highest) & (heights > bound) | (heights == highest))
     there = jnp.any(peak)
+    chance = num_lags * jax.scipy.stats.norm.sf(highest * jnp.sqrt(pairs))
     return SeasonalPeriod(
-        jnp.where(scores[best] > z, best, 0),
-        jnp.where(there, correlations[best], jnp.nan),
-        jnp.where(there, jnp.minimum(1, num_lags * normal.sf(scores[best])), 1),
-        correlations,
-        z * errors,
+        jnp.where(highest > bound, best, 0),
+        jnp.where(there, raw[best], jnp.nan),
+        jnp.where(there, jnp.minimum(1, chance), 1),
+        raw,
+        whitened,
+        bound,
     )
