@@ -53,9 +53,9 @@ def seasonal_period(
     of 2 to `max_period` is a period if
 
     - the autocorrelation r is positive there and has a peak, r_{k-1} < r_k >= r_{k+1};
-    - so does what an AR(1) leaves, e_t = x_t - r_1 x_{t-1}: its autocorrelation exceeds z / sqrt(n),
-      with z of level alpha / K in one tail for the K lags looked at (Bonferroni). What merely fades,
-      an AR(1) or a random walk, leaves white noise and so has no period.
+    - what an AR(1) leaves repeats itself too: the autocorrelation of x_t - max(r_1, 0) x_{t-1}
+      exceeds z / sqrt(n) there, with z of level alpha / K in one tail for the K lags looked at
+      (Bonferroni). What merely fades, an AR(1) or a random walk, leaves white noise: no period.
 
     Of these the shortest is taken that comes up to `SHARE` of the best: multiples of the period are
     peaks too. Seasons in the correlogram: Box, Jenkins 1970, "Time Series Analysis", chapter 9;
@@ -106,7 +106,7 @@ def _seasonal_period(series: Series, *, max_period: int, alpha: float) -> Season
     straight = _detrended(series)
     most, values, valid = max_period + 1, straight.values, straight.valid
     raw = autocorrelations(straight, most)
-    left = values[1:] - raw[1] * values[:-1]
+    left = values[1:] - jnp.maximum(raw[1], 0) * values[:-1]
     both = None if valid is None else valid[1:] & valid[:-1]
     pairs = series.number - 1 if both is None else jnp.sum(both).astype(values.dtype)
     pairs = jnp.maximum(pairs, 1)
