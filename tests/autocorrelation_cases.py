@@ -22,7 +22,7 @@ def shipped():
 
 
 SERIES = shipped()
-WHOLE = [name for name, x in SERIES.items() if not np.isnan(x).any()]
+WHOLE = ["sunspots", "elnino", "realgdp"]
 
 
 def autoregressive(coefficient, shape, seed=0):
