@@ -60,7 +60,7 @@ def test_by_hand():
     np.testing.assert_allclose(gaps, 4 / 10, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "lags"), zip(WHOLE, (20, [5, 10, 40], [7]), strict=True))
+@pytest.mark.parametrize(("name", "lags"), list(zip(WHOLE, (20, [5, 10, 40], [7]), strict=True)))
 def test_against_statsmodels(name, lags):
     single, model_df = SERIES[name].astype(np.float32), 3
     want = acorr_ljungbox(single.astype(float), lags, boxpierce=True, model_df=model_df)
