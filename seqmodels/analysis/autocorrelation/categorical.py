@@ -1,0 +1,239 @@
+"""Does the past of a series of labels tell of its present?"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from seqmodels.analysis.autocorrelation.inputs import (
+    as_array,
+    checked_lengths,
+    checked_mask,
+    traced,
+    whole_number,
+    wide,
+)
+from seqmodels.types import Array
+
+MEASURES = ("cramers_v", "mutual_information")
+
+
+class Association(NamedTuple):
+    """Association by lag, and how often chance does as well.
+
+    Attributes:
+      lags: int (L,).
+      statistic: (*batch, L).
+      pvalue: (*batch, L), at each lag by itself.
+    """
+
+    lags: np.ndarray
+    statistic: Array
+    pvalue: Array
+
+
+def lagged_association(
+    key: Array,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    nlags: int = 10,
+    measure: str = "cramers_v",
+    permutations: int = 999,
+    num_categories: int | None = None,
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    axis: int = -1,
+) -> Association:
+    """Measures how much the label k steps ago tells of the label now, at each lag k.
+
+    Of the N pairs (x_{t+k}, y_t) let O_ij count those of labels i, j, E_ij = O_i. O_.j / N. Then
+    V = sqrt(sum (O - E)^2 / E / (N (min(R, C) - 1))), R and C being how many labels occur on either
+    side: 0 without association, 1 if one label gives the other. Cramer 1946, "Mathematical Methods
+    of Statistics", chapter 21. Mutual information is sum O / N log(O / E), in nats. Shannon 1948,
+    "A mathematical theory of communication".
+
+    Neither is 0 for finitely many independent labels, so the p value is that of a permutation test:
+    (1 + how many shuffled series do as well) / (1 + permutations). Phipson, Smyth 2010,
+    "Permutation p-values should never be zero". x is shuffled in time, and y too where it is x: the
+    null is that the order of x means nothing. A series against the lags of another that is itself
+    autocorrelated may therefore be found more often than p says, if x is autocorrelated too.
+
+    Args:
+      key: of the shuffles; every series of the batch gets its own.
+      x: integer labels (..., n), time along `axis`; negative where nothing is there.
+      y: whose past is asked, of the shape of x; None: x itself.
+      nlags: the largest lag. Lags start at 1 for x itself, at 0 for y.
+      measure: "cramers_v" or "mutual_information".
+      permutations: how many; 0: no test, p values are 1.
+      num_categories: C, labels of x and y lie below it; None: as the values say, which must then be
+        at hand. A new number compiles anew.
+      mask: as in `acf`, for both.
+      lengths: as in `acf`, for both.
+      axis: of time.
+
+    Returns:
+      An `Association` of float32 (float64 under x64). At a lag without pairs, or whose pairs know
+      only one label on one side (as they do in a constant series), NaN inside a transformation.
+
+    Raises:
+      ValueError: labels are not integers or not below num_categories; shapes, n or nlags do not
+        fit; a lag is undefined for a series whose values are at hand.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure: given {measure!r}, wanted one of {', '.join(MEASURES)}")
+    labels = {"x": x} if y is None else {"x": x, "y": y}
+    arrays = [_labels(name, given, num_categories) for name, given in labels.items()]
+    shape = arrays[0].shape
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis: given {axis}, wanted one of the axes of x {list(shape)}")
+    axis = axis % len(shape)
+    n = shape[axis]
+    if n < 2 or 0 in shape:
+        raise ValueError(f"x: given {list(shape)}, wanted at least 2 labels along axis {axis}")
+    if arrays[-1].shape != shape:
+        raise ValueError(f"y: given {list(arrays[-1].shape)}, wanted the shape of x {list(shape)}")
+    nlags = whole_number("nlags", nlags, 0 if y is not None else 1, n - 1, f", for {n} labels")
+    permutations = whole_number("permutations", permutations, 0, 10**9)
+    mask = checked_mask(mask, shape)
+    lengths = checked_lengths(lengths, n, shape[:axis] + shape[axis + 1 :])
+    if num_categories is None:
+        num_categories = 1 + max(int(np.max(array)) for array in arrays)
+    call = functools.partial(
+        _over_series, key, arrays[0], None if y is None else arrays[1], mask, lengths, axis=axis,
+        nlags=nlags, measure=measure, permutations=permutations,
+        num_categories=max(num_categories, 1), dtype=jnp.zeros((), float).dtype,
+    )  # fmt: skip
+    lags = np.arange(0 if y is not None else 1, nlags + 1)
+    if traced(key, *arrays, mask, lengths):
+        return Association(lags, *call())
+    with jax.ensure_compile_time_eval(), wide():
+        statistic, pvalue = call()
+    if np.any(wrong := np.isnan(statistic)):
+        *index, lag = np.argwhere(wrong)[0].tolist()
+        raise ValueError(
+            f"x: given at lag {lags[lag]}{f' of series {index}' if index else ''} fewer than two "
+            "labels on one side, wanted labels that vary (or fewer lags)"
+        )
+    return Association(lags, statistic, pvalue)
+
+
+def _labels(name: str, given: Any, num_categories: int | None) -> Any:
+    array = as_array(given)
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(
+            f"{name}: given {array.dtype}, wanted integer labels "
+            "(np.unique(labels, return_inverse=True)[1] gives them)"
+        )
+    if not array.ndim:
+        raise ValueError(f"{name}: given a number, wanted a series (at least one axis)")
+    if traced(array):
+        if num_categories is None:
+            raise ValueError("num_categories: given None, wanted a number inside a transformation")
+    elif num_categories is not None and array.size and np.max(array) >= num_categories:
+        raise ValueError(
+            f"{name}: given label {np.max(array)}, wanted labels below {num_categories}"
+        )
+    return array
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("axis", "nlags", "measure", "permutations", "num_categories", "dtype"),
+)
+def _over_series(
+    key: Array,
+    x: Array,
+    y: Array | None,
+    mask: Array | None,
+    lengths: Array | None,
+    *,
+    axis: int,
+    nlags: int,
+    measure: str,
+    permutations: int,
+    num_categories: int,
+    dtype: Any,
+) -> tuple[Array, Array]:
+    x, y, mask = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, axis, -1), (x, y, mask))
+    *batch_shape, n = x.shape
+    size = math.prod(batch_shape)
+
+    def one(
+        key: Array, x: Array, y: Array | None, mask: Array | None, length: Array | None
+    ) -> tuple[Array, Array]:
+        there = jnp.ones(n, bool) if mask is None else mask
+        if length is not None:
+            there &= jnp.arange(n) < length
+        lags = range(0 if y is not None else 1, nlags + 1)
+        measured = functools.partial(
+            _measured, lags=lags, measure=measure, num_categories=num_categories
+        )
+        in_x = there & (x >= 0)
+        in_y = in_x if y is None else there & (y >= 0)
+        found = measured(x, in_x, x if y is None else y, in_y)
+        places = jnp.argsort(~in_x, stable=True)
+
+        def shuffled(key: Array) -> Array:
+            # Both lists begin with the places that are there, one in order and one at random.
+            ranks = jnp.where(in_x, jax.random.uniform(key, (n,), jnp.float32), 2)
+            moved = x.at[places].set(x[jnp.argsort(ranks)])
+            return measured(moved, in_x, moved if y is None else y, in_y)
+
+        def count(so_far: Array, key: Array) -> tuple[Array, None]:
+            # What differs in the last digits only is a tie.
+            return so_far + (shuffled(key) >= found * (1 - 1e-5)), None
+
+        start = jnp.zeros(found.shape, jnp.int32)
+        as_good, _ = jax.lax.scan(count, start, jax.random.split(key, permutations))
+        pvalue = jnp.where(jnp.isnan(found), jnp.nan, (1 + as_good) / (1 + permutations))
+        return found.astype(dtype), pvalue.astype(dtype)
+
+    flat = jax.tree.map(
+        lambda leaf: leaf.reshape((size, *leaf.shape[len(batch_shape) :])), (x, y, mask, lengths)
+    )
+    results = jax.vmap(one)(jax.random.split(key, size), *flat)
+    statistic, pvalue = (leaf.reshape((*batch_shape, *leaf.shape[1:])) for leaf in results)
+    return statistic, pvalue
+
+
+def _measured(
+    x: Array, in_x: Array, y: Array, in_y: Array, *, lags: range, measure: str,
+    num_categories: int
+) -> Array:  # fmt: skip
+    """Returns the association of x with y so many steps before it."""
+    n = x.shape[0]
+    back = jnp.array(lags)[:, None]
+    now = jnp.arange(n)[None]
+    before = jnp.maximum(now - back, 0)
+    both = in_x[None] & in_y[before] & (now >= back)
+    cells = jnp.where(both, x[None] * num_categories + y[before], num_categories**2)
+    tables = jax.vmap(lambda row: jnp.bincount(row, length=num_categories**2 + 1))(cells)
+    tables = tables[:, :-1].reshape(-1, num_categories, num_categories).astype(float)
+    return jax.vmap(_cramers_v if measure == "cramers_v" else _mutual_information)(tables)
+
+
+def _expected(table: Array) -> tuple[Array, Array, Array]:
+    """Returns (how many pairs, what independence expects, labels on the poorer side less 1)."""
+    rows, columns = jnp.sum(table, axis=1), jnp.sum(table, axis=0)
+    pairs = jnp.sum(rows)
+    expected = rows[:, None] * columns[None] / jnp.maximum(pairs, 1)
+    return pairs, expected, jnp.minimum(jnp.sum(rows > 0), jnp.sum(columns > 0)) - 1
+
+
+def _cramers_v(table: Array) -> Array:
+    pairs, expected, freedom = _expected(table)
+    parts = jnp.where(expected > 0, (table - expected) ** 2 / jnp.maximum(expected, 1e-9), 0)
+    squared = jnp.sum(parts) / jnp.maximum(pairs * freedom, 1)
+    return jnp.where(freedom > 0, jnp.sqrt(squared), jnp.nan)
+
+
+def _mutual_information(table: Array) -> Array:
+    pairs, expected, freedom = _expected(table)
+    ratio = jnp.where(table > 0, table, 1) / jnp.where(table > 0, expected, 1)
+    nats = jnp.sum(table * jnp.log(ratio)) / jnp.maximum(pairs, 1)
+    return jnp.where(freedom > 0, jnp.maximum(nats, 0), jnp.nan)

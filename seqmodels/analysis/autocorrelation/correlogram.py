@@ -1,0 +1,243 @@
+"""Correlation of a series with its own past (ACF) and with that of another (CCF)."""
+
+import math
+from typing import NamedTuple, overload
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from scipy import special
+
+from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps, whole_number
+from seqmodels.analysis.autocorrelation.series import (
+    Series,
+    centred,
+    compute,
+    lagged_products,
+    pair_counts,
+)
+from seqmodels.types import Array
+
+
+class Correlogram(NamedTuple):
+    """Correlations by lag and where they would lie.
+
+    Attributes:
+      values: (*batch, lags).
+      confint: (*batch, lags, 2), low and high, centred on `values`: subtract these for the band
+        around 0 that a plot shows.
+    """
+
+    values: Array
+    confint: Array
+
+
+@overload
+def acf(
+    x: ArrayLike, adjusted: bool = ..., nlags: int | None = ..., *, fft: bool = ...,
+    alpha: None = ..., bartlett_confint: bool = ..., missing: str = ...,
+    mask: ArrayLike | None = ..., lengths: ArrayLike | None = ..., axis: int = ...,
+) -> Array: ...  # fmt: skip
+
+
+@overload
+def acf(
+    x: ArrayLike, adjusted: bool = ..., nlags: int | None = ..., *, fft: bool = ...,
+    alpha: float, bartlett_confint: bool = ..., missing: str = ...,
+    mask: ArrayLike | None = ..., lengths: ArrayLike | None = ..., axis: int = ...,
+) -> Correlogram: ...  # fmt: skip
+
+
+def acf(
+    x: ArrayLike,
+    adjusted: bool = False,
+    nlags: int | None = None,
+    *,
+    fft: bool = True,
+    alpha: float | None = None,
+    bartlett_confint: bool = True,
+    missing: str = "none",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    axis: int = -1,
+) -> Array | Correlogram:
+    """Returns the autocorrelation function.
+
+    r_k = c_k / c_0, c_k = (1/n) sum_t (x_{t+k} - m)(x_t - m), m the mean. Box, Jenkins 1970, "Time
+    Series Analysis", section 2.1. Its variance where the autocorrelation ends before lag k:
+    (1 + 2 sum_{j<k} r_j^2) / n. Bartlett 1946, "On the theoretical specification and sampling
+    properties of autocorrelated time-series"; of white noise 1 / n. Brockwell, Davis 1991, "Time
+    Series: Theory and Methods", section 7.2. c_k with gaps: Parzen 1963, "On spectral analysis with
+    missing observations and amplitude modulation".
+
+    As `statsmodels.tsa.stattools.acf`, but: more than one series, `mask` and `lengths`; `nlags` of
+    n or more is a mistake, not cut short; NaN with missing="none" is a mistake, not a table of NaN;
+    a lag at which gaps leave no pair is NaN, not 0; with `alpha` a `Correlogram`; for the Q
+    statistics see `ljung_box`.
+
+    Args:
+      x: real (..., n), time along `axis`; integers count as floats.
+      adjusted: divide c_k by the number of its pairs (n - k without gaps) in place of n.
+      nlags: the largest lag; None: min(int(10 log10(n)), n - 1).
+      fft: sum by FFT, O(n log n); otherwise directly, O(n nlags).
+      alpha: e.g. .05 for intervals of 95 %; None: none.
+      bartlett_confint: the variance of Bartlett, otherwise that of white noise.
+      missing: what NaN means. "none", "raise": a mistake; "conservative": a gap, which takes part
+        in no product, and n counts what is there; "drop": cut out, and the ends joined.
+      mask: bool of the shape of x, false where there is a gap; treated as NaN is, and under "none"
+        as "conservative".
+      lengths: integers of the shape of the batch: how many steps of each series are no padding.
+      axis: of time.
+
+    Returns:
+      (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
+      `alpha` a `Correlogram`. Inside a transformation NaN for a series that is constant, without
+      values or not finite.
+
+    Raises:
+      ValueError: x is empty, shorter than 2, complex, constant, all missing or not finite; nlags is
+        negative or not less than the number of values there; another argument does not fit.
+    """
+    n = num_steps({"x": x}, axis)
+    nlags = checked_num_lags(nlags, min(int(10 * math.log10(n)), n - 1), n - 1, n)
+    alpha = checked_alpha(alpha)
+    values, half = compute(
+        _acf, {"x": x}, axis=axis, mask=mask, lengths=lengths, missing=missing,
+        num_lags=("nlags", nlags), adjusted=bool(adjusted), nlags=nlags, fft=bool(fft), alpha=alpha,
+        bartlett=bool(bartlett_confint),
+    )  # fmt: skip
+    return values if half is None else correlogram(values, half)
+
+
+@overload
+def ccf(
+    x: ArrayLike, y: ArrayLike, adjusted: bool = ..., fft: bool = ..., *, nlags: int | None = ...,
+    alpha: None = ..., missing: str = ..., mask: ArrayLike | None = ...,
+    lengths: ArrayLike | None = ..., axis: int = ...,
+) -> Array: ...  # fmt: skip
+
+
+@overload
+def ccf(
+    x: ArrayLike, y: ArrayLike, adjusted: bool = ..., fft: bool = ..., *, nlags: int | None = ...,
+    alpha: float, missing: str = ..., mask: ArrayLike | None = ...,
+    lengths: ArrayLike | None = ..., axis: int = ...,
+) -> Correlogram: ...  # fmt: skip
+
+
+def ccf(
+    x: ArrayLike,
+    y: ArrayLike,
+    adjusted: bool = True,
+    fft: bool = True,
+    *,
+    nlags: int | None = None,
+    alpha: float | None = None,
+    missing: str = "none",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    axis: int = -1,
+) -> Array | Correlogram:
+    """Returns the cross-correlation of x with the past of y.
+
+    r_k = c_k / (s_x s_y), c_k = (1/(n-k)) sum_t (x_{t+k} - m_x)(y_t - m_y): y leads by k steps.
+    Box, Jenkins 1970, "Time Series Analysis", section 11.1. Its variance is 1 / n where the series
+    are independent and one of them is white (prewhiten it): Brockwell, Davis 1991, section 11.2.
+
+    As `statsmodels.tsa.stattools.ccf`, but: both series have the same shape; more than one pair of
+    series, and gaps, where means and deviations are those of what is there in each; no "drop", for
+    it would set the two against each other.
+
+    Args:
+      x: real (..., n), time along `axis`.
+      y: of the shape of x.
+      adjusted: divide c_k by the number of its pairs; otherwise by n (with gaps by the geometric
+        mean of how many values of x and y are there).
+      fft: as in `acf`.
+      nlags: how many lags to return, 0 to nlags - 1; None: n.
+      alpha: e.g. .05 for intervals of 95 %; None: none.
+      missing: "none", "raise" or "conservative", as in `acf`, for each series by itself.
+      mask: as in `acf`, for both.
+      lengths: as in `acf`, for both.
+      axis: of time.
+
+    Returns:
+      (*batch, nlags), lag 0 first, in the dtype of x and y, at least float32. With `alpha` a
+      `Correlogram`. NaN as in `acf`.
+
+    Raises:
+      ValueError: as `acf`, for x and for y.
+    """
+    if missing == "drop":
+        raise ValueError("missing: given 'drop', wanted none, raise or conservative for a ccf")
+    n = num_steps({"x": x, "y": y}, axis)
+    nlags = whole_number("nlags", n if nlags is None else nlags, 1, n, f" of {n} values")
+    alpha = checked_alpha(alpha)
+    values, half = compute(
+        _ccf, {"x": x, "y": y}, axis=axis, mask=mask, lengths=lengths, missing=missing,
+        adjusted=bool(adjusted), nlags=nlags, fft=bool(fft), alpha=alpha,
+    )  # fmt: skip
+    return values if half is None else correlogram(values, half)
+
+
+def autocorrelations(series: Series, nlags: int, adjusted: bool = False, fft: bool = True) -> Array:
+    """Returns r_0, ..., r_nlags of one series; NaN at lags without a pair."""
+    values = centred(series)
+    products = lagged_products(values, values, nlags, fft)
+    counts = pair_counts(series, series, nlags)
+    if adjusted:
+        products = products / jnp.maximum(counts, 1) * series.number
+    variance = products[0]
+    safe = jnp.where(variance > 0, variance, 1)
+    return jnp.where((counts > 0) & (variance > 0), products / safe, jnp.nan)
+
+
+def bartlett_variances(correlations: Array, count: Array) -> Array:
+    """Returns the variances (nlags + 1,) of autocorrelations after Bartlett, 0 at lag 0."""
+    known = jnp.where(jnp.isnan(correlations), 0, correlations)
+    before = jnp.cumsum(known[1:] ** 2) - known[1:] ** 2
+    return jnp.concatenate([jnp.zeros(1, before.dtype), (1 + 2 * before) / count])
+
+
+def checked_num_lags(nlags: int | None, default: int, most: int, n: int) -> int:
+    """Returns the largest lag; ValueError unless it is a whole number 0 to `most`."""
+    return whole_number("nlags", default if nlags is None else nlags, 0, most, f" of {n} values")
+
+
+def correlogram(values: Array, half: Array) -> Correlogram:
+    """Returns correlations with intervals that reach `half` to either side."""
+    return Correlogram(values, jnp.stack([values - half, values + half], axis=-1))
+
+
+def quantile(alpha: float) -> float:
+    """Returns what a standard normal exceeds in size with probability `alpha`."""
+    # Of the small tail: 1 - alpha / 2 is rounded.
+    return -float(special.ndtri(alpha / 2))
+
+
+def _acf(
+    series: Series, *, adjusted: bool, nlags: int, fft: bool, alpha: float | None, bartlett: bool
+) -> tuple[Array, Array | None]:
+    values = autocorrelations(series, nlags, adjusted, fft)
+    if alpha is None:
+        return values, None
+    white = jnp.full_like(values, 1 / series.number)
+    variances = bartlett_variances(values, series.number) if bartlett else white
+    # A root has no slope at 0.
+    roots = jnp.where(variances > 0, jnp.sqrt(jnp.where(variances > 0, variances, 1)), 0)
+    return values, quantile(alpha) * roots
+
+
+def _ccf(
+    x: Series, y: Series, *, adjusted: bool, nlags: int, fft: bool, alpha: float | None
+) -> tuple[Array, Array | None]:
+    of_x, of_y = centred(x), centred(y)
+    products = lagged_products(of_x, of_y, nlags - 1, fft)
+    counts = pair_counts(x, y, nlags - 1)
+    size = jnp.sqrt(x.number * y.number)
+    scale = jnp.sqrt(jnp.sum(of_x**2)) * jnp.sqrt(jnp.sum(of_y**2)) / size
+    safe = jnp.where(scale > 0, scale, 1)
+    divisors = jnp.maximum(counts, 1) if adjusted else size
+    values = jnp.where((counts > 0) & (scale > 0), products / divisors / safe, jnp.nan)
+    if alpha is None:
+        return values, None
+    return values, jnp.full_like(values, quantile(alpha) / jnp.sqrt(x.number))

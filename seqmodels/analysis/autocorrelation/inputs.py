@@ -1,0 +1,153 @@
+"""What is asked of the arguments, and the one line that says what is wrong with them."""
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from seqmodels.types import Array
+
+
+class Facts(NamedTuple):
+    """What the values of a series can be told to be wrong for; a scalar each.
+
+    Attributes:
+      number: how many values are there.
+      constant: all values are the same.
+      unusable: a value is infinite, or NaN and not declared missing.
+    """
+
+    number: Array
+    constant: Array
+    unusable: Array
+
+
+def as_array(given: ArrayLike) -> Any:
+    """Returns a NumPy array (float64 stays what it is) unless it is one of JAX."""
+    return given if isinstance(given, jax.Array) else np.asarray(given)
+
+
+def traced(*arrays: Any) -> bool:
+    """Returns whether the values of any are not at hand."""
+    return any(isinstance(array, jax.core.Tracer) for array in arrays)
+
+
+def wide() -> Any:
+    """Returns a context in which computations are in float64, but on TPUs, whose FFT has none."""
+    narrow = jax.default_backend() == "tpu"
+    return contextlib.nullcontext() if narrow else jax.enable_x64(True)
+
+
+def result_dtype(*arrays: Any) -> Any:
+    """Returns the dtype of a statistic: that of the arrays, at least float32."""
+    dtypes = [jax.dtypes.canonicalize_dtype(array.dtype) for array in arrays]
+    if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
+        return jnp.zeros((), float).dtype
+    return jnp.zeros((), jnp.result_type(jnp.float32, *dtypes)).dtype
+
+
+def num_steps(arrays: dict[str, ArrayLike], axis: int, least: int = 2) -> int:
+    """Returns the length n of the time axis; ValueError where shapes or dtypes do not do."""
+    first, shape = "", ()
+    for name, array in arrays.items():
+        here, dtype = np.shape(array), as_array(array).dtype
+        real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
+        if not (real or jnp.issubdtype(dtype, jnp.bool_)):
+            raise ValueError(f"{name}: given {dtype}, wanted real numbers")
+        if not here:
+            raise ValueError(f"{name}: given a number, wanted a series (at least one axis)")
+        if not -len(here) <= axis < len(here):
+            raise ValueError(f"axis: given {axis}, wanted one of the axes of {name} {list(here)}")
+        if here[axis] < least or 0 in here:
+            raise ValueError(
+                f"{name}: given {list(here)}, wanted at least {least} values along axis {axis}"
+            )
+        if first and here != shape:
+            raise ValueError(
+                f"{name}: given {list(here)}, wanted the shape of {first} {list(shape)}"
+            )
+        first, shape = first or name, here
+    return shape[axis]
+
+
+def whole_number(name: str, given: Any, least: int, most: int, why: str = "") -> int:
+    """Returns a setting as an int; ValueError unless it is a whole number within the bounds."""
+    try:
+        number = int(given)
+        whole = number == given
+    except (TypeError, ValueError, OverflowError):
+        whole = False
+    if not whole or not least <= number <= most:
+        raise ValueError(f"{name}: given {given}, wanted a whole number {least} to {most}{why}")
+    return number
+
+
+def checked_alpha(alpha: float | None) -> float | None:
+    """Returns `alpha` as a float; ValueError unless it lies between 0 and 1."""
+    if alpha is None:
+        return None
+    if not 0 < float(alpha) < 1:
+        raise ValueError(f"alpha: given {alpha}, wanted a level between 0 and 1, e.g. 0.05")
+    return float(alpha)
+
+
+def checked_mask(mask: Any, shape: Sequence[int]) -> Any:
+    """Returns `mask` as an array; ValueError unless it is bool of that shape, or None."""
+    if mask is None:
+        return None
+    mask = as_array(mask)
+    if mask.shape != tuple(shape) or mask.dtype != bool:
+        raise ValueError(
+            f"mask: given {mask.dtype}{list(mask.shape)}, wanted bool{list(shape)}, true where a "
+            "value is there"
+        )
+    return mask
+
+
+def checked_lengths(lengths: Any, n: int, batch_shape: tuple[int, ...]) -> Any:
+    """Returns `lengths` as an array; ValueError unless they fit the batch, or None."""
+    if lengths is None:
+        return None
+    lengths = as_array(lengths)
+    if lengths.shape != batch_shape or not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise ValueError(
+            f"lengths: given {lengths.dtype}{list(lengths.shape)}, "
+            f"wanted integers{list(batch_shape)}, one a series"
+        )
+    if not traced(lengths) and (np.any(lengths < 0) or np.any(lengths > n)):
+        wrong = np.asarray(lengths)[(lengths < 0) | (lengths > n)]
+        raise ValueError(f"lengths: given {wrong[0]}, wanted 0 to {n}")
+    return lengths
+
+
+def check_facts(
+    name: str, facts: Any, num_lags: tuple[str, int] | None, may_be_constant: bool
+) -> None:
+    """Raises ValueError about the first series that is not fit."""
+    facts = jax.device_get(facts)
+
+    def where(wrong: np.ndarray) -> str:
+        index = np.argwhere(wrong)[0]
+        return f" in series {index.tolist()}" if index.size else ""
+
+    if np.any(wrong := facts.unusable):
+        raise ValueError(
+            f"{name}: given NaN or infinity{where(wrong)}, wanted finite values; "
+            "for gaps missing='conservative' or a mask"
+        )
+    if np.any(wrong := facts.number == 0):
+        raise ValueError(f"{name}: given only missing values{where(wrong)}, wanted some there")
+    if num_lags is not None and np.any(wrong := facts.number <= num_lags[1]):
+        raise ValueError(
+            f"{num_lags[0]}: given {num_lags[1]}, wanted less than the "
+            f"{facts.number[wrong].flat[0]} values there are{where(wrong)}"
+        )
+    if not may_be_constant and np.any(wrong := facts.constant):
+        raise ValueError(
+            f"{name}: given a constant{where(wrong)}, wanted values that vary: "
+            "without variance there is no correlation"
+        )

@@ -1,0 +1,118 @@
+"""Correlation of a series with its past that the steps between do not explain (PACF)."""
+
+import math
+from typing import overload
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from seqmodels.analysis.autocorrelation.correlogram import (
+    Correlogram,
+    autocorrelations,
+    checked_num_lags,
+    correlogram,
+    quantile,
+)
+from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps
+from seqmodels.analysis.autocorrelation.series import Series, compute
+from seqmodels.types import Array
+
+ADJUSTED = ("yw", "ywa", "ywadjusted", "yw_adjusted", "ld", "lda", "ldadjusted", "ld_adjusted")
+BIASED = ("ywm", "ywmle", "yw_mle", "ldb", "ldbiased", "ld_biased")
+
+
+@overload
+def pacf(
+    x: ArrayLike, nlags: int | None = ..., method: str = ..., alpha: None = ..., *,
+    missing: str = ..., mask: ArrayLike | None = ..., lengths: ArrayLike | None = ...,
+    axis: int = ...,
+) -> Array: ...  # fmt: skip
+
+
+@overload
+def pacf(
+    x: ArrayLike, nlags: int | None = ..., method: str = ..., *, alpha: float,
+    missing: str = ..., mask: ArrayLike | None = ..., lengths: ArrayLike | None = ...,
+    axis: int = ...,
+) -> Correlogram: ...  # fmt: skip
+
+
+def pacf(
+    x: ArrayLike,
+    nlags: int | None = None,
+    method: str = "ywadjusted",
+    alpha: float | None = None,
+    *,
+    missing: str = "none",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    axis: int = -1,
+) -> Array | Correlogram:
+    """Returns the partial autocorrelation function.
+
+    The value at lag k is the last coefficient phi_kk of the AR(k) that the Yule-Walker equations
+    give, by the Levinson-Durbin recursion:
+    phi_kk = (c_k - sum_{j<k} phi_{k-1,j} c_{k-j}) / v_{k-1},
+    phi_kj = phi_{k-1,j} - phi_kk phi_{k-1,k-j}, v_k = v_{k-1} (1 - phi_kk^2). Durbin 1960, "The
+    fitting of time-series models"; Brockwell, Davis 1991, section 5.2. Past the order of an AR
+    process its variance is 1 / n. Quenouille 1949, "Approximate tests of correlation in
+    time-series".
+
+    As `statsmodels.tsa.stattools.pacf`, but: more than one series and gaps; methods "ols..." and
+    "burg" are not there; "yw..." and "ld..." are the same thing, as they are in theory. The
+    recursion divides by v_k: in float32, inside a transformation, a series close to a random walk
+    loses digits, which it does not outside.
+
+    Args:
+      x: as in `acf`.
+      nlags: the largest lag, at most n // 2; None: min(int(10 log10(n)), n // 2 - 1), at least 1.
+      method: "ywadjusted", "ldadjusted" and their short names: c_k divided by the number of pairs;
+        "ywmle", "ldbiased" and theirs: by n, which keeps all values within [-1, 1].
+      alpha: e.g. .05 for intervals of 95 %; None: none.
+      missing: as in `acf`.
+      mask: as in `acf`.
+      lengths: as in `acf`.
+      axis: of time.
+
+    Returns:
+      (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
+      `alpha` a `Correlogram`. NaN as in `acf`.
+
+    Raises:
+      ValueError: as `acf`; an unknown method.
+    """
+    if method not in ADJUSTED + BIASED:
+        raise ValueError(f"method: given {method!r}, wanted one of {', '.join(ADJUSTED + BIASED)}")
+    n = num_steps({"x": x}, axis)
+    nlags = checked_num_lags(nlags, max(min(int(10 * math.log10(n)), n // 2 - 1), 1), n // 2, n)
+    alpha = checked_alpha(alpha)
+    values, half = compute(
+        _pacf, {"x": x}, axis=axis, mask=mask, lengths=lengths, missing=missing,
+        num_lags=("nlags", nlags), adjusted=method in ADJUSTED, nlags=nlags, alpha=alpha,
+    )  # fmt: skip
+    return values if half is None else correlogram(values, half)
+
+
+def _pacf(
+    series: Series, *, adjusted: bool, nlags: int, alpha: float | None
+) -> tuple[Array, Array | None]:
+    correlations = autocorrelations(series, nlags, adjusted)
+    places = jnp.arange(nlags)
+
+    def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
+        coefficients, variance = carry  # phi_1, ..., phi_{k-1} at places 0, ..., k - 2
+        before = places < k - 1
+        past = jnp.where(before, correlations[jnp.abs(k - 1 - places)], 0)
+        last = (correlations[k] - jnp.sum(coefficients * past)) / variance
+        backwards = jnp.where(before, coefficients[jnp.clip(k - 2 - places, 0)], 0)
+        coefficients = jnp.where(places == k - 1, last, coefficients - last * backwards)
+        return (coefficients, variance * (1 - last**2)), last
+
+    start = (jnp.zeros_like(correlations[1:]), correlations[0])
+    _, values = jax.lax.scan(step, start, jnp.arange(1, nlags + 1))
+    values = jnp.concatenate([correlations[:1], values])
+    if alpha is None:
+        return values, None
+    half = jnp.full_like(values, quantile(alpha) / jnp.sqrt(series.number))
+    return values, half.at[0].set(0)

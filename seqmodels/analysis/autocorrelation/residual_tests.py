@@ -1,0 +1,208 @@
+"""Has a model taken all there was? Tests of its residuals for what is left of the past."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from seqmodels.analysis.autocorrelation.correlogram import autocorrelations
+from seqmodels.analysis.autocorrelation.inputs import num_steps, whole_number
+from seqmodels.analysis.autocorrelation.series import Series, compute
+from seqmodels.types import Array
+
+MOST_LAGS = 10  # where none are asked for
+
+
+class Portmanteau(NamedTuple):
+    """A test of the first autocorrelations together, at several numbers of them.
+
+    Attributes:
+      statistic: (*batch, L), Q.
+      pvalue: (*batch, L), of Q under no autocorrelation; NaN where no degree of freedom is left.
+      lags: int (L,), how many autocorrelations entered.
+    """
+
+    statistic: Array
+    pvalue: Array
+    lags: np.ndarray
+
+
+def ljung_box(
+    x: ArrayLike,
+    lags: int | Sequence[int] | None = None,
+    model_df: int = 0,
+    period: int | None = None,
+    *,
+    missing: str = "none",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    axis: int = -1,
+) -> Portmanteau:
+    """Tests whether the first autocorrelations are all zero, as those of sound residuals are.
+
+    Q(h) = n (n + 2) sum_{k=1}^h r_k^2 / (n - k), under no autocorrelation chi-squared with
+    h - model_df degrees of freedom. Ljung, Box 1978, "On a measure of lack of fit in time series
+    models".
+
+    As `statsmodels.stats.diagnostic.acorr_ljungbox`, but: more than one series, and gaps, where n
+    counts what is there and r is that of missing="conservative" (or "drop"); a `Portmanteau` in
+    place of a DataFrame; no `auto_lag`; for `boxpierce` see `box_pierce`.
+
+    Args:
+      x: residuals, real (..., n), time along `axis`; their mean is taken off.
+      lags: the largest number of lags h, and all below are reported; or those to report; None:
+        min(n // 5, 10).
+      model_df: how many parameters the model fitted to the series, p + q of an ARMA(p, q).
+      period: of a season; the largest number of lags is then min(n // 5, 2 period), whatever
+        `lags` is.
+      missing: as in `acf`.
+      mask: as in `acf`.
+      lengths: as in `acf`.
+      axis: of time.
+
+    Returns:
+      The statistics and their p values, in the dtype of x, at least float32; NaN as in `acf`. In
+      float32, inside a transformation, p values are good to 4e-5.
+
+    Raises:
+      ValueError: as `acf`, with `lags` for nlags; model_df is negative, period less than 2.
+    """
+    return _portmanteau(x, lags, model_df, period, missing, mask, lengths, axis, ljung=True)
+
+
+def box_pierce(
+    x: ArrayLike,
+    lags: int | Sequence[int] | None = None,
+    model_df: int = 0,
+    period: int | None = None,
+    *,
+    missing: str = "none",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    axis: int = -1,
+) -> Portmanteau:
+    """Tests as `ljung_box` does, with Q(h) = n sum_{k=1}^h r_k^2.
+
+    For short series it rejects too seldom. Box, Pierce 1970, "Distribution of residual
+    autocorrelations in autoregressive-integrated moving average time series models".
+
+    Args:
+      x: as in `ljung_box`.
+      lags: as in `ljung_box`.
+      model_df: as in `ljung_box`.
+      period: as in `ljung_box`.
+      missing: as in `acf`.
+      mask: as in `acf`.
+      lengths: as in `acf`.
+      axis: of time.
+
+    Returns:
+      As `ljung_box`.
+
+    Raises:
+      ValueError: as `ljung_box`.
+    """
+    return _portmanteau(x, lags, model_df, period, missing, mask, lengths, axis, ljung=False)
+
+
+def durbin_watson(
+    resids: ArrayLike,
+    axis: int = -1,
+    *,
+    missing: str = "none",
+    mask: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Returns the statistic of Durbin and Watson of residuals.
+
+    d = sum_{t>1} (e_t - e_{t-1})^2 / sum_t e_t^2, close to 2 (1 - r_1): 2 without autocorrelation
+    at lag 1, towards 0 with positive, towards 4 with negative. Durbin, Watson 1950, "Testing for
+    serial correlation in least squares regression, I". The mean is not taken off: a regression with
+    a constant has none.
+
+    As `statsmodels.stats.stattools.durbin_watson`, but: time is the last axis unless said
+    otherwise; with gaps the upper sum runs over the P pairs of neighbours that are both there and
+    is scaled by (n - 1) / P; residuals that are all 0 are a mistake.
+
+    Args:
+      resids: real (..., n), time along `axis`.
+      axis: of time.
+      missing: as in `acf`.
+      mask: as in `acf`.
+      lengths: as in `acf`.
+
+    Returns:
+      (*batch), in the dtype of the residuals, at least float32. Inside a transformation NaN for
+      residuals that are all 0, not there or not finite.
+
+    Raises:
+      ValueError: resids are empty, shorter than 2, complex, all missing, all 0 or not finite;
+        another argument does not fit.
+    """
+    num_steps({"resids": resids}, axis)
+    statistic = compute(
+        _durbin_watson, {"resids": resids}, axis=axis, mask=mask, lengths=lengths, missing=missing,
+        may_be_constant=True,
+    )  # fmt: skip
+    if not isinstance(statistic, jax.core.Tracer) and np.any(np.isnan(statistic)):
+        raise ValueError(
+            "resids: given a series of zeros or without neighbours, wanted residuals that vary"
+        )
+    return statistic
+
+
+def _portmanteau(
+    x: ArrayLike,
+    lags: Any,
+    model_df: int,
+    period: int | None,
+    missing: str,
+    mask: ArrayLike | None,
+    lengths: ArrayLike | None,
+    axis: int,
+    ljung: bool,
+) -> Portmanteau:
+    n = num_steps({"x": x}, axis)
+    model_df = whole_number("model_df", model_df, 0, n)
+    if period is not None:
+        lags = min(n // 5, 2 * whole_number("period", period, 2, n))
+    elif lags is None:
+        lags = min(n // 5, MOST_LAGS)
+    why = f", for {n} values"
+    if np.ndim(lags) == 0:
+        reported = tuple(range(1, whole_number("lags", lags, 1, n - 1, why) + 1))
+    else:
+        reported = tuple(whole_number("lags", lag, 1, n - 1, why) for lag in np.asarray(lags).flat)
+        if not reported:
+            raise ValueError("lags: given none, wanted at least one")
+    statistic, pvalue = compute(
+        _q, {"x": x}, axis=axis, mask=mask, lengths=lengths, missing=missing,
+        num_lags=("lags", max(reported)), lags=reported, model_df=model_df, ljung=ljung,
+    )  # fmt: skip
+    return Portmanteau(statistic, pvalue, np.array(reported))
+
+
+def _q(series: Series, *, lags: tuple[int, ...], model_df: int, ljung: bool) -> tuple[Array, Array]:
+    most, n = max(lags), series.number
+    squares = autocorrelations(series, most)[1:] ** 2
+    if ljung:
+        left = n - jnp.arange(1, most + 1)
+        squares = jnp.where(left > 0, squares * (n + 2) / jnp.maximum(left, 1), jnp.nan)
+    statistic = n * jnp.cumsum(squares)[np.array(lags) - 1]
+    freedom = np.array(lags) - model_df
+    degrees = jnp.asarray(np.maximum(freedom, 1), statistic.dtype)
+    pvalue = jax.scipy.stats.chi2.sf(statistic, degrees)
+    return statistic, jnp.where(freedom > 0, pvalue, jnp.nan)
+
+
+def _durbin_watson(series: Series) -> Array:
+    values, valid = series.values, series.valid
+    both = jnp.ones(values.shape[0] - 1, bool) if valid is None else valid[1:] & valid[:-1]
+    steps = jnp.where(both, values[1:] - values[:-1], 0)
+    pairs, squares = jnp.sum(both), jnp.sum(values**2)
+    share = (series.number - 1) / jnp.maximum(pairs, 1)
+    fit = (squares > 0) & (pairs > 0)
+    return jnp.where(fit, jnp.sum(steps**2) * share / jnp.where(fit, squares, 1), jnp.nan)

@@ -1,0 +1,224 @@
+"""A series with gaps: what is there, what is wrong with it, and its products with its own past."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from scipy.fft import next_fast_len
+
+from seqmodels.analysis.autocorrelation.inputs import (
+    Facts,
+    as_array,
+    check_facts,
+    checked_lengths,
+    checked_mask,
+    result_dtype,
+    traced,
+    wide,
+)
+from seqmodels.types import Array
+
+MISSING = ("none", "raise", "conservative", "drop")
+MOST_EXPONENT = 120  # of a power of two whose inverse float32 can still hold
+
+
+class Series(NamedTuple):
+    """One series in the precision it is computed in.
+
+    Attributes:
+      values: (n,), 0 where nothing is there.
+      valid: bool (n,), true where something is there; None: everywhere.
+      number: how many values are there, a scalar of the dtype of `values`.
+    """
+
+    values: Array
+    valid: Array | None
+    number: Array
+
+
+def compute(
+    function: Callable[..., Any],
+    arrays: dict[str, ArrayLike],
+    *,
+    axis: int,
+    mask: ArrayLike | None,
+    lengths: ArrayLike | None,
+    missing: str = "none",
+    num_lags: tuple[str, int] | None = None,
+    may_be_constant: bool = False,
+    **options: Any,
+) -> Any:
+    """Applies a function of single series to each of a batch, jitted, and checks the values.
+
+    Args:
+      function: `function(series, ..., **options)` of one `Series` an array; a pytree of arrays.
+      arrays: by the name the caller knows them by, all of one shape (checked by `num_steps`).
+      axis: of time.
+      mask: bool of that shape, or None.
+      lengths: integers of the batch's shape, or None.
+      missing: one of `MISSING`.
+      num_lags: name and largest lag, which must be less than the number of values there.
+      may_be_constant: whether a constant series is welcome.
+      **options: hashable; a new value compiles anew.
+
+    Returns:
+      What `function` returns, batch axes first, in the dtype of the input. Where a series is not
+      fit (`Facts`), NaN inside a transformation and otherwise a ValueError.
+    """
+    if missing not in MISSING:
+        raise ValueError(f"missing: given {missing!r}, wanted one of {', '.join(MISSING)}")
+    ready = tuple(map(as_array, arrays.values()))
+    shape = ready[0].shape
+    axis = axis % len(shape)
+    batch_shape = shape[:axis] + shape[axis + 1 :]
+    mask = checked_mask(mask, shape)
+    lengths = checked_lengths(lengths, shape[axis], batch_shape)
+    call = functools.partial(
+        _over_series, function, ready, mask, lengths, axis=axis, missing=missing,
+        may_be_constant=may_be_constant, dtype=result_dtype(*ready), options=tuple(options.items()),
+    )  # fmt: skip
+    if traced(*ready, mask, lengths):
+        return call()[0]
+    # Also where the function that calls is being traced: these values are constants to it.
+    with jax.ensure_compile_time_eval(), wide():
+        result, facts = call()
+    for name, fact in zip(arrays, facts, strict=True):
+        check_facts(name, fact, num_lags, may_be_constant)
+    return result
+
+
+def centred(series: Series) -> Array:
+    """Returns the values less their mean, 0 where nothing is there.
+
+    A mean that is large beside the spread is rounded, and what it leaves after one subtraction has
+    a mean again, a small one: so it is taken off three times. The subtraction itself is exact where
+    values and mean agree within a factor of 2 (Sterbenz 1974).
+    """
+    values = series.values
+    for _ in range(3):
+        values = values - jnp.sum(values) / series.number
+        values = values if series.valid is None else jnp.where(series.valid, values, 0)
+    return values
+
+
+def lagged_products(a: Array, b: Array, nlags: int, fft: bool = True) -> Array:
+    """Returns sum_t a[t + k] b[t] for k = 0, ..., nlags, as (nlags + 1,).
+
+    By FFT, O(n log n): a correlation is the product of one transform with the other's conjugate,
+    with nlags zeros behind the series so that its end does not meet its start. Otherwise directly,
+    O(n nlags), as one matrix product: cut into blocks of L > nlags steps, every pair of steps of
+    interest lies in a block or in a block and the next, so the products of all places of a block
+    with all places of two hold the sums on their diagonals.
+    """
+    n = a.shape[0]
+    if fft:
+        size = next_fast_len(n + nlags, real=True)
+        left = jnp.fft.rfft(a, size)
+        right = left if b is a else jnp.fft.rfft(b, size)
+        return jnp.fft.irfft(left * jnp.conj(right), size)[: nlags + 1]
+    block = nlags + 1
+    num_blocks = -(-n // block)
+    first = jnp.pad(b, (0, num_blocks * block - n)).reshape(num_blocks, block)
+    behind = jnp.pad(a, (0, (num_blocks + 1) * block - n)).reshape(num_blocks + 1, block)
+    both = jnp.concatenate([behind[:-1], behind[1:]], axis=1)
+    products = jnp.matmul(first.T, both, precision="highest")
+    # In rows that are one longer a diagonal is a column.
+    skewed = jnp.pad(products.reshape(-1), (0, block)).reshape(block, 2 * block + 1)
+    return jnp.sum(skewed, axis=0)[: nlags + 1]
+
+
+def pair_counts(a: Series, b: Series, nlags: int) -> Array:
+    """Returns how many pairs (a[t + k], b[t]) are there, for k = 0, ..., nlags."""
+    dtype = a.values.dtype
+    if a.valid is None or b.valid is None:
+        return (a.values.shape[0] - jnp.arange(nlags + 1)).astype(dtype)
+    left = a.valid.astype(dtype)
+    right = left if b.valid is a.valid else b.valid.astype(dtype)
+    return jnp.round(lagged_products(left, right, nlags))
+
+
+@functools.partial(
+    jax.jit,
+    static_argnums=0,
+    static_argnames=("axis", "missing", "may_be_constant", "dtype", "options"),
+)
+def _over_series(
+    function: Callable[..., Any],
+    arrays: tuple[Array, ...],
+    mask: Array | None,
+    lengths: Array | None,
+    *,
+    axis: int,
+    missing: str,
+    may_be_constant: bool,
+    dtype: Any,
+    options: tuple[tuple[str, Any], ...],
+) -> tuple[Any, list[Facts]]:
+    """Returns the results and one `Facts` an array, both with the batch axes first."""
+    arrays = tuple(jnp.moveaxis(array, axis, -1) for array in arrays)
+    mask = None if mask is None else jnp.moveaxis(mask, axis, -1)
+    *batch_shape, _ = arrays[0].shape
+
+    def one(
+        arrays: tuple[Array, ...], mask: Array | None, length: Array | None
+    ) -> tuple[Any, list[Facts]]:
+        looked = [_look(array.astype(float), mask, length, missing) for array in arrays]
+        result = function(*(series for series, _ in looked), **dict(options))
+        fit = jnp.array(True)
+        for _, fact in looked:
+            fit &= ~fact.unusable & (fact.number > 0) & (may_be_constant | ~fact.constant)
+        cast = [_spoiled(leaf, fit, dtype) for leaf in jax.tree.leaves(result)]
+        return jax.tree.unflatten(jax.tree.structure(result), cast), [fact for _, fact in looked]
+
+    flat = jax.tree.map(
+        lambda leaf: leaf.reshape((math.prod(batch_shape), *leaf.shape[len(batch_shape) :])),
+        (arrays, mask, lengths),
+    )
+    results = jax.vmap(one)(*flat)
+    return jax.tree.map(lambda leaf: leaf.reshape((*batch_shape, *leaf.shape[1:])), results)
+
+
+def _spoiled(leaf: Array, fit: Array, dtype: Any) -> Array:
+    """Returns a result in the dtype asked for, NaN (0 for integers) if the series is not fit."""
+    if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.where(fit, leaf, 0).astype(jnp.int32)
+    return jnp.where(fit, leaf, jnp.nan).astype(dtype)
+
+
+def _look(
+    values: Array, mask: Array | None, length: Array | None, missing: str
+) -> tuple[Series, Facts]:
+    """Returns a series, scaled by a power of two, and the facts about it."""
+    n = values.shape[0]
+    valid = jnp.ones(n, bool) if mask is None else mask
+    if length is not None:
+        valid &= jnp.arange(n) < length
+    if missing in ("conservative", "drop"):
+        valid &= ~jnp.isnan(values)
+    values = jnp.where(valid, values, 0)
+    count = jnp.sum(valid)
+    high = jnp.max(values, where=valid, initial=-jnp.inf)
+    low = jnp.min(values, where=valid, initial=jnp.inf)
+    facts = Facts(count, high == low, ~jnp.all(jnp.isfinite(values)))
+    if missing == "drop":
+        values = values[jnp.argsort(~valid, stable=True)]
+        valid = jnp.arange(n) < count
+    # Every statistic here is the same for a multiple of the series, and squares leave the range of
+    # float32 early. A power of two changes no digit.
+    largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(high), jnp.abs(low)))
+    _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))
+    scale = jnp.ldexp(
+        jnp.ones((), values.dtype), -jnp.clip(exponent, -MOST_EXPONENT, MOST_EXPONENT)
+    )
+    everywhere = mask is None and length is None and missing in ("none", "raise")
+    series = Series(
+        values * scale,
+        None if everywhere else valid,
+        # At least 1: a gradient through a division by 0 is NaN even where it is not taken.
+        jnp.maximum(count, 1).astype(values.dtype),
+    )
+    return series, facts
