@@ -1,0 +1,244 @@
+"""Time series of a regular step: known ones by name, each with its dates and its gaps."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# Steps of the calendar, the coarsest first: NumPy's unit, steps of it, one and many.
+_UNITS = {
+    "year": ("Y", 1),
+    "quarter": ("M", 3),
+    "month": ("M", 1),
+    "week": ("D", 7),
+    "day": ("D", 1),
+    "hour": ("h", 1),
+    "minute": ("m", 1),
+    "second": ("s", 1),
+}
+# Steps after which a unit's cycle begins again; none for years.
+_PERIODS = {"quarter": 4, "month": 12, "week": 52, "day": 7, "hour": 24, "minute": 60, "second": 60}
+
+
+class TimeSeries(NamedTuple):
+    """C columns observed at T regular steps.
+
+    Attributes:
+      name: of the series.
+      columns: C names.
+      values: float64 (T, C); NaN where nothing was observed.
+      times: datetime64 (T,), the beginnings of the steps; None where steps have numbers alone.
+      unit: what a step is: year, quarter, month, week, day, hour, minute, second; or "step".
+      every: how many of those units.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    values: np.ndarray
+    times: np.ndarray | None = None
+    unit: str = "step"
+    every: int = 1
+
+    @property
+    def period(self) -> int:
+        """Steps after which the calendar begins again, 12 for months; 1 where there is none."""
+        known = _PERIODS.get(self.unit, 1)
+        return known // self.every if known % self.every == 0 else 1
+
+    def column(self, name: str) -> np.ndarray:
+        """Returns the values (T,) of a column."""
+        return self.values[:, self.columns.index(name)]
+
+    def between(self, first: str | None, last: str | None) -> "TimeSeries":
+        """Returns the part from a date to another, both included; None: to that end.
+
+        Args:
+          first: a date such as 1987, 1987-05, or 1987-05-01; a step's number where there are no
+            dates, from 0.
+          last: the same.
+
+        Raises:
+          ValueError: if one is none, or nothing is left.
+        """
+        at = np.arange(len(self.values)) if self.times is None else self.times
+        keep = np.ones(len(at), bool)
+        if first is not None:
+            keep &= at >= _moment("first", first, at)
+        if last is not None:
+            end = _moment("last", last, at)
+            # A date means all of what it names: 1987 ends with December.
+            keep &= at <= end if self.times is None else at < end + np.timedelta64(1)
+        if not keep.any():
+            raise ValueError(
+                f"first, last: given {first} and {last}, wanted a part of {self.label(0)} to "
+                f"{self.label(-1)}"
+            )
+        times = None if self.times is None else self.times[keep]
+        return self._replace(values=self.values[keep], times=times)
+
+    def label(self, step: int) -> str:
+        """Returns the date of a step, as exact as its unit, or its number."""
+        if self.times is None:
+            return str(range(len(self.values))[step])
+        return str(self.times[step].astype(f"datetime64[{_UNITS[self.unit][0]}]"))
+
+    def duration(self, steps: int) -> str:
+        """Returns "11 years" for 11 steps of a year."""
+        count = steps * self.every
+        return f"{count} {self.unit}" + ("" if count == 1 else "s")
+
+
+def regular(
+    name: str, columns: Sequence[str], values: np.ndarray, times: np.ndarray | None
+) -> TimeSeries:
+    """Returns observations as a series of the coarsest regular step on which all of them lie.
+
+    Steps between the first and the last date at which there is none are gaps (NaN).
+
+    Args:
+      name: of the series.
+      columns: C names.
+      values: float64 (N, C); NaN where nothing was observed.
+      times: datetime64 (N,), ascending and distinct; None for steps without dates.
+
+    Raises:
+      ValueError: if there is no row, or a regular step would have more than a thousand gaps for
+        each observation.
+    """
+    columns = tuple(columns)
+    if not len(values):
+        raise ValueError(f"{name}: given no rows, wanted at least one")
+    if times is None or len(times) == 1:
+        return TimeSeries(name, columns, np.asarray(values, np.float64), times)
+    for unit, (code, size) in _UNITS.items():
+        # Weeks begin with the weekday of the first observation.
+        ordinals = times.astype(f"datetime64[{code}]").astype(np.int64)
+        origin = ordinals[0] if unit == "week" else 0
+        steps = (ordinals - origin) // size
+        if unit == "week" and np.any((ordinals - origin) % size):
+            continue
+        if len(np.unique(steps)) == len(steps):
+            break
+    else:
+        raise ValueError(f"{name}: dates: given two in one second, wanted at most one")
+    every = int(np.gcd.reduce(np.diff(steps)))
+    places = (steps - steps[0]) // every
+    if places[-1] > 1_000 * len(places):
+        raise ValueError(
+            f"{name}: dates: given {len(places)} that lie on no regular step longer than "
+            f"{every} {unit}s, wanted regular ones, with gaps if need be"
+        )
+    whole = np.full((places[-1] + 1, len(columns)), np.nan)
+    whole[places] = values
+    starts = (steps[0] + every * np.arange(len(whole))) * size + origin
+    return TimeSeries(name, columns, whole, starts.astype(f"datetime64[{code}]"), unit, every)
+
+
+def known() -> dict[str, str]:
+    """Returns the known series by name, each with a line about it."""
+    return {name: what for name, (what, _) in _KNOWN.items()}
+
+
+def load(name: str) -> TimeSeries:
+    """Returns a known series.
+
+    Args:
+      name: one of `known`.
+
+    Raises:
+      ValueError: for another name.
+      ModuleNotFoundError: if the library that ships it is not installed.
+    """
+    if name not in _KNOWN:
+        raise ValueError(f"series: given {name!r}, wanted one of {', '.join(_KNOWN)}")
+    try:
+        columns, values, times = _KNOWN[name][1]()
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"the series {name} needs {error.name}: pip install 'seqmodels[series]'"
+        ) from error
+    return regular(name, columns, np.asarray(values, np.float64), times)
+
+
+def _moment(name: str, given: str, at: np.ndarray) -> Any:
+    try:
+        return int(given) if at.dtype.kind == "i" else np.datetime64(given)
+    except ValueError:
+        wanted = "a step's number" if at.dtype.kind == "i" else "a date such as 1987-05"
+        raise ValueError(f"{name}: given {given!r}, wanted {wanted}") from None
+
+
+_Found = tuple[Sequence[str], np.ndarray, np.ndarray | None]
+
+
+def _statsmodels(name: str) -> Any:
+    from statsmodels import datasets
+
+    return getattr(datasets, name).load_pandas().data
+
+
+def _years(name: str, time: str, column: str) -> _Found:
+    frame = _statsmodels(name)
+    times = (frame[time].to_numpy(np.int64) - 1970).astype("datetime64[Y]")
+    return (column.lower(),), frame[[column]].to_numpy(), times
+
+
+def _co2_weekly() -> _Found:
+    frame = _statsmodels("co2")
+    return ("co2",), frame[["co2"]].to_numpy(), frame.index.to_numpy().astype("datetime64[D]")
+
+
+def _co2() -> _Found:
+    frame = _statsmodels("co2").resample("MS").mean()
+    return ("co2",), frame[["co2"]].to_numpy(), frame.index.to_numpy().astype("datetime64[M]")
+
+
+def _elnino() -> _Found:
+    frame = _statsmodels("elnino")
+    first = np.datetime64(f"{int(frame['YEAR'].iloc[0])}-01")
+    values = frame.drop(columns="YEAR").to_numpy().reshape(-1, 1)
+    return ("temperature",), values, first + np.arange(len(values))
+
+
+def _macrodata() -> _Found:
+    frame = _statsmodels("macrodata")
+    months = (frame["year"] - 1970) * 12 + (frame["quarter"] - 1) * 3
+    columns = [name for name in frame.columns if name not in ("year", "quarter")]
+    return columns, frame[columns].to_numpy(), months.to_numpy(np.int64).astype("datetime64[M]")
+
+
+def _seattle() -> _Found:
+    from vega_datasets import local_data
+
+    frame = local_data.seattle_temps()
+    return ("temp",), frame[["temp"]].to_numpy(), frame["date"].to_numpy().astype("datetime64[h]")
+
+
+_KNOWN: dict[str, tuple[str, Callable[[], _Found]]] = {
+    "sunspots": (
+        "yearly number of sunspots, 1700 to 2008 (statsmodels; public domain)",
+        lambda: _years("sunspots", "YEAR", "SUNACTIVITY"),
+    ),
+    "co2": (
+        "CO2 in the air at Mauna Loa, means of months, 1958 to 2001 (statsmodels; public domain)",
+        _co2,
+    ),
+    "co2_weekly": ("the same by the week, with gaps", _co2_weekly),
+    "elnino": (
+        "monthly temperature of the sea off Peru, 1950 to 2010 (statsmodels; public domain)",
+        _elnino,
+    ),
+    "nile": (
+        "yearly volume of the Nile at Aswan, 1871 to 1970 (statsmodels; public domain)",
+        lambda: _years("nile", "year", "volume"),
+    ),
+    "macrodata": (
+        "quarterly figures of the US economy, 1959 to 2009, 12 columns (statsmodels; public "
+        "domain)",
+        _macrodata,
+    ),
+    "seattle_temps": (
+        "hourly temperature of Seattle in 2010, Fahrenheit (vega_datasets; public domain)",
+        _seattle,
+    ),
+}

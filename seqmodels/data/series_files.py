@@ -1,0 +1,168 @@
+"""Time series from the user's own CSV: columns of numbers, with dates or without."""
+
+import difflib
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from seqmodels.data.series import TimeSeries, regular
+
+_DATE_NAMES = ("date", "time", "datetime", "timestamp", "day", "week", "month", "quarter", "year")
+_MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
+
+
+def read_csv(
+    path: str | os.PathLike[str],
+    columns: Sequence[str],
+    date_column: str | None = None,
+    date_format: str | None = None,
+) -> TimeSeries:
+    """Returns columns of a CSV file (TSV where the name ends so) with a header as a series.
+
+    Dates are ISO 8601 (1987, 1987-05, 1987-05-01, 1987-05-01T12:00), quarters (1987Q2), or of
+    `date_format`. Rows between them that are not there become gaps. Cells that are empty, or NA,
+    NaN, null or -, are gaps.
+
+    Args:
+      path: a UTF-8 file.
+      columns: C names of columns with numbers.
+      date_column: the column with the dates; None: the one called date, time, month or the like;
+        without one, rows are steps. "none" for that too.
+      date_format: as of `datetime.strptime`, such as %d.%m.%Y; None for the forms above.
+
+    Returns:
+      A `TimeSeries` named as the file.
+
+    Raises:
+      ValueError: in one line, if the file is not such a file, lacks a column (the nearest name is
+        suggested), has text where a number or date is wanted, is all gaps in a column, or its dates
+        do not ascend; with the line of the file.
+      OSError: if it cannot be read.
+      ModuleNotFoundError: if pandas is not installed.
+    """
+    frame = read_table(path)
+    path = pathlib.Path(path)
+    times = None
+    found = _date_column(path, frame, date_column)
+    if found is not None:
+        times = _dates(path, found, frame[found], date_format)
+    values = np.stack([_numbers(path, frame, name) for name in columns], axis=1)
+    return regular(path.stem, columns, values, times)
+
+
+def read_table(path: str | os.PathLike[str]) -> Any:
+    """Returns a CSV file (TSV where the name ends so) as a pandas frame of strings, never missing.
+
+    Row n of the frame is line n + 2 of a file without line breaks in its cells.
+
+    Args and raises as `read_csv`.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("csv: needs pandas: pip install 'seqmodels[series]'") from error
+    path = pathlib.Path(path)
+    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            index_col=False,
+            skip_blank_lines=False,
+            on_bad_lines="error",
+        )
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"csv: given {path}, which is empty, wanted a header and rows") from None
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        told = " ".join(str(error).split())
+        raise ValueError(f"csv: {path} is not UTF-8 text with columns: {told}") from None
+    frame.columns = frame.columns.str.strip()
+    # Blank lines at the end are no rows; in between they are.
+    frame = frame.fillna("").map(str.strip)
+    filled = np.flatnonzero((frame != "").any(axis=1))
+    frame = frame.iloc[: filled[-1] + 1 if len(filled) else 0]
+    if frame.empty:
+        raise ValueError(f"csv: given {path} without rows, wanted at least one")
+    return frame
+
+
+def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str) -> None:
+    """Raises ValueError, with the nearest name, unless the frame has a column of that name."""
+    if name in frame.columns:
+        if list(frame.columns).count(name) > 1:
+            raise ValueError(f"{flag}: {path} has two columns {name!r}, wanted one")
+        return
+    known = [str(column) for column in frame.columns]
+    lower = {column.lower(): column for column in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    hint = f"; did you mean {lower[near[0]]}?" if near else ""
+    raise ValueError(
+        f"{flag}: given {name!r}, wanted one of the columns of {path}: {', '.join(known)}{hint}"
+    )
+
+
+def _date_column(path: pathlib.Path, frame: Any, given: str | None) -> str | None:
+    if given == "none":
+        return None
+    if given is not None:
+        check_column(path, frame, "date_column", given)
+        return given
+    lower = {str(column).lower(): str(column) for column in frame.columns}
+    return next((lower[name] for name in _DATE_NAMES if name in lower), None)
+
+
+def _dates(path: pathlib.Path, name: str, texts: Any, date_format: str | None) -> np.ndarray:
+    import pandas as pd
+
+    quarters = date_format is None and texts.str.fullmatch(r"\d{4}-?[Qq][1-4]").all()
+    if quarters:
+        plain = texts.str.upper().str.replace("-", "")
+        found = pd.PeriodIndex(plain, freq="Q").to_timestamp()
+        times = found.to_numpy().astype("datetime64[s]")
+    else:
+        form = "ISO8601" if date_format is None else date_format
+        try:
+            parsed = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
+        except ValueError as error:
+            raise ValueError(f"date_format: given {date_format!r}: {error}") from None
+        bad = np.flatnonzero(parsed.isna())
+        if len(bad):
+            raise ValueError(
+                f"{name}: {path}, line {bad[0] + 2}: given {texts.iloc[bad[0]]!r}, wanted a date "
+                + ("such as 1987-05-01, or date_format" if date_format is None else date_format)
+            )
+        times = parsed.dt.tz_localize(None).to_numpy().astype("datetime64[s]")
+    steps = np.diff(times.astype(np.int64))
+    if np.any(steps <= 0):
+        row = int(np.argmax(steps <= 0)) + 1
+        fault = "twice" if steps[row - 1] == 0 else f"after {texts.iloc[row - 1]}"
+        raise ValueError(
+            f"{name}: {path}, line {row + 2}: given {texts.iloc[row]} {fault}, wanted dates that "
+            "ascend"
+        )
+    return times
+
+
+def _numbers(path: pathlib.Path, frame: Any, name: str) -> np.ndarray:
+    check_column(path, frame, "column", name)
+    numbers = np.full(len(frame), np.nan)
+    for row, text in enumerate(frame[name]):
+        if text.lower() in _MISSING:
+            continue
+        try:
+            numbers[row] = float(text)
+        except ValueError:
+            numbers[row] = np.inf
+        if not np.isfinite(numbers[row]):
+            raise ValueError(
+                f"column: {path}, line {row + 2}: {name}: given {text!r}, wanted a number"
+            )
+    if np.isnan(numbers).all():
+        raise ValueError(f"column: {path}: {name} has no number, wanted at least one")
+    return numbers
