@@ -46,7 +46,7 @@ def read_csv(
     frame = read_table(path)
     path = pathlib.Path(path)
     times = None
-    found = _date_column(path, frame, date_column)
+    found = date_column_of(path, frame, date_column)
     if found is not None:
         times = _dates(path, found, frame[found], date_format)
     values = np.stack([_numbers(path, frame, name) for name in columns], axis=1)
@@ -107,7 +107,17 @@ def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str)
     )
 
 
-def _date_column(path: pathlib.Path, frame: Any, given: str | None) -> str | None:
+def date_column_of(path: pathlib.Path, frame: Any, given: str | None) -> str | None:
+    """Returns the name of the column with the dates; None where there is none.
+
+    Args:
+      path: of the file, for messages.
+      frame: of `read_table`.
+      given: its name; "none" for none; None: the first that is called date, time or the like.
+
+    Raises:
+      ValueError: if there is none of that name.
+    """
     if given == "none":
         return None
     if given is not None:

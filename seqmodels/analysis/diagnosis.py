@@ -1,0 +1,86 @@
+"""Has a model taken all that the past tells? Then its residuals have no autocorrelation."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seqmodels.analysis.autocorrelation import acf, ljung_box
+
+PARTS = ("train", "test")
+
+
+class Diagnosis(NamedTuple):
+    """What the residuals of a model tell of it.
+
+    Attributes:
+      sound: whether no test rejects; None where no part has residuals enough for one.
+      p_values: for each part, "train" and "test", the p value of Ljung and Box by lag.
+      missed: for each part the lags whose own autocorrelation stands out of the interval of white
+        noise, the largest first; empty where its tests do not reject.
+    """
+
+    sound: bool | None
+    p_values: dict[str, dict[int, float]]
+    missed: dict[str, tuple[int, ...]]
+
+    @property
+    def words(self) -> str:
+        """The verdict in words: "sound", or "unsound: missed lag 9, 10 (test)"."""
+        if self.sound is None:
+            return "not tested: too few residuals"
+        if self.sound:
+            return "sound"
+        found = [
+            f"lag {', '.join(map(str, lags[:3]))} ({part})" if lags else f"no single lag ({part})"
+            for part, lags in self.missed.items()
+            if any(p <= self.alpha for p in self.p_values[part].values())
+        ]
+        return f"unsound: missed {'; '.join(found)}"
+
+    @property
+    def alpha(self) -> float:
+        """A p value up to this rejects."""
+        return ALPHA
+
+
+ALPHA = 0.05
+
+
+def diagnose(
+    train: np.ndarray, test: np.ndarray, *, lags: Sequence[int] = (10, 20), model_df: int = 0
+) -> Diagnosis:
+    """Returns what one-step residuals tell of the model that left them.
+
+    Sound means that Ljung and Box's test has p > .05 at every lag, on the residuals of the training
+    part, with degrees of freedom less by the fitted autoregressive parameters, and on those of the
+    test part, where nothing was fitted.
+
+    Args:
+      train: (N,) residuals of the training part; NaN where there is a gap.
+      test: (M,) of the test part.
+      lags: of the tests; those that a part is too short for are left out.
+      model_df: autoregressive parameters fitted to the training part; lags up to it are left out
+        there.
+    """
+    p_values: dict[str, dict[int, float]] = {}
+    missed: dict[str, tuple[int, ...]] = {}
+    for part, residuals, fitted in zip(PARTS, (train, test), (model_df, 0), strict=True):
+        residuals = np.asarray(residuals, np.float64)
+        count = int(np.isfinite(residuals).sum())
+        usable = [lag for lag in lags if fitted < lag < count // 2]
+        p_values[part], missed[part] = {}, ()
+        if not usable or np.nanmin(residuals) == np.nanmax(residuals):
+            continue
+        found = ljung_box(residuals, usable, model_df=fitted, missing="conservative")
+        p_values[part] = {
+            lag: float(p) for lag, p in zip(usable, np.asarray(found.pvalue), strict=True)
+        }
+        if min(p_values[part].values()) <= ALPHA:
+            values = np.asarray(acf(residuals, nlags=max(usable), missing="conservative"))[1:]
+            out = np.flatnonzero(np.abs(values) > 1.96 / np.sqrt(count))
+            order = out[np.argsort(-np.abs(values[out]), kind="stable")]
+            missed[part] = tuple(int(lag) + 1 for lag in order)
+    every = [p for part in p_values.values() for p in part.values()]
+    sound = bool(min(every) > ALPHA) if every else None
+    return Diagnosis(sound, p_values, missed)

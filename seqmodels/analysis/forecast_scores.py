@@ -1,0 +1,76 @@
+"""How far forecasts are from what came: errors, scaled errors, and the coverage of intervals."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Scores(NamedTuple):
+    """Figures of forecasts; NaN where there is nothing to compare.
+
+    Attributes:
+      mae: mean |y - f|, in units of the series.
+      mse: mean (y - f)^2.
+      rmse: its root.
+      mase: mae / scale. Hyndman, Koehler 2006, "Another look at measures of forecast accuracy".
+      smape: mean 200 |y - f| / (|y| + |f|) in percent, 0 where both are 0. Makridakis 1993.
+      coverage_80: share of y in the interval that is to hold 80 % of them.
+      coverage_95: share of y in that of 95 %.
+    """
+
+    mae: float
+    mse: float
+    rmse: float
+    mase: float
+    smape: float
+    coverage_80: float
+    coverage_95: float
+
+
+def mase_scale(values: np.ndarray, period: int = 1) -> float:
+    """Returns the scale of MASE: mean |y_t - y_{t - period}| of the training part.
+
+    Args:
+      values: (T,), the training part; NaN where there is a gap.
+      period: steps of a season; 1 compares with the last value.
+
+    Raises:
+      ValueError: if no two values are a period apart, or all such are equal.
+    """
+    steps = np.abs(values[period:] - values[:-period])
+    steps = steps[np.isfinite(steps)]
+    scale = float(np.mean(steps)) if len(steps) else 0.0
+    if not scale > 0:
+        raise ValueError(
+            f"values: given no two that are {period} steps apart and differ, wanted a training "
+            "part that varies"
+        )
+    return scale
+
+
+def score(
+    truth: np.ndarray, mean: np.ndarray, quantiles: np.ndarray | None, scale: float
+) -> Scores:
+    """Returns the figures of forecasts against what came.
+
+    Args:
+      truth: (N,); NaN where there is a gap, which is left out.
+      mean: (N,) forecasts; NaN where there is none, which is left out.
+      quantiles: (N, 5) at .025, .1, .5, .9, .975; None for no intervals.
+      scale: of `mase_scale`.
+    """
+    there = np.isfinite(truth) & np.isfinite(mean)
+    if not there.any():
+        return Scores(*[float("nan")] * 7)
+    y, f = truth[there], mean[there]
+    error = np.abs(y - f)
+    size = np.abs(y) + np.abs(f)
+    relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
+    covered = [float("nan"), float("nan")]
+    if quantiles is not None:
+        q = quantiles[there]
+        covered = [float(np.mean((q[:, a] <= y) & (y <= q[:, b]))) for a, b in ((1, 3), (0, 4))]
+    mae = float(np.mean(error))
+    mse = float(np.mean(error**2))
+    smape = float(200 * np.mean(relative))
+    return Scores(mae, mse, mse**0.5, mae / scale, smape, *covered)

@@ -1,0 +1,191 @@
+"""Many to many in step: a cell that reads a series and tells, at each step, what comes next."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seqmodels.drivers.unroll import unroll_full
+from seqmodels.models.readout import ReadoutParams, readout
+from seqmodels.types import Array, Cell, Driver
+
+LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: the ends of 95 % and 80 %, and the median
+
+
+class Head(NamedTuple):
+    """What is told of one value, and what telling it wrongly costs.
+
+    Attributes:
+      size: P, how many numbers are told.
+      loss: `loss(outputs, targets) -> costs`: (..., P) and (...) to (...).
+      mean: `mean(outputs) -> (...)`, the forecast as one number.
+      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None where only a mean is told.
+      draw: `draw(key, outputs) -> (...)`, a sample; None where there is no distribution.
+    """
+
+    size: int
+    loss: Callable[[Array, Array], Array]
+    mean: Callable[[Array], Array]
+    quantiles: Callable[[Array], Array] | None = None
+    draw: Callable[[Array, Array], Array] | None = None
+
+
+def _gaussian(outputs: Array) -> tuple[Array, Array]:
+    # Softplus and a floor: no log-likelihood without end for a value that is hit exactly.
+    return outputs[..., 0], jax.nn.softplus(outputs[..., 1] + math.log(math.e - 1)) + 1e-3
+
+
+def _negative_log_likelihood(outputs: Array, targets: Array) -> Array:
+    mean, scale = _gaussian(outputs)
+    return 0.5 * jnp.square((targets - mean) / scale) + jnp.log(scale)
+
+
+def _gaussian_quantiles(outputs: Array) -> Array:
+    mean, scale = _gaussian(outputs)
+    z = jax.scipy.stats.norm.ppf(jnp.asarray(LEVELS, mean.dtype))
+    return mean[..., None] + scale[..., None] * z
+
+
+def _gaussian_draw(key: Array, outputs: Array) -> Array:
+    mean, scale = _gaussian(outputs)
+    return mean + scale * jax.random.normal(key, mean.shape, mean.dtype)
+
+
+def _ascending(outputs: Array) -> Array:
+    """Quantiles that cannot cross: the median, and steps of positive size to both sides."""
+    middle = len(LEVELS) // 2
+    # At the start about where those of a standard normal distribution are.
+    steps = jax.nn.softplus(outputs + 0.5)
+    down = jnp.cumsum(steps[..., middle - 1 :: -1], axis=-1)[..., ::-1]
+    up = jnp.cumsum(steps[..., middle + 1 :], axis=-1)
+    centre = outputs[..., middle : middle + 1]
+    return jnp.concatenate([centre - down, centre, centre + up], axis=-1)
+
+
+def _pinball(outputs: Array, targets: Array) -> Array:
+    error = targets[..., None] - _ascending(outputs)
+    levels = jnp.asarray(LEVELS, error.dtype)
+    return jnp.sum(jnp.maximum(levels * error, (levels - 1) * error), axis=-1)
+
+
+HEADS = {
+    "point": Head(1, lambda out, y: jnp.square(y - out[..., 0]), lambda out: out[..., 0]),
+    # Koenker, Bassett 1978, "Regression quantiles", Econometrica 46.
+    "quantile": Head(
+        len(LEVELS), _pinball, lambda out: out[..., len(LEVELS) // 2], quantiles=_ascending
+    ),
+    # As DeepAR: Salinas, Flunkert, Gasthaus 2017 (arXiv 1704.04110), section 3.
+    "gaussian": Head(
+        2,
+        _negative_log_likelihood,
+        lambda out: out[..., 0],
+        quantiles=_gaussian_quantiles,
+        draw=_gaussian_draw,
+    ),
+}
+
+
+class Forecaster(NamedTuple):
+    """A forecaster as a pair of pure functions, and one for more steps than it tells at once.
+
+    Attributes:
+      init: `init(key) -> ReadoutParams`. The readout begins at 0, so that what is told first is 0,
+        which is the base's own forecast where targets are what it leaves over.
+      apply: `apply(params, xs, *, key=None, method="auto") -> outputs`: (T, *batch, D) to
+        (T, *batch, K, C, P), from each step for the K steps after it. key switches dropout on.
+      run_on: `run_on(params, xs, feed, state, steps, *, keys=None, method="auto")`: see
+        `forecaster`.
+    """
+
+    init: Callable[[Array], ReadoutParams]
+    apply: Callable[..., Array]
+    run_on: Callable[..., Array]
+
+
+def forecaster(
+    cell: Cell, *, hidden_size: int, steps: int = 1, targets: int = 1, head: str = "point"
+) -> Forecaster:
+    """Returns the model that reads a series and tells at each step the K steps after it.
+
+    Direct: the readout tells all K at once. Recursive: K = 1, and `run_on` goes on from what was
+    told: `run_on(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
+    values of S paths from every step of xs. From the outputs after the last step read, a value is
+    taken - the head's mean, or with a key a sample - and `feed(state, value, k) -> (state, x)`
+    makes the next input from that value (T, *batch, C) and a state of its own, whose leaves have
+    leading axes (T, *batch). Without keys S = 1.
+
+    Args:
+      cell: reads D features.
+      hidden_size: size H of its outputs.
+      steps: K.
+      targets: C, columns that are told.
+      head: one of `HEADS`.
+
+    Raises:
+      ValueError: for another head.
+    """
+    if head not in HEADS:
+        raise ValueError(f"head: given {head!r}, wanted one of {', '.join(HEADS)}")
+    kind = HEADS[head]
+    shape = (steps, targets, kind.size)
+    model = readout(cell, hidden_size=hidden_size, output_size=math.prod(shape))
+
+    def init(key: Array) -> ReadoutParams:
+        params = model.init(key)
+        return params._replace(w_out=jnp.zeros_like(params.w_out))
+
+    def read(params: ReadoutParams, ys: Array) -> Array:
+        outputs = model.read(params, ys)
+        return outputs.reshape(*outputs.shape[:-1], *shape)
+
+    def apply(
+        params: ReadoutParams,
+        xs: Array,
+        *,
+        key: Array | None = None,
+        method: str | Driver = "auto",
+    ) -> Array:
+        found = unroll_full(cell, params.cell, xs, key=key, method=method, states=False)
+        return read(params, found.ys)
+
+    def run_on(
+        params: ReadoutParams,
+        xs: Array,
+        feed: Callable[[Any, Array, Array], tuple[Any, Array]],
+        state: Any,
+        num_steps: int,
+        *,
+        keys: Array | None = None,
+        method: str | Driver = "auto",
+    ) -> Array:
+        if steps != 1:
+            raise ValueError(f"run_on: given a forecaster of {steps} steps, wanted one of 1")
+        if keys is not None and kind.draw is None:
+            raise ValueError(f"run_on: given keys with head {head}, wanted one that can be drawn")
+        found = unroll_full(cell, params.cell, xs, method=method)
+        first = read(params, found.ys)[..., 0, :, :]
+
+        def path(key: Array | None) -> Array:
+            def one(carry: Any, k: Array) -> tuple[Any, Array]:
+                cell_state, own, outputs = carry
+                if key is None or kind.draw is None:
+                    value = kind.mean(outputs)
+                else:
+                    value = kind.draw(jax.random.fold_in(key, k), outputs)
+                own, x = feed(own, value, k)
+                cell_state, ys = cell.step(params.cell, cell_state, x)
+                return (cell_state, own, read(params, ys)[..., 0, :, :]), value
+
+            _, values = jax.lax.scan(one, (found.states, state, first), jnp.arange(num_steps))
+            return jnp.moveaxis(values, 0, -2)
+
+        return path(None)[None] if keys is None else jax.vmap(path)(keys)
+
+    return Forecaster(init, apply, run_on)
+
+
+def pooled_quantiles(samples: Array, levels: Sequence[float] = LEVELS) -> Array:
+    """Returns quantiles (..., Q) over the first axis of samples (S, ...)."""
+    return jnp.moveaxis(jnp.quantile(samples, jnp.asarray(levels), axis=0), 0, -1)

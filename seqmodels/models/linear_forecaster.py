@@ -1,0 +1,133 @@
+"""Forecasts that are linear in the last values: the last one, last season's, autoregression."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class LinearForecaster(NamedTuple):
+    """Forecasts of one column: sum_j weights[k, j] z[t - j] + bias[k] of z[t + 1 + k].
+
+    Attributes:
+      weights: float64 (K, L), of the last L values, the newest first, for K steps ahead.
+      bias: float64 (K,).
+      lags: those that were fitted, none where nothing was.
+    """
+
+    weights: np.ndarray
+    bias: np.ndarray
+    lags: tuple[int, ...] = ()
+
+
+def constant(steps: int, value: float = 0.0) -> LinearForecaster:
+    """Returns the forecaster that always tells the same value."""
+    return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
+
+
+def seasonal(steps: int, period: int = 1) -> LinearForecaster:
+    """Returns the forecaster that tells the value of the last season: z[t + k - c period].
+
+    With a period of 1 it is the last value. Hyndman, Athanasopoulos 2021, "Forecasting: Principles
+    and Practice", section 5.2.
+
+    Args:
+      steps: K.
+      period: steps of a season, at least 1.
+    """
+    weights = np.zeros((steps, period))
+    weights[np.arange(steps), period - 1 - np.arange(steps) % period] = 1.0
+    return LinearForecaster(weights, np.zeros(steps))
+
+
+def autoregression(
+    steps: int, lags: Sequence[int], coefficients: Sequence[float], intercept: float
+) -> LinearForecaster:
+    """Returns the forecaster z[t + 1] = intercept + sum_l phi_l z[t + 1 - l], run on for K steps.
+
+    Further steps read the forecasts of the nearer ones, which gives the conditional mean. Box,
+    Jenkins 1970, "Time Series Analysis", chapter 5.
+
+    Args:
+      steps: K.
+      lags: the lags l, ascending, at least 1; none for the intercept alone.
+      coefficients: phi, one for each lag.
+      intercept: the constant.
+    """
+    size = max(lags, default=1)
+    phi = np.zeros(size)
+    for lag, value in zip(lags, coefficients, strict=True):
+        phi[lag - 1] = value
+    # Row k of `ahead` is z[t + 1 + k] as weights of the last L values, and the constant behind.
+    known = np.concatenate([np.eye(size), np.zeros((size, 1))], axis=1)
+    ahead: list[np.ndarray] = []
+    for _ in range(steps):
+        rows = [*ahead[::-1], *known][:size]
+        row = phi @ np.stack(rows)
+        row[-1] += intercept
+        ahead.append(row)
+    found = np.stack(ahead)
+    return LinearForecaster(found[:, :-1], found[:, -1], tuple(lags))
+
+
+def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, float]:
+    """Returns coefficients (one a lag) and intercept of an autoregression by least squares.
+
+    Of all steps whose value and lagged values are there (conditional least squares).
+
+    Args:
+      values: (T,), NaN where there is a gap.
+      lags: ascending, at least 1.
+
+    Raises:
+      ValueError: if fewer steps are left than there are parameters, with one to spare.
+    """
+    largest = max(lags, default=0)
+    columns = [values[largest - lag : len(values) - lag] for lag in lags]
+    design = np.stack([np.ones(len(values) - largest), *columns], axis=1)
+    target = values[largest:]
+    there = np.isfinite(target) & np.isfinite(design).all(axis=1)
+    if there.sum() <= design.shape[1]:
+        raise ValueError(
+            f"lags: given {', '.join(map(str, lags))} with {there.sum()} steps that have them, "
+            f"wanted more than {design.shape[1]}"
+        )
+    found = np.linalg.lstsq(design[there], target[there])[0]
+    return found[1:], float(found[0])
+
+
+def filled(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
+    """Returns the values with gaps filled by the forecast for one step from those before.
+
+    Gaps before the first value get the first value. Nothing is filled from what comes later
+    otherwise.
+
+    Args:
+      values: (T,), NaN where there is a gap, not all of them.
+      forecaster: of the column.
+    """
+    found = np.array(values, np.float64)
+    first = int(np.argmax(np.isfinite(found)))
+    found[:first] = found[first]
+    weights, bias = forecaster.weights[0], forecaster.bias[0]
+    for t in np.flatnonzero(np.isnan(found)):
+        found[t] = _window(found[:t], len(weights)) @ weights + bias
+    return found
+
+
+def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
+    """Returns (T, K): from every step, what is told of the K steps after it.
+
+    Args:
+      values: (T,), without gaps. Before the first of them the first value is taken for all.
+      forecaster: of the column.
+    """
+    size = forecaster.weights.shape[1]
+    padded = np.concatenate([np.full(size - 1, values[0]), values])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)[:, ::-1]
+    return windows @ forecaster.weights.T + forecaster.bias
+
+
+def _window(values: np.ndarray, size: int) -> np.ndarray:
+    last = values[-size:][::-1]
+    return np.concatenate([last, np.full(size - len(last), values[0])])
