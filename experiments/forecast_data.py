@@ -202,9 +202,8 @@ def fit(task: Problem, base: str, lags: Sequence[int], part: str = "fit") -> Fit
     linear = []
     for column in own.T:
         if base == "ar":
-            found = linear_forecaster.autoregression(
-                K, lags, *linear_forecaster.least_squares(column, lags)
-            )
+            coefficients, intercept = linear_forecaster.least_squares(column, lags)
+            found = linear_forecaster.autoregression(K, lags, coefficients.tolist(), intercept)
         elif base == "none":
             found = linear_forecaster.constant(K)
         else:

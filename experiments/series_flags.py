@@ -48,10 +48,10 @@ def load(default: str | None = None, also: tuple[str, ...] = ()) -> TimeSeries:
     if values.series is not None and values.csv is not None:
         raise ValueError("series, csv: given both, wanted one of them")
     if values.csv is None:
-        for name in ("date_column", "date_format"):
-            if getattr(values, name) is not None:
-                raise ValueError(f"{name}: given without csv, wanted both")
-        name = values.series or default
+        for flag in ("date_column", "date_format"):
+            if getattr(values, flag) is not None:
+                raise ValueError(f"{flag}: given without csv, wanted both")
+        name: str | None = values.series or default
         if name is None:
             raise ValueError("series, csv: given neither, wanted one of them")
         found = _chosen(series.load(name), also)

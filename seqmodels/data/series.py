@@ -45,6 +45,16 @@ class TimeSeries(NamedTuple):
         known = _PERIODS.get(self.unit, 1)
         return known // self.every if known % self.every == 0 else 1
 
+    @property
+    def ordinal(self) -> int:
+        """Number of the first step, counted in steps since 1970; 0 where there are no dates.
+
+        Steps whose numbers differ by a multiple of `period` are at the same place in the season.
+        """
+        if self.times is None or self.unit not in _UNITS:
+            return 0
+        return int(self.times[0].astype(np.int64)) // (_UNITS[self.unit][1] * self.every)
+
     def column(self, name: str) -> np.ndarray:
         """Returns the values (T,) of a column."""
         return self.values[:, self.columns.index(name)]

@@ -107,7 +107,7 @@ def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str)
     )
 
 
-def date_column_of(path: pathlib.Path, frame: Any, given: str | None) -> str | None:
+def date_column_of(path: str | os.PathLike[str], frame: Any, given: str | None) -> str | None:
     """Returns the name of the column with the dates; None where there is none.
 
     Args:

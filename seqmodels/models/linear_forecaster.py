@@ -70,6 +70,21 @@ def autoregression(
     return LinearForecaster(found[:, :-1], found[:, -1], tuple(lags))
 
 
+def impulse_response(forecaster: LinearForecaster, steps: int) -> np.ndarray:
+    """Returns (steps,): what an error of 1 adds to the forecasts of that step and of later ones.
+
+    psi_0 = 1, psi_j = sum_i w_i psi_{j - 1 - i}, w the weights for one step. Box, Jenkins 1970,
+    "Time Series Analysis", section 5.2.
+    """
+    weights = forecaster.weights[0]
+    found = np.zeros(steps)
+    found[:1] = 1.0
+    for j in range(1, steps):
+        last = found[max(0, j - len(weights)) : j][::-1]
+        found[j] = weights[: len(last)] @ last
+    return found
+
+
 def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, float]:
     """Returns coefficients (one a lag) and intercept of an autoregression by least squares.
 

@@ -1,0 +1,189 @@
+"""How a forecaster is trained and what is kept of it."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import forecast_data, forecast_model, forecast_records
+from experiments.forecast_data import Fitted, Problem
+from experiments.forecast_model import Config, Ready
+from experiments.forecast_records import Told
+from experiments.study import Training
+from seqmodels.data.batches import Batches, shuffled
+from seqmodels.models import saved
+from seqmodels.models.forecaster import HEADS, Forecaster
+from seqmodels.models.saved import Saved
+from seqmodels.training.optimizers import OptimizerSettings
+from seqmodels.training.residuals import residual_autocorrelation
+from seqmodels.training.settings import FitSettings
+from seqmodels.training.steps import Loss
+from seqmodels.training.stopping import Stopping
+from seqmodels.types import Array, Params
+
+KIND = "forecasting"
+MOST_WINDOWS = 20_000
+
+
+class Windows(NamedTuple):
+    """xs: (N, L, D). targets and weights: (N, L, K, C)."""
+
+    xs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+
+
+class Predictor(NamedTuple):
+    """A trained forecaster: its configuration, scales, model, parameters, and spread of errors."""
+
+    config: Config
+    fitted: Fitted
+    model: Forecaster
+    params: Params
+    errors: np.ndarray
+    samples: int
+
+
+def training(
+    name: str,
+    task: Problem,
+    fitted: Fitted,
+    config: Config,
+    *,
+    window: int,
+    batch: int,
+    samples: int,
+    watch: Sequence[int],
+    optimizer: OptimizerSettings,
+    fit: FitSettings,
+    stopping: Stopping | None,
+) -> Training:
+    """Returns how one forecaster is trained.
+
+    Args:
+      name: in tables and of folders.
+      task: the problem.
+      fitted: scales and base.
+      config: the model.
+      window: steps of a training sequence at most.
+      batch: sequences a step at most.
+      samples: paths for the quantiles of a recursive forecaster.
+      watch: lags of the residuals whose autocorrelation is recorded.
+      optimizer: how parameters are updated.
+      fit: how long; its `best` is kept.
+      stopping: when to stop early.
+    """
+    model = forecast_model.build(config)
+    head = HEADS[config.head]
+    ready = forecast_model.prepare(task, fitted, config)
+    windows = cut(task, ready, window, 1 if not config.direct else None)
+
+    def loss(params: Params, rows: Windows, key: Array, carry: Any) -> Loss:
+        xs, targets, weights = (jnp.moveaxis(jnp.asarray(rows_of), 0, 1) for rows_of in rows)
+        outputs = model.apply(params, xs, key=key)
+        costs = head.loss(outputs, targets)
+        weight = jnp.sum(weights)
+        metrics = {}
+        if watch:
+            residuals = jax.lax.stop_gradient(targets - head.mean(outputs))[:, :, 0, 0]
+            metrics = residual_autocorrelation(residuals, weights[:, :, 0, 0], watch, weight=weight)
+        return Loss(jnp.sum(weights * costs), weight, metrics, carry)
+
+    def means(params: Params) -> np.ndarray:
+        mean, _ = forecast_model.tell(config, model, params, fitted, ready)
+        return mean
+
+    def evaluate(params: Params) -> dict[str, float]:
+        mean = means(params)
+        errors = forecast_records.spread(task, fitted, mean, "validation")
+        return forecast_records.validation_scores(
+            task, forecast_records.told(task, fitted, mean, None, errors).mean
+        )
+
+    def finish(seed: int, params: Params, folder: pathlib.Path) -> dict[str, Any]:
+        errors = forecast_records.spread(task, fitted, means(params), "validation")
+        kept = {
+            "config": config._asdict(),
+            "fitted": forecast_data.to_json(fitted),
+            "errors": errors.tolist(),
+            "samples": samples,
+        }
+        saved.save(folder, KIND, kept, params)
+        predictor = Predictor(config, fitted, model, params, errors, samples)
+        model_df = max((len(one.lags) for one in fitted.linear), default=0)
+        found = told(predictor, task, ready, seed)
+        return forecast_records.test_record(task, found, model_df)
+
+    def batches(seed: int) -> Batches:
+        return shuffled(
+            windows,
+            min(batch, len(windows.xs)),
+            seed=seed,
+            process=jax.process_index(),
+            num_processes=jax.process_count(),
+        )
+
+    return Training(
+        name=name,
+        init=model.init,
+        loss=loss,
+        batches=batches,
+        evaluate=evaluate,
+        finish=finish,
+        optimizer=optimizer,
+        fit=fit,
+        stopping=stopping,
+    )
+
+
+def cut(task: Problem, ready: Ready, window: int, steps: int | None) -> Windows:
+    """Returns the part that is fitted as overlapping training sequences.
+
+    Args:
+      task: the problem.
+      ready: of `prepare`.
+      window: steps of a sequence at most.
+      steps: how many steps ahead are told; None for all.
+    """
+    end = task.fit_end
+    targets, weights = ready.targets[:end, :steps].copy(), ready.weights[:end, :steps].copy()
+    for k in range(weights.shape[1]):
+        # What lies behind the part is not trained on.
+        weights[max(0, end - 1 - k) :, k] = 0
+    length = min(window, end - 1)
+    starts = np.arange(end - length)
+    starts = starts[:: -(-len(starts) // MOST_WINDOWS)]
+    places = starts[:, None] + np.arange(length)
+    return Windows(ready.xs[places], targets[places], weights[places])
+
+
+def told(predictor: Predictor, task: Problem, ready: Ready, seed: int = 0) -> Told:
+    """Returns what a trained forecaster tells at every step of a series."""
+    mean, quantiles = forecast_model.tell(
+        predictor.config,
+        predictor.model,
+        predictor.params,
+        predictor.fitted,
+        ready,
+        samples=predictor.samples,
+        seed=seed,
+    )
+    return forecast_records.told(task, predictor.fitted, mean, quantiles, predictor.errors)
+
+
+def restore(found: Saved) -> Predictor:
+    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    try:
+        config = forecast_model.config_of(found.config["config"])
+        fitted = forecast_data.from_json(found.config["fitted"])
+        errors = np.array(found.config["errors"], np.float64)
+        samples = int(found.config["samples"])
+        model = forecast_model.build(config)
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"model: {found.folder} was saved by another version") from None
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(jnp.asarray, saved.restore(found, template))
+    return Predictor(config, fitted, model, params, errors, samples)
