@@ -9,7 +9,6 @@ import numpy as np
 
 from experiments import forecast_data, forecast_records
 from experiments.forecast_data import Fitted, Problem
-from seqmodels.models import linear_forecaster
 
 BASELINES = "last, seasonal, ar (order by AIC), ar_1_2_9 (those lags), ar_1-9, sqrt_ar_1-9, ets"
 

@@ -3,8 +3,6 @@
 import pathlib
 from typing import Any
 
-import numpy as np
-
 
 def show(results: dict[str, Any], folder: pathlib.Path) -> None:
     """Prints the table."""

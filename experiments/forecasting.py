@@ -111,10 +111,15 @@ def define_flags() -> None:
     cli.checked(cli.no_nan, "dropout")
     cli.checked(lambda value: cli.names(value, CELLS), "models")
     cli.checked(lambda value: cli.names(value, BASES), "bases")
-    cli.checked(lambda value: [forecast_baselines.check(name) for name in value], "baselines")
+    cli.checked(_baselines, "baselines")
     cli.checked(_base_lags, "base_lags")
     cli.checked(_watch_lags, "watch_lags")
     cli.checked(lambda value: cli.per_name(value, CELLS, cli.positive), "learning_rate")
+
+
+def _baselines(value: list[str]) -> None:
+    for name in value:
+        forecast_baselines.check(name)
 
 
 def _base_lags(value: str) -> tuple[int, ...] | None:
