@@ -9,6 +9,7 @@ steps ahead, and whether their residuals are sound. Then it tells the future of 
     python -m experiments.forecasting --predict
 """
 
+import pathlib
 from typing import Any
 
 from absl import flags
@@ -33,10 +34,13 @@ from experiments.forecast_study import KIND
 from seqmodels.models.forecaster import HEADS
 from seqmodels.training.stopping import patience
 
+# Flags of the problem beside those of its series.
+PROBLEM = (
+    "exogenous", "known", "transform", "period", "test", "validation", "horizon",
+)  # fmt: skip
 NAMES = [
-    *series_flags.NAMES, "exogenous", "known", "transform", "period", "test", "validation",
-    "horizon", "models", "bases", "base_lags", "hidden", "dropout", "window", "head", "strategy",
-    "levels", "harmonics", "samples", "baselines", "watch_lags", "choose_by", "patience",
+    *series_flags.NAMES, *PROBLEM, "models", "bases", "base_lags", "hidden", "dropout", "window",
+    "head", "strategy", "levels", "harmonics", "samples", "baselines", "watch_lags", "choose_by", "patience",
 ]  # fmt: skip
 LEVELS = ("auto", "yes", "no")
 CHOOSE_BY = ("validation_mase", "validation_rmsse")
@@ -100,7 +104,13 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "patience", 10, "Stop after so many evaluations without a better one.", 1, 10**6
     )
-    flags.DEFINE_bool("predict", False, "Tell the steps after the end, by a trained model.")
+    flags.DEFINE_bool(
+        "predict",
+        False,
+        "Tell the steps after the end, by the trained model of model_dir: of its own series, or of "
+        "what series or csv name.",
+    )
+    flags.DEFINE_string("plot", None, "With --predict: a picture of what is told.")
     study.define(seeds=3, steps=600, batch=16, learning_rate="0.003", eval_every=25, clip_norm=1.0)
     use.define()
     cli.checked(cli.known_name(TRANSFORMS), "transform")
@@ -109,6 +119,7 @@ def define_flags() -> None:
     cli.checked(cli.known_name(LEVELS), "levels")
     cli.checked(cli.known_name(CHOOSE_BY), "choose_by")
     cli.checked(cli.no_nan, "dropout")
+    cli.checked(cli.not_empty, "plot")
     cli.checked(lambda value: cli.names(value, CELLS), "models")
     cli.checked(lambda value: cli.names(value, BASES), "bases")
     cli.checked(_baselines, "baselines")
@@ -141,12 +152,23 @@ def _watch_lags(value: list[str]) -> tuple[int, ...]:
 def main() -> int:
     """Does what the flags say. Returns the exit status."""
     values = flags.FLAGS
+    if values.plot is not None and not values.predict:
+        raise cli.UserError("plot: given without predict, wanted both")
     try:
         if values.predict:
-            forecast_use.show()
+            predictor = forecast_study.restore(use.best(KIND))
+            if not (values.csv or values.series):
+                for name, value in use.flags_of_run(KIND).items():
+                    if name in (*series_flags.NAMES, "exogenous", "known"):
+                        cli.set_flag(name, value)
+            series = series_flags.load("sunspots", (*values.exogenous, *values.known))
+            forecast_use.show(predictor, series, values.plot)
             return 0
         if values.evaluate:
-            forecast_use.evaluate()
+            known = use.flags_of_run(KIND)
+            for name in (*series_flags.NAMES, *PROBLEM):
+                cli.set_flag(name, known[name])
+            forecast_use.evaluate(problem())
             return 0
         if values.strategy == "recursive" and values.horizon > 1 and values.head == "quantile":
             raise ValueError(
@@ -156,7 +178,11 @@ def main() -> int:
         problem()
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise cli.UserError(str(error)) from None
-    return study.run(KIND, NAMES, build, forecast_report.show, series_flags.digests)
+
+    def report(results: dict[str, Any], folder: pathlib.Path) -> None:
+        forecast_report.show(results, folder, problem())
+
+    return study.run(KIND, NAMES, build, report, series_flags.digests)
 
 
 def problem() -> Problem:

@@ -87,10 +87,21 @@ class TimeSeries(NamedTuple):
         return self._replace(values=self.values[keep], times=times)
 
     def label(self, step: int) -> str:
-        """Returns the date of a step, as exact as its unit, or its number."""
+        """Returns the date of a step, as exact as its unit, or its number.
+
+        Args:
+          step: from 0; it may lie behind the end; -1 is the last, and so on.
+        """
+        at = step if step >= 0 else len(self.values) + step
+        return str(at) if self.times is None else str(self.dates(at + 1)[at])
+
+    def dates(self, steps: int) -> np.ndarray:
+        """Returns the first steps' dates, datetime64 (steps,), or their numbers; also behind T."""
         if self.times is None:
-            return str(range(len(self.values))[step])
-        return str(self.times[step].astype(f"datetime64[{_UNITS[self.unit][0]}]"))
+            return np.arange(steps)
+        code, size = _UNITS.get(self.unit, ("s", 1))
+        each = np.timedelta64(size * self.every, code)
+        return self.times[0].astype(f"datetime64[{code}]") + each * np.arange(steps)
 
     def duration(self, steps: int) -> str:
         """Returns "11 years" for 11 steps of a year."""

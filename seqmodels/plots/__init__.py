@@ -5,15 +5,20 @@ from seqmodels.plots.classification import (
     image_probabilities,
     prediction_by_word,
 )
+from seqmodels.plots.correlogram import Panel, correlograms
 from seqmodels.plots.distance import accuracy_by_distance, gradient_by_distance
+from seqmodels.plots.forecast import forecasts
 from seqmodels.plots.ratios import ratios_by_shape
 from seqmodels.plots.writing import attention_map, contact_sheet
 
 __all__ = [
+    "Panel",
     "accuracy_by_distance",
     "attention_map",
     "confusion_matrices",
     "contact_sheet",
+    "correlograms",
+    "forecasts",
     "gradient_by_distance",
     "image_probabilities",
     "prediction_by_word",

@@ -1,0 +1,111 @@
+"""Figures of correlation by lag, with the band in which a value says nothing."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seqmodels.plots.base import COLOURS, drawable
+
+SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
+STACKED = 3  # panels that stand one above the other; more of them stand in a grid
+MOST_DOTS = 80  # stems; with more of them the dots at their ends would touch
+
+
+class Panel(NamedTuple):
+    """Values by lag, for one part of a figure.
+
+    Attributes:
+      label: of the panel.
+      lags: int (L,), ascending.
+      values: (L,), NaN where there is none.
+      low: (L,), a value between `low` and `high` says nothing: drawn as a band; None for no band.
+      high: (L,), or None.
+    """
+
+    label: str
+    lags: np.ndarray
+    values: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+
+def correlograms(
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    xlabel: str = "lag (steps)",
+    series: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Figure:
+    """Returns the figure of correlograms: stems from 0, and the band of values that say nothing.
+
+    Values outside their band are drawn in full colour, those inside are pale.
+
+    Args:
+      panels: up to three stand one above the other, more in a grid.
+      title: title of the figure.
+      xlabel: label of the axes of lags.
+      series: what the correlograms are of, drawn on top: times (T,) as datetime64 or numbers, and
+        values (T,), NaN for a gap, which is left open; None for no such panel.
+
+    Raises:
+      ValueError: without panels, or if the arrays of one differ in length.
+    """
+    if not panels:
+        raise ValueError("panels: given none, wanted at least one")
+    for panel in panels:
+        sizes = [len(array) for array in panel[1:] if array is not None]
+        if len(set(sizes)) > 1 or (panel.low is None) != (panel.high is None):
+            raise ValueError(f"panels: {panel.label}: given lengths {sizes}, wanted equal ones")
+    columns = 1 if len(panels) <= STACKED else min(3, int(np.ceil(np.sqrt(len(panels)))))
+    rows = -(-len(panels) // columns)
+    on_top = int(series is not None)
+    figure = Figure(
+        figsize=(8 if columns == 1 else 4.4 * columns, 0.7 + 2.5 * (rows + on_top)),
+        dpi=120,
+        layout="constrained",
+    )
+    figure.suptitle(drawable(title), fontsize=11, parse_math=False)
+    grid = figure.add_gridspec(rows + on_top, columns)
+    if series is not None:
+        _draw_series(figure.add_subplot(grid[0, :]), *series)
+    for number, panel in enumerate(panels):
+        axes = figure.add_subplot(grid[on_top + number // columns, number % columns])
+        _draw(axes, panel)
+        if number + columns >= len(panels):
+            axes.set_xlabel(xlabel)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    lags, values = np.asarray(panel.lags), np.asarray(panel.values, np.float64)
+    axes.set_title(drawable(panel.label), fontsize=9, loc="left", parse_math=False)
+    axes.grid(alpha=0.25)
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    tells = np.isfinite(values)
+    extent = values
+    if panel.low is not None and panel.high is not None:
+        low, high = (np.asarray(limit, np.float64) for limit in (panel.low, panel.high))
+        axes.fill_between(lags, low, high, color="0.5", alpha=0.2, linewidth=0)
+        tells &= (values < low) | (values > high)
+        extent = np.concatenate([values, low, high])
+    for shown, alpha in ((tells, 1.0), (np.isfinite(values) & ~tells, 0.45)):
+        axes.vlines(lags[shown], 0, values[shown], color=COLOURS[2], alpha=alpha, linewidth=1.4)
+        if len(lags) <= MOST_DOTS:
+            axes.plot(lags[shown], values[shown], "o", color=COLOURS[2], alpha=alpha, markersize=3)
+    largest = float(np.max(np.abs(extent), where=np.isfinite(extent), initial=0))
+    edge = 1.3 * largest if 0 < largest < SMALL / 2 else max(1.05, 1.05 * largest)
+    axes.set_ylim(-edge, edge)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
+    values = np.asarray(values, np.float64)
+    axes.plot(times, values, color=COLOURS[6], linewidth=0.9)
+    # A value between two gaps is no line.
+    there = np.pad(np.isfinite(values), 1)
+    alone = there[1:-1] & ~there[:-2] & ~there[2:]
+    axes.plot(times[alone], values[alone], ".", color=COLOURS[6], markersize=3)
+    axes.grid(alpha=0.25)

@@ -1,0 +1,69 @@
+"""Figures of forecasts: what was told, with its intervals, against what came."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from seqmodels.plots.base import COLOURS, drawable
+
+
+def forecasts(
+    times: np.ndarray,
+    truth: np.ndarray,
+    curves: Mapping[str, np.ndarray],
+    quantiles: np.ndarray | None = None,
+    *,
+    title: str,
+    ylabel: str = "",
+    future: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+) -> Figure:
+    """Returns the figure of one-step forecasts against the truth, and of the future beside it.
+
+    Args:
+      times: (N,) dates or numbers of the steps.
+      truth: (N,) what came; NaN where there is a gap.
+      curves: for each name (N,) what was told of each step one step before.
+      quantiles: (N, 5) of the first curve at .025, .1, .5, .9, .975, drawn as bands.
+      title: title of the figure.
+      ylabel: what the values are.
+      future: times (K,), means (K,) and quantiles (K, 5) of the steps after the end.
+
+    Returns:
+      A figure.
+    """
+    figure = Figure(figsize=(9, 4.2), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25)
+    at = _drawable_times(times)
+    if quantiles is not None:
+        _bands(axes, at, quantiles, COLOURS[0])
+    axes.plot(at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="came")
+    for (name, values), colour in zip(curves.items(), COLOURS * 9, strict=False):
+        axes.plot(at, values, "-", color=colour, linewidth=1.2, label=drawable(name))
+    if future is not None:
+        later = _drawable_times(future[0])
+        _bands(axes, later, future[2], COLOURS[2], labels=False)
+        axes.plot(later, future[1], "o-", color=COLOURS[2], markersize=3, label="to come")
+    axes.set_ylabel(drawable(ylabel))
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _bands(axes: Axes, at: Any, quantiles: np.ndarray, colour: str, *, labels: bool = True) -> None:
+    for low, high, alpha, name in ((0, 4, 0.12, "95 %"), (1, 3, 0.22, "80 %")):
+        axes.fill_between(
+            at, quantiles[:, low], quantiles[:, high], color=colour, alpha=alpha, linewidth=0,
+            label=name if labels else None,
+        )  # fmt: skip
+
+
+def _drawable_times(times: Sequence[Any] | np.ndarray) -> np.ndarray:
+    """Returns dates as Matplotlib takes them: not coarser than days."""
+    found = np.asarray(times)
+    if found.dtype.kind == "M" and np.datetime_data(found.dtype)[0] in ("Y", "M", "W"):
+        return found.astype("datetime64[D]")
+    return found
