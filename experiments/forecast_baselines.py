@@ -88,8 +88,8 @@ def _record(task: Problem, name: str) -> dict[str, Any]:
             model_df = len(lags(plain))
         values = forecast_data.filled(fitted, forecast_data.scaled(task, fitted))
         told = forecast_data.base_forecasts(fitted, values)
-    errors = forecast_records.spread(task, fitted, told, "train")
-    found = forecast_records.told(task, fitted, told, None, errors)
+    spread = forecast_records.spread(task, fitted, told, None, "train")
+    found = forecast_records.forecasts(task, fitted, told, None, spread)
     return {"model": label, **forecast_records.test_record(task, found, model_df)}
 
 

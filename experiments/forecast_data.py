@@ -237,6 +237,11 @@ def warm_up(fitted: Fitted) -> int:
     return max(len(one.weights[0]) for one in fitted.linear) - 1
 
 
+def model_df(fitted: Fitted) -> int:
+    """Returns how many autoregressive parameters the base has."""
+    return max((len(one.lags) for one in fitted.linear), default=0)
+
+
 def scaled(task: Problem, fitted: Fitted) -> np.ndarray:
     """Returns all targets (T, C) in units of the scale; NaN where there is a gap."""
     return (transformed(task.values, task.transform) - fitted.centre) / fitted.scale

@@ -131,7 +131,7 @@ def prepare(task: Problem, fitted: Fitted, config: Config) -> Ready:
     )
 
 
-def tell(
+def predict(
     config: Config,
     model: Forecaster,
     params: Params,

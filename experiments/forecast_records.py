@@ -9,20 +9,19 @@ from experiments.forecast_data import Fitted, Problem
 from seqmodels.analysis.autocorrelation import acf
 from seqmodels.analysis.diagnosis import diagnose
 from seqmodels.analysis.forecast_scores import mase_scale, score
-from seqmodels.models.forecaster import LEVELS
 
-# Of a normal distribution, at `LEVELS`.
+# Of a normal distribution, at `forecaster.LEVELS`.
 NORMAL = np.array([-1.959964, -1.281552, 0.0, 1.281552, 1.959964])
 MOST_LAGS = 25  # of the correlogram of residuals
-assert len(NORMAL) == len(LEVELS)
+SHARES = ((0.8, 1, 3), (0.95, 0, 4))  # of an interval, and where its ends are among the levels
 
 
-class Told(NamedTuple):
+class Forecasts(NamedTuple):
     """What was told at every step.
 
     Attributes:
       mean: (T, K, C), in units of the series.
-      quantiles: (T, K, C, 5), at `LEVELS`.
+      quantiles: (T, K, C, 5), at `forecaster.LEVELS`.
       residuals: (T, C), by step: what came less what was told one step before, in scaled units.
     """
 
@@ -31,7 +30,9 @@ class Told(NamedTuple):
     residuals: np.ndarray
 
 
-def spread(task: Problem, fitted: Fitted, mean: np.ndarray, part: str) -> np.ndarray:
+def root_mean_squared_errors(
+    task: Problem, fitted: Fitted, mean: np.ndarray, part: str
+) -> np.ndarray:
     """Returns (K, C): root mean squared errors of scaled forecasts (T, K, C) of a part's steps."""
     values = forecast_data.scaled(task, fitted)
     errors = values[:, None] - forecast_data.shifted(mean)
@@ -39,13 +40,89 @@ def spread(task: Problem, fitted: Fitted, mean: np.ndarray, part: str) -> np.nda
     return np.sqrt(np.nanmean(errors[task.part(part)] ** 2, axis=0))
 
 
-def told(
+def calibration(
+    task: Problem, fitted: Fitted, mean: np.ndarray, quantiles: np.ndarray, part: str
+) -> np.ndarray:
+    """Returns (K, C, 2): by how much intervals of 80 and 95 % are to be widened.
+
+    The factor with which an interval would have held that share of a part's steps, from its median:
+    the ceil((n + 1) share)-th smallest of max((m - y) / (m - low), (y - m) / (high - m)), the
+    largest where there are too few. Conformal prediction with scaled scores: Lei, G'Sell, Rinaldo,
+    Tibshirani, Wasserman 2018 (arXiv 1604.04173), section 5.2. Steps of a series are not
+    exchangeable, so that what it promises there holds only about.
+
+    Args:
+      task: the problem.
+      fitted: scales and base.
+      mean: (T, K, C) in scaled units, for the steps that the base lacks values for.
+      quantiles: (T, K, C, 5) in scaled units.
+      part: of the steps, one that parameters were not fitted to where these are many.
+    """
+    values = forecast_data.scaled(task, fitted)[:, None]
+    told = forecast_data.shifted(quantiles)
+    told[: forecast_data.warm_up(fitted) + 1] = np.nan
+    steps = task.part(part)
+    factors = np.ones((*mean.shape[1:], len(SHARES)))
+    for number, (share, low, high) in enumerate(SHARES):
+        middle = told[..., 2]
+        below = (middle - values) / np.maximum(middle - told[..., low], 1e-9)
+        above = (values - middle) / np.maximum(told[..., high] - middle, 1e-9)
+        scores = np.maximum(below, above)[steps]
+        for k, column in np.ndindex(*factors.shape[:2]):
+            own = np.sort(scores[:, k, column][np.isfinite(scores[:, k, column])])
+            if len(own):
+                place = min(int(np.ceil((len(own) + 1) * share)), len(own)) - 1
+                factors[k, column, number] = max(own[place], 1e-3)
+    return factors
+
+
+def widened(quantiles: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Returns quantiles (T, K, C, 5) with their distance from the median times the factors."""
+    middle = quantiles[..., 2:3]
+    by = np.stack([factors[..., 1], factors[..., 0], np.ones(factors.shape[:-1])], axis=-1)
+    found = middle + (quantiles - middle) * by[..., [0, 1, 2, 1, 0]]
+    # That of 95 % holds that of 80 %.
+    found[..., 0] = np.minimum(found[..., 0], found[..., 1])
+    found[..., 4] = np.maximum(found[..., 4], found[..., 3])
+    return found
+
+
+class Spread(NamedTuple):
+    """How far off forecasts were.
+
+    Attributes:
+      errors: (K, C), root mean squared, in scaled units.
+      factors: (K, C, 2), of `calibration`.
+    """
+
+    errors: np.ndarray
+    factors: np.ndarray
+
+
+def spread(
+    task: Problem, fitted: Fitted, mean: np.ndarray, quantiles: np.ndarray | None, part: str
+) -> Spread:
+    """Returns how far off forecasts were in a part.
+
+    Args:
+      task: the problem.
+      fitted: scales and base.
+      mean: (T, K, C) in scaled units.
+      quantiles: (T, K, C, 5) in scaled units; None for those of normal errors.
+      part: of the steps, one that parameters were not fitted to where these are many.
+    """
+    errors = root_mean_squared_errors(task, fitted, mean, part)
+    known = _quantiles(mean, quantiles, errors)
+    return Spread(errors, calibration(task, fitted, mean, known, part))
+
+
+def forecasts(
     task: Problem,
     fitted: Fitted,
     mean: np.ndarray,
     quantiles: np.ndarray | None,
-    errors: np.ndarray,
-) -> Told:
+    found: Spread,
+) -> Forecasts:
     """Returns forecasts in units of the series.
 
     Args:
@@ -53,20 +130,30 @@ def told(
       fitted: scales and base.
       mean: (T, K, C) in scaled units.
       quantiles: (T, K, C, 5) in scaled units; None for those of normal errors.
-      errors: (K, C) of `spread`.
+      found: of `spread`.
     """
-    if quantiles is None:
-        quantiles = mean[..., None] + errors[..., None] * NORMAL
+    known = widened(_quantiles(mean, quantiles, found.errors), found.factors)
     values = forecast_data.scaled(task, fitted)
     residuals = values - forecast_data.shifted(mean)[:, 0]
     residuals[: forecast_data.warm_up(fitted) + 1] = np.nan
-    back = fitted.scale, fitted.centre
-    variance = np.square(errors * fitted.scale)
-    return Told(
-        forecast_data.restored(mean * back[0] + back[1], task.transform, variance),
-        forecast_data.restored(quantiles * back[0][:, None] + back[1][:, None], task.transform),
+    scale, centre = fitted.scale, fitted.centre
+    return Forecasts(
+        restored_mean(task, fitted, mean, found.errors),
+        forecast_data.restored(known * scale[:, None] + centre[:, None], task.transform),
         residuals,
     )
+
+
+def restored_mean(
+    task: Problem, fitted: Fitted, mean: np.ndarray, errors: np.ndarray
+) -> np.ndarray:
+    """Returns means (T, K, C) in units of the series, of errors (K, C), both in scaled units."""
+    variance = np.square(errors * fitted.scale)
+    return forecast_data.restored(mean * fitted.scale + fitted.centre, task.transform, variance)
+
+
+def _quantiles(mean: np.ndarray, quantiles: np.ndarray | None, errors: np.ndarray) -> np.ndarray:
+    return mean[..., None] + errors[..., None] * NORMAL if quantiles is None else quantiles
 
 
 def validation_scores(task: Problem, mean: np.ndarray) -> dict[str, float]:
@@ -87,7 +174,7 @@ def validation_scores(task: Problem, mean: np.ndarray) -> dict[str, float]:
     return {"validation_mase": float(mase), "validation_rmsse": float(rmsse)}
 
 
-def test_record(task: Problem, found: Told, model_df: int) -> dict[str, Any]:
+def test_record(task: Problem, found: Forecasts, model_df: int) -> dict[str, Any]:
     """Returns all figures of the test part, and the diagnosis of the residuals, as JSON.
 
     Args:

@@ -20,8 +20,8 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "rmse": ("RMSE", lambda value: f"{value:.4g}"),
     "mase": ("MASE", lambda value: f"{value:.3f}"),
     "smape": ("sMAPE %", lambda value: f"{value:.3g}"),
-    "coverage_80": ("in 80 %", lambda value: f"{100 * value:.0f}"),
-    "coverage_95": ("in 95 %", lambda value: f"{100 * value:.0f}"),
+    "coverage_80": ("80 %", lambda value: f"{100 * value:.0f}"),
+    "coverage_95": ("95 %", lambda value: f"{100 * value:.0f}"),
 }
 
 
@@ -66,7 +66,8 @@ def _table(
         f"({task.series.label(task.train_end)} to {task.series.label(task.end - 1)}). Test part, "
         f"one step ahead; mean of the seeds and 95 % interval. MASE: MAE / {scale:.4g}, the mean "
         f"change over {unit} in training. p: the least of Ljung and Box at lags 10 and 20. "
-        f"*: the best in validation."
+        f"80 %, 95 %: how many values lay in those "
+        "intervals. *: the best in validation."
     )
     table = Table(title=title, box=box.SIMPLE, title_justify="left")
     table.add_column("model")
@@ -77,7 +78,10 @@ def _table(
 
     def row(name: str, own: list[dict[str, Any]], validation: str) -> None:
         found = [one["columns"][column] for one in own]
-        cells = [_cell([one[key] for one in found], form) for key, (_, form) in COLUMNS.items()]
+        cells = [
+            _cell([one[key] for one in found], form, key not in ("coverage_80", "coverage_95"))
+            for key, (_, form) in COLUMNS.items()
+        ]
         if ahead:
             cells.append(_cell([one["all_steps"]["mase"] for one in found], COLUMNS["mase"][1]))
         for part in ("train", "test"):
@@ -100,11 +104,15 @@ def _table(
     return table
 
 
-def _cell(values: list[float], form: Callable[[float], str]) -> str:
+def _cell(values: list[float], form: Callable[[float], str], interval: bool = True) -> str:
     if any(np.isnan(values)):
         return ""
     mean, low, high = mean_interval(values)
-    return form(mean) if len(values) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+    return (
+        form(mean)
+        if len(values) < 2 or not interval
+        else f"{form(mean)} [{form(low)}, {form(high)}]"
+    )
 
 
 def _verdicts(records: list[dict[str, Any]], column: str) -> str:
@@ -136,7 +144,7 @@ def _draw(
         task.values[task.train_end :, number],
         curves,
         _array(own["one_step_quantiles"]),
-        title=f"{task.series.name}: told one step before, and what came",
+        title=f"{task.series.name}: forecasts one step ahead",
         ylabel=column,
         future=(
             dates[task.end :],
@@ -204,15 +212,15 @@ def _write_forecasts(
     ends = ("low_95", "low_80", "median", "high_80", "high_95")
     with (folder / "forecasts.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["step", "column", "came", "told", *ends])
+        writer.writerow(["step", "column", "observed", "forecast", *ends])
         for number, (column, own) in enumerate(one["columns"].items()):
             rows = zip(own["one_step"], own["one_step_quantiles"], strict=True)
             for at, (mean, quantiles) in enumerate(rows, task.train_end):
-                came = task.values[at, number]
-                writer.writerow([task.series.label(at), column, came, mean, *quantiles])
+                observed = task.values[at, number]
+                writer.writerow([task.series.label(at), column, observed, mean, *quantiles])
     with (folder / "future.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["step", "column", "told", *ends])
+        writer.writerow(["step", "column", "forecast", *ends])
         for column, own in one["columns"].items():
             rows = zip(own["future"], own["future_quantiles"], strict=True)
             for at, (mean, quantiles) in enumerate(rows, task.end):

@@ -11,7 +11,7 @@ import numpy as np
 from experiments import forecast_data, forecast_model, forecast_records
 from experiments.forecast_data import Fitted, Problem
 from experiments.forecast_model import Config, Ready
-from experiments.forecast_records import Told
+from experiments.forecast_records import Forecasts, Spread
 from experiments.study import Training
 from seqmodels.data.batches import Batches, shuffled
 from seqmodels.models import saved
@@ -37,13 +37,13 @@ class Windows(NamedTuple):
 
 
 class Predictor(NamedTuple):
-    """A trained forecaster: its configuration, scales, model, parameters, and spread of errors."""
+    """A trained forecaster: configuration, scales, model, parameters, and how far off it was."""
 
     config: Config
     fitted: Fitted
     model: Forecaster
     params: Params
-    errors: np.ndarray
+    spread: Spread
     samples: int
 
 
@@ -79,7 +79,7 @@ def training(
     model = forecast_model.build(config)
     head = HEADS[config.head]
     ready = forecast_model.prepare(task, fitted, config)
-    windows = cut(task, ready, window, 1 if not config.direct else None)
+    windows = cut(task, ready, window, 1 if not config.direct else None, batch)
 
     def loss(params: Params, rows: Windows, key: Array, carry: Any) -> Loss:
         xs, targets, weights = (jnp.moveaxis(jnp.asarray(rows_of), 0, 1) for rows_of in rows)
@@ -92,35 +92,32 @@ def training(
             metrics = residual_autocorrelation(residuals, weights[:, :, 0, 0], watch, weight=weight)
         return Loss(jnp.sum(weights * costs), weight, metrics, carry)
 
-    def means(params: Params) -> np.ndarray:
-        mean, _ = forecast_model.tell(config, model, params, fitted, ready)
-        return mean
-
     def evaluate(params: Params) -> dict[str, float]:
-        mean = means(params)
-        errors = forecast_records.spread(task, fitted, mean, "validation")
+        mean, _ = forecast_model.predict(config, model, params, fitted, ready)
+        errors = forecast_records.root_mean_squared_errors(task, fitted, mean, "validation")
         return forecast_records.validation_scores(
-            task, forecast_records.told(task, fitted, mean, None, errors).mean
+            task, forecast_records.restored_mean(task, fitted, mean, errors)
         )
 
     def finish(seed: int, params: Params, folder: pathlib.Path) -> dict[str, Any]:
-        errors = forecast_records.spread(task, fitted, means(params), "validation")
+        mean, quantiles = forecast_model.predict(
+            config, model, params, fitted, ready, samples=samples, seed=seed
+        )
+        spread = forecast_records.spread(task, fitted, mean, quantiles, "validation")
         kept = {
             "config": config._asdict(),
             "fitted": forecast_data.to_json(fitted),
-            "errors": errors.tolist(),
+            "spread": [part.tolist() for part in spread],
             "samples": samples,
         }
         saved.save(folder, KIND, kept, params)
-        predictor = Predictor(config, fitted, model, params, errors, samples)
-        model_df = max((len(one.lags) for one in fitted.linear), default=0)
-        found = told(predictor, task, ready, seed)
-        return forecast_records.test_record(task, found, model_df)
+        found = forecast_records.forecasts(task, fitted, mean, quantiles, spread)
+        return forecast_records.test_record(task, found, forecast_data.model_df(fitted))
 
     def batches(seed: int) -> Batches:
         return shuffled(
             windows,
-            min(batch, len(windows.xs)),
+            batch,
             seed=seed,
             process=jax.process_index(),
             num_processes=jax.process_count(),
@@ -139,7 +136,7 @@ def training(
     )
 
 
-def cut(task: Problem, ready: Ready, window: int, steps: int | None) -> Windows:
+def cut(task: Problem, ready: Ready, window: int, steps: int | None, least: int = 1) -> Windows:
     """Returns the part that is fitted as overlapping training sequences.
 
     Args:
@@ -147,6 +144,7 @@ def cut(task: Problem, ready: Ready, window: int, steps: int | None) -> Windows:
       ready: of `prepare`.
       window: steps of a sequence at most.
       steps: how many steps ahead are told; None for all.
+      least: how many sequences are wanted; they are repeated where there are fewer.
     """
     end = task.fit_end
     targets, weights = ready.targets[:end, :steps].copy(), ready.weights[:end, :steps].copy()
@@ -156,13 +154,14 @@ def cut(task: Problem, ready: Ready, window: int, steps: int | None) -> Windows:
     length = min(window, end - 1)
     starts = np.arange(end - length)
     starts = starts[:: -(-len(starts) // MOST_WINDOWS)]
+    starts = np.resize(starts, max(len(starts), least))
     places = starts[:, None] + np.arange(length)
     return Windows(ready.xs[places], targets[places], weights[places])
 
 
-def told(predictor: Predictor, task: Problem, ready: Ready, seed: int = 0) -> Told:
+def predict(predictor: Predictor, task: Problem, ready: Ready, seed: int = 0) -> Forecasts:
     """Returns what a trained forecaster tells at every step of a series."""
-    mean, quantiles = forecast_model.tell(
+    mean, quantiles = forecast_model.predict(
         predictor.config,
         predictor.model,
         predictor.params,
@@ -171,7 +170,7 @@ def told(predictor: Predictor, task: Problem, ready: Ready, seed: int = 0) -> To
         samples=predictor.samples,
         seed=seed,
     )
-    return forecast_records.told(task, predictor.fitted, mean, quantiles, predictor.errors)
+    return forecast_records.forecasts(task, predictor.fitted, mean, quantiles, predictor.spread)
 
 
 def restore(found: Saved) -> Predictor:
@@ -179,11 +178,11 @@ def restore(found: Saved) -> Predictor:
     try:
         config = forecast_model.config_of(found.config["config"])
         fitted = forecast_data.from_json(found.config["fitted"])
-        errors = np.array(found.config["errors"], np.float64)
+        spread = Spread(*(np.array(part, np.float64) for part in found.config["spread"]))
         samples = int(found.config["samples"])
         model = forecast_model.build(config)
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"model: {found.folder} was saved by another version") from None
     template = jax.eval_shape(model.init, jax.random.key(0))
     params = jax.tree.map(jnp.asarray, saved.restore(found, template))
-    return Predictor(config, fitted, model, params, errors, samples)
+    return Predictor(config, fitted, model, params, spread, samples)

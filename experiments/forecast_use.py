@@ -48,10 +48,10 @@ def show(predictor: Predictor, series: TimeSeries, picture: str | None) -> None:
         config.transform, end, end, end,
     )  # fmt: skip
     ready = forecast_model.prepare(task, predictor.fitted, config)
-    found = forecast_study.told(predictor, task, ready)
+    found = forecast_study.predict(predictor, task, ready)
     for number, column in enumerate(series.columns[: config.targets]):
         table = Table(title=f"{series.name}, {column}", box=box.SIMPLE, title_justify="left")
-        for heading in ("step", "told", "80 %", "95 %"):
+        for heading in ("step", "forecast", "80 %", "95 %"):
             table.add_column(heading, justify="right")
         for k in range(config.horizon):
             q = found.quantiles[-1, k, number]
@@ -70,7 +70,7 @@ def show(predictor: Predictor, series: TimeSeries, picture: str | None) -> None:
         dates[first:end],
         task.values[first:, 0],
         {},
-        title=f"{series.name}: what comes next",
+        title=f"{series.name}: forecast",
         ylabel=series.columns[0],
         future=(dates[end:], found.mean[-1, :, 0], found.quantiles[-1, :, 0]),
     )
@@ -85,8 +85,8 @@ def evaluate(task: Problem) -> None:
     for name, seed, found in use.every(KIND):
         predictor = forecast_study.restore(found)
         ready = forecast_model.prepare(task, predictor.fitted, predictor.config)
-        told = forecast_study.told(predictor, task, ready, seed)
-        model_df = max((len(one.lags) for one in predictor.fitted.linear), default=0)
+        told = forecast_study.predict(predictor, task, ready, seed)
+        model_df = forecast_data.model_df(predictor.fitted)
         record = forecast_records.test_record(task, told, model_df)
         for column, own in record["columns"].items():
             figures = ", ".join(f"{key} {own[key]:.4g}" for key in ("mae", "mse", "mase"))

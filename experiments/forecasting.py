@@ -40,7 +40,8 @@ PROBLEM = (
 )  # fmt: skip
 NAMES = [
     *series_flags.NAMES, *PROBLEM, "models", "bases", "base_lags", "hidden", "dropout", "window",
-    "head", "strategy", "levels", "harmonics", "samples", "baselines", "watch_lags", "choose_by", "patience",
+    "head", "strategy", "levels", "harmonics", "samples", "baselines", "watch_lags", "choose_by",
+    "patience",
 ]  # fmt: skip
 LEVELS = ("auto", "yes", "no")
 CHOOSE_BY = ("validation_mase", "validation_rmsse")

@@ -100,8 +100,8 @@ class TimeSeries(NamedTuple):
         if self.times is None:
             return np.arange(steps)
         code, size = _UNITS.get(self.unit, ("s", 1))
-        each = np.timedelta64(size * self.every, code)
-        return self.times[0].astype(f"datetime64[{code}]") + each * np.arange(steps)
+        each = (size * self.every * np.arange(steps)).astype(f"timedelta64[{code}]")
+        return self.times[0].astype(f"datetime64[{code}]") + each
 
     def duration(self, steps: int) -> str:
         """Returns "11 years" for 11 steps of a year."""

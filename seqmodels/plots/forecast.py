@@ -1,4 +1,4 @@
-"""Figures of forecasts: what was told, with its intervals, against what came."""
+"""Figures of forecasts: against what was observed, with their intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,8 +24,8 @@ def forecasts(
 
     Args:
       times: (N,) dates or numbers of the steps.
-      truth: (N,) what came; NaN where there is a gap.
-      curves: for each name (N,) what was told of each step one step before.
+      truth: (N,) observed values; NaN where there is a gap.
+      curves: for each name (N,) forecasts of each step from the one before.
       quantiles: (N, 5) of the first curve at .025, .1, .5, .9, .975, drawn as bands.
       title: title of the figure.
       ylabel: what the values are.
@@ -41,13 +41,17 @@ def forecasts(
     at = _drawable_times(times)
     if quantiles is not None:
         _bands(axes, at, quantiles, COLOURS[0])
-    axes.plot(at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="came")
+    axes.plot(
+        at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="observed"
+    )
     for (name, values), colour in zip(curves.items(), COLOURS * 9, strict=False):
         axes.plot(at, values, "-", color=colour, linewidth=1.2, label=drawable(name))
     if future is not None:
         later = _drawable_times(future[0])
         _bands(axes, later, future[2], COLOURS[2], labels=False)
-        axes.plot(later, future[1], "o-", color=COLOURS[2], markersize=3, label="to come")
+        axes.plot(
+            later, future[1], "o-", color=COLOURS[2], markersize=3, label="forecast of the future"
+        )
     axes.set_ylabel(drawable(ylabel))
     axes.legend(fontsize=8)
     return figure
