@@ -226,11 +226,11 @@ def _paths(
     coming: Array,
     keys: Array | None,
 ) -> Array:
-    weights, bias, error = base
+    weights, bias, error = (jnp.asarray(part) for part in base)
     level, gaps, steps = reads
 
     def feed(window: Array, value: Array, k: Array) -> tuple[Array, Array]:
-        told = jnp.sum(window * weights, axis=1) + bias + error * value
+        told = jnp.sum(window * weights[None], axis=1) + bias[None] + error[None] * value
         window = jnp.concatenate([told[:, None], window[:, :-1]], axis=1)
         parts = [value]
         if level:

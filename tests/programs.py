@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 import subprocess
@@ -24,3 +25,64 @@ def starter(program, timeout=240):
         )
 
     return start
+
+
+# Imports what a program imports once, then runs it for each list of arguments in a fork of its own:
+# no array is made before, so that there is no thread to lose.
+_FORKS = """
+import ast, contextlib, importlib, json, os, runpy, sys, tempfile
+program, cases = sys.argv[1], json.loads(sys.argv[2])
+importlib.import_module(program)
+del sys.modules[program]
+found = []
+for arguments in cases:
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            sys.argv = [program, *arguments]
+            status = 0
+            try:
+                runpy.run_module(program, run_name="__main__", alter_sys=True)
+            except SystemExit as end:
+                status = end.code or 0
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                status = 70
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0), err.seek(0)
+        found.append((status, out.read(), err.read()))
+print(json.dumps(found))
+"""
+
+
+def run_each(program, folder, cases, timeout=240):
+    """Runs an entry point in a folder for each list of arguments, with the imports done once.
+
+    For what ends before a network is made, such as a mistake in the flags.
+
+    Args:
+      program: a module, such as "experiments.sentiment".
+      folder: where it runs.
+      cases: lists of arguments.
+      timeout: seconds for all of them.
+
+    Returns:
+      For each case (exit status, standard output, standard error).
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKS, program, json.dumps([list(case) for case in cases])],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [tuple(one) for one in json.loads(done.stdout)]

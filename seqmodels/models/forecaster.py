@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seqmodels.cells.stages import lift
 from seqmodels.drivers.unroll import unroll_full
 from seqmodels.models.readout import ReadoutParams, readout
 from seqmodels.types import Array, Cell, Driver
@@ -45,7 +46,7 @@ def _negative_log_likelihood(outputs: Array, targets: Array) -> Array:
 def _gaussian_quantiles(outputs: Array) -> Array:
     mean, scale = _gaussian(outputs)
     z = jax.scipy.stats.norm.ppf(jnp.asarray(LEVELS, mean.dtype))
-    return mean[..., None] + scale[..., None] * z
+    return mean[..., None] + scale[..., None] * lift(z, outputs)
 
 
 def _gaussian_draw(key: Array, outputs: Array) -> Array:
@@ -66,7 +67,7 @@ def _ascending(outputs: Array) -> Array:
 
 def _pinball(outputs: Array, targets: Array) -> Array:
     error = targets[..., None] - _ascending(outputs)
-    levels = jnp.asarray(LEVELS, error.dtype)
+    levels = lift(jnp.asarray(LEVELS, error.dtype), error)
     return jnp.sum(jnp.maximum(levels * error, (levels - 1) * error), axis=-1)
 
 

@@ -49,9 +49,7 @@ def forecasts(
     if future is not None:
         later = _drawable_times(future[0])
         _bands(axes, later, future[2], COLOURS[2], labels=False)
-        axes.plot(
-            later, future[1], "o-", color=COLOURS[2], markersize=3, label="forecast of the future"
-        )
+        axes.plot(later, future[1], "o-", color=COLOURS[2], markersize=3, label="after the end")
     axes.set_ylabel(drawable(ylabel))
     axes.legend(fontsize=8)
     return figure

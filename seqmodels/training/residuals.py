@@ -38,17 +38,19 @@ def residual_autocorrelation(
             f"lags: given {', '.join(map(str, lags)) or 'none'}, wanted lags from 1 to {length - 1}"
         )
     there = weights > 0
-    # A series that is not there has no autocorrelation, which is a mistake where it is at hand.
-    noise = jnp.where(jnp.arange(length) % 2, 1.0, -1.0).reshape(-1, *[1] * (residuals.ndim - 1))
-    counts = (jnp.sum(there, axis=0) >= max(lags) + 2) & (
-        jnp.max(residuals, axis=0, initial=-jnp.inf, where=there)
-        > jnp.min(residuals, axis=0, initial=jnp.inf, where=there)
+    least = jnp.min(residuals, axis=0, initial=jnp.inf, where=there)
+    counts = (jnp.max(residuals, axis=0, initial=-jnp.inf, where=there) > least) & (
+        jnp.sum(there, axis=0) >= max(lags) + 2
     )
-    used = jnp.where(counts, jnp.where(there, residuals, 0), noise)
-    found = acf(used, nlags=max(lags), mask=there | ~counts, axis=0)
-    found = jnp.moveaxis(found, -1, 0)
+    # A series without values has no autocorrelation, which is a mistake where values are at hand;
+    # this one stands in, and does not count.
+    signs = jnp.where(jnp.arange(length) % 2, 1.0, -1.0).astype(residuals.dtype)
+    stand_in = jnp.broadcast_to(jnp.reshape(signs, (-1, *[1] * counts.ndim)), residuals.shape)
+    used = jnp.where(counts[None], jnp.where(there, residuals, 0), stand_in)
+    found = acf(used, nlags=max(lags), mask=there | ~counts[None], axis=0)
     number = jnp.maximum(jnp.sum(counts), 1)
-    means = {
-        lag: jnp.sum(jnp.where(counts, jnp.nan_to_num(found[lag]), 0)) / number for lag in lags
-    }
-    return {f"residual_acf_{lag}": weight * mean for lag, mean in means.items()}
+
+    def mean(lag: int) -> Array:
+        return jnp.sum(jnp.where(counts, jnp.nan_to_num(found[..., lag]), 0)) / number
+
+    return {f"residual_acf_{lag}": weight * mean(lag) for lag in lags}

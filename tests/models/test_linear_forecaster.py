@@ -72,8 +72,15 @@ def test_gaps_are_filled_from_the_past_alone():
     np.testing.assert_array_equal(lf.filled(later, lf.seasonal(1))[:5], [1, 1, 2, 2, 2])
 
 
-@pytest.mark.parametrize("forecaster", [lf.seasonal(9), lf.seasonal(9, 4), lf.constant(9),
-                                        lf.autoregression(9, (1, 2), (0.5, -0.3), 2.0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "forecaster",
+    [
+        lf.seasonal(9),
+        lf.seasonal(9, 4),
+        lf.constant(9),
+        lf.autoregression(9, (1, 2), (0.5, -0.3), 2.0),
+    ],
+)
 def test_an_error_adds_its_impulse_response(forecaster):
     """Running on with an error at the first step adds psi to all forecasts of later steps."""
     values = np.random.default_rng(2).normal(size=30)

@@ -1,0 +1,406 @@
+"""The forecasting study: nothing leaks, baselines are what they are called, mistakes are told."""
+
+import csv
+import json
+
+import jax
+import numpy as np
+import pytest
+from programs import run_each, starter
+from statsmodels.tsa.exponential_smoothing.ets import ETSModel
+from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+from experiments import forecast_baselines, forecast_data, forecast_model, forecast_records
+from experiments.forecast_model import Config
+from seqmodels.data import series
+from seqmodels.data.series import TimeSeries
+
+start = starter("experiments.forecasting")
+SUNSPOTS = series.load("sunspots").between("1700", "1987")
+# Small and quick, and all that a study has.
+QUICK = (
+    "--steps=8", "--eval_every=4", "--hidden=4", "--window=20", "--seeds=1", "--devices=1",
+    "--notensorboard",
+)  # fmt: skip
+
+
+def toy(steps=90, columns=1, seed=0):
+    rng = np.random.default_rng(seed)
+    values = 50 + rng.normal(size=(steps, columns)).cumsum(axis=0)
+    values[:, 0] += 5 * np.sin(2 * np.pi * np.arange(steps) / 12)
+    months = np.datetime64("2001-01") + np.arange(steps)
+    return TimeSeries("toy", tuple("abcdef"[:columns]), values, months, "month")
+
+
+def config(task, **more):
+    given = {
+        "cell": "gru", "hidden": 5, "dropout": 0.0, "head": "point", "strategy": "direct",
+        "level": True, "gaps": True, "harmonics": 2, "targets": task.targets,
+        "exogenous": task.exogenous, "known": task.known, "horizon": task.horizon,
+        "period": task.period, "transform": task.transform,
+    }  # fmt: skip
+    return Config(**{**given, **more})
+
+
+def predicted(task, base, samples=0, **more):
+    """Forecasts of a network of random parameters, in scaled units."""
+    own = config(task, **more)
+    fitted = forecast_data.fit(task, base, (1, 2, 5))
+    model = forecast_model.build(own)
+    params = model.init(jax.random.key(0))
+    params = params._replace(w_out=jax.random.normal(jax.random.key(1), params.w_out.shape))
+    ready = forecast_model.prepare(task, fitted, own)
+    mean, quantiles = forecast_model.predict(own, model, params, fitted, ready, samples=samples)
+    return fitted, ready, mean, quantiles
+
+
+class TestNothingLeaks:
+    """Changing what comes later changes no forecast that was made before."""
+
+    @pytest.mark.parametrize("base", forecast_data.BASES)
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"strategy": "direct", "head": "quantile"},
+            {"strategy": "recursive", "head": "gaussian", "samples": 3},
+        ],
+        ids=["direct", "recursive"],
+    )
+    def test_of_networks(self, base, more):
+        shown = toy(columns=2)
+        changed = shown._replace(values=shown.values.copy())
+        at = 78  # in the test part, which begins at 72
+        changed.values[at:] = np.random.default_rng(5).normal(size=(12, 2)) * 1e3
+        changed.values[-3, 0] = np.nan
+        found = []
+        for one in (shown, changed):
+            task = forecast_data.problem(one, exogenous=1, horizon=3)
+            found.append(predicted(task, base, **more))
+        (fitted, _, mean, quantiles), (again, _, mean_2, quantiles_2) = found
+        for here, there in zip(
+            jax.tree.leaves(forecast_data.to_json(fitted)),
+            jax.tree.leaves(forecast_data.to_json(again)),
+            strict=True,
+        ):
+            assert here == there
+        np.testing.assert_array_equal(mean[:at], mean_2[:at])
+        np.testing.assert_array_equal(quantiles[:at], quantiles_2[:at])
+        assert not np.allclose(mean[at:], mean_2[at:])
+
+    @pytest.mark.parametrize("name", ["last", "seasonal", "ar", "ar_1_3", "log_ar_1-2", "ets"])
+    def test_of_baselines(self, name):
+        shown = toy()
+        changed = shown._replace(values=shown.values.copy())
+        changed.values[80:] += 500
+        records = [
+            forecast_baselines.records(forecast_data.problem(one), [name])[0]["columns"]["a"]
+            for one in (shown, changed)
+        ]
+        # The part begins at 72; the forecast of step 80 is made at 79.
+        assert records[0]["one_step"][:9] == records[1]["one_step"][:9]
+        if name != "seasonal":
+            assert records[0]["one_step"][9] != records[1]["one_step"][9]
+        assert records[0]["one_step_quantiles"][:9] == records[1]["one_step_quantiles"][:9]
+
+    def test_parameters_are_fitted_to_their_part_alone(self):
+        shown = toy()
+        changed = shown._replace(values=shown.values.copy())
+        changed.values[60:] += 500  # validation begins there
+        fits = [
+            forecast_data.fit(forecast_data.problem(one), "ar", (1, 2)) for one in (shown, changed)
+        ]
+        assert forecast_data.to_json(fits[0]) == forecast_data.to_json(fits[1])
+
+
+class TestForecasts:
+    def test_a_network_that_adds_nothing_is_its_base(self):
+        task = forecast_data.problem(toy(), horizon=4)
+        own = config(task, strategy="recursive")
+        for base in forecast_data.BASES:
+            fitted = forecast_data.fit(task, base, (1, 2))
+            model = forecast_model.build(own)
+            ready = forecast_model.prepare(task, fitted, own)
+            mean, _ = forecast_model.predict(
+                own, model, model.init(jax.random.key(0)), fitted, ready
+            )
+            np.testing.assert_allclose(mean, ready.base, rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("base", forecast_data.BASES)
+    def test_recursion_reads_its_own_forecasts(self, base):
+        """The forecast of two steps is that of one step after the first came true."""
+        task = forecast_data.problem(toy(), horizon=3)
+        fitted, ready, mean, _ = predicted(task, base, strategy="recursive", gaps=False)
+        values = forecast_data.scaled(task, fitted)
+        for t in (20, 80):
+            believed = values[: t + 1]
+            for k in range(2):
+                believed = np.append(believed, mean[t, k : k + 1], axis=0)
+                units = believed * fitted.scale + fitted.centre
+                longer = task.series.values.copy()
+                longer[: len(units)] = units
+                again = task._replace(series=task.series._replace(values=longer))
+                own = config(again, strategy="recursive", gaps=False)
+                model = forecast_model.build(own)
+                params = model.init(jax.random.key(0))
+                w_out = jax.random.normal(jax.random.key(1), params.w_out.shape)
+                params = params._replace(w_out=w_out)
+                ready = forecast_model.prepare(again, fitted, own)
+                found, _ = forecast_model.predict(own, model, params, fitted, ready)
+                np.testing.assert_allclose(
+                    found[t + k + 1, 0], mean[t, k + 1], rtol=2e-4, atol=2e-4
+                )
+
+    def test_targets_are_what_the_base_leaves_over(self):
+        shown = toy()
+        shown.values[40] = np.nan
+        task = forecast_data.problem(shown, horizon=3)
+        fitted = forecast_data.fit(task, "first", ())
+        ready = forecast_model.prepare(task, fitted, config(task))
+        z = forecast_data.scaled(task, fitted)[:, 0]
+        for t, k in ((5, 0), (50, 2), (80, 1)):
+            expected = (z[t + 1 + k] - z[t]) / fitted.errors[k, 0]
+            assert ready.targets[t, k, 0] == pytest.approx(expected, rel=1e-5)
+        # Nothing is to be told of a gap, or of what lies behind the end.
+        assert ready.weights[39, 0, 0] == ready.weights[38, 1, 0] == ready.weights[37, 2, 0] == 0
+        np.testing.assert_array_equal(ready.weights[-3:, :, 0], [[1, 1, 0], [1, 0, 0], [0, 0, 0]])
+        assert np.isfinite(ready.xs).all()
+
+    def test_training_sees_no_validation(self):
+        from experiments import forecast_study
+
+        task = forecast_data.problem(toy(), horizon=4)
+        fitted = forecast_data.fit(task, "none", ())
+        ready = forecast_model.prepare(task, fitted, config(task))
+        shown = forecast_study.cut(task, ready, 30, None, 16)
+        assert len(shown.xs) >= 16
+        values = forecast_data.scaled(task, fitted)[: task.fit_end, 0]
+        used = shown.targets[shown.weights > 0] * np.repeat(1.0, 1)
+        scaled_back = set(np.round(used * fitted.errors[0, 0], 3))
+        # Errors of the base "none" differ by step; those of one step are the values themselves.
+        one = shown.targets[:, :, 0, 0][shown.weights[:, :, 0, 0] > 0] * fitted.errors[0, 0]
+        assert set(np.round(one, 3)) <= set(np.round(values, 3))
+        assert scaled_back
+        longest = shown.weights.sum(axis=(0, 1, 3))
+        assert longest[0] > longest[3] > 0
+
+    def test_known_columns_and_seasons_are_those_of_the_step_told(self):
+        shown = toy(columns=2)
+        shown.values[:, 1] = np.arange(90)
+        more = np.concatenate([shown.values, [[np.nan, 90], [np.nan, 91]]])
+        times = shown.times[0] + np.arange(92)
+        task = forecast_data.problem(shown._replace(values=more, times=times), known=1, horizon=2)
+        assert task.end == 90
+        fitted = forecast_data.fit(task, "none", ())
+        ready = forecast_model.prepare(task, fitted, config(task, level=False, gaps=False))
+        assert ready.xs.shape == (90, 1 + 4 + 2)
+        read = ready.xs[:, 5:] * fitted.read_scale + fitted.read_centre
+        np.testing.assert_allclose(read, np.arange(90)[:, None] + [1, 2], rtol=1e-5)
+        # 2001-01 is 372 months after 1970-01, a multiple of 12.
+        np.testing.assert_allclose(ready.xs[2, 1], np.sin(2 * np.pi * 3 / 12), atol=1e-5)
+
+    def test_means_behind_a_transform_are_unbiased(self):
+        rng = np.random.default_rng(0)
+        z = 3 + 0.4 * rng.normal(size=200_000)
+        for name, back in (("sqrt", np.square), ("log", np.exp)):
+            told = forecast_data.restored(np.array(3.0), name, 0.16)
+            assert told == pytest.approx(back(z).mean(), rel=2e-3)
+
+    def test_intervals_are_widened_to_hold_their_share(self):
+        task = forecast_data.problem(toy(steps=400, seed=3), test=50, validation=200)
+        fitted = forecast_data.fit(task, "first", ())
+        mean = forecast_data.base_forecasts(fitted, forecast_data.scaled(task, fitted))
+        narrow = mean[..., None] + 0.05 * forecast_records.NORMAL
+        spread = forecast_records.spread(task, fitted, mean, narrow, "validation")
+        found = forecast_records.forecasts(task, fitted, mean, narrow, spread)
+        part = task.part("validation")
+        q = forecast_data.shifted(found.quantiles)[part, 0, 0]
+        y = task.values[part, 0]
+        assert np.mean((q[:, 1] <= y) & (y <= q[:, 3])) == pytest.approx(0.8, abs=0.01)
+        assert np.mean((q[:, 0] <= y) & (y <= q[:, 4])) == pytest.approx(0.95, abs=0.01)
+
+
+class TestBaselines:
+    @pytest.mark.parametrize(
+        ("name", "mse"), [("ar_1_2_9", 302), ("ar_1", 850), ("sqrt_ar_1-9", 231)]
+    )
+    def test_sunspots(self, name, mse):
+        task = forecast_data.problem(SUNSPOTS, test=67)
+        found = forecast_baselines.records(task, [name])[0]["columns"]["sunactivity"]
+        assert found["mse"] == pytest.approx(mse, rel=0.03)
+        assert found["sound"] is (name != "ar_1")
+
+    def test_many_steps_of_an_autoregression_equal_statsmodels(self):
+        task = forecast_data.problem(SUNSPOTS, test=67, horizon=5)
+        fitted = forecast_data.fit(task, "ar", (1, 2), "train")
+        z = forecast_data.scaled(task, fitted)
+        found = forecast_data.base_forecasts(fitted, z)[:, :, 0]
+        weights, bias = fitted.linear[0].weights[0], fitted.linear[0].bias[0]
+        model = SARIMAX(z[:100, 0], order=(2, 0, 0), trend="c")
+        parameters = [bias, *weights, 1.0]
+        np.testing.assert_allclose(found[99], model.smooth(parameters).forecast(5), rtol=1e-6)
+
+    @pytest.mark.parametrize("period", [1, 4])
+    def test_smoothing_equals_statsmodels(self, period):
+        rng = np.random.default_rng(0)
+        t = np.arange(80)
+        values = 20 + 0.5 * t + 4 * np.sin(2 * np.pi * t / 4) + rng.normal(size=80)
+        shown = TimeSeries("toy", ("a",), values[:, None])
+        task = forecast_data.problem(shown, horizon=6, period=period)
+        fitted = forecast_data.fit(task, "first", (), "train")
+        told, kinds = forecast_baselines._smoothing(task, fitted)
+        z = forecast_data.scaled(task, fitted)[:, 0]
+        trend = {"A": ("add", False), "Ad": ("add", True), "N": (None, False)}[kinds[0][1:-1]]
+        more = {"seasonal": "add", "seasonal_periods": 4} if kinds[0].endswith("A") else {}
+        assert kinds[0].endswith("A") is (period == 4)
+
+        def model(steps):
+            return ETSModel(z[:steps], error="add", trend=trend[0], damped_trend=trend[1], **more)
+
+        parameters = model(task.train_end).fit(disp=False).params
+        for steps in (70, 80):
+            expected = model(steps).smooth(parameters).forecast(6)
+            np.testing.assert_allclose(told[steps - 1, :, 0], expected, rtol=1e-6)
+
+    def test_names(self):
+        assert forecast_baselines.lags("ar_1_2_9") == (1, 2, 9)
+        assert forecast_baselines.lags("sqrt_ar_1-9") == tuple(range(1, 10))
+        for wrong in ("arima", "ar_", "ar_0", "ar_x", "ar_9-1"):
+            with pytest.raises(ValueError, match="wanted one of last, seasonal"):
+                forecast_baselines.check(wrong)
+
+
+@pytest.fixture(scope="module")
+def sales(tmp_path_factory):
+    """Months of sales with two of them missing, a price, and a plan that goes on."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("sales")
+    t = np.arange(66)
+    plan = (rng.random(66) < 0.3).astype(int)
+    sold = 200 + t + 30 * np.sin(2 * np.pi * t / 12) + 25 * plan + rng.normal(size=66)
+    with (folder / "sales.csv").open("w") as file:
+        file.write("month,sales,price,plan\n")
+        for i in range(66):
+            if i in (20, 33):
+                continue
+            cells = f"{sold[i]:.1f},{9 + 0.01 * i:.2f}" if i < 60 else ","
+            file.write(f"{2015 + i // 12}-{i % 12 + 1:02d},{cells},{plan[i]}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(sales):
+    done = start(
+        sales, "--csv=sales.csv", "--column=sales", "--exogenous=price", "--known=plan", "--horizon=3",
+        "--bases=first,seasonal", "--head=gaussian", "--strategy=recursive", "--samples=20",
+        "--baselines=last,ar", "--watch_lags=1,12", "--run_dir=run", *QUICK,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_study_of_the_users_own_csv(sales, run):
+    assert "sales, sales:" in run.stdout
+    assert "(2018-12 to 2019-12)" not in run.stdout
+    for name in ("last", "ar (", "lstm+first", "lstm+seasonal", "*"):
+        assert name in run.stdout
+    folder = sales / "run"
+    for name in ("forecast.png", "residuals.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((folder / "forecasts.csv").open()))
+    assert [rows[0]["step"], rows[-1]["step"], len(rows)] == ["2019-01", "2019-12", 12]
+    future = list(csv.DictReader((folder / "future.csv").open()))
+    assert [row["step"] for row in future] == ["2020-01", "2020-02", "2020-03"]
+    for row in [*rows, *future]:
+        ends = [float(row[name]) for name in ("low_95", "low_80", "median", "high_80", "high_95")]
+        assert ends == sorted(ends)
+    scores = list(csv.DictReader((folder / "scores.csv").open()))
+    assert len(scores) == 4 * 3
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert all(-1 <= line["residual_acf_1"] <= 1 and "residual_acf_12" in line for line in lines)
+
+
+def test_a_trained_model_is_evaluated_and_tells_the_future(sales, run):
+    results = json.loads((sales / "run" / "results.json").read_text())
+    done = start(sales, "--evaluate", "--model_dir=run")
+    for record in results["results"]:
+        own = record["columns"]["sales"]
+        assert f"{record['model']}, seed 0, sales: mae {own['mae']:.4g}" in done.stdout
+    done = start(sales, "--predict", "--model_dir=run", "--plot=future.png")
+    assert done.returncode == 0, done.stderr
+    best = min(results["results"], key=lambda record: record["validation_mase"])
+    for label, value in zip(
+        ("2020-01", "2020-02", "2020-03"), best["columns"]["sales"]["future"], strict=True
+    ):
+        assert label in done.stdout
+        assert f"{value:.6g}" in done.stdout
+    assert (sales / "future.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_another_series_than_that_of_the_training(sales, run):
+    lines = (sales / "sales.csv").read_text().splitlines()
+    (sales / "later.csv").write_text("\n".join(lines[:40]) + "\n")
+    done = start(
+        sales, "--predict", "--model_dir=run", "--csv=later.csv", "--column=sales",
+        "--exogenous=price", "--known=plan",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2018-06" in done.stdout
+    done = start(sales, "--predict", "--model_dir=run", "--series=nile")
+    assert done.returncode == 1
+    assert "column: given 1 columns, wanted the 3 of the training" in done.stderr
+
+
+WRONG = {
+    "no such column": (("--csv=sales.csv", "--column=sale"), 1, "did you mean sales?"),
+    "several columns": (("--csv=sales.csv",), 1, "column: not given, and sales.csv has sales, "),
+    "no such file": (("--csv=none.csv", "--column=a"), 1, "wanted a file that is there"),
+    "both": (("--csv=sales.csv", "--series=nile"), 1, "given both"),
+    "horizon": (("--series=nile", "--horizon=50"), 1, "horizon: given 50, wanted from 1 to the"),
+    "test": (("--series=nile", "--test=90"), 1, "wanted at least"),
+    "quantiles of paths": (
+        ("--series=nile", "--horizon=3", "--strategy=recursive", "--head=quantile"), 1, "cannot be",
+    ),
+    "log": (("--csv=minus.csv", "--transform=log"), 1, "wanted positive values"),
+    "constant": (("--csv=same.csv",), 1, "wanted a series that varies"),
+    "text": (("--csv=text.csv",), 1, "line 3: a: given 'lots', wanted a number"),
+    "unsorted": (("--csv=unsorted.csv",), 1, "line 4: given 2001 after 2002"),
+    "twice": (("--csv=twice.csv",), 1, "line 3: given 2000 twice"),
+    "missing": (("--csv=missing.csv",), 1, "has no number"),
+    "baseline": (("--baselines=arima",), 2, "given 'arima', wanted one of last"),
+    "base": (("--bases=second",), 2, "wanted one of none, first, seasonal, ar"),
+    "base_lags": (("--base_lags=0",), 2, "wanted aic, or lags from 1"),
+    "head": (("--head=normal",), 2, "wanted one of point"),
+    "series": (("--series=sunspot",), 2, "did you mean sunspots?"),
+    "plot": (("--plot=a.png",), 1, "given without predict"),
+    "first": (("--series=nile", "--first=soon"), 1, "wanted a date such as 1987-05"),
+    "lags": (("--series=nile", "--bases=ar", "--base_lags=1,60"), 1, "lags: given 1, 60"),
+    "watch": (("--series=nile", "--watch_lags=70"), 1, "lags"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mistakes(sales):
+    def table(file, *rows):
+        (sales / file).write_text("year,a\n" + "".join(f"{row}\n" for row in rows))
+
+    years = [f"{2000 + n},{n - 30}" for n in range(60)]
+    table("minus.csv", *years)
+    table("same.csv", *(f"{2000 + n},7" for n in range(60)))
+    table("text.csv", "2000,1", "2001,lots", *years[2:])
+    table("unsorted.csv", "2000,1", "2002,1", "2001,2")
+    table("twice.csv", "2000,1", "2000,2")
+    table("missing.csv", *(f"{2000 + n},NA" for n in range(60)))
+    cases = [
+        (*flags, *QUICK, f"--run_dir=wrong_{n}") for n, (flags, *_) in enumerate(WRONG.values())
+    ]
+    return dict(zip(WRONG, run_each("experiments.forecasting", sales, cases), strict=True))
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_mistakes_are_told_in_one_line(name, mistakes):
+    status, out, told = mistakes[name]
+    _, expected, message = WRONG[name]
+    assert status == expected, told
+    assert message in told
+    assert len(told.strip().splitlines()) == 1, told
+    assert not out
