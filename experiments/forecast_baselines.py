@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from experiments import forecast_data, forecast_records
 from experiments.forecast_data import Fitted, Problem
@@ -51,22 +52,33 @@ def records(task: Problem, names: Sequence[str]) -> list[dict[str, Any]]:
     for name in names:
         if name == "seasonal" and task.period == 1:
             continue
-        own = task
-        for transform in ("sqrt", "log"):
-            if name.startswith(f"{transform}_"):
-                own = forecast_data.problem(
-                    task.series,
-                    targets=task.targets,
-                    exogenous=task.exogenous,
-                    known=task.known,
-                    horizon=task.horizon,
-                    period=task.period,
-                    transform=transform,
-                    test=task.end - task.train_end,
-                    validation=task.train_end - task.fit_end,
-                )
-        found.append(_record(own, name))
+        found.append(_record(_own(task, name), name))
     return found
+
+
+def check_lengths(task: Problem, names: Sequence[str]) -> None:
+    """Raises ValueError, in one line, if the training part is too short for a baseline's lags."""
+    for name in names:
+        if "ar_" in name.removeprefix("sqrt_").removeprefix("log_"):
+            forecast_data.fit(_own(task, name), "ar", lags(name), "train")
+
+
+def _own(task: Problem, name: str) -> Problem:
+    """Returns the problem with the transform that the name of a baseline asks for."""
+    for transform in ("sqrt", "log"):
+        if name.startswith(f"{transform}_"):
+            return forecast_data.problem(
+                task.series,
+                targets=task.targets,
+                exogenous=task.exogenous,
+                known=task.known,
+                horizon=task.horizon,
+                period=task.period,
+                transform=transform,
+                test=task.end - task.train_end,
+                validation=task.train_end - task.fit_end,
+            )
+    return task
 
 
 def _record(task: Problem, name: str) -> dict[str, Any]:
@@ -96,13 +108,17 @@ def _record(task: Problem, name: str) -> dict[str, Any]:
 def aic_lags(task: Problem, part: str) -> tuple[int, ...]:
     """Returns 1 to p, p by Akaike's criterion for an autoregression of a part's first target.
 
-    The largest p looked at is 2 seasons and 1, at least 10 log10(n) and at most n / 4.
+    The largest p looked at is 2 seasons and 1, at least 10 log10(n), at most n / 4, and no
+    more than leave two steps for each parameter where there are gaps.
     """
     selection = _statsmodels("tsa.ar_model").ar_select_order
     fitted = forecast_data.fit(task, "first", (), part)
     values = forecast_data.filled(fitted, forecast_data.scaled(task, fitted))[task.part(part), 0]
     n = len(values)
     most = min(max(2 * task.period + 1, int(10 * np.log10(n))), n // 4)
+    there = np.isfinite(task.values[task.part(part)]).all(axis=1)
+    while most > 1 and sliding_window_view(there, most + 1).all(axis=1).sum() < 2 * (most + 1):
+        most -= 1
     chosen = selection(values, maxlag=most, ic="aic", trend="c").ar_lags
     return tuple(int(lag) for lag in chosen or (1,))
 

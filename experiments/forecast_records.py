@@ -207,6 +207,23 @@ def test_record(task: Problem, found: Forecasts, model_df: int) -> dict[str, Any
     return {"columns": columns}
 
 
+def base_record(task: Problem, fitted: Fitted, told: np.ndarray) -> dict[str, dict[str, float]]:
+    """Returns the test errors, one step ahead, of a hybrid's base without its network.
+
+    Args:
+      task: the problem.
+      fitted: scales and base.
+      told: (T, K, C), by the base alone, in scaled units.
+
+    Returns:
+      For each column mse, mae and mase.
+    """
+    found = forecasts(task, fitted, told, None, spread(task, fitted, told, None, "validation"))
+    columns = test_record(task, found, forecast_data.model_df(fitted))["columns"]
+    names = ("mse", "mae", "mase")
+    return {column: {name: own[name] for name in names} for column, own in columns.items()}
+
+
 def _diagnosis(task: Problem, residuals: np.ndarray, model_df: int) -> dict[str, Any]:
     parts = {"train": residuals[task.part("train")], "test": residuals[task.part("test")]}
     found = diagnose(parts["train"], parts["test"], model_df=model_df)

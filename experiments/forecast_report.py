@@ -38,6 +38,9 @@ def show(results: dict[str, Any], folder: pathlib.Path, task: Problem) -> None:
     for column in task.series.columns[: task.targets]:
         study_report.show(_table(results, models, best, task, column))
         print(f"{best}: {_verdicts(models[best], column)}")
+        for name, own in models.items():
+            if "base" in own[0]:
+                print(f"{name}: {_gain(own, column)}")
         _draw(results, models, best, folder, task, column)
     _write_scores(results, folder)
     _write_forecasts(results, models, best, folder, task)
@@ -117,6 +120,17 @@ def _cell(values: list[float], form: Callable[[float], str], interval: bool = Tr
 
 def _verdicts(records: list[dict[str, Any]], column: str) -> str:
     return "; ".join(f"seed {one['seed']}: {one['columns'][column]['verdict']}" for one in records)
+
+
+def _gain(records: list[dict[str, Any]], column: str) -> str:
+    """Returns what the network of a hybrid adds to its base, in words."""
+    errors = [one["columns"][column]["mse"] for one in records]
+    alone = float(records[0]["base"][column]["mse"])
+    share = float(np.mean(errors)) / alone - 1
+    return (
+        f"MSE {_cell(errors, lambda value: f'{value:.4g}')}, its autoregression alone {alone:.4g}: "
+        f"{abs(share):.1%} {'more' if share > 0 else 'less'} with the network"
+    )
 
 
 def _draw(

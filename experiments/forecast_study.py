@@ -80,6 +80,12 @@ def training(
     head = HEADS[config.head]
     ready = forecast_model.prepare(task, fitted, config)
     windows = cut(task, ready, window, 1 if not config.direct else None, batch)
+    length = windows.xs.shape[1]
+    if watch and max(watch) >= length:
+        raise ValueError(
+            f"watch_lags: given {max(watch)}, wanted lags from 1 to {length - 1}, as a window has "
+            f"{length} steps"
+        )
 
     def loss(params: Params, rows: Windows, key: Array, carry: Any) -> Loss:
         xs, targets, weights = (jnp.moveaxis(jnp.asarray(rows_of), 0, 1) for rows_of in rows)
@@ -112,7 +118,10 @@ def training(
         }
         saved.save(folder, KIND, kept, params)
         found = forecast_records.forecasts(task, fitted, mean, quantiles, spread)
-        return forecast_records.test_record(task, found, forecast_data.model_df(fitted))
+        record = forecast_records.test_record(task, found, forecast_data.model_df(fitted))
+        if fitted.base == "ar":
+            record["base"] = forecast_records.base_record(task, fitted, ready.base)
+        return record
 
     def batches(seed: int) -> Batches:
         return shuffled(

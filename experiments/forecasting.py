@@ -176,7 +176,8 @@ def main() -> int:
                 "head: given quantile with --strategy=recursive, which cannot be drawn from; "
                 "wanted point, gaussian, or --strategy=direct"
             )
-        problem()
+        build()
+        forecast_baselines.check_lengths(problem(), values.baselines)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise cli.UserError(str(error)) from None
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqmodels.plots.base import COLOURS, drawable
 
@@ -98,7 +99,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
     largest = float(np.max(np.abs(extent), where=np.isfinite(extent), initial=0))
     edge = 1.3 * largest if 0 < largest < SMALL / 2 else max(1.05, 1.05 * largest)
     axes.set_ylim(-edge, edge)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:

@@ -125,6 +125,14 @@ class TestForecasts:
             )
             np.testing.assert_allclose(mean, ready.base, rtol=1e-6, atol=1e-6)
 
+    def test_the_base_alone_is_the_baseline_of_its_name(self):
+        """That a hybrid is compared with, but for the part that it is fitted to."""
+        task = forecast_data.problem(SUNSPOTS, test=67)
+        fitted = forecast_data.fit(task, "ar", (1, 2, 9), "train")
+        ready = forecast_model.prepare(task, fitted, config(task))
+        found = forecast_records.base_record(task, fitted, ready.base)["sunactivity"]
+        assert found["mse"] == pytest.approx(302, rel=0.03)
+
     @pytest.mark.parametrize("base", forecast_data.BASES)
     def test_recursion_reads_its_own_forecasts(self, base):
         """The forecast of two steps is that of one step after the first came true."""
@@ -261,6 +269,16 @@ class TestBaselines:
             expected = model(steps).smooth(parameters).forecast(6)
             np.testing.assert_allclose(told[steps - 1, :, 0], expected, rtol=1e-6)
 
+    def test_an_order_that_gaps_leave_steps_for(self):
+        shown = toy(steps=70)
+        shown.values[[15, 30, 45]] = np.nan
+        task = forecast_data.problem(shown)
+        order = len(forecast_baselines.aic_lags(task, "train"))
+        there = np.isfinite(shown.values[: task.train_end, 0])
+        runs = [there[t - order : t + 1].all() for t in range(order, task.train_end)]
+        assert sum(runs) >= 2 * (order + 1)
+        forecast_baselines.records(task, ["ar"])
+
     def test_names(self):
         assert forecast_baselines.lags("ar_1_2_9") == (1, 2, 9)
         assert forecast_baselines.lags("sqrt_ar_1-9") == tuple(range(1, 10))
@@ -287,11 +305,16 @@ def sales(tmp_path_factory):
     return folder
 
 
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture(scope="module")
 def run(sales):
     done = start(
-        sales, "--csv=sales.csv", "--column=sales", "--exogenous=price", "--known=plan", "--horizon=3",
-        "--bases=first,seasonal", "--head=gaussian", "--strategy=recursive", "--samples=20",
+        sales, "--csv=sales.csv", "--column=sales", "--exogenous=price", "--known=plan",
+        "--horizon=3", "--bases=first,seasonal", "--head=gaussian", "--strategy=recursive", "--samples=20",
         "--baselines=last,ar", "--watch_lags=1,12", "--run_dir=run", *QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -306,14 +329,14 @@ def test_a_study_of_the_users_own_csv(sales, run):
     folder = sales / "run"
     for name in ("forecast.png", "residuals.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.DictReader((folder / "forecasts.csv").open()))
+    rows = table(folder / "forecasts.csv")
     assert [rows[0]["step"], rows[-1]["step"], len(rows)] == ["2019-01", "2019-12", 12]
-    future = list(csv.DictReader((folder / "future.csv").open()))
+    future = table(folder / "future.csv")
     assert [row["step"] for row in future] == ["2020-01", "2020-02", "2020-03"]
     for row in [*rows, *future]:
         ends = [float(row[name]) for name in ("low_95", "low_80", "median", "high_80", "high_95")]
         assert ends == sorted(ends)
-    scores = list(csv.DictReader((folder / "scores.csv").open()))
+    scores = table(folder / "scores.csv")
     assert len(scores) == 4 * 3
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert all(-1 <= line["residual_acf_1"] <= 1 and "residual_acf_12" in line for line in lines)
@@ -373,23 +396,24 @@ WRONG = {
     "series": (("--series=sunspot",), 2, "did you mean sunspots?"),
     "plot": (("--plot=a.png",), 1, "given without predict"),
     "first": (("--series=nile", "--first=soon"), 1, "wanted a date such as 1987-05"),
-    "lags": (("--series=nile", "--bases=ar", "--base_lags=1,60"), 1, "lags: given 1, 60"),
-    "watch": (("--series=nile", "--watch_lags=70"), 1, "lags"),
+    "lags": (("--series=nile", "--bases=ar", "--base_lags=1,66"), 1, "lags: given 1, 66"),
+    "watch": (("--series=nile", "--watch_lags=70"), 1, "watch_lags: given 70, wanted"),
+    "lags of a baseline": (("--series=nile", "--baselines=ar_1-60"), 1, "lags: given 1, 2"),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def mistakes(sales):
-    def table(file, *rows):
+    def write(file, *rows):
         (sales / file).write_text("year,a\n" + "".join(f"{row}\n" for row in rows))
 
     years = [f"{2000 + n},{n - 30}" for n in range(60)]
-    table("minus.csv", *years)
-    table("same.csv", *(f"{2000 + n},7" for n in range(60)))
-    table("text.csv", "2000,1", "2001,lots", *years[2:])
-    table("unsorted.csv", "2000,1", "2002,1", "2001,2")
-    table("twice.csv", "2000,1", "2000,2")
-    table("missing.csv", *(f"{2000 + n},NA" for n in range(60)))
+    write("minus.csv", *years)
+    write("same.csv", *(f"{2000 + n},7" for n in range(60)))
+    write("text.csv", "2000,1", "2001,lots", *years[2:])
+    write("unsorted.csv", "2000,1", "2002,1", "2001,2")
+    write("twice.csv", "2000,1", "2000,2")
+    write("missing.csv", *(f"{2000 + n},NA" for n in range(60)))
     cases = [
         (*flags, *QUICK, f"--run_dir=wrong_{n}") for n, (flags, *_) in enumerate(WRONG.values())
     ]
