@@ -184,7 +184,9 @@ def _draw(
             )
     if panels:
         figure = plots.correlograms(
-            panels, title=f"{task.series.name}: autocorrelation of the residuals, one step ahead"
+            panels,
+            title=f"{task.series.name}: autocorrelation of the residuals, one step ahead",
+            columns=2,
         )
         figure.savefig(folder / f"residuals{more}.png")
 

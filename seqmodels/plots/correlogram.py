@@ -39,6 +39,7 @@ def correlograms(
     title: str,
     xlabel: str = "lag (steps)",
     series: tuple[np.ndarray, np.ndarray] | None = None,
+    columns: int | None = None,
 ) -> Figure:
     """Returns the figure of correlograms: stems from 0, and the band of values that say nothing.
 
@@ -50,6 +51,7 @@ def correlograms(
       xlabel: label of the axes of lags.
       series: what the correlograms are of, drawn on top: times (T,) as datetime64 or numbers, and
         values (T,), NaN for a gap, which is left open; None for no such panel.
+      columns: panels side by side; None: one column of up to three panels, a grid of more.
 
     Raises:
       ValueError: without panels, or if the arrays of one differ in length.
@@ -60,7 +62,8 @@ def correlograms(
         sizes = [len(array) for array in panel[1:] if array is not None]
         if len(set(sizes)) > 1 or (panel.low is None) != (panel.high is None):
             raise ValueError(f"panels: {panel.label}: given lengths {sizes}, wanted equal ones")
-    columns = 1 if len(panels) <= STACKED else min(3, int(np.ceil(np.sqrt(len(panels)))))
+    if columns is None:
+        columns = 1 if len(panels) <= STACKED else min(3, int(np.ceil(np.sqrt(len(panels)))))
     rows = -(-len(panels) // columns)
     on_top = int(series is not None)
     figure = Figure(

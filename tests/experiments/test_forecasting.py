@@ -314,7 +314,8 @@ def table(path):
 def run(sales):
     done = start(
         sales, "--csv=sales.csv", "--column=sales", "--exogenous=price", "--known=plan",
-        "--horizon=3", "--bases=first,seasonal", "--head=gaussian", "--strategy=recursive", "--samples=20",
+        "--horizon=3", "--bases=first,seasonal", "--head=gaussian", "--strategy=recursive",
+        "--samples=20",
         "--baselines=last,ar", "--watch_lags=1,12", "--run_dir=run", *QUICK,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
