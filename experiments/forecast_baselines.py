@@ -11,12 +11,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 from experiments import forecast_data, forecast_records
 from experiments.forecast_data import Fitted, Problem
 
-BASELINES = "last, seasonal, ar (order by AIC), ar_1_2_9 (those lags), ar_1-9, sqrt_ar_1-9, ets"
+BASELINES = (
+    "last, seasonal, ar (order by AIC), ar_1_2_9 (those lags), ar_1-9, ets; the latter also of "
+    "square roots or logarithms: sqrt_ar_1-9, log_ets"
+)
+PLAIN = ("last", "seasonal", "ar", "ets", "sqrt_ar", "log_ar", "sqrt_ets", "log_ets")
 
 
 def check(name: str) -> None:
     """Raises ValueError unless a name is that of a baseline."""
-    if name not in ("last", "seasonal", "ar", "ets", "sqrt_ar", "log_ar"):
+    if name not in PLAIN:
         lags(name)
 
 
@@ -64,21 +68,19 @@ def check_lengths(task: Problem, names: Sequence[str]) -> None:
 
 
 def _own(task: Problem, name: str) -> Problem:
-    """Returns the problem with the transform that the name of a baseline asks for."""
-    for transform in ("sqrt", "log"):
-        if name.startswith(f"{transform}_"):
-            return forecast_data.problem(
-                task.series,
-                targets=task.targets,
-                exogenous=task.exogenous,
-                known=task.known,
-                horizon=task.horizon,
-                period=task.period,
-                transform=transform,
-                test=task.end - task.train_end,
-                validation=task.train_end - task.fit_end,
-            )
-    return task
+    """Returns the problem with the transform that a baseline is named after, or none."""
+    found = [one for one in ("sqrt", "log") if name.startswith(f"{one}_")]
+    return forecast_data.problem(
+        task.series,
+        targets=task.targets,
+        exogenous=task.exogenous,
+        known=task.known,
+        horizon=task.horizon,
+        period=task.period,
+        transform=found[0] if found else "none",
+        test=task.end - task.train_end,
+        validation=task.train_end - task.fit_end,
+    )
 
 
 def _record(task: Problem, name: str) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _record(task: Problem, name: str) -> dict[str, Any]:
     if plain == "ets":
         fitted = forecast_data.fit(task, "first", (), "train")
         told, kinds = _smoothing(task, fitted)
-        label = f"ets ({', '.join(kinds)})"
+        label = f"{name} ({', '.join(kinds)})"
     else:
         if plain in ("last", "seasonal"):
             fitted = forecast_data.fit(task, {"last": "first"}.get(plain, plain), (), "train")

@@ -54,7 +54,9 @@ def define_flags() -> None:
     flags.DEFINE_list(
         "known", [], "Columns known ahead, such as a plan; rows after the last value hold them."
     )
-    flags.DEFINE_string("transform", "none", f"Of the values: {', '.join(TRANSFORMS)}.")
+    flags.DEFINE_string(
+        "transform", "none", f"Of the values, for the networks: {', '.join(TRANSFORMS)}."
+    )
     flags.DEFINE_integer(
         "period", None, "Steps of a season; default: of the calendar, 12 for months.", 1, 10**6
     )

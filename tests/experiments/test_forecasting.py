@@ -269,6 +269,16 @@ class TestBaselines:
             expected = model(steps).smooth(parameters).forecast(6)
             np.testing.assert_allclose(told[steps - 1, :, 0], expected, rtol=1e-6)
 
+    def test_a_transform_is_that_of_the_name(self):
+        """And not that of the networks."""
+        found = [
+            forecast_baselines.records(
+                forecast_data.problem(SUNSPOTS, test=67, transform=transform), ["ar_1_2_9"]
+            )
+            for transform in ("none", "sqrt")
+        ]
+        assert found[0] == found[1]
+
     def test_an_order_that_gaps_leave_steps_for(self):
         shown = toy(steps=70)
         shown.values[[15, 30, 45]] = np.nan
