@@ -68,7 +68,8 @@ def _table(
         f"{task.train_end - task.fit_end:,} for validation, {task.end - task.train_end:,} to test "
         f"({task.series.label(task.train_end)} to {task.series.label(task.end - 1)}). Test part, "
         f"one step ahead; mean of the seeds and 95 % interval. MASE: MAE / {scale:.4g}, the mean "
-        f"change over {unit} in training. p: the least of Ljung and Box at lags 10 and 20. "
+        f"change over {unit} in training. p: the least of Ljung and Box at lags 10 and 20 "
+        f"(autoregressions of as many: at lags beyond). "
         f"80 %, 95 %: how many values lay in those "
         "intervals. *: the best in validation."
     )
@@ -90,7 +91,7 @@ def _table(
         for part in ("train", "test"):
             least = [min(one["ljung_box"][part].values(), default=None) for one in found]
             there = [value for value in least if value is not None]
-            cells.append(f"{np.median(there):.2g}" if there else "")
+            cells.append(_p(float(np.median(there))).removeprefix("= ") if there else "")
         sound = [one["sound"] for one in found]
         known = [one for one in sound if one is not None]
         if len(found) == 1:
@@ -116,6 +117,11 @@ def _cell(values: list[float], form: Callable[[float], str], interval: bool = Tr
         if len(values) < 2 or not interval
         else f"{form(mean)} [{form(low)}, {form(high)}]"
     )
+
+
+def _p(value: float) -> str:
+    """Returns "= 0.03", and "< 1e-16" for what has no digits that mean something."""
+    return f"= {value:.2g}" if value >= 1e-16 else "< 1e-16"
 
 
 def _verdicts(records: list[dict[str, Any]], column: str) -> str:
@@ -175,7 +181,7 @@ def _draw(
             p = min(record["columns"][column]["ljung_box"][part].values(), default=float("nan"))
             panels.append(
                 Panel(
-                    f"{label}, {part}: p = {p:.2g}",
+                    f"{label}, {part}: p {_p(p)}",
                     np.arange(1, len(values) + 1),
                     values,
                     np.full(len(values), -limit),

@@ -30,7 +30,8 @@ class Diagnosis(NamedTuple):
         if self.sound is None:
             return "not tested: too few residuals"
         if self.sound:
-            return "sound"
+            short = [part for part, found in self.p_values.items() if not found]
+            return f"sound (too few residuals: {short[0]})" if short else "sound"
         found = [
             f"lag {', '.join(map(str, lags[:3]))} ({part})" if lags else f"no single lag ({part})"
             for part, lags in self.missed.items()
@@ -60,15 +61,16 @@ def diagnose(
       train: (N,) residuals of the training part; NaN where there is a gap.
       test: (M,) of the test part.
       lags: of the tests; those that a part is too short for are left out.
-      model_df: autoregressive parameters fitted to the training part; lags up to it are left out
-        there.
+      model_df: autoregressive parameters fitted to the training part. Lags up to it have no test
+        there; where all lags are such, those beyond it by as much take their place.
     """
     p_values: dict[str, dict[int, float]] = {}
     missed: dict[str, tuple[int, ...]] = {}
     for part, residuals, fitted in zip(PARTS, (train, test), (model_df, 0), strict=True):
         residuals = np.asarray(residuals, np.float64)
         count = int(np.isfinite(residuals).sum())
-        usable = [lag for lag in lags if fitted < lag < count // 2]
+        beyond = [lag for lag in lags if lag > fitted] or [lag + fitted for lag in lags]
+        usable = [lag for lag in beyond if lag < count // 2]
         p_values[part], missed[part] = {}, ()
         if not usable or np.nanmin(residuals) == np.nanmax(residuals):
             continue

@@ -47,7 +47,10 @@ def test_gaps_and_parts_that_are_too_short():
     found = diagnose(train, rng.normal(size=15))
     assert set(found.p_values["train"]) == {10, 20}
     assert found.p_values["test"] == {}
+    assert found.words == "sound (too few residuals: test)"
     assert diagnose(train[:5], train[:3]).sound is None
     assert diagnose(np.zeros(50), np.full(50, np.nan)).words == "not tested: too few residuals"
     # As many parameters as lags leave no degree of freedom.
     assert set(diagnose(train, train, model_df=12).p_values["train"]) == {20}
+    found = diagnose(train, train, model_df=23)
+    assert (set(found.p_values["train"]), set(found.p_values["test"])) == ({33, 43}, {10, 20})
