@@ -103,7 +103,7 @@ class TimeSeries(NamedTuple):
         each = (size * self.every * np.arange(steps)).astype(f"timedelta64[{code}]")
         return self.times[0].astype(f"datetime64[{code}]") + each
 
-    def duration(self, steps: int) -> str:
+    def duration(self, steps: float) -> str:
         """Returns "11 years" for 11 steps of a year."""
         count = steps * self.every
         return f"{count} {self.unit}" + ("" if count == 1 else "s")

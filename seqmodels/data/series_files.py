@@ -53,6 +53,43 @@ def read_csv(
     return regular(path.stem, columns, values, times)
 
 
+def read_labels(
+    path: str | os.PathLike[str],
+    columns: Sequence[str],
+    date_column: str | None = None,
+    date_format: str | None = None,
+) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
+    """Returns columns of labels, such as meals or weekdays, as a series of their numbers.
+
+    Args and raises as `read_csv`, but that cells hold any text; and ValueError for a column whose
+    labels do not repeat.
+
+    Returns:
+      (series, labels): value v of a column stands for the label v of its labels, which are in
+      alphabetical order; NaN for a gap.
+    """
+    frame = read_table(path)
+    path = pathlib.Path(path)
+    found = date_column_of(path, frame, date_column)
+    times = None if found is None else _dates(path, found, frame[found], date_format)
+    known, numbers = [], []
+    for name in columns:
+        check_column(path, frame, "column", name)
+        texts = frame[name].to_numpy(str)
+        there = ~np.isin(np.char.lower(texts), _MISSING)
+        labels, codes = np.unique(texts[there], return_inverse=True)
+        if len(labels) < 2 or 2 * len(labels) > there.sum():
+            raise ValueError(
+                f"column: {path}: {name} has {len(labels)} different labels in {there.sum()} rows, "
+                "wanted two or more that repeat"
+            )
+        column = np.full(len(texts), np.nan)
+        column[there] = codes
+        known.append(tuple(map(str, labels)))
+        numbers.append(column)
+    return regular(path.stem, columns, np.stack(numbers, axis=1), times), tuple(known)
+
+
 def read_table(path: str | os.PathLike[str]) -> Any:
     """Returns a CSV file (TSV where the name ends so) as a pandas frame of strings, never missing.
 

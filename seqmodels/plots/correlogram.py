@@ -101,7 +101,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
             axes.plot(lags[shown], values[shown], "o", color=COLOURS[2], alpha=alpha, markersize=3)
     largest = float(np.max(np.abs(extent), where=np.isfinite(extent), initial=0))
     edge = 1.3 * largest if 0 < largest < SMALL / 2 else max(1.05, 1.05 * largest)
-    axes.set_ylim(-edge, edge)
+    # An association has no sign.
+    axes.set_ylim(-edge if panel.low is not None or np.nanmin(values) < 0 else 0, edge)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

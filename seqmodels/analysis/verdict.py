@@ -1,0 +1,189 @@
+"""What a correlogram says, in words: memory, a cycle, a trend, or nothing."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+SLOW = 0.5  # an autocorrelation that is still so large ten lags on fades slowly
+SLOW_LAGS = 10
+OVERDONE = -0.4  # of lag 1, after differences; those of white noise have -1/2
+MOST_NAMED = 6
+
+
+class Verdict(NamedTuple):
+    """What stands out of a correlogram.
+
+    Attributes:
+      kind: "none", "trend" (fades slowly), "cycle" (has a period) or "memory".
+      positive_to: so many first lags are all positive and stand out; 0 for none.
+      negative_at: the lowest lag of the first negative ones that stand out; 0 for none.
+      period: of the cycle, in steps; 0 for none.
+      partial: lags whose partial autocorrelation stands out.
+      words: all that, in a sentence or two.
+    """
+
+    kind: str
+    positive_to: int
+    negative_at: int
+    period: int
+    partial: tuple[int, ...]
+    words: str
+
+
+def verdict(
+    values: np.ndarray,
+    partial: np.ndarray,
+    count: int,
+    pvalue: float,
+    *,
+    period: int = 0,
+    calendar: int = 1,
+    differenced: bool = False,
+    seasonally: bool = False,
+    alpha: float = 0.05,
+    duration: Callable[[float], str] = "{} steps".format,
+) -> Verdict:
+    """Returns what the correlogram of a series says.
+
+    Nothing is said of single lags unless Ljung and Box's test rejects. Then a lag stands out if its
+    autocorrelation lies beyond z times Bartlett's deviation sqrt((1 + 2 sum_{j<k} r_j^2) / n), a
+    partial one beyond z / sqrt(n), where z leaves alpha / K on both sides together: of K lags of
+    noise, one is named in a share alpha of all series at most (Bonferroni). A correlogram that does
+    not die out says that the series has no fixed mean, and its differences may have: Box, Jenkins
+    1970, "Time Series Analysis", section 6.2.1. Differences of noise have -1/2 at lag 1: the series
+    was differenced once too often.
+
+    Args:
+      values: (K,), autocorrelations of lags 1 to K.
+      partial: (M,), partial ones of lags 1 to M.
+      count: n, how many values there are.
+      pvalue: of Ljung and Box's test of all K lags.
+      period: of `seasonal_period`, 0 for none.
+      calendar: steps of the calendar's cycle, 12 for months; 1 for none.
+      differenced: whether the values are differences.
+      seasonally: whether they are differences to the season before; no cycle is then told, for what
+        they leave around that lag is their own doing.
+      alpha: level.
+      duration: a number of steps in words.
+
+    Raises:
+      ValueError: if there is no lag.
+    """
+    if not len(values):
+        raise ValueError("values: given no lags, wanted at least one")
+    values = np.nan_to_num(np.asarray(values, np.float64))
+    if not pvalue <= alpha:
+        words = (
+            f"No autocorrelation: Ljung and Box have p = {pvalue:.2g} for {len(values)} lags. By a "
+            "linear rule the past tells nothing of the present."
+        )
+        return Verdict("none", 0, 0, 0, (), words)
+    z = -float(special.ndtri(alpha / len(values) / 2))
+    squares = np.concatenate([[0.0], np.cumsum(values[:-1] ** 2)])
+    limits = z * np.sqrt((1 + 2 * squares) / count)
+    positive_to = _run(values > limits)
+    low = np.flatnonzero(values < -limits)
+    negative_at = 0
+    if len(low):
+        run = low[0] + np.arange(_run(values[low[0] :] < 0))
+        negative_at = int(run[np.argmin(values[run])]) + 1
+    stands = np.abs(np.nan_to_num(partial)) > z / np.sqrt(count)
+    lags = tuple(int(lag) + 1 for lag in np.flatnonzero(stands))
+    if seasonally:
+        period = 0
+    slow = positive_to >= SLOW_LAGS and values[SLOW_LAGS - 1] >= SLOW
+
+    said = []
+    if positive_to:
+        said.append(
+            "positive at all lags"
+            if positive_to == len(values)
+            else f"positive up to lag {positive_to}"
+        )
+    if negative_at:
+        said.append(f"negative {'at' if negative_at == 1 else 'around'} lag {negative_at}")
+    if period:
+        strength = f" (r = {values[period - 1]:.2f})" if period <= len(values) else ""
+        length = f"a season of {duration(period)}"
+        if period != calendar:
+            length = f"a cycle of about {duration(_top(values, period))}"
+        said.append(f"peak at lag {period}{strength}: {length}")
+    if seasonally and calendar in low + 1 and calendar > 1:
+        said.append(f"negative at lag {calendar}, that of the differences")
+    if not said:
+        said.append("weak: no lag stands out by itself")
+    sentences = [", ".join(said)]
+    if slow:
+        sentences.append(
+            "it fades slowly, as that of a trend or a random walk does: look at the differences"
+        )
+    elif period == calendar > 1:
+        sentences.append("seasonal differences show what the season hides")
+    if differenced and values[0] < OVERDONE:
+        sentences.append("so negative at lag 1 as if differenced once too often")
+    if lags and not slow:
+        sentences.append(
+            f"partial autocorrelation at lag{'s' if len(lags) > 1 else ''} {_listed(lags)}: an "
+            f"autoregression of {'them' if len(lags) > 1 else 'it'} is a model to begin with"
+        )
+    words = " ".join(f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences)
+    kind = "trend" if slow else "cycle" if period else "memory"
+    return Verdict(kind, positive_to, negative_at, period, lags, words)
+
+
+def label_words(
+    name: str, lags: Sequence[int], values: np.ndarray, pvalues: np.ndarray, alpha: float = 0.05
+) -> str:
+    """Returns what an association by lag says, in a sentence.
+
+    A lag stands out if p is up to alpha / L, of L lags (Bonferroni).
+
+    Args:
+      name: whose past it is, such as "the meal before".
+      lags: (L,).
+      values: (L,), Cramer's V.
+      pvalues: (L,).
+      alpha: level.
+    """
+    stands = np.asarray(pvalues) <= alpha / len(lags)
+    best = int(np.argmax(values))
+    if not stands.any():
+        least = float(np.min(pvalues))
+        return f"{name} tells nothing (V up to {values[best]:.2f}, p from {least:.2g})."
+    found = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
+    best = int(np.argmax(np.where(stands, values, -1)))
+    plural = "s" if len(found) > 1 else ""
+    return (
+        f"{name} tells something at lag{plural} {_listed(found)}, most at lag {lags[best]} "
+        f"(V = {values[best]:.2f}, p = {pvalues[best]:.2g})."
+    )
+
+
+def _run(shown: np.ndarray) -> int:
+    """Returns how many are true before the first that is not."""
+    return int(np.argmin(shown)) if not shown.all() else len(shown)
+
+
+def _top(values: np.ndarray, lag: int) -> float:
+    """Returns where the parabola through a peak and its neighbours is highest, to .1."""
+    if not 1 < lag < len(values):
+        return lag
+    left, peak, right = values[lag - 2 : lag + 1]
+    bend = left - 2 * peak + right
+    top = lag + (0.5 * (left - right) / bend if bend < 0 else 0.0)
+    return round(top, 1) if abs(top - round(top)) > 0.05 else round(top)
+
+
+def _listed(lags: Sequence[int]) -> str:
+    """Returns "1 to 4, 9": runs of three and more by their ends, at most so many of them."""
+    pieces, start = [], 0
+    for end in range(1, len(lags) + 1):
+        if end < len(lags) and lags[end] == lags[end - 1] + 1:
+            continue
+        run = lags[start:end]
+        pieces += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(lag) for lag in run]
+        start = end
+    more = ", ..." if len(pieces) > MOST_NAMED else ""
+    return ", ".join(pieces[:MOST_NAMED]) + more

@@ -1,0 +1,93 @@
+"""A diary of days and meals, in which a meal depends on the meals before it and not on the day."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqmodels.types import Array
+
+MEALS = ("soup", "pasta", "rice", "salad", "fish", "pizza")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+FIRST = np.datetime64("2018-01-01")  # a Monday
+# How often the cook follows yesterday's meal, that of the day before, or none.
+AFTER_LAST, AFTER_BEFORE = 0.55, 0.3
+
+
+class Diary(NamedTuple):
+    """N days.
+
+    Attributes:
+      meals: int32 (N,), an index of `MEALS`.
+      weekdays: int32 (N,), an index of `WEEKDAYS`.
+      dates: datetime64[D] (N,).
+    """
+
+    meals: np.ndarray
+    weekdays: np.ndarray
+    dates: np.ndarray
+
+
+def transitions() -> np.ndarray:
+    """Returns P(meal | the day before, the last day), float64 (6, 6, 6), the meal last.
+
+    With p = .55 the meal that follows the last one on the list (m_{t-1} + 1), with p = .3 the third
+    after that of the day before (m_{t-2} + 3), both modulo 6, otherwise any of the six.
+    """
+    size = len(MEALS)
+    found = np.full((size, size, size), (1 - AFTER_LAST - AFTER_BEFORE) / size)
+    before, last = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    np.add.at(found, (before, last, (last + 1) % size), AFTER_LAST)
+    np.add.at(found, (before, last, (before + 3) % size), AFTER_BEFORE)
+    return found
+
+
+def bayes_rate() -> float:
+    """Returns how often the best rule is right: the mean over pairs of days of max P.
+
+    A pair (m_{t-2}, m_{t-1}) occurs as often as the stationary distribution of the chain of pairs
+    says.
+    """
+    given = transitions()
+    size = len(MEALS)
+    pairs = np.full((size, size), 1 / size**2)
+    for _ in range(1_000):
+        pairs = np.einsum("ij,ijk->jk", pairs, given)
+    return float(np.sum(pairs * given.max(axis=2)))
+
+
+def bayes_rule(meals: np.ndarray) -> np.ndarray:
+    """Returns the best guess (N,) of each day's meal from the meals before; 0 for the first two."""
+    best = transitions().argmax(axis=2)
+    found = np.zeros(len(meals), np.int32)
+    found[2:] = best[meals[:-2], meals[1:-1]]
+    return found
+
+
+def diary(key: Array, days: int) -> Diary:
+    """Draws a diary.
+
+    Args:
+      key: decides the meals.
+      days: N, at least 1.
+
+    Raises:
+      ValueError: if there is no day.
+    """
+    if days < 1:
+        raise ValueError(f"days: given {days}, wanted at least 1")
+    logits = jnp.log(jnp.asarray(transitions(), jnp.float32))
+    key_first, key_rest = jax.random.split(key)
+    first = jax.random.randint(key_first, (2,), 0, len(MEALS))
+
+    def step(pair: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], Array]:
+        before, last = pair
+        meal = jax.random.categorical(key, logits[before, last])
+        return (last, meal), meal
+
+    keys = jax.random.split(key_rest, max(days - 2, 0))
+    _, rest = jax.lax.scan(step, (first[0], first[1]), keys)
+    meals = np.concatenate([np.asarray(first), np.asarray(rest)])[:days].astype(np.int32)
+    weekdays = (np.arange(days) % len(WEEKDAYS)).astype(np.int32)
+    return Diary(meals, weekdays, FIRST + np.arange(days))
