@@ -127,6 +127,8 @@ def report(
         )
         for number, (name, one) in enumerate(zip(columns, found, strict=True))
     )  # fmt: skip
+    if len(found) > 1 and all((one.pvalue <= alpha / len(one.lags)).any() for one in found):
+        words += " Labels that remember go with others by chance more often than p says."
     print(words)
     (folder / "verdict.txt").write_text(words + "\n")
     panels = [

@@ -62,6 +62,9 @@ def changed(
       ValueError: in one line, if a value has no root or logarithm, there is no season, or nothing
         is left.
     """
+    least = float(np.nanmin(series.values))
+    if (least < 0 and transform != "none") or (least == 0 and transform == "log"):
+        raise ValueError(f"transform: given {transform} of {least:g}, wanted positive values")
     values = forecast_data.transformed(series.values, transform)
     season = period or series.period
     if seasonal_difference and season < 2:
@@ -113,9 +116,15 @@ def analyse(
         )
     gaps = "conservative"
     own = acf(column, nlags=nlags, alpha=alpha, missing=gaps)
-    partial = pacf(column, nlags=nlags, alpha=alpha, missing=gaps)
+    # Divided by n: with gaps, or a trend, the other estimate leaves [-1, 1].
+    partial = pacf(column, nlags=nlags, method="ywmle", alpha=alpha, missing=gaps)
     tested = ljung_box(column, nlags, missing=gaps)
     found = seasonal_period(column, min(count // 2, MOST_PERIOD), alpha, missing=gaps)
+    cycle = int(found.period)
+    if 1 < season < len(found.whitened) - 1 and cycle % season == 0:
+        # The calendar's season may show without being the highest of its neighbours.
+        shows = found.whitened[season] > found.bound[season] and found.acf[season] > 0
+        cycle = season if shows else cycle
     values, pvalues = np.asarray(own.values)[1:], np.asarray(tested.pvalue, np.float64)
     partials = np.asarray(partial.values)[1:]
     cross = None
@@ -130,7 +139,7 @@ def analyse(
         partials,
         count,
         float(pvalues[-1]),
-        period=int(found.period),
+        period=cycle,
         calendar=season,
         differenced=difference + seasonal_difference > 0,
         seasonally=seasonal_difference > 0,

@@ -93,7 +93,8 @@ def verdict(
     lags = tuple(int(lag) + 1 for lag in np.flatnonzero(stands))
     if seasonally:
         period = 0
-    slow = positive_to >= SLOW_LAGS and values[SLOW_LAGS - 1] >= SLOW
+    slow = len(values) >= SLOW_LAGS and values[SLOW_LAGS - 1] >= SLOW
+    slow = slow and bool((values[:SLOW_LAGS] > z / np.sqrt(count)).all())
 
     said = []
     if positive_to:
@@ -109,7 +110,9 @@ def verdict(
         length = f"a season of {duration(period)}"
         if period != calendar:
             length = f"a cycle of about {duration(_top(values, period))}"
-        said.append(f"peak at lag {period}{strength}: {length}")
+        around = values[max(period - 2, 0) : period + 1]
+        at = "at" if period > len(values) or values[period - 1] == around.max() else "around"
+        said.append(f"peak {at} lag {period}{strength}: {length}")
     if seasonally and calendar in low + 1 and calendar > 1:
         said.append(f"negative at lag {calendar}, that of the differences")
     if not said:

@@ -70,7 +70,7 @@ def read_labels(
     """
     frame = read_table(path)
     path = pathlib.Path(path)
-    found = date_column_of(path, frame, date_column)
+    found = date_column_of(path, frame, date_column, columns)
     times = None if found is None else _dates(path, found, frame[found], date_format)
     known, numbers = [], []
     for name in columns:
@@ -107,6 +107,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
         frame = pd.read_csv(
             path,
             sep=separator,
+            header=None,
             dtype=str,
             keep_default_na=False,
             encoding="utf-8-sig",
@@ -119,9 +120,11 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         told = " ".join(str(error).split())
         raise ValueError(f"csv: {path} is not UTF-8 text with columns: {told}") from None
-    frame.columns = frame.columns.str.strip()
-    # Blank lines at the end are no rows; in between they are.
     frame = frame.fillna("").map(str.strip)
+    names = enumerate(frame.iloc[0], 1)
+    frame = frame.iloc[1:].set_axis([name or f"unnamed {n}" for n, name in names], axis=1)
+    frame = frame.reset_index(drop=True)
+    # Blank lines at the end are no rows; in between they are.
     filled = np.flatnonzero((frame != "").any(axis=1))
     frame = frame.iloc[: filled[-1] + 1 if len(filled) else 0]
     if frame.empty:
@@ -144,13 +147,17 @@ def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str)
     )
 
 
-def date_column_of(path: str | os.PathLike[str], frame: Any, given: str | None) -> str | None:
+def date_column_of(
+    path: str | os.PathLike[str], frame: Any, given: str | None, but: Sequence[str] = ()
+) -> str | None:
     """Returns the name of the column with the dates; None where there is none.
 
     Args:
       path: of the file, for messages.
       frame: of `read_table`.
-      given: its name; "none" for none; None: the first that is called date, time or the like.
+      given: its name; "none" for none; None: the first that is called date, time or the like, and
+        holds digits (a column "day" may hold Monday).
+      but: columns that are none unless they are given.
 
     Raises:
       ValueError: if there is none of that name.
@@ -160,8 +167,11 @@ def date_column_of(path: str | os.PathLike[str], frame: Any, given: str | None) 
     if given is not None:
         check_column(path, frame, "date_column", given)
         return given
-    lower = {str(column).lower(): str(column) for column in frame.columns}
-    return next((lower[name] for name in _DATE_NAMES if name in lower), None)
+    lower = {str(column).lower(): str(column) for column in frame.columns if column not in but}
+    named = [lower[name] for name in _DATE_NAMES if name in lower]
+    for name in named:
+        check_column(path, frame, "date_column", name)
+    return next((name for name in named if frame[name].str.contains(r"\d").any()), None)
 
 
 def _dates(path: pathlib.Path, name: str, texts: Any, date_format: str | None) -> np.ndarray:

@@ -101,8 +101,11 @@ def _draw(axes: Axes, panel: Panel) -> None:
             axes.plot(lags[shown], values[shown], "o", color=COLOURS[2], alpha=alpha, markersize=3)
     largest = float(np.max(np.abs(extent), where=np.isfinite(extent), initial=0))
     edge = 1.3 * largest if 0 < largest < SMALL / 2 else max(1.05, 1.05 * largest)
-    # An association has no sign.
-    axes.set_ylim(-edge if panel.low is not None or np.nanmin(values) < 0 else 0, edge)
+    if panel.low is None and np.nanmin(values) >= 0:
+        # An association has no sign, and is small only beside 1.
+        axes.set_ylim(0, max(1.05, 1.05 * largest))
+    else:
+        axes.set_ylim(-edge, edge)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 

@@ -37,18 +37,18 @@ def test_sunspots():
 def test_noise_is_called_so():
     """But for a share of about alpha."""
     rng = np.random.default_rng(0)
-    kinds = [of(rng.normal(size=200)).kind for _ in range(60)]
-    assert kinds.count("none") >= 52
+    kinds = [of(rng.normal(size=200)).kind for _ in range(100)]
+    assert kinds.count("none") >= 88
     found = of(rng.normal(size=200))
     assert found == ("none", 0, 0, 0, (), found.words)
     assert "the past tells nothing" in found.words
 
 
 def test_memory_and_its_order():
-    found = of(ar([0.6]))
+    found = of(ar([0.6], seed=1))
     assert (found.kind, found.negative_at, found.partial) == ("memory", 0, (1,))
     assert "lag 1: an autoregression of it" in found.words
-    found = of(ar([0.3, 0.5]))
+    found = of(ar([0.3, 0.5], seed=1))
     assert found.partial == (1, 2)
     found = of(ar([-0.7]))
     assert (found.positive_to, found.negative_at) == (0, 1)
@@ -60,6 +60,16 @@ def test_what_does_not_die_out():
     assert of(walk).kind == "trend"
     assert "look at the differences" in of(walk).words
     assert of(np.diff(walk), differenced=True).kind == "none"
+
+
+def test_a_trend_with_a_season():
+    rng = np.random.default_rng(4)
+    t = np.arange(120)
+    x = 2 * t + 30 * np.sin(2 * np.pi * t / 12) + 10 * rng.normal(size=120)
+    found = of(x, calendar=12, duration="{} months".format)
+    assert (found.kind, found.period) == ("trend", 12)
+    assert "a season of 12 months" in found.words
+    assert "look at the differences" in found.words
 
 
 def test_a_season_and_its_differences():
