@@ -123,7 +123,7 @@ def analyse(
     cycle = int(found.period)
     if 1 < season < len(found.whitened) - 1 and cycle % season == 0:
         # The calendar's season may show without being the highest of its neighbours.
-        shows = found.whitened[season] > found.bound[season] and found.acf[season] > 0
+        shows = found.whitened[season] > found.bound and found.acf[season] > 0
         cycle = season if shows else cycle
     values, pvalues = np.asarray(own.values)[1:], np.asarray(tested.pvalue, np.float64)
     partials = np.asarray(partial.values)[1:]

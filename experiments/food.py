@@ -28,8 +28,8 @@ from seqmodels.training.steps import Loss, make_train_steps
 from seqmodels.types import Array, Params
 
 DAYS, TRAIN = 4_000, 3_000
-WINDOW, BATCH, STEPS, SEEDS = 30, 32, 400, 3
-HIDDEN = 32
+WINDOW, BATCH, STEPS, SEEDS = 30, 32, 800, 3
+HIDDEN = 16
 NLAGS = 7
 
 # From parameters, meals (T, B) of the days before and weekdays (T, B) of the days to be told, to
