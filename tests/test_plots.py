@@ -1,6 +1,7 @@
 """Figures show the numbers they are given."""
 
 import numpy as np
+import pytest
 
 from seqmodels import plots
 
@@ -69,3 +70,33 @@ def test_prediction_by_word(tmp_path):
     figure.savefig(tmp_path / "a.png")
     many = plots.prediction_by_word(["w"] * 500, {"a": [0.0] * 500}, ylabel="p", title="t")
     assert len(many.axes[0].get_xticks()) <= 60
+
+
+def test_correlograms(tmp_path):
+    lags = np.arange(1, 6)
+    values = np.array([0.9, 0.1, NAN, -0.5, 0.2])
+    band = np.full(5, 0.3)
+    panels = [plots.Panel("a$b$", lags, values, -band, band), plots.Panel("v", lags, abs(values))]
+    times = np.array(["2001", "2002", "2003"], "datetime64[Y]")
+    figure = plots.correlograms(panels, title="t", series=(times, np.array([1.0, NAN, 2.0])))
+    series, banded, plain = figure.axes
+    # Two values with a gap between them are two points.
+    np.testing.assert_array_equal(series.lines[1].get_ydata(), [1, 2])
+    stands, pale = banded.collections[1:3]
+    assert [tuple(path[1]) for path in stands.get_segments()] == [(1, 0.9), (4, -0.5)]
+    assert [tuple(path[1]) for path in pale.get_segments()] == [(2, 0.1), (5, 0.2)]
+    assert banded.get_ylim()[0] < -1
+    assert plain.get_ylim()[0] == 0
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+    grid = plots.correlograms(panels * 3, title="t", columns=2)
+    assert len({axes.get_position().x0 for axes in grid.axes}) == 2
+    with pytest.raises(ValueError, match="panels: given none"):
+        plots.correlograms([], title="t")
+    with pytest.raises(ValueError, match="lengths"):
+        plots.correlograms([plots.Panel("x", lags, values[:2])], title="t")
+
+
+def test_small_values_are_seen():
+    panel = plots.Panel("a", np.arange(3), np.full(3, 0.05), np.full(3, -0.1), np.full(3, 0.1))
+    assert plots.correlograms([panel], title="t").axes[0].get_ylim()[1] < 0.2
