@@ -36,7 +36,7 @@ def forecasts(
     """
     figure = Figure(figsize=(9, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    axes.set_title(drawable(title), fontsize=10, parse_math=False)
     axes.grid(alpha=0.25)
     at = _drawable_times(times)
     if quantiles is not None:
@@ -50,13 +50,23 @@ def forecasts(
         later = _drawable_times(future[0])
         _bands(axes, later, future[2], COLOURS[2], labels=False)
         axes.plot(later, future[1], "o-", color=COLOURS[2], markersize=3, label="after the end")
-    axes.set_ylabel(drawable(ylabel))
+    axes.set_ylabel(drawable(ylabel), parse_math=False)
     axes.legend(fontsize=8)
     return figure
 
 
 def _bands(axes: Axes, at: Any, quantiles: np.ndarray, colour: str, *, labels: bool = True) -> None:
     for low, high, alpha, name in ((0, 4, 0.12, "95 %"), (1, 3, 0.22, "80 %")):
+        if len(at) == 1:  # a band of one step has no width
+            axes.vlines(
+                at,
+                quantiles[:, low],
+                quantiles[:, high],
+                color=colour,
+                alpha=3 * alpha,
+                linewidth=3,
+            )
+            continue
         axes.fill_between(
             at, quantiles[:, low], quantiles[:, high], color=colour, alpha=alpha, linewidth=0,
             label=name if labels else None,
