@@ -122,10 +122,10 @@ def analyse(
     found = seasonal_period(column, min(count // 2, MOST_PERIOD), alpha, missing=gaps)
     cycle = int(found.period)
     if 1 < season < len(found.whitened) - 1 and cycle % season == 0:
-        # The calendar's season need not be the highest of its neighbours; and it is one lag, named
-        # before any was looked at, not the best of many.
+        # The calendar's season need not be the highest of its neighbours; it is one lag, named
+        # before any was looked at, not the best of many; and two seasons are no cycle of their own.
         limit = quantile(2 * alpha) / np.sqrt(count)
-        shows = found.whitened[season] > limit and found.acf[season] > 0
+        shows = found.acf[season] > 0 and (cycle > 0 or found.whitened[season] > limit)
         cycle = season if shows else cycle
     values, pvalues = np.asarray(own.values)[1:], np.asarray(tested.pvalue, np.float64)
     partials = np.asarray(partial.values)[1:]

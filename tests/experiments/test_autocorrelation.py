@@ -7,8 +7,10 @@ import pytest
 from programs import run_each
 from statsmodels.tsa.stattools import acf, pacf
 
+from experiments.autocorrelation_series import analyse
 from seqmodels.data import series
 from seqmodels.data.diary import WEEKDAYS
+from seqmodels.data.series import TimeSeries
 
 PROGRAM = "experiments.autocorrelation"
 
@@ -138,6 +140,20 @@ def test_differences_and_gaps(runs):
     assert "a cycle" not in out
     rows = table(folder / "co2" / "acf.csv")
     assert float(rows[11]["acf"]) < -0.2
+
+
+def test_the_season_of_the_calendar_is_one_lag():
+    """Too weak to be found among all lags, and found where months are known to be such."""
+    rng = np.random.default_rng(0)
+    t = np.arange(120)
+    x = 0.8 * np.sin(2 * np.pi * t / 12) + rng.normal(size=120)
+    months = np.datetime64("2001-01") + t
+    found = {
+        unit: analyse(TimeSeries("a", ("x",), x[:, None], months, unit), nlags=24, alpha=0.05)
+        for unit in ("month", "year")
+    }
+    assert found["month"].verdict.period == 12
+    assert found["year"].verdict.period == 0
 
 
 def test_with_another_column(runs):
