@@ -77,7 +77,11 @@ class TimeSeries(NamedTuple):
         if last is not None:
             end = _moment("last", last, at)
             # A date means all of what it names: 1987 ends with December.
-            keep &= at <= end if self.times is None else at < end + np.timedelta64(1)
+            keep &= (
+                at <= end
+                if self.times is None
+                else at < end + np.timedelta64(1, np.datetime_data(end.dtype)[0])
+            )
         if not keep.any():
             raise ValueError(
                 f"first, last: given {first} and {last}, wanted a part of {self.label(0)} to "

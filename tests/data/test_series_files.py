@@ -84,7 +84,12 @@ def test_the_column_of_dates(file):
         ("year,x\n2001,1\nsoon,1\n", ["x"], {}, "line 3: given 'soon', wanted a date"),
         ("year,x\n,1\n2002,1\n", ["x"], {}, "line 2: given '', wanted a date"),
         ("year,x\n2001,1\n", ["x"], {"date_column": "yaer"}, "did you mean year?"),
-        ("d,x\n2001,1\n", ["x"], {"date_column": "d", "date_format": "%d.%m"}, "wanted a date %d"),
+        (
+            "d,x\n2001,1\n",
+            ["x"],
+            {"date_column": "d", "date_format": "%d.%m.%Y"},
+            "wanted a date %d",
+        ),
     ],
 )
 def test_mistakes(file, text, columns, more, message):

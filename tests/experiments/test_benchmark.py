@@ -101,7 +101,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(tmp_path):
         if ": round " in line:
             process.send_signal(signal.SIGINT)
             break
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "interrupted; measured so far: 1" in err
