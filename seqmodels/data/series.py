@@ -76,12 +76,9 @@ class TimeSeries(NamedTuple):
             keep &= at >= _moment("first", first, at)
         if last is not None:
             end = _moment("last", last, at)
+            unit: Any = np.datetime_data(end.dtype)[0] if self.times is not None else None
             # A date means all of what it names: 1987 ends with December.
-            keep &= (
-                at <= end
-                if self.times is None
-                else at < end + np.timedelta64(1, np.datetime_data(end.dtype)[0])
-            )
+            keep &= at <= end if self.times is None else at < end + np.timedelta64(1, unit)
         if not keep.any():
             raise ValueError(
                 f"first, last: given {first} and {last}, wanted a part of {self.label(0)} to "
