@@ -23,10 +23,10 @@ from seqmodels.combinators import bidirectional, dropout, residual, stack
 from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
 from seqmodels.drivers.cudnn import cudnn
-from seqmodels.drivers.fused import fused
-from seqmodels.drivers.newton import newton
+from seqmodels.drivers.fused.driver import fused
+from seqmodels.drivers.newton.driver import newton
 from seqmodels.drivers.scan import scan
-from seqmodels.drivers.stream import stream
+from seqmodels.drivers.streaming import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
 from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
 

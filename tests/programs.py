@@ -32,8 +32,8 @@ def starter(program, timeout=240):
 _FORKS = """
 import ast, contextlib, importlib, json, os, runpy, sys, tempfile
 program, cases = sys.argv[1], json.loads(sys.argv[2])
-importlib.import_module(program)
-del sys.modules[program]
+importlib.import_module(program + ".study" if program.startswith("experiments.") else program)
+sys.modules.pop(program, None)
 found = []
 for arguments in cases:
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:

@@ -3,7 +3,7 @@
 import functools
 import itertools
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-import cases
+import contract_cases as cases
 import jax
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()

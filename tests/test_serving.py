@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from seqmodels.training import array_files, leaves, manifest
+from seqmodels.training.checkpointing import array_files, array_specs, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
 STUDY = [
@@ -139,7 +139,7 @@ def torture(folder, kills, seed, study=STUDY, say=print):
 def arrays_of(folder):
     """Returns the bytes of every array of a checkpoint by its path in the state."""
     found = manifest.read_manifest(folder)
-    layouts = [leaves.data_shape_and_dtype(leaf) for leaf in found.leaves]
+    layouts = [array_specs.data_shape_and_dtype(leaf) for leaf in found.leaves]
     stored = {str(n): dtype for n, (shape, dtype) in enumerate(layouts) if 0 not in shape}
     arrays = array_files.read_arrays(folder / "arrays", stored)
     return {leaf.path: arrays[str(n)].tobytes() for n, leaf in enumerate(found.leaves)}

@@ -17,7 +17,7 @@ import numpy as np
 import seqmodels as sm
 from seqmodels.data.batches import shuffled
 from seqmodels.data.buckets import bucketed
-from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.fit import fit
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer

@@ -1,1 +1,1 @@
-"""Data: synthetic tasks that are made on the device, and loaders of real data."""
+"""What any data goes through: tables, text, batches, buckets, streams, vocabularies."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from seqmodels.data.orders import LARGEST_SEED, make_share, random_order, whole_number
+from seqmodels.data.shuffling import LARGEST_SEED, make_share, random_order, whole_number
 
 RESTS = ("drop", "keep")
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from seqmodels.data.batches import Batches, take_rows
-from seqmodels.data.orders import LARGEST_SEED, make_share, random_order, whole_number
+from seqmodels.data.shuffling import LARGEST_SEED, make_share, random_order, whole_number
 
 CANDIDATES = 1024  # more distinct lengths than these are thinned before boundaries are chosen
 

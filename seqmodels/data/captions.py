@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqmodels.data.batches import Batches, take_rows
-from seqmodels.data.orders import make_share, random_order, whole_number
+from seqmodels.data.shuffling import make_share, random_order, whole_number
 from seqmodels.data.vocabulary import Vocabulary
 
 SPLITS = ("train", "validation", "test")

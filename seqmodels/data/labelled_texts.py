@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqmodels.data.orders import random_order
+from seqmodels.data.shuffling import random_order
 
 SPLITS = ("train", "validation", "test")
 LEAST_GROUPS = 10  # of a class: fewer cannot be split and measured

@@ -8,7 +8,7 @@ import numpy as np
 
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import best_boundaries
-from seqmodels.data.orders import LARGEST_SEED, make_share, random_order, whole_number
+from seqmodels.data.shuffling import LARGEST_SEED, make_share, random_order, whole_number
 
 
 class PairBatch(NamedTuple):

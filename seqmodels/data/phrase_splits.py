@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from seqmodels.data.interface_phrases import Pair
+from seqmodels.data.sentence_pairs import Pair
 
 NEAR = 0.6  # cosine
 LARGEST_COMPONENT = 0.01  # of all pairs; a component that is larger belongs to training

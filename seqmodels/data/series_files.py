@@ -1,6 +1,5 @@
 """Time series from the user's own CSV: columns of numbers, with dates or without."""
 
-import difflib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -8,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from seqmodels.data.series import TimeSeries, regular
+from seqmodels.data.tables import check_column, read_table
+from seqmodels.data.time_series import TimeSeries, regular
 
 _DATE_NAMES = ("date", "time", "datetime", "timestamp", "day", "week", "month", "quarter", "year")
 _MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
@@ -88,63 +88,6 @@ def read_labels(
         known.append(tuple(map(str, labels)))
         numbers.append(column)
     return regular(path.stem, columns, np.stack(numbers, axis=1), times), tuple(known)
-
-
-def read_table(path: str | os.PathLike[str]) -> Any:
-    """Returns a CSV file (TSV where the name ends so) as a pandas frame of strings, never missing.
-
-    Row n of the frame is line n + 2 of a file without line breaks in its cells.
-
-    Args and raises as `read_csv`.
-    """
-    try:
-        import pandas as pd
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("csv: needs pandas: pip install 'seqmodels[series]'") from error
-    path = pathlib.Path(path)
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            header=None,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            index_col=False,
-            skip_blank_lines=False,
-            on_bad_lines="error",
-        )
-    except pd.errors.EmptyDataError:
-        raise ValueError(f"csv: given {path}, which is empty, wanted a header and rows") from None
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"csv: {path} is not UTF-8 text with columns: {told}") from None
-    frame = frame.fillna("").map(str.strip)
-    names = enumerate(frame.iloc[0], 1)
-    frame = frame.iloc[1:].set_axis([name or f"unnamed {n}" for n, name in names], axis=1)
-    frame = frame.reset_index(drop=True)
-    # Blank lines at the end are no rows; in between they are.
-    filled = np.flatnonzero((frame != "").any(axis=1))
-    frame = frame.iloc[: filled[-1] + 1 if len(filled) else 0]
-    if frame.empty:
-        raise ValueError(f"csv: given {path} without rows, wanted at least one")
-    return frame
-
-
-def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str) -> None:
-    """Raises ValueError, with the nearest name, unless the frame has a column of that name."""
-    if name in frame.columns:
-        if list(frame.columns).count(name) > 1:
-            raise ValueError(f"{flag}: {path} has two columns {name!r}, wanted one")
-        return
-    known = [str(column) for column in frame.columns]
-    lower = {column.lower(): column for column in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1)
-    hint = f"; did you mean {lower[near[0]]}?" if near else ""
-    raise ValueError(
-        f"{flag}: given {name!r}, wanted one of the columns of {path}: {', '.join(known)}{hint}"
-    )
 
 
 def date_column_of(

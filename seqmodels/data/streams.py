@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqmodels.data.batches import Batches, kept_rest
-from seqmodels.data.orders import make_share, whole_number
+from seqmodels.data.shuffling import make_share, whole_number
 
 
 class Piece(NamedTuple):

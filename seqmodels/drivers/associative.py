@@ -9,7 +9,7 @@ from seqmodels.cells.linear import linear_elements
 from seqmodels.cells.stages import reset_state
 from seqmodels.drivers.contract import filled, select, vary_like, zero_unless
 from seqmodels.drivers.linear_scan import linear_scan
-from seqmodels.drivers.traits import serving
+from seqmodels.drivers.stage_analysis import serving
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 

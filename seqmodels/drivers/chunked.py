@@ -15,11 +15,11 @@ from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers.contract import vary_like
-from seqmodels.drivers.fused import CHUNK, run_fused
-from seqmodels.drivers.memory import choose_plan, parse_bytes
-from seqmodels.drivers.pieces import as_rows, as_steps, chunk_size, cut, joined
+from seqmodels.drivers.fused.driver import CHUNK, run_fused
+from seqmodels.drivers.memory_plan import choose_plan, parse_bytes
+from seqmodels.drivers.reshape import as_rows, as_steps, chunk_size, cut, joined
 from seqmodels.drivers.scan import widened
-from seqmodels.drivers.traits import require_stages
+from seqmodels.drivers.stage_analysis import require_stages
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 

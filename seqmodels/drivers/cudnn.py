@@ -20,7 +20,7 @@ import numpy as np
 
 from seqmodels.cells.lstm import LSTMParams, LSTMState, lstm_project, lstm_update
 from seqmodels.drivers.contract import zero_unless
-from seqmodels.drivers.traits import serving
+from seqmodels.drivers.stage_analysis import serving
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 # (x (N, T, D), h (1, N, H), c (1, N, H), weights, lengths (N,)) -> (y (N, T, H), h, c)

@@ -10,7 +10,7 @@ import numpy as np
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers import contract as rules
-from seqmodels.drivers.choice import choose, find_driver
+from seqmodels.drivers.auto import choose, find_driver
 from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.stages import lift
 from seqmodels.drivers.unroll import unroll_full
-from seqmodels.models.readout import ReadoutParams, readout
+from seqmodels.models.sequence_model import ReadoutParams, readout
 from seqmodels.types import Array, Cell, Driver
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: the ends of 95 % and 80 %, and the median

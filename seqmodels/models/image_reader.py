@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from seqmodels.models.readout import ReadoutParams, readout
+from seqmodels.models.sequence_model import ReadoutParams, readout
 from seqmodels.types import Array, Cell, Driver
 
 READINGS = ("rows", "pixels")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.plots.base import COLOURS, drawable
+from seqmodels.plots.style import COLOURS, drawable
 
 
 def confusion_matrices(

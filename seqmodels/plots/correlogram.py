@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqmodels.plots.base import COLOURS, drawable
+from seqmodels.plots.style import COLOURS, drawable
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
 STACKED = 3  # panels that stand one above the other; more of them stand in a grid

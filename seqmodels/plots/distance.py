@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.base import COLOURS, one_panel
+from seqmodels.plots.style import COLOURS, one_panel
 
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 

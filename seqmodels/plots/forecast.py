@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.base import COLOURS, drawable
+from seqmodels.plots.style import COLOURS, drawable
 
 
 def forecasts(

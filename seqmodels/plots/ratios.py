@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from seqmodels.plots.base import COLOURS
+from seqmodels.plots.style import COLOURS
 
 
 def ratios_by_shape(

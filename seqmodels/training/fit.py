@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqmodels.training import distributed
-from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.loop import Loop, Seen
 from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.parallel import processes
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics
@@ -91,7 +91,7 @@ def fit(
         while not loop.finished:
             loop.dispatch(train, *([] if feed is None else [_next(feed, loop.step)]))
             signal_number = interruption.signal if interruption else None
-            stop, save = distributed.agree(signal_number is not None, loop.save_is_due)
+            stop, save = processes.agree(signal_number is not None, loop.save_is_due)
             loop.collect(everything=stop or save or loop.record_is_due)
             if loop.record_is_due:
                 loop.record(evaluate, watch)

@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqmodels.training import distributed, transfer
-from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.manifest import settings_difference
 from seqmodels.training.errors import RunError
-from seqmodels.training.manifest import settings_difference
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.nonfinite import (
     LAST_NORMS,
@@ -21,6 +20,7 @@ from seqmodels.training.nonfinite import (
     find_non_finite,
     first_bad,
 )
+from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check, deciding
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
@@ -283,7 +283,7 @@ class Loop:
                 self._memory["metrics_bytes"] = self._log.offset
             self._memory["seconds"] = self._before + time.monotonic() - self._begun
             # Each leaf may be spread over the devices of all processes; to_host is for all of them.
-            several = distributed.process_count() > 1
+            several = processes.process_count() > 1
             state = transfer.to_host(self.state) if several else self.state
             self._checkpoints.save(self.step, state, self._memory, best=best)
             self._saved_step, self._saved = self.step, time.monotonic()
@@ -304,8 +304,8 @@ class Loop:
         """Takes the newest checkpoint, which process 0 alone reads."""
         if self._checkpoints is None:
             return
-        found = self._checkpoints.restore(self.state) if distributed.is_main() else None
-        known = distributed.broadcast_json(found and [found.step, found.progress])
+        found = self._checkpoints.restore(self.state) if processes.is_main() else None
+        known = processes.broadcast_json(found and [found.step, found.progress])
         if known is None:
             return
         self.step, memory = known

@@ -6,7 +6,7 @@ import pathlib
 from typing import Any, Self
 
 from seqmodels.training.errors import RunError
-from seqmodels.training.run_folder import cannot_be_written, json_value
+from seqmodels.training.run_directory import cannot_be_written, json_value
 
 _BLOCK = 65_536
 

@@ -3,7 +3,7 @@ import pytest
 from statsmodels.stats.diagnostic import acorr_ljungbox
 
 from seqmodels.analysis.diagnosis import diagnose
-from seqmodels.data import series
+from seqmodels.datasets import series
 from seqmodels.models import linear_forecaster as lf
 
 

@@ -1,6 +1,6 @@
 """Gradient norms through time, against products of Jacobians worked out in NumPy."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
-from seqmodels.training.mesh import make_mesh
+from seqmodels.training.parallel.mesh import make_mesh
 from seqmodels.training.steps import over_seeds
 
 

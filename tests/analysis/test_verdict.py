@@ -5,7 +5,7 @@ import pytest
 
 from seqmodels.analysis.autocorrelation import acf, ljung_box, pacf, seasonal_period
 from seqmodels.analysis.verdict import label_words, verdict
-from seqmodels.data import series
+from seqmodels.datasets import series
 
 
 def of(x, nlags=24, **more):

@@ -2,7 +2,7 @@
 
 import math
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

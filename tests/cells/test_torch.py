@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

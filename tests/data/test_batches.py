@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.data.batches import ordered, shuffled
-from seqmodels.data.orders import random_order
+from seqmodels.data.shuffling import random_order
 from seqmodels.data.streams import contiguous
 
 MASK = 2**64 - 1

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seqmodels.data.buckets import SequenceBatch, best_boundaries, bucketed
-from seqmodels.training.mesh import data_parallel, make_mesh
 from seqmodels.training.nonfinite import find_non_finite
+from seqmodels.training.parallel.mesh import data_parallel, make_mesh
 
 RNG = np.random.default_rng(0)
 

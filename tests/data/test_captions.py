@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from seqmodels.data import captions, digits, emoji_scenes, number_images, vocabulary
+from seqmodels.data import captions, vocabulary
 from seqmodels.data.captions import BATCH_AXES, Captioned
+from seqmodels.datasets import emoji_scenes, number_images
+from seqmodels.tasks import digits
 
 WORDS = {"en": number_images.WORDS["en"], "de": number_images.WORDS["de"]}
 

@@ -8,7 +8,6 @@ import random
 import numpy as np
 import pytest
 
-from seqmodels.data.interface_phrases import Pair
 from seqmodels.data.phrase_splits import (
     NEAR,
     component_labels,
@@ -17,6 +16,7 @@ from seqmodels.data.phrase_splits import (
     split,
     unique,
 )
+from seqmodels.data.sentence_pairs import Pair
 
 SHARES = {"validation": 0.1, "components": 0.1, "sources": 0.1}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqmodels.data import series_files
+from seqmodels.data import series_files, tables
 from seqmodels.data.series_files import read_csv, read_labels
 
 
@@ -121,5 +121,5 @@ def test_labels(file):
     path = file("day,food\n" + "1,soup\n2,rice\n" * 3)
     assert read_labels(path, ["food", "day"])[0].times is None
     path = file("date,food\n2001,soup\n")
-    frame = series_files.read_table(path)
+    frame = tables.read_table(path)
     assert series_files.date_column_of(path, frame, None) == "date"

@@ -1,13 +1,13 @@
 """Long sequences in little memory: the plan, its prediction, and what it computes."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import seqmodels as sm
-from seqmodels.drivers.memory import parse_bytes
+from seqmodels.drivers.memory_plan import parse_bytes
 
 D, H = 32, 64
 

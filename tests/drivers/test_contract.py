@@ -6,8 +6,8 @@ other drivers against `scan`, in values and gradients, and on the edges against 
 
 import functools
 
-import cases
 import chex
+import contract_cases as cases
 import hypothesis
 import hypothesis.extra.numpy as hnp
 import hypothesis.strategies as st

@@ -2,7 +2,7 @@
 
 import functools
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import seqmodels as sm
-from seqmodels.drivers.coefficients import compress
+from seqmodels.drivers.fused.linear_program import compress
 
 D, H = cases.D, cases.H
 LSTM = sm.lstm(D, H)

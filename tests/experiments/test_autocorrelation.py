@@ -7,10 +7,10 @@ import pytest
 from programs import run_each
 from statsmodels.tsa.stattools import acf, pacf
 
-from experiments.autocorrelation_series import analyse
-from seqmodels.data import series
-from seqmodels.data.diary import WEEKDAYS
-from seqmodels.data.series import TimeSeries
+from experiments.autocorrelation.numbers import analyse
+from seqmodels.data.time_series import TimeSeries
+from seqmodels.datasets import series
+from seqmodels.datasets.food_diary import WEEKDAYS
 
 PROGRAM = "experiments.autocorrelation"
 

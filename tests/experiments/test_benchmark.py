@@ -11,10 +11,10 @@ import time
 
 import pytest
 
-from experiments.benchmark_cases import Case, Shape, Worker, parse_shape, workers_for
-from experiments.benchmark_process import Pool, Process, WorkerError
-from experiments.benchmark_ratios import Times, bars, geometric_mean, ratio
-from experiments.benchmark_timing import Log, Plan, Timing, calls_for, disagreeing, measure
+from experiments.benchmark.cases import Case, Shape, Worker, parse_shape, workers_for
+from experiments.benchmark.process import Pool, Process, WorkerError
+from experiments.benchmark.ratios import Times, bars, geometric_mean, ratio
+from experiments.benchmark.timing import Log, Plan, Timing, calls_for, disagreeing, measure
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = [

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from programs import starter
 
-from experiments import captioning_data, captioning_report
+from experiments.captioning import data as captioning_data
+from experiments.captioning import report as captioning_report
 from seqmodels.data.captions import Captioned
 
 start = starter("experiments.captioning")

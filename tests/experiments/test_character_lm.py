@@ -2,17 +2,17 @@
 
 import math
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import seqmodels as sm
-from experiments import character_lm
-from seqmodels.data.plays import Plays, characters_of
+from experiments.character_lm import study as character_lm
+from seqmodels import model_files
 from seqmodels.data.streams import contiguous
-from seqmodels.models import saved
+from seqmodels.datasets.plays import Plays, characters_of
 
 TEXT = "to be, or not to be: that is the question. " * 3
 CHARACTERS = characters_of(TEXT)
@@ -59,8 +59,8 @@ def test_what_it_writes(tmp_path):
     _, _, params = drawn()
     config = {"cell": "lstm", "hidden_size": 6, "embedding_size": 5}
     config |= {"characters": CHARACTERS.known}
-    saved.save(tmp_path / "m", character_lm.PROGRAM, config, params)
-    found = saved.load(tmp_path / "m", character_lm.PROGRAM)
+    model_files.save(tmp_path / "m", character_lm.PROGRAM, config, params)
+    found = model_files.load(tmp_path / "m", character_lm.PROGRAM)
     texts = [
         character_lm.go_on(found, text, 20, 0.5, jax.random.key(seed))
         for text, seed in (("to", 0), ("to", 0), ("to", 1), ("t", 0), ("\U0001f680", 0))

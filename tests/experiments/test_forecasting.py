@@ -10,10 +10,13 @@ from programs import run_each, starter
 from statsmodels.tsa.exponential_smoothing.ets import ETSModel
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
-from experiments import forecast_baselines, forecast_data, forecast_model, forecast_records
-from experiments.forecast_model import Config
-from seqmodels.data import series
-from seqmodels.data.series import TimeSeries
+from experiments.forecasting import baselines as forecast_baselines
+from experiments.forecasting import data as forecast_data
+from experiments.forecasting import metrics as forecast_records
+from experiments.forecasting import model as forecast_model
+from experiments.forecasting.model import Config
+from seqmodels.data.time_series import TimeSeries
+from seqmodels.datasets import series
 
 start = starter("experiments.forecasting")
 SUNSPOTS = series.load("sunspots").between("1700", "1987")
@@ -174,7 +177,7 @@ class TestForecasts:
         assert np.isfinite(ready.xs).all()
 
     def test_training_sees_no_validation(self):
-        from experiments import forecast_study
+        from experiments.forecasting import training as forecast_study
 
         task = forecast_data.problem(toy(), horizon=4)
         fitted = forecast_data.fit(task, "none", ())

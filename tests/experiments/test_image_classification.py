@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from programs import starter
 
-from experiments.image_models import Config, build
-from experiments.image_study import scores
+from experiments.image_classification.model import Config, build
+from experiments.image_classification.training import scores
 from seqmodels.analysis.classification import confusion_matrix
-from seqmodels.data import digit_images
-from seqmodels.data.digit_images import Images
+from seqmodels.datasets import digit_images
+from seqmodels.datasets.digit_images import Images
 
 TINY = [
     "--models=cnn,rnn",

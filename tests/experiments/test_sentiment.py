@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from programs import ROOT, starter
 
-from experiments import cli, sentiment_data, sentiment_model, sentiment_use
-from seqmodels import serving
-from seqmodels.models import saved
+from experiments.common import app
+from experiments.sentiment import data as sentiment_data
+from experiments.sentiment import model as sentiment_model
+from experiments.sentiment import predict as sentiment_use
+from seqmodels import model_files, serving
 
 start = starter("experiments.sentiment")
 GOOD, BAD = ("love", "great", "fine"), ("hate", "awful", "poor")
@@ -84,7 +86,7 @@ def test_predict_draws_and_exports_what_serves_the_same(trained):
 
 @pytest.fixture(scope="module")
 def predictor(trained):
-    return sentiment_model.restore(saved.load(trained[0] / "run/models/gru-0", "sentiment"))
+    return sentiment_model.restore(model_files.load(trained[0] / "run/models/gru-0", "sentiment"))
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_texts_with_a_warning(predictor, capsys, text, message):
     ],
 )
 def test_texts_that_are_refused(predictor, text, plot, message):
-    with pytest.raises(cli.UserError, match=message):
+    with pytest.raises(app.UserError, match=message):
         sentiment_use.show(predictor, text, "refuse", plot)
 
 

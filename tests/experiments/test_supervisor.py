@@ -18,8 +18,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from experiments import supervisor
-from experiments.supervisor import LOST, Passage
+from experiments.common import supervisor
+from experiments.common.supervisor import LOST, Passage
 
 ROOT = pathlib.Path(__file__).parents[2]
 GLOO = (
@@ -159,7 +159,7 @@ def code(body):
 def parent(body, **options):
     """Starts a parent whose worker runs `body`."""
     text = (
-        "import sys\nfrom experiments.supervisor import supervise\n"
+        "import sys\nfrom experiments.common.supervisor import supervise\n"
         f"sys.exit(supervise({code(body)!r}, 1, 2))\n"
     )
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
@@ -250,7 +250,7 @@ def state_of(process):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
 def test_the_worker_does_not_outlive_a_killed_parent():
     body = (
-        "from experiments.supervisor import ENVIRONMENT, end_with_parent\n"
+        "from experiments.common.supervisor import ENVIRONMENT, end_with_parent\n"
         "end_with_parent(int(os.environ[ENVIRONMENT]))\n"
         "os.write(2, b'%d\\n' % os.getpid())\n"
         "time.sleep(60)\n"

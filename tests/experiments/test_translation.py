@@ -2,18 +2,18 @@
 
 import functools
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from programs import starter
 
-from experiments import translation_work as work
+from experiments.translation import model as work
+from seqmodels import model_files
 from seqmodels.data import subwords
-from seqmodels.data.interface_phrases import Pair
 from seqmodels.data.phrase_splits import Splits
-from seqmodels.models import saved
+from seqmodels.data.sentence_pairs import Pair
 
 WORDS = {"red": "rot", "green": "grün", "blue": "blau", "old": "alt", "new": "neu", "big": "groß"}
 
@@ -117,8 +117,8 @@ def test_what_is_drawn_are_the_weights_of_the_translation():
 
 def test_a_saved_model_translates_alike(tmp_path):
     one = built()
-    saved.save(tmp_path / "m", "translation", one.config, one.params, one.tokenizers.texts())
-    again = work.load(saved.load(tmp_path / "m", "translation"))
+    model_files.save(tmp_path / "m", "translation", one.config, one.params, one.tokenizers.texts())
+    again = work.load(model_files.load(tmp_path / "m", "translation"))
     for built_one in (one, again):
         translate = work.make_translate(built_one.model, built_one.tokenizers, 12)
         assert translate(built_one.params, ["red new"])[0][0].text == (

@@ -1,6 +1,6 @@
 """Attention against a NumPy loop and weights worked out by hand."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from statsmodels.tsa.ar_model import AutoReg
 
-from seqmodels.data import series
+from seqmodels.datasets import series
 from seqmodels.models import linear_forecaster as lf
 
 

@@ -1,6 +1,6 @@
 """A text classifier embeds, recurs, pools; what is behind the end of a text changes nothing."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,6 @@
 """Encoder and decoder: padding, single steps, scheduled sampling, and that it learns."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

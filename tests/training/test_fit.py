@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from seqmodels.data.batches import shuffled
-from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.errors import RunError
 from seqmodels.training.fit import fit
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.mesh import make_mesh
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.parallel.mesh import make_mesh
 from seqmodels.training.prefetch import dispatches
 from seqmodels.training.settings import FitSettings, steps_per_dispatch
 from seqmodels.training.state import start

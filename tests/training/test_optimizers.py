@@ -1,6 +1,6 @@
 """Schedules, clipping, accumulation, averaging and skipping, against loops by hand."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,6 +1,6 @@
 """Training steps against a Python loop over optax; on several devices; with a carried state."""
 
-import cases
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +8,8 @@ import optax
 import pytest
 
 import seqmodels as sm
-from seqmodels.training.mesh import make_mesh, place
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer
+from seqmodels.training.parallel.mesh import make_mesh, place
 from seqmodels.training.state import start
 from seqmodels.training.steps import Loss, leaf_names, make_train_steps, over_seeds
 

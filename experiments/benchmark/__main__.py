@@ -1,0 +1,8 @@
+"""The command `python -m experiments.benchmark`."""
+
+from experiments.benchmark import study
+from experiments.common import app
+
+if __name__ == "__main__":
+    study.define_flags()
+    app.run(study.main, study.__doc__)

@@ -1,0 +1,156 @@
+"""What the benchmark runs of ours: every cell under every driver, on one device or on several.
+
+On several devices every one takes its share of the sequences through time.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+import seqmodels as sm
+from experiments.benchmark.cases import Shape, inputs, weights
+from seqmodels.cells.gru import GRUParams
+from seqmodels.cells.lstm import LSTMParams, LSTMState
+from seqmodels.cells.rnn import RNNParams
+from seqmodels.cells.stages import lift
+from seqmodels.drivers.auto import DRIVERS
+from seqmodels.training.parallel.mesh import data_parallel, largest_divisor, make_mesh, place
+from seqmodels.types import Array, Cell, Driver
+
+Function = Callable[..., Any]
+
+
+class PeepholeParams(NamedTuple):
+    """w_x: (D, 4H). w_h: (H, 4H). b: (4H,). p: (3, H), the peepholes of i, f and o."""
+
+    w_x: Array
+    w_h: Array
+    b: Array
+    p: Array
+
+
+def peephole_lstm(input_size: int, hidden_size: int) -> Cell:
+    """Returns an LSTM whose gates see the cell state, as a user would write it with `make_cell`.
+
+        i, f, g, o = split(x_t W_x + h_tm1 W_h + b)
+        c_t = sigmoid(f + p_f c_tm1) c_tm1 + sigmoid(i + p_i c_tm1) tanh(g)
+        h_t = sigmoid(o + p_o c_t) tanh(c_t),    y_t = h_t
+
+    Gers, Schraudolph, Schmidhuber 2002, "Learning Precise Timing with LSTM Recurrent Networks".
+    """
+
+    def init(key: Array) -> PeepholeParams:
+        del key  # all competitors start from the same weights
+        return PeepholeParams(**weights("peephole", input_size, hidden_size))
+
+    def initial_state(params: PeepholeParams, batch_shape: Sequence[int] = ()) -> LSTMState:
+        zeros = jnp.zeros((*batch_shape, params.w_h.shape[0]))
+        return LSTMState(zeros, zeros)
+
+    def project(params: PeepholeParams, state: LSTMState, x_t: Array) -> Array:
+        gates = x_t @ params.w_x + state.h @ params.w_h
+        return gates + lift(params.b, gates)
+
+    def update(params: PeepholeParams, state: LSTMState, gates: Array) -> tuple[LSTMState, Array]:
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        p_i, p_f, p_o = (lift(params.p[n], state.c) for n in range(3))
+        keep, take = jax.nn.sigmoid(f + p_f * state.c), jax.nn.sigmoid(i + p_i * state.c)
+        c = keep * state.c + take * jnp.tanh(g)
+        h = jax.nn.sigmoid(o + p_o * c) * jnp.tanh(c)
+        return LSTMState(h, c), h
+
+    return sm.make_cell(init, initial_state, (project, update))
+
+
+def make(name: str, input_size: int, hidden_size: int) -> tuple[Cell, Any]:
+    """Returns the cell of that name and its parameters, from `weights`."""
+    w = weights(name, input_size, hidden_size)
+    if name == "rnn":
+        return sm.rnn(input_size, hidden_size), RNNParams(**w)
+    if name == "lstm":
+        return sm.lstm(input_size, hidden_size), LSTMParams(**w)
+    if name == "peephole":
+        return peephole_lstm(input_size, hidden_size), PeepholeParams(**w)
+    w_h = w.pop("w_h")
+    params = GRUParams(**w, w_h=w_h[:, : 2 * hidden_size], w_n=w_h[:, 2 * hidden_size :])
+    return sm.gru(input_size, hidden_size, reset_after=name == "gru_after"), params
+
+
+def loss_of(cell: Cell, method: str | Driver) -> Function:
+    """Returns (params, xs) -> mean of squares of all outputs."""
+    return lambda params, xs: jnp.mean(jnp.square(sm.unroll(cell, params, xs, method=method)[1]))
+
+
+def forward(cell: Cell, method: str | Driver) -> Function:
+    """Returns (params, xs) -> ys."""
+    return lambda params, xs: sm.unroll(cell, params, xs, method=method)[1]
+
+
+def build(
+    name: str, shape: Shape, method: str | Driver, mode: str, num_devices: int
+) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
+    """Returns the jitted function, its arguments, and what is to be said of it.
+
+    Args:
+      name: a cell.
+      shape: T, B, D, H.
+      method: "auto", a driver's name or a driver.
+      mode: "train" or "forward".
+      num_devices: how many devices there are; as many are used as divide the batch.
+
+    Raises:
+      TypeError: if the driver does not run the cell.
+    """
+    cell, params = make(name, shape.D, shape.H)
+    params = jax.tree.map(jnp.asarray, params)
+    xs = jax.ShapeDtypeStruct(shape[:3], jnp.float32)
+    info = jax.eval_shape(
+        lambda p, x: sm.unroll_full(cell, p, x, method=method, states=False).info, params, xs
+    )
+    used = largest_divisor(shape.B, num_devices)
+    about = {"method": info.method, "plan": info.plan, "devices": used}
+    mesh = make_mesh(used, "batch")
+    arguments = place(params, mesh, None), place(inputs(shape), mesh, 1)
+    run, loss = forward(cell, method), loss_of(cell, method)
+    if used == 1:
+        function = run if mode == "forward" else jax.value_and_grad(loss)
+    elif mode == "forward":
+        batch = PartitionSpec(None, "batch")
+        function = jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), batch), out_specs=batch)
+    else:
+        function = data_parallel(loss, mesh, batch_axes=(1,))
+    return jax.jit(function), arguments, about
+
+
+def build_limit(name: str, shape: Shape) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
+    """Returns one large product with the multiply-adds of a cell's forward pass.
+
+    (T B, D + H) @ (D + H, G H): no recurrence, no activations. Training takes three of them: the
+    forward pass, the gradient of the states and that of the weights.
+    """
+    w = weights(name, shape.D, shape.H)
+    matrix = jnp.concatenate([w["w_x"], w["w_h"]])
+    rows = shape.T * shape.B
+    xs = jax.random.normal(jax.random.key(0), (rows, shape.D + shape.H))
+    product = jax.jit(lambda xs, matrix, old: xs @ matrix, donate_argnums=2, keep_unused=True)
+    # Each product is written over the one before: fresh memory would cost a page fault every 4 KiB.
+    held = [jnp.zeros((rows, matrix.shape[1]))]
+
+    def call(xs: Array, matrix: Array) -> Array:
+        held.append(product(xs, matrix, held.pop()))
+        return held[0]
+
+    return call, (xs, matrix), {}
+
+
+def driver(method: str, memory_budget: str | None = None) -> str | Driver:
+    """Returns what `method=` is given: the name, or the driver with the budget it takes."""
+    make_driver: Any = DRIVERS.get(method)
+    takes = inspect.signature(make_driver).parameters if make_driver else ()
+    if memory_budget and "memory_budget" in takes:
+        return make_driver(memory_budget=memory_budget)
+    return method

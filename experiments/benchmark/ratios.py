@@ -1,0 +1,102 @@
+"""What the times mean: ratios of medians, geometric means over shapes, and the bars to clear."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from experiments.benchmark.cases import Case, Shape, Worker
+from experiments.benchmark.timing import REFERENCE, Timing
+
+TRAINING_OVER_FORWARD = 3  # large products in a training step, for each in a forward pass
+BAR_SHAPES = 4
+
+
+class Bar(NamedTuple):
+    """A claim in one number: the geometric mean of ratios over so many shapes."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    shapes: int
+
+
+class Times:
+    """The medians of all cases, asked for by what they are."""
+
+    def __init__(self, timings: Iterable[Timing], methods: Sequence[str], devices: int, cores: int):
+        """Takes the timings; `method`, the first of `methods`, on all `devices` is "ours"."""
+        self._medians = {timing.case: timing.median for timing in timings}
+        self.method = methods[0]
+        self._devices = devices
+        self._cores = cores
+
+    def ours(
+        self, cell: str, mode: str, shape: Shape, devices: int = 0, method: str = ""
+    ) -> float | None:
+        """Returns our median in seconds, None where it was not measured. 0 devices: all."""
+        worker = Worker("ours", devices or self._devices)
+        return self._medians.get(Case(worker, cell, method or self.method, mode, shape))
+
+    def peer(
+        self, framework: str, cell: str, mode: str, shape: Shape, threads: int = 0
+    ) -> float | None:
+        """Returns a peer's median; 0 threads: for torch as many as there are cores."""
+        count = (threads or self._cores) if framework == "torch" else 1
+        return self._medians.get(Case(Worker(framework, count), cell, "", mode, shape))
+
+    def limit(self, cell: str, mode: str, shape: Shape) -> float | None:
+        """Returns the time of the multiply-adds alone, as large products."""
+        one = self._medians.get(Case(Worker("ours", 1), cell, "limit", "forward", shape))
+        return one and one * (TRAINING_OVER_FORWARD if mode == "train" else 1)
+
+
+def ratio(above: float | None, below: float | None) -> float | None:
+    """Returns above / below, None where one of them is missing."""
+    return above / below if above and below else None
+
+
+def geometric_mean(values: Iterable[float | None]) -> float | None:
+    """Returns the geometric mean of those that are there, None if there are none."""
+    there = [value for value in values if value is not None]
+    return math.exp(statistics.fmean(map(math.log, there))) if there else None
+
+
+def bars(times: Times, shapes: Sequence[Shape], cells: Iterable[str], cores: int) -> list[Bar]:
+    """Returns the bars that can be computed from what was measured."""
+    first = list(shapes)[:BAR_SHAPES]
+    found: list[Bar] = []
+
+    def add(name: str, over: Sequence[Shape], one: Callable[[Shape], float | None]) -> None:
+        values = [value for shape in over if (value := one(shape)) is not None]
+        mean = geometric_mean(values)
+        if mean is not None:
+            found.append(Bar(name, mean, min(values), max(values), len(values)))
+
+    def against(peer: str, mode: str, threads: int = 0) -> Callable[[Shape], float | None]:
+        return lambda shape: ratio(
+            times.peer(peer, "lstm", mode, shape, threads), times.ours("lstm", mode, shape)
+        )
+
+    add(f"lstm training: torch ({cores} threads) / ours", first, against("torch", "train"))
+    for peer in ("linen", "nnx"):
+        add(f"lstm training: {peer} / ours", first, against(peer, "train"))
+    add(f"lstm forward: torch ({cores} threads) / ours", first, against("torch", "forward"))
+    for cell in cells:
+
+        def over_scan(shape: Shape, cell: str = cell) -> float | None:
+            return ratio(
+                times.ours(cell, "train", shape, 1, REFERENCE),
+                times.ours(cell, "train", shape, 1),
+            )
+
+        if times.method != REFERENCE:
+            add(f"{cell} training, 1 device: {REFERENCE} / {times.method}", first, over_scan)
+    for cell in cells:
+
+        def over_limit(shape: Shape, cell: str = cell) -> float | None:
+            return ratio(times.ours(cell, "train", shape), times.limit(cell, "train", shape))
+
+        add(f"{cell} training: ours / (3 x large products)", shapes, over_limit)
+    return found

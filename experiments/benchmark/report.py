@@ -1,0 +1,170 @@
+"""The report of the benchmark: tables, a plot, results.json."""
+
+import datetime
+import os
+import pathlib
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from experiments.benchmark import tables as tables
+from experiments.benchmark.cases import MODES, PEERS, Shape
+from experiments.benchmark.ratios import Times, bars, ratio
+from experiments.benchmark.sections import Record, Settings
+from experiments.benchmark.timing import Timing
+from seqmodels import plots
+from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.run_directory import METRICS, RATIOS, RESULTS, RunFolder
+
+WIDTH = 120
+
+
+def machine(settings: Settings, kind: str) -> dict[str, Any]:
+    """Returns what the times depend on besides the code."""
+    return {
+        "cpu": _cpu(),
+        "cores": settings.cores,
+        "devices": f"{settings.devices} x {kind}",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    fields = [line.partition(":") for line in lines]
+    wanted = ("model name", "model", "cpu family")
+    names = [f"{k.strip()} {v.strip()}" for k, _, v in fields if k.strip() in wanted]
+    return ", ".join(dict.fromkeys(names)) or platform.processor()
+
+
+class Report:
+    """Writes and shows what a record holds."""
+
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        settings: Settings,
+        record: Record,
+        folder: RunFolder,
+        about: dict[str, Any],
+    ):
+        """Takes what was asked for, the record that is being filled, and where to write."""
+        self._shapes = list(shapes)
+        self._settings = settings
+        self._record = record
+        self._folder = folder
+        self._log = MetricsLog(folder.path / METRICS)
+        self._about = about
+        self._told = 0
+
+    def _times(self) -> Times:
+        s = self._settings
+        return Times(self._record.speed, s.methods, s.devices, s.cores)
+
+    def write(self, *, complete: bool) -> None:
+        """Writes results.json with all that was measured so far."""
+        record, s = self._record, self._settings
+        for timing in [*record.speed, *record.sweep][self._told :]:
+            self._log.append(_timing(timing))
+            self._told += 1
+        found = bars(self._times(), self._shapes, s.cells, s.cores)
+        self._folder.write_json(
+            RESULTS,
+            {
+                "complete": complete,
+                **self._about,
+                "versions": dict(sorted(record.versions.items())),
+                "notes": record.notes,
+                "errors": record.errors,
+                "ratios": self._ratios(),
+                "bars": [bar._asdict() for bar in found],
+                "speed": list(map(_timing, record.speed)),
+                "sweep": list(map(_timing, record.sweep)),
+                "compile": record.compile,
+                "memory": record.memory,
+            },
+        )
+
+    def show(self, *, complete: bool) -> None:
+        """Writes results.json and the plot, and the tables to standard output."""
+        self.write(complete=complete)
+        record, s = self._record, self._settings
+        width = max(Console().width, WIDTH, 25 + 19 * len(self._shapes))
+        console = Console(highlight=False, width=width)
+        times = self._times()
+        if record.speed:
+            self._plot()
+            for mode in MODES:
+                console.print(tables.speed(record.speed, mode, self._shapes, s.cells))
+            for mode in MODES:
+                console.print(tables.ratios(times, mode, self._shapes, s.cells, s.peers, s.devices))
+        if record.sweep:
+            console.print(tables.sweep(record.sweep))
+        if record.compile:
+            console.print(tables.compile_times(record.compile))
+        if record.memory:
+            console.print(tables.memory(record.memory))
+        found = bars(times, self._shapes, s.cells, s.cores)
+        if found:
+            console.print(tables.bars(found))
+        for line in [*tables.remarks(record.speed), *record.notes, *record.errors]:
+            console.print(line, markup=False)
+        console.print(f"{self._about['machine']['cpu']}, {s.cores} cores", markup=False)
+        console.print(f"results: {self._folder.path}", markup=False, soft_wrap=True)
+
+    def _ratios(self) -> list[dict[str, Any]]:
+        times = self._times()
+        return [
+            {"cell": cell, "mode": mode, "peer": peer, "shape": str(shape), "ratio": value}
+            for cell in self._settings.cells
+            for mode in MODES
+            for peer in self._settings.peers
+            for shape in self._shapes
+            if (value := ratio(times.peer(peer, cell, mode, shape), times.ours(cell, mode, shape)))
+        ]
+
+    def _plot(self) -> None:
+        found = self._ratios()
+        panels: dict[str, dict[str, list[float]]] = {}
+        for cell in self._settings.cells:
+            for mode in MODES:
+                for peer in PEERS:
+                    own = {
+                        r["shape"]: r["ratio"]
+                        for r in found
+                        if (r["cell"], r["mode"], r["peer"]) == (cell, mode, peer)
+                    }
+                    if own:
+                        heights = [own.get(str(shape), float("nan")) for shape in self._shapes]
+                        panels.setdefault(f"{cell}, {mode}", {})[peer] = heights
+        if panels:
+            plots.ratios_by_shape(
+                list(map(str, self._shapes)),
+                panels,
+                title=f"Time of a peer / time of ours ({self._settings.methods[0]}, "
+                f"{self._settings.devices} devices); above 1 ours is faster",
+            ).savefig(self._folder.path / RATIOS)
+
+
+def _timing(timing: Timing) -> dict[str, Any]:
+    low, high = timing.quartiles
+    case = timing.case
+    return {
+        "shape": str(case.shape),
+        "cell": case.cell,
+        "mode": case.mode,
+        "competitor": case.label,
+        "about": timing.about,
+        "median": timing.median,
+        "low": low,
+        "high": high,
+        "seconds": timing.seconds,
+    }

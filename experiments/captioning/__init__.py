@@ -1,0 +1,1 @@
+"""One to many: what is in the picture? A CNN whose features start a recurrent decoder of words."""

@@ -1,0 +1,8 @@
+"""The command `python -m experiments.captioning`."""
+
+from experiments.captioning import study
+from experiments.common import app, hosts
+
+if __name__ == "__main__":
+    study.define_flags()
+    app.run(hosts.supervised(study.main), study.__doc__)

@@ -1,0 +1,117 @@
+"""The captioning study's data: which pictures are trained on, and which are asked about."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from seqmodels.data import captions, image_folder, vocabulary
+from seqmodels.data.batches import Batches
+from seqmodels.data.captions import Captioned
+from seqmodels.data.shuffling import random_order
+from seqmodels.data.vocabulary import Vocabulary
+from seqmodels.datasets import emoji_scenes, number_images
+
+KINDS = ("digits", "emoji", "folder")
+PICTURES = {"digits": 3, "emoji": 2}
+SIDE = 64  # pixels that pictures of a folder are brought to
+VALIDATION, TEST = 354, 1416  # scenes; four of each held-out pair of emoji
+TRAINING_SAMPLE = 1239  # scenes that the baselines search and that stand for what was seen
+
+
+class Data(NamedTuple):
+    """What the study needs of a data set.
+
+    Attributes:
+      batches: `batches(seed, batch_size, process, num_processes) -> Batches`.
+      train: a sample of the training pictures, or all.
+      validation: chooses the best parameters.
+      tests: "unseen": combinations (or pictures of a folder) that are never trained on; "seen":
+        new scenes of combinations that are; a folder has none.
+      vocabulary: of the training captions.
+      image_shape: (height, width, channels).
+      steps: the longest caption that is decoded, eos included.
+    """
+
+    batches: Callable[[int, int, int, int], Batches]
+    train: Captioned
+    validation: Captioned
+    tests: dict[str, Captioned]
+    vocabulary: Vocabulary
+    image_shape: tuple[int, int, int]
+    steps: int
+
+
+def scenes(kind: str, language: str, pictures: int) -> Data:
+    """Returns the data of composed scenes.
+
+    Args:
+      kind: "digits" or "emoji".
+      language: of the captions.
+      pictures: of a scene.
+
+    Raises:
+      ValueError: for a number of pictures that there is not.
+      ModuleNotFoundError: if a package that draws is not installed.
+    """
+    make = number_images.scenes if kind == "digits" else emoji_scenes.scenes
+    found = make(language, pictures)
+    words = vocabulary.build(found.captions)
+    # Other scenes than those that the baselines search, of digits that were never trained on.
+    seen = captions.drawn(found, "train", TEST, pictures_of="test", series=1)
+
+    def batches(seed: int, batch_size: int, process: int, num_processes: int) -> Batches:
+        return captions.scene_batches(
+            found, words, batch_size, seed=seed, process=process, num_processes=num_processes
+        )
+
+    return Data(
+        batches=batches,
+        train=captions.drawn(found, "train", 2 * TRAINING_SAMPLE),
+        validation=captions.drawn(found, "validation", VALIDATION),
+        tests={"unseen": captions.drawn(found, "test", TEST), "seen": seen},
+        vocabulary=words,
+        image_shape=found.image_shape,
+        steps=_longest(found.captions),
+    )
+
+
+def folder(images_dir: str, captions_file: str) -> Data:
+    """Returns the data of a user's own folder; validation and test have a tenth each.
+
+    Raises:
+      ValueError: in one line, for what cannot be read, or too few pictures.
+    """
+    captioned, files = image_folder.load(images_dir, captions_file, SIDE)
+    names = sorted(set(files))
+    if len(names) < 10:
+        raise ValueError(f"captions_file: given {len(names)} pictures, wanted at least 10")
+    held = max(len(names) // 10, 1)
+    order = [names[place] for place in random_order(len(names), seed=0, epoch=0)]
+    parts = []
+    for part in (order[2 * held :], order[:held], order[held : 2 * held]):
+        rows = np.flatnonzero(np.isin(files, part))
+        parts.append(
+            Captioned(captioned.images[rows], tuple(captioned.captions[row] for row in rows))
+        )
+    train, validation, test = parts
+    words = vocabulary.build(train.captions)
+
+    def batches(seed: int, batch_size: int, process: int, num_processes: int) -> Batches:
+        return captions.captioned_batches(
+            train, words, batch_size, seed=seed, process=process, num_processes=num_processes
+        )
+
+    return Data(
+        batches=batches,
+        train=train,
+        validation=validation,
+        tests={"unseen": test},
+        vocabulary=words,
+        image_shape=(SIDE, SIDE, 3),
+        steps=_longest(train.captions),
+    )
+
+
+def _longest(texts: tuple[str, ...] | list[str]) -> int:
+    return max(len(text.split()) for text in texts) + 1

@@ -1,0 +1,1 @@
+"""What every experiment shares: configuration, command line, trainer, saved models, report."""

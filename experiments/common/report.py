@@ -1,0 +1,76 @@
+"""The table of a study: every model over its seeds, beside the baselines."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from seqmodels.analysis.statistics import mean_interval
+
+Format = Callable[[float], str]
+
+
+def percent(value: float) -> str:
+    """Returns "98.2" for .982."""
+    return f"{100 * value:.1f}"
+
+
+def decimals(number: int) -> Format:
+    """Returns the format with so many decimals."""
+    return lambda value: f"{value:.{number}f}"
+
+
+def by_model(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Returns the records of results.json by model, in the order of training."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in results["results"]:
+        found.setdefault(record["model"], []).append(record)
+    return found
+
+
+def table(
+    results: dict[str, Any], columns: Mapping[str, tuple[str, Format]], title: str | None = None
+) -> Table:
+    """Returns the table with the mean over the seeds and its 95 % interval.
+
+    Args:
+      results: what results.json holds.
+      columns: for the name of a figure its heading and its format; a record may lack it.
+      title: above the table.
+
+    Returns:
+      A table: baselines first, then the models, with parameters, steps and seconds a seed.
+    """
+    shown = Table(title=title, box=box.SIMPLE, title_justify="left")
+    shown.add_column("model")
+    for heading in (*(heading for heading, _ in columns.values()), "parameters", "s a seed"):
+        shown.add_column(heading, justify="right")
+    for record in results["baselines"] or []:
+        cells = [
+            form(record[name]) if name in record else "" for name, (_, form) in columns.items()
+        ]
+        shown.add_row(record["model"], *cells, "", "")
+    for model, records in by_model(results).items():
+        cells = [_cell([r[name] for r in records if r.get(name) is not None], form)
+                 for name, (_, form) in columns.items()]  # fmt: skip
+        seconds = np.mean([record["seconds"] for record in records])
+        shown.add_row(model, *cells, f"{records[0]['parameters']:,}", f"{seconds:.0f}")
+    return shown
+
+
+def show(shown: Table) -> None:
+    """Prints a table to standard output, as wide as it is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(shown)
+
+
+def _cell(values: list[float], form: Format) -> str:
+    if not values:
+        return ""
+    mean, low, high = mean_interval(values)
+    return form(mean) if len(values) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"

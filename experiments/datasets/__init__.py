@@ -1,0 +1,1 @@
+"""Lists the data sets of the experiments, and fetches them."""

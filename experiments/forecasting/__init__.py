@@ -1,0 +1,1 @@
+"""What comes next in a series? Recurrent forecasters beside the classical ones."""

@@ -1,0 +1,8 @@
+"""The command `python -m experiments.forecasting`."""
+
+from experiments.common import app, hosts
+from experiments.forecasting import study
+
+if __name__ == "__main__":
+    study.define_flags()
+    app.run(hosts.supervised(study.main), study.__doc__)

@@ -1,0 +1,1 @@
+"""How far back can a recurrent network remember?"""

@@ -1,0 +1,245 @@
+"""One cell at one distance: train it with many seeds, test it, look at its gradient."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import seqmodels as sm
+from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.models.sequence_model import Readout, parameter_count, readout
+from seqmodels.tasks.task import Batch, Task, accuracy
+from seqmodels.training.fit import fit
+from seqmodels.training.losses import cross_entropy, squared_error
+from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.parallel import transfer
+from seqmodels.training.parallel.mesh import place
+from seqmodels.training.settings import FitSettings
+from seqmodels.training.state import TrainState, start
+from seqmodels.training.steps import Loss, make_train_steps, over_seeds
+from seqmodels.training.stopping import reached
+
+CELLS = ("rnn", "rnn_relu", "gru", "gru_after", "lstm")
+INITIALISATIONS = ("standard", "memory")
+GRADIENT_SEQUENCES = 64
+VALIDATION = "validation_accuracy"
+
+
+class Settings(NamedTuple):
+    """How to build, train and test.
+
+    `initialisation` "standard" is the library's default: orthogonal recurrent matrices, forget bias
+    1 in the LSTM, no bias in the GRU. "memory" starts every cell as one that keeps its state: an
+    identity recurrent matrix in the RNN (Le, Jaitly, Hinton 2015, there for ReLU), chrono biases up
+    to the length of the sequence in LSTM and GRU (Tallec, Ollivier 2018).
+
+    A seed stops when its validation accuracy has been at least `stop_at` at `stop_after`
+    evaluations in a row.
+    """
+
+    hidden: int
+    embedding: int
+    batch: int
+    initialisation: str
+    stop_at: float
+    stop_after: int
+    test_sequences: int
+    optimizer: OptimizerSettings
+    fit: FitSettings
+
+
+class Measurement(NamedTuple):
+    """What was measured of one cell at one distance; lists have one entry a seed.
+
+    steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are
+    of the test split, validation_accuracy of the validation split at the end of training.
+    gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step
+    after the clue, over the same at the last step, where the score is the output of the right
+    answer. diverged: whether updates that were not finite ended the training.
+    """
+
+    cell: str
+    distance: int
+    parameters: int
+    steps: list[int]
+    seconds: float
+    accuracy: list[float]
+    loss: list[float]
+    validation_accuracy: list[float]
+    gradient_initial: list[float]
+    gradient_trained: list[float]
+    diverged: list[bool]
+
+
+def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: bool) -> sm.Cell:
+    """Returns the cell of that name, initialised for long memories or in the standard way."""
+    chrono = float(max(num_steps, 3)) if memory else None
+    recurrent = sm.initializers.identity() if memory else sm.initializers.orthogonal
+    if name in ("rnn", "rnn_relu"):
+        activation = "relu" if name == "rnn_relu" else "tanh"
+        return sm.rnn(input_size, hidden, activation=activation, w_h_init=recurrent)
+    if name in ("gru", "gru_after"):
+        return sm.gru(input_size, hidden, reset_after=name == "gru_after", chrono=chrono)
+    return sm.lstm(input_size, hidden, chrono=chrono)
+
+
+class Prepared(NamedTuple):
+    """Compiled functions of one cell at one distance, for all seeds at once.
+
+    init: keys -> TrainState. train: TrainState, which is donated -> (TrainState, StepMetrics) after
+    `settings.fit.steps_per_dispatch` steps. evaluate: (TrainState, keys) -> validation accuracy.
+    test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient before
+    and after training).
+    """
+
+    cell: str
+    distance: int
+    settings: Settings
+    mesh: Mesh
+    init: Callable[..., Any]
+    train: Callable[..., Any]
+    evaluate: Callable[..., Any]
+    test: Callable[..., Any]
+
+
+def prepare(
+    cell_name: str, distance: int, task: Task, settings: Settings, mesh: Mesh, num_seeds: int
+) -> Prepared:
+    """Compiles what `measure` runs; it may do so in a thread while another cell is trained.
+
+    Args:
+      cell_name: one of `CELLS`.
+      distance: for the record; `task` is made for it.
+      task: the task.
+      settings: how to train and test.
+      mesh: one axis; its size divides `num_seeds`.
+      num_seeds: S.
+
+    Returns:
+      `Prepared`.
+    """
+    input_size = task.input_size or settings.embedding
+    memory = settings.initialisation == "memory"
+    cell = build_cell(cell_name, input_size, settings.hidden, task.num_steps, memory)
+    model = readout(
+        cell,
+        hidden_size=settings.hidden,
+        output_size=task.output_size,
+        vocabulary_size=task.vocabulary_size,
+        embedding_size=settings.embedding if task.vocabulary_size else None,
+    )
+    optimizer = make_optimizer(settings.optimizer)
+
+    def loss(params: Any, batch: Batch, key: jax.Array, carry: Any) -> Loss:
+        del key, carry
+        return Loss(_evaluate(model, task, params, batch)[0])
+
+    def sample(key: jax.Array) -> Batch:
+        return task.sample(key, settings.batch, "train")
+
+    def last_params(state: TrainState) -> Any:
+        return averaged(state.opt_state, state.params, settings.optimizer.average)
+
+    # Of a seed's key: parameters and training data, validation data, test data.
+    def init(key: jax.Array) -> TrainState:
+        return start(model.init, optimizer, jax.random.split(key, 3)[0])
+
+    def evaluate(state: TrainState, key: jax.Array) -> jax.Array:
+        size = task.limited("validation", settings.test_sequences // 4)
+        batch = task.sample(jax.random.split(key, 3)[1], size, "validation")
+        return _evaluate(model, task, last_params(state), batch)[1]
+
+    def test(first: Any, state: TrainState, key: jax.Array) -> Any:
+        last = last_params(state)
+        size = task.limited("test", settings.test_sequences)
+        batch = task.sample(jax.random.split(key, 3)[2], size, "test")
+        loss, right = _evaluate(model, task, last, batch)
+        few = Batch(*(array[:, :GRADIENT_SEQUENCES] for array in batch))
+        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
+        ratios = jax.lax.map(lambda params: _gradient_ratio(cell, model, task, params, few), both)
+        return loss, right, ratios
+
+    train = make_train_steps(loss, optimizer, settings.fit.steps_per_dispatch, sample=sample)
+    keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((num_seeds,), jnp.uint32))
+    state = jax.eval_shape(jax.vmap(init), keys)
+    return Prepared(
+        cell=cell_name,
+        distance=distance,
+        settings=settings,
+        mesh=mesh,
+        init=over_seeds(init, mesh).lower(keys).compile(),
+        train=over_seeds(train, mesh, donate=(0,)).lower(state).compile(),
+        evaluate=over_seeds(evaluate, mesh).lower(state, keys).compile(),
+        test=over_seeds(test, mesh).lower(state.params, state, keys).compile(),
+    )
+
+
+def measure(prepared: Prepared, seeds: list[int], **services: Any) -> Measurement:
+    """Trains and tests one cell at one distance. What a seed gives does not depend on the others.
+
+    Args:
+      prepared: what `prepare` gave.
+      seeds: S seeds.
+      **services: `checkpoints`, `log`, `about`, `watch` and `interruption` of `fit`.
+
+    Returns:
+      A `Measurement`.
+
+    Raises:
+      As `fit`.
+    """
+    settings = prepared.settings
+    keys = place(_keys(jnp.asarray(seeds, jnp.uint32)), prepared.mesh, 0)
+    done = fit(
+        prepared.init(keys),
+        prepared.train,
+        settings.fit,
+        evaluate=lambda state: {VALIDATION: prepared.evaluate(state, keys)},
+        stopping=reached(VALIDATION, settings.stop_at, settings.stop_after),
+        **services,
+    )
+    first_params = prepared.init(keys).params
+    tested = prepared.test(first_params, done.state, keys)
+    loss, right, ratios = map(np.asarray, transfer.to_host(tested))
+    return Measurement(
+        cell=prepared.cell,
+        distance=prepared.distance,
+        parameters=parameter_count(first_params) // len(seeds),
+        steps=done.seen.values["step"],
+        seconds=round(done.seen.seconds, 2),
+        accuracy=right.tolist(),
+        loss=loss.tolist(),
+        validation_accuracy=done.seen.values[VALIDATION],
+        gradient_initial=ratios[:, 0].tolist(),
+        gradient_trained=ratios[:, 1].tolist(),
+        diverged=done.diverged.tolist(),
+    )
+
+
+def _keys(seeds: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.key)(seeds)
+
+
+def _evaluate(model: Readout, task: Task, params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+    """Returns (loss, accuracy) on a batch."""
+    outputs = model.apply(params, batch.inputs, last=task.num_targets)
+    loss = cross_entropy if task.tolerance is None else squared_error
+    return loss(outputs, batch.targets), accuracy(task, outputs, batch.targets)
+
+
+def _gradient_ratio(
+    cell: sm.Cell, model: Readout, task: Task, params: Any, batch: Batch
+) -> jax.Array:
+    """Returns how much of the gradient at the last step is left at the step after the clue."""
+
+    def score(ys: jax.Array) -> jax.Array:
+        outputs = model.read(params, ys[-1])
+        if task.tolerance is not None:
+            return jnp.sum(outputs)
+        return jnp.sum(jnp.take_along_axis(outputs, batch.targets[-1][:, None], axis=-1))
+
+    norms = state_gradient_norms(cell, params.cell, model.embed(params, batch.inputs), score)
+    return jnp.mean(norms[task.far_step + 1]) / jnp.mean(norms[-1])

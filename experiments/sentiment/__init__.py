@@ -1,0 +1,1 @@
+"""Many to one: is a text positive or negative?"""

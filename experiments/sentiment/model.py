@@ -1,0 +1,211 @@
+"""The models of the sentiment study: built, trained, saved, and used on new texts."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tokenizers import Tokenizer
+
+import seqmodels as sm
+from experiments.common.trainer import Training
+from experiments.sentiment import data as sentiment_data
+from experiments.sentiment.baselines import scores
+from experiments.sentiment.data import EVALUATION_BATCH, Data
+from seqmodels import model_files
+from seqmodels.data import word_features
+from seqmodels.data.word_features import WordFeatures
+from seqmodels.model_files import Saved
+from seqmodels.models.text_classifier import TextClassifier, text_classifier
+from seqmodels.training.losses import weighted_cross_entropy
+from seqmodels.training.optimizers import OptimizerSettings
+from seqmodels.training.settings import FitSettings
+from seqmodels.training.steps import Loss
+from seqmodels.training.stopping import Stopping
+
+KIND = "sentiment"
+MODELS = ("bag", "rnn", "gru", "lstm", "bilstm")
+TOKENIZER = "tokenizer.json"
+HEADS = {"classes": "validation_macro_f1", "rating": "validation_rmse"}
+
+
+class Config(NamedTuple):
+    """All that is needed to build a model again; `classes` is empty for a rating."""
+
+    cell: str
+    embedding: int
+    hidden: int
+    dropout: float
+    word_dropout: float
+    embedding_dropout: float
+    buckets: int
+    shortest_ngram: int
+    longest_ngram: int
+    max_words: int
+    classes: tuple[str, ...]
+    centre: float
+    data: str
+    pool_words: bool = False
+
+
+class Predictor(NamedTuple):
+    """A trained model: config, model, features and parameters."""
+
+    config: Config
+    model: TextClassifier
+    features: WordFeatures
+    params: Any
+
+
+def build(config: Config, num_features: int, vectors: np.ndarray | None = None) -> TextClassifier:
+    """Returns the model of a config that reads so many features; vectors: where words start."""
+    sizes = config.embedding, config.hidden
+    make: dict[str, Callable[[], sm.Cell | None]] = {
+        "bag": lambda: None,
+        "rnn": lambda: sm.rnn(*sizes),
+        "gru": lambda: sm.gru(*sizes),
+        "lstm": lambda: sm.lstm(*sizes),
+        "bilstm": lambda: sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes)),
+    }
+    return text_classifier(
+        make[config.cell](),
+        num_features=num_features,
+        embedding_size=config.embedding,
+        hidden_size=config.hidden * {"bag": 0, "bilstm": 2}.get(config.cell, 1),
+        output_size=max(len(config.classes), 1),
+        dropout=config.dropout,
+        word_dropout=config.word_dropout,
+        embedding_dropout=config.embedding_dropout,
+        pool_words=config.pool_words,
+        vectors=None if vectors is None else jnp.asarray(vectors),
+    )
+
+
+def training(
+    config: Config,
+    features: WordFeatures,
+    data: Data,
+    vectors: np.ndarray | None,
+    *,
+    batch: int,
+    balance: float,
+    optimizer: OptimizerSettings,
+    fit: FitSettings,
+    stopping: Stopping | None = None,
+) -> Training:
+    """Returns the training of one model.
+
+    Args:
+      config: the model.
+      features: of the training split.
+      data: the texts.
+      vectors: float32 (W, D), where the embeddings of words start; None: at random.
+      batch: texts a step.
+      balance: the exponent of a class's weight, (N / (C N_c)) ** balance: 0 for none, 1 for equal
+        shares of all classes.
+      optimizer: how parameters are updated.
+      fit: how long.
+      stopping: when to stop early.
+    """
+    model = build(config, features.num_features, vectors)
+    apply = jax.jit(model.apply)
+    counts = np.bincount(data.splits["train"].labels, minlength=max(len(config.classes), 1))
+    class_weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))) ** balance
+
+    def loss(params: Any, batch: Any, key: jax.Array, carry: Any) -> Loss:
+        outputs = model.apply(params, batch.xs, batch.lengths, key=key)
+        if config.classes:
+            weights = batch.weights * jnp.asarray(class_weights, jnp.float32)[batch.targets]
+            total = weighted_cross_entropy(outputs, batch.targets, weights)
+            return Loss(total, jnp.sum(weights), carry=carry)
+        errors = jnp.square(outputs[:, 0] + config.centre - batch.targets)
+        return Loss(jnp.sum(batch.weights * errors), jnp.sum(batch.weights), carry=carry)
+
+    def outputs_of(params: Any, split: str) -> np.ndarray:
+        found = sentiment_data.batches(
+            features, data, split, config.max_words, EVALUATION_BATCH, None
+        )
+        outputs = np.zeros((len(data.splits[split].texts), max(len(config.classes), 1)))
+        for number in range(found.per_epoch):
+            rows = found.at(number)
+            there = rows.weights > 0
+            outputs[rows.targets[there]] = np.asarray(apply(params, rows.xs, rows.lengths))[there]
+        return outputs
+
+    def answers(params: Any, split: str) -> np.ndarray:
+        outputs = outputs_of(params, split)
+        return outputs.argmax(axis=1) if config.classes else outputs[:, 0] + config.centre
+
+    def evaluate(params: Any) -> dict[str, float]:
+        found = scores(data.targets("validation"), answers(params, "validation"), config.classes)
+        return {f"validation_{name}": value for name, value in found.items()}
+
+    def finish(seed: int, params: Any, folder: pathlib.Path) -> dict[str, Any]:
+        texts = {TOKENIZER: features.tokenizer.to_str()}
+        model_files.save(folder, KIND, config._asdict(), params, texts)
+        predicted = answers(params, "test")
+        return scores(data.targets("test"), predicted, config.classes) | {
+            "predicted": predicted.tolist()
+        }
+
+    return Training(
+        name=config.cell,
+        init=model.init,
+        loss=loss,
+        batches=lambda seed: sentiment_data.batches(
+            features, data, "train", config.max_words, batch, seed
+        ),
+        evaluate=evaluate,
+        finish=finish,
+        optimizer=optimizer,
+        fit=fit._replace(
+            best=HEADS["classes" if config.classes else "rating"],
+            best_mode="max" if config.classes else "min",
+            # Batches differ in their length, so that a dispatch cannot hold several.
+            steps_per_dispatch=1,
+        ),
+        stopping=stopping,
+    )
+
+
+def restore(found: Saved) -> Predictor:
+    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    try:
+        config = Config(**found.config)._replace(classes=tuple(found.config["classes"]))
+        tokenizer = Tokenizer.from_str(found.texts[TOKENIZER])
+    except (TypeError, KeyError):
+        raise ValueError(f"model: {found.folder} was saved by another version") from None
+    sizes = (config.shortest_ngram, config.longest_ngram)
+    features = WordFeatures(tokenizer, config.buckets, sizes)
+    model = build(config, features.num_features)
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    return Predictor(config, model, features, model_files.restore(found, template))
+
+
+def answer(config: Config, outputs: jax.Array) -> jax.Array:
+    """Returns probabilities (B, C) of the classes, or ratings (B, 1), of a model's outputs."""
+    return jax.nn.softmax(outputs) if config.classes else outputs + config.centre
+
+
+def predict(predictor: Predictor, rows: list[np.ndarray]) -> np.ndarray:
+    """Returns what is predicted of texts: probabilities (N, C), or ratings (N, 1).
+
+    Args:
+      predictor: of `restore`.
+      rows: N texts of `word_features.encode`.
+    """
+    lengths = np.array([len(row) for row in rows], np.int32)
+    xs = np.zeros((max(1, lengths.max()), len(rows), predictor.features.width), np.int32)
+    for number, row in enumerate(rows):
+        xs[: len(row), number] = row
+    outputs = predictor.model.apply(predictor.params, xs, lengths)
+    return np.asarray(answer(predictor.config, outputs))
+
+
+def encode(predictor: Predictor, text: str) -> tuple[list[str], np.ndarray]:
+    """Returns the words of a text and their features, before any are left out."""
+    return word_features.words(predictor.features, text), word_features.encode(
+        predictor.features, [text]
+    )[0]

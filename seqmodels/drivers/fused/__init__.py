@@ -1,0 +1,1 @@
+"""The fused driver: backpropagation through time with a derived backward pass."""

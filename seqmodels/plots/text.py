@@ -1,0 +1,73 @@
+"""Figures of what was written: what a decoder read at each word, pictures and their captions."""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from seqmodels.plots.style import COLOURS, drawable
+
+
+def attention_map(
+    weights: np.ndarray, source: Sequence[str], target: Sequence[str], *, title: str
+) -> Figure:
+    """Returns the figure of attention weights: a row a token written, a column a token read.
+
+    Args:
+      weights: (T, S), each row sums to 1.
+      source: S labels.
+      target: T labels.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    size = 1.6 + 0.42 * len(source), 1.5 + 0.34 * len(target)
+    figure = Figure(figsize=(max(size[0], 4.5), size[1]), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=10)
+    image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    names = [[drawable(label) for label in labels] for labels in (source, target)]
+    axes.set_xticks(
+        range(len(source)), names[0], rotation=45, ha="right", fontsize=8, parse_math=False
+    )
+    axes.set_yticks(range(len(target)), names[1], fontsize=8, parse_math=False)
+    axes.set_xlabel("read")
+    axes.set_ylabel("written")
+    figure.colorbar(image, ax=axes, label="weight")
+    return figure
+
+
+def contact_sheet(
+    images: np.ndarray, captions: Sequence[str], right: Sequence[bool], *, title: str
+) -> Figure:
+    """Returns the figure of pictures with their captions, right ones green and wrong ones red.
+
+    Args:
+      images: uint8 (N, height, width, 1 or 3).
+      captions: N texts.
+      right: N, whether each caption is right.
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    columns = min(6, max(len(images), 1))
+    rows = max(-(-len(images) // columns), 1)
+    height, width = images.shape[1:3]
+    tall = 2.0 * min(height / width, 2)
+    figure = Figure(
+        figsize=(2 * columns, (tall + 0.55) * rows + 0.5), dpi=120, layout="constrained"
+    )
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, caption, good in zip(grid.flat, images, captions, right, strict=False):
+        grey = image.shape[-1] == 1
+        axes.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None)
+        told = textwrap.fill(drawable(caption), 24) or "(nothing)"
+        colour = COLOURS[1] if good else COLOURS[0]
+        axes.set_title(told, fontsize=8, color=colour, parse_math=False)
+    return figure

@@ -1,0 +1,1 @@
+"""Synthetic tasks whose batches are made on the device."""

@@ -1,0 +1,191 @@
+"""The sky task: a clue, filler text, and the question what colour the sky is.
+
+"This is the 10th day of wildfires in the San Francisco bay area. [filler] The sky is ___": red, and
+a model that has forgotten the clue says blue as often as anything else.
+"""
+
+import itertools
+import math
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seqmodels.tasks.sky import clues
+from seqmodels.tasks.sky.filler import FILLER
+from seqmodels.tasks.task import Batch, Task
+from seqmodels.types import Array
+
+PAD = "<pad>"
+QUESTION = ("the", "sky", "is")
+
+
+class SkyCorpus(NamedTuple):
+    """The sentences of the task as tokens, padding in front of each clue and behind each filler.
+
+    Attributes:
+      words: the vocabulary; a token is an index into it; 0 is the padding.
+      train_clues: int32 (colours, N, L).
+      test_clues: int32 (colours, M, L).
+      filler: int32 (sentences, L).
+      filler_lengths: int32 (sentences,), in words.
+    """
+
+    words: tuple[str, ...]
+    train_clues: np.ndarray
+    test_clues: np.ndarray
+    filler: np.ndarray
+    filler_lengths: np.ndarray
+
+
+def split_words(text: str) -> list[str]:
+    """Returns the words of a text in lower case, without punctuation."""
+    return re.findall(r"\w+(?:['\u2019-]\w+)*", text.lower())
+
+
+def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
+    """Returns the sentences of a UTF-8 text file, those with at least one word.
+
+    Args:
+      path: the file.
+
+    Returns:
+      One or more sentences.
+
+    Raises:
+      ValueError: if the file cannot be read, is not UTF-8 text, or has no words.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path}: is not a regular file")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: is not text (it holds a NUL character)")
+    sentences = tuple(s.strip() for s in re.split(r"(?<=[.!?])\s+|\n\s*\n", text))
+    sentences = tuple(sentence for sentence in sentences if split_words(sentence))
+    if not sentences:
+        raise ValueError(f"{path}: holds no words, wanted filler sentences")
+    return sentences
+
+
+def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
+    """Returns the corpus of clues and filler as tokens.
+
+    Every clue is written out with each of the places and days of `sky_clues`.
+
+    Args:
+      filler: neutral sentences, at least one word in each.
+
+    Returns:
+      A `SkyCorpus`.
+    """
+    slots = list(zip(clues.DAYS, clues.PLACES, strict=True))
+
+    def expand(clues: Sequence[str]) -> list[list[str]]:
+        return [
+            split_words(clue.format(day=day, place=place)) for day, place in slots for clue in clues
+        ]
+
+    def expand_frames(phenomena: Sequence[str]) -> list[list[str]]:
+        pairs = itertools.permutations(phenomena, 2)
+        filled = itertools.product(clues.FRAMES, pairs)
+        return [
+            split_words(frame.format(a=a, b=b, day=day, place=place))
+            for (frame, (a, b)), (day, place) in zip(filled, itertools.cycle(slots))
+        ]
+
+    train = [
+        expand(clues.TRAIN_CLUES[colour]) + expand_frames(clues.PHENOMENA[colour])
+        for colour in clues.COLOURS
+    ]
+    test = [expand(clues.TEST_CLUES[colour]) for colour in clues.COLOURS]
+    fill = [split_words(sentence) for sentence in filler]
+    used = {word for group in (*train, *test, fill) for sentence in group for word in sentence}
+    words = (PAD, *sorted(used | set(QUESTION)))
+    token = {word: number for number, word in enumerate(words)}
+    longest = max(len(sentence) for group in (*train, *test) for sentence in group)
+
+    def clue_array(groups: list[list[list[str]]]) -> np.ndarray:
+        rows = [
+            [[0] * (longest - len(s)) + [token[w] for w in s] for s in group] for group in groups
+        ]
+        return np.asarray(rows, np.int32)
+
+    lengths = np.asarray([len(sentence) for sentence in fill], np.int32)
+    padded = np.zeros((len(fill), lengths.max()), np.int32)
+    for row, sentence in zip(padded, fill, strict=True):
+        row[: len(sentence)] = [token[word] for word in sentence]
+    return SkyCorpus(words, clue_array(train), clue_array(test), padded, lengths)
+
+
+def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
+    """Returns the sky task: clue, `distance` words of filler, "the sky is", and one of 8 colours.
+
+    The clues of the test split are sentences that the other splits never hold, made of words that
+    they do hold. Filler sentences are drawn afresh for every sample; the last one is cut where
+    `distance` words are full. Samples are filled in front to the length of the longest clue.
+
+    Args:
+      distance: words of filler, at least 0.
+      corpus: the sentences; None for those of this package.
+
+    Returns:
+      A `Task`.
+
+    Raises:
+      ValueError: if the distance is negative.
+    """
+    if distance < 0:
+        raise ValueError(f"sky: distance: given {distance}, wanted at least 0")
+    corpus = corpus or make_corpus()
+    question = np.asarray([corpus.words.index(word) for word in QUESTION], np.int32)
+    num_colours, _, clue_steps = corpus.train_clues.shape
+    num_sentences = distance // int(corpus.filler_lengths.min()) + 1
+
+    def filler_words(chosen: Array) -> Array:
+        lengths = jnp.asarray(corpus.filler_lengths)[chosen]
+        ends = jnp.cumsum(lengths)
+        position = jnp.arange(distance)
+        sentence = jnp.searchsorted(ends, position, side="right")
+        word = position - (ends - lengths)[sentence]
+        return jnp.asarray(corpus.filler)[chosen[sentence], word]
+
+    def sample(key: Array, batch_size: int, split: str) -> Batch:
+        clues = jnp.asarray(corpus.test_clues if split == "test" else corpus.train_clues)
+        # One draw for everything, because every draw adds to the time to compile.
+        draw = jax.random.uniform(key, (batch_size, 2 + num_sentences))
+        colours = _index(draw[:, 0], num_colours)
+        numbers = _index(draw[:, 1], clues.shape[1])
+        filler = jax.vmap(filler_words)(_index(draw[:, 2:], len(corpus.filler_lengths)))
+        asked = jnp.broadcast_to(question, (batch_size, len(QUESTION)))
+        tokens = jnp.concatenate([clues[colours, numbers], filler, asked], axis=1)
+        return Batch(tokens.T, colours[None])
+
+    return Task(
+        name="sky",
+        sample=sample,
+        num_steps=clue_steps + distance + len(QUESTION),
+        vocabulary_size=len(corpus.words),
+        input_size=None,
+        output_size=num_colours,
+        num_targets=1,
+        num_scored=1,
+        tolerance=None,
+        chance=1 / num_colours,
+        chance_loss=math.log(num_colours),
+        far_step=clue_steps - 1,
+    )
+
+
+def _index(uniform: Array, size: int) -> Array:
+    """Returns integers in [0, size) from numbers in [0, 1)."""
+    return jnp.minimum((uniform * size).astype(jnp.int32), size - 1)

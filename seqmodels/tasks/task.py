@@ -1,0 +1,77 @@
+"""What a task for a sequence model is: batches on demand, and what counts as right."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from seqmodels.types import Array
+
+
+class Batch(NamedTuple):
+    """inputs: tokens int (T, B) or features (T, B, D). targets: int (K, B) or float (K, B, 1)."""
+
+    inputs: Array
+    targets: Array
+
+
+class Task(NamedTuple):
+    """A source of batches whose answer depends on something `distance` steps back.
+
+    Attributes:
+      name: what `--task` calls it.
+      sample: `sample(key, batch_size, split) -> Batch`, pure; split is a static string, "train",
+        "validation" or "test".
+      num_steps: T.
+      vocabulary_size: V where the inputs are tokens, None where they are features.
+      input_size: D where the inputs are features, None where they are tokens.
+      output_size: C classes, or 1 for a real number.
+      num_targets: K, the last steps whose output is trained.
+      num_scored: the last of those K steps that count for accuracy.
+      tolerance: None for classes; for a real number the error below which it counts as right.
+      chance: accuracy of the best model without memory.
+      chance_loss: loss of the best model without memory.
+      far_step: the first step that, in every sample, has read what is to be remembered first.
+      evaluation_size: sequences of the "validation" and "test" splits, None where they have no end.
+    """
+
+    name: str
+    sample: Callable[[Array, int, str], Batch]
+    num_steps: int
+    vocabulary_size: int | None
+    input_size: int | None
+    output_size: int
+    num_targets: int
+    num_scored: int
+    tolerance: float | None
+    chance: float
+    chance_loss: float
+    far_step: int
+    evaluation_size: dict[str, int] | None = None
+
+    def limited(self, split: str, wanted: int) -> int:
+        """Returns how many sequences of a split to evaluate: no sequence twice."""
+        return wanted if self.evaluation_size is None else min(wanted, self.evaluation_size[split])
+
+
+def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
+    """Returns the share of the scored answers that are right.
+
+    Args:
+      task: a `Task`.
+      outputs: (K, B, C) logits or (K, B, 1) real numbers.
+      targets: (K, B) or (K, B, 1).
+
+    Returns:
+      A scalar in [0, 1].
+    """
+    outputs, targets = outputs[-task.num_scored :], targets[-task.num_scored :]
+    if task.tolerance is None:
+        return jnp.mean(jnp.argmax(outputs, axis=-1) == targets)
+    return jnp.mean(jnp.abs(outputs - targets) < task.tolerance)
+
+
+def check_distance(task: str, distance: int, least: int) -> None:
+    """Raises ValueError unless the distance is at least `least`."""
+    if distance < least:
+        raise ValueError(f"{task}: distance: given {distance}, wanted at least {least}")

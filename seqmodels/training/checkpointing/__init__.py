@@ -1,0 +1,1 @@
+"""Checkpoints: atomic per-step directories of arrays and manifests."""

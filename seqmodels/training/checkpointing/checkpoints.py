@@ -1,0 +1,338 @@
+"""Checkpoints of a run that may be killed at any moment and ends as if it never had been."""
+
+import concurrent.futures
+import datetime
+import importlib.metadata
+import operator
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import seqmodels
+from seqmodels.training.checkpointing import array_files, array_specs, manifest, step_directories
+from seqmodels.training.checkpointing.array_specs import Leaf
+from seqmodels.training.checkpointing.manifest import DamageError, Manifest
+from seqmodels.training.errors import RunError
+
+CLOCK_TOLERANCE = 300.0
+_ARRAYS = "arrays"
+
+
+class Restored(NamedTuple):
+    """state: as saved, on the host. step: its training step. progress: the loop's own state."""
+
+    state: Any
+    step: int
+    progress: dict[str, Any]
+
+
+def print_line(line: str) -> None:
+    """Prints a line to standard error."""
+    print(line, file=sys.stderr, flush=True)
+
+
+class Checkpoints:
+    """A folder of checkpoints, one folder `<step>` each, that are whole or not there.
+
+    Saving copies the state to the host and leaves the rest to a thread. A checkpoint is written
+    under another name, with the size and SHA-256 of every file, synced, and then renamed, so that
+    at any moment the newest folder is a whole one; `restore` proves it before it is believed.
+
+    Use it as a context manager, or call `close`: without it the last save may not be finished.
+
+        with Checkpoints(folder, settings={"hidden": 64}) as checkpoints:
+            found = checkpoints.restore(jax.eval_shape(start))
+            ...
+            checkpoints.save(step, state, {"best_loss": 0.25})
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        keep: int = 2,
+        settings: dict[str, Any] | None = None,
+        report: Callable[[str], None] = print_line,
+        writes: bool = True,
+    ):
+        """Makes the folder and removes what a killed process left half done in it.
+
+        Args:
+          folder: where the checkpoints are, or will be.
+          keep: how many of the newest stay; the best one stays beside them.
+          settings: a JSON object of everything that decides the run; one with other settings is not
+            continued.
+          report: takes a line about a checkpoint that is damaged.
+          writes: False where another process writes, as in all but one of several processes: then
+            `save` does nothing, and nothing on the disk is changed.
+
+        Raises:
+          ValueError: if keep is not positive, settings are no JSON object, the folder cannot be
+            made, or another process is writing checkpoints into it.
+        """
+        if keep < 1:
+            raise ValueError(f"keep: given {keep}, wanted a positive number")
+        self.folder = pathlib.Path(os.path.abspath(folder))
+        self._shown = pathlib.Path(folder)
+        self._keep = keep
+        self._settings = manifest.plain_object("settings", settings or {})
+        self._report = report
+        self._writes = writes
+        self._damaged: set[int] = set()
+        self._best: dict[int, bool] = {}
+        self._pending: concurrent.futures.Future[None] | None = None
+        self._writer: concurrent.futures.ThreadPoolExecutor | None = None
+        self._closed = False
+        self._lock: int | None = None
+        if writes:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = step_directories.lock(self.folder)
+                step_directories.tidy(self.folder)
+            except BlockingIOError:
+                raise RunError(
+                    f"checkpoints: {self._shown} is being written by another process; wait until "
+                    "it ends, or give another folder"
+                ) from None
+            except OSError as error:
+                raise RunError(
+                    f"checkpoints: {self._shown} cannot be written: "
+                    f"{array_files.plain_reason(error)}"
+                ) from None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except OSError as failure:
+            if error is None:
+                raise
+            # What ended the run matters more; it is not to be hidden by this.
+            self._report(str(failure))
+
+    def steps(self) -> list[int]:
+        """Returns the steps of the checkpoints in the folder, ascending; some may be damaged."""
+        return step_directories.find_steps(self.folder)
+
+    def restore(self, template: Any) -> Restored | None:
+        """Returns what the newest checkpoint holds that is not damaged; None if there is none.
+
+        Args:
+          template: a tree like the state that was saved: arrays, or what `jax.eval_shape` returns.
+
+        Returns:
+          The state in the template's structure, bit for bit what was saved: NumPy arrays, and keys
+          as key arrays on JAX's default device. The caller places them on its devices.
+
+        Raises:
+          RunError: in one line, and with nothing changed: if there are checkpoints and all are
+            damaged; if the newest whole one is of a run with other settings, or of another state
+            than the template; if the newest was written in the future of this machine's clock.
+          OSError: if the folder cannot be read, or a save before this has failed.
+        """
+        self.wait()
+        return self._newest_whole(self.steps(), template)
+
+    def best(self, template: Any) -> Restored | None:
+        """Returns the checkpoint last saved as the best one; None if there is none.
+
+        Arguments as in `restore`, and what it returns and raises also. If the best one is damaged,
+        that is reported, and the one that was the best before is taken if it is still there.
+        """
+        self.wait()
+        candidates = [step for step in self.steps() if self._is_best(step, unknown=True)]
+        return self._newest_whole(candidates, template)
+
+    def save(self, step: int, state: Any, progress: dict[str, Any], *, best: bool = False) -> None:
+        """Saves a checkpoint: returns when the state is copied to the host, and a thread writes it.
+
+        If the one before is still being written, it is waited for. A checkpoint of the same step is
+        replaced; a damaged one is moved aside, to `<step>.damaged`.
+
+        Args:
+          step: the training step, not negative; the order of checkpoints is that of their steps.
+          state: a pytree of JAX or NumPy arrays, also typed keys, each whole in this process. They
+            may be donated as soon as this returns.
+          progress: a JSON object; its floats come back exactly, its tuples as lists.
+          best: whether it is the best one so far, which is kept until another is.
+
+        Raises:
+          ValueError: if step, state or progress are not that, or this is closed.
+          OSError: if the save before this one has failed; this one is then not begun.
+        """
+        if self._closed:
+            raise ValueError(f"checkpoints: {self._shown} is closed")
+        if not self._writes:
+            return
+        step = operator.index(step)
+        if step < 0:
+            raise ValueError(f"checkpoints: given step {step}, wanted one that is not negative")
+        self.wait()
+        described = array_specs.describe(state)
+        kept = manifest.plain_object("progress", progress)
+        arrays = array_specs.copy_to_host(state)
+        # The step's state is what it was when it was saved as the best one.
+        best = best or (step in self.steps() and self._is_best(step))
+        if self._writer is None:
+            self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
+        written = Manifest(step, best, self._settings, kept, described, {}, _versions())
+        self._pending = self._writer.submit(self._write, written, arrays)
+
+    def wait(self) -> None:
+        """Returns when everything saved is on the disk.
+
+        Raises:
+          OSError: in one line, if it could not be written; it is said once.
+        """
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            try:
+                pending.result()
+            except KeyboardInterrupt:
+                # Of the one who waits; the save goes on, and may still fail.
+                self._pending = pending
+                raise
+
+    def close(self) -> None:
+        """Waits as `wait` does and ends the thread; also if it raises. May be called again."""
+        self._closed = True
+        try:
+            self.wait()
+        finally:
+            if self._writer is not None:
+                self._writer.shutdown()
+                self._writer = None
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def _newest_whole(self, steps: list[int], template: Any) -> Restored | None:
+        if not steps:
+            return None
+        wanted = array_specs.describe(template)
+        self._check_clock(steps[-1])
+        damage = []
+        for step in reversed(steps):
+            try:
+                found = self._read(step, template, wanted)
+            except DamageError as error:
+                self._damaged.add(step)
+                damage.append(f"{self._shown / str(step)} is damaged ({error})")
+                continue
+            for line in damage:
+                self._report(f"checkpoints: {line}; using step {step}")
+            return found
+        raise RunError(
+            f"checkpoints: {'; '.join(damage)}; none is left: to begin anew, move "
+            f"{self._shown} away"
+        )
+
+    def _read(self, step: int, template: Any, wanted: tuple[Leaf, ...]) -> Restored:
+        folder, shown = self.folder / str(step), self._shown / str(step)
+        found = manifest.read_manifest(folder)
+        if found.step != step:
+            raise DamageError(f"{manifest.FILE}: it is that of step {found.step}")
+        difference = manifest.settings_difference(found.settings, self._settings)
+        if difference:
+            raise RunError(f"checkpoints: {shown} is of another run: {difference}")
+        difference = array_specs.first_difference(found.leaves, wanted)
+        if difference:
+            raise RunError(f"checkpoints: {shown} is of another state: {difference}")
+        manifest.check_files(folder, found)
+        layouts = [array_specs.data_shape_and_dtype(leaf) for leaf in found.leaves]
+        arrays = {
+            str(n): np.empty(shape, dtype) for n, (shape, dtype) in enumerate(layouts) if 0 in shape
+        }
+        stored = {str(n): dtype for n, (_, dtype) in enumerate(layouts) if str(n) not in arrays}
+        try:
+            arrays |= array_files.read_arrays(folder / _ARRAYS, stored)
+        except OSError as error:
+            raise DamageError(f"{_ARRAYS}: {error}") from None
+        for n, (shape, _) in enumerate(layouts):
+            if arrays[str(n)].shape != shape:
+                raise DamageError(f"{_ARRAYS}: array {n} has shape {arrays[str(n)].shape}")
+        in_order = [arrays[str(n)] for n in range(len(layouts))]
+        return Restored(array_specs.rebuild(template, found.leaves, in_order), step, found.progress)
+
+    def _check_clock(self, step: int) -> None:
+        path = self._shown / str(step) / manifest.FILE
+        try:
+            written = (self.folder / str(step) / manifest.FILE).stat().st_mtime
+        except OSError:
+            return
+        ahead = written - time.time()
+        if ahead > CLOCK_TOLERANCE:
+            length = datetime.timedelta(seconds=round(ahead))
+            raise RunError(
+                f"checkpoints: {path} was written {length} in the future of this machine's clock; "
+                "set the clock, or if the clock is right: touch that file"
+            )
+
+    def _is_best(self, step: int, unknown: bool = False) -> bool:
+        """Whether a checkpoint was saved as the best one; `unknown` where that is not readable."""
+        if step not in self._best:
+            try:
+                self._best[step] = manifest.read_manifest(self.folder / str(step)).best
+            except DamageError:
+                return unknown
+        return self._best[step]
+
+    def _write(self, written: Manifest, arrays: list[np.ndarray]) -> None:
+        step = written.step
+        partial = None
+        try:
+            partial = step_directories.new_partial(self.folder, step)
+            array_files.write_arrays(
+                partial / _ARRAYS, {str(n): a for n, a in enumerate(arrays) if a.size}
+            )
+            files = manifest.record_files(partial)
+            manifest.write_manifest(partial, written._replace(files=files))
+            step_directories.put_in_place(partial, step)
+        # Not BaseException: a process that is being killed has no time to tidy up either.
+        except Exception as error:
+            if partial is not None:
+                step_directories.remove_partial(partial)
+            steps = [s for s in self.steps() if s not in self._damaged]
+            last = f"the last one is step {steps[-1]}" if steps else "there is none before it"
+            raise OSError(
+                f"checkpoints: step {step} cannot be written to {self._shown}: "
+                f"{array_files.plain_reason(error)}; {last}"
+            ) from error
+        self._best[step] = written.best
+        self._damaged.discard(step)
+        self._delete_old(step)
+
+    def _delete_old(self, just_written: int) -> None:
+        # Damaged ones are the user's to look at: they neither count nor go.
+        whole = [step for step in self.steps() if step not in self._damaged]
+        best = [step for step in whole if self._is_best(step)][-1:]
+        for step in sorted(set(whole) - {*whole[-self._keep :], *best, just_written}):
+            try:
+                step_directories.remove_step(self.folder, step)
+            except OSError as error:
+                raise OSError(
+                    f"checkpoints: {self._shown / str(step)} cannot be deleted: "
+                    f"{array_files.plain_reason(error)}"
+                ) from error
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "seqmodels": seqmodels.__version__,
+        "jax": jax.__version__,
+        "orbax-checkpoint": importlib.metadata.version("orbax-checkpoint"),
+    }

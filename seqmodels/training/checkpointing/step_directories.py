@@ -1,0 +1,151 @@
+"""Folders named by training steps, each whole or not there, whenever the process is killed."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+
+from seqmodels.training.checkpointing import manifest
+
+_LOCK = ".lock"
+_STEP = re.compile(r"0|[1-9][0-9]*")
+# What a killed process leaves: half written, half deleted, or moved out of the way of another.
+_LEFTOVER = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|deleted|replaced)")
+
+
+def find_steps(folder: pathlib.Path) -> list[int]:
+    """Returns the steps that have a folder, ascending; none where there is no such place.
+
+    Raises:
+      OSError: if there is one that cannot be read.
+    """
+    try:
+        names = [path.name for path in folder.iterdir() if path.is_dir()]
+    except FileNotFoundError:
+        return []
+    return sorted(int(name) for name in names if _STEP.fullmatch(name))
+
+
+def new_partial(folder: pathlib.Path, step: int) -> pathlib.Path:
+    """Returns a new, empty folder for a step, under a name that `find_steps` does not take.
+
+    Raises:
+      OSError: if it cannot be made.
+    """
+    partial = folder / f".{step}.partial"
+    _delete(partial)
+    partial.mkdir()
+    return partial
+
+
+def put_in_place(partial: pathlib.Path, step: int) -> None:
+    """Gives what is in a folder of `new_partial` the name of its step, in one rename.
+
+    A checkpoint of that step is replaced; if it is damaged it is moved aside, to `<step>.damaged`.
+
+    Args:
+      partial: the folder, everything in it synced.
+      step: its step.
+
+    Raises:
+      OSError: if it cannot be renamed; what was there before is there again.
+    """
+    folder = partial.parent
+    target = folder / str(step)
+    replaced = folder / f".{step}.replaced"
+    aside = None
+    if target.exists():
+        try:
+            manifest.check_files(target, manifest.read_manifest(target))
+            aside = replaced
+        except manifest.DamageError:
+            aside = _unused(folder / f"{step}.damaged")
+        target.rename(aside)
+    try:
+        partial.rename(target)
+        manifest.sync_folder(folder)
+    except OSError:
+        if target.exists():
+            target.rename(partial)
+        if aside is not None:
+            aside.rename(target)
+        raise
+    remove_partial(replaced)
+
+
+def remove_partial(partial: pathlib.Path) -> None:
+    """Deletes a folder of `new_partial`, as far as that can be done; `tidy` does the rest."""
+    with contextlib.suppress(OSError):
+        _delete(partial)
+
+
+def remove_step(folder: pathlib.Path, step: int) -> None:
+    """Deletes the folder of a step.
+
+    Raises:
+      OSError: if it cannot be deleted.
+    """
+    # Under another name first, so that one half deleted is not taken for a checkpoint.
+    deleted = folder / f".{step}.deleted"
+    _delete(deleted)
+    (folder / str(step)).rename(deleted)
+    _delete(deleted)
+
+
+def tidy(folder: pathlib.Path) -> None:
+    """Removes or completes what a killed process has left half done.
+
+    Raises:
+      OSError: if it cannot be.
+    """
+    for path in folder.iterdir():
+        name = _LEFTOVER.fullmatch(path.name)
+        if not name:
+            continue
+        if name[2] == "replaced" and not (folder / name[1]).exists():
+            # Killed between two renames: the new one never had its name.
+            path.rename(folder / name[1])
+        else:
+            _delete(path)
+
+
+def lock(folder: pathlib.Path) -> int | None:
+    """Locks a folder against other processes, until the file is closed or this process ends.
+
+    A killed process leaves no lock. Other users of the folder in this process are not kept out.
+
+    Returns:
+      The open file that holds the lock; None on a system or a file system without locks.
+
+    Raises:
+      BlockingIOError: if another process holds it.
+      OSError: if the folder cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    file = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        # A lock of the process, which a forked child that outlives it does not hold on to.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        if isinstance(error, BlockingIOError | PermissionError):
+            raise BlockingIOError("locked by another process") from None
+        return None
+    return file
+
+
+def _unused(path: pathlib.Path) -> pathlib.Path:
+    unused, number = path, 1
+    while unused.exists():
+        number += 1
+        unused = path.with_name(f"{path.name}.{number}")
+    return unused
+
+
+def _delete(path: pathlib.Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)

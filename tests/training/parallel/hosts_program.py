@@ -1,0 +1,180 @@
+"""An entry point for the tests of several processes; `--mode` says what it does."""
+
+import json
+import os
+import signal
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+import seqmodels as sm
+from experiments.common import app, hosts
+from seqmodels.training.parallel import mesh, processes, transfer
+
+_MODE = flags.DEFINE_string("mode", "train", "What to do.")
+_HIDDEN = flags.DEFINE_integer("hidden", 4, "A flag that must be the same.")
+_WAIT = flags.DEFINE_integer("wait", 60, "Seconds to wait for the others.")
+T, B, D, H = 5, 8, 3, 4
+
+
+def say(**values):
+    print(json.dumps(values), flush=True)
+
+
+def tell(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def train(num_devices):
+    """The loss of 20 steps of gradient descent; every process reads its own rows alone."""
+    cell = sm.lstm(D, H)
+    everywhere = mesh.make_mesh(num_devices, "batch")
+
+    def loss(params, xs, lengths):
+        return jnp.mean(sm.unroll(cell, params, xs, lengths=lengths)[1] ** 2)
+
+    step = mesh.data_parallel(loss, everywhere, batch_axes=(1, 0))
+
+    @jax.jit
+    def update(params, xs, lengths):
+        value, gradient = step(params, xs, lengths)
+        return jax.tree.map(lambda p, g: p - 0.5 * g, params, gradient), value
+
+    params = mesh.place(cell.init(jax.random.key(0)), everywhere, None)
+    rows = B // processes.process_count()
+    mine = slice(processes.process_index() * rows, (processes.process_index() + 1) * rows)
+    losses = []
+    for number in range(20):
+        random = np.random.default_rng(number)
+        xs = random.normal(size=(T, B, D)).astype(np.float32)
+        lengths = random.integers(0, T + 1, B).astype(np.int32)
+        batch = transfer.from_local((xs[:, mine], lengths[mine]), everywhere, (1, 0))
+        params, value = update(params, *batch)
+        losses.append(float(value))
+    total = float(sum(np.abs(leaf).sum() for leaf in jax.tree.leaves(transfer.to_host(params))))
+    say(losses=losses, total=total, main=processes.is_main(), devices=everywhere.size)
+
+
+def bits(array):
+    return np.ascontiguousarray(array).tobytes().hex()
+
+
+def values(num_devices):
+    """What every helper gives, as text that both processes print."""
+    number = processes.process_index()
+    everywhere = mesh.make_mesh(num_devices, "batch")
+    tree = {
+        "odd": np.array([-0.0, np.nan, 1.5, 2.0], np.float32) * (1 if number == 0 else 7),
+        "small": jnp.array([1.0, -3.0], jnp.bfloat16) * (number + 1),
+        "flag": np.array([number == 0, False]),
+        "wide": np.array(2**40 + number, np.int64),
+        "none": np.zeros((0, 3), np.float32),
+        "key": jax.random.key(number),
+        "keys": jax.random.split(jax.random.key(number, impl="rbg"), 3),
+    }
+    transfer._CHUNK_BYTES = 21  # so that a leaf stands in several pieces
+    got = transfer.broadcast(tree)
+    spread = {
+        "x": np.arange(8, dtype=np.float32).reshape(2, 4),
+        "flag": np.arange(4) % 3 == 0,
+        "small": np.asarray(jnp.arange(4, dtype=jnp.bfloat16)),
+        "key": jax.random.split(jax.random.key(5), 4),
+        "whole": np.float32(3.5),
+    }
+    axes = {"x": 1, "flag": 0, "small": 0, "key": 0, "whole": None}
+    placed = {name: mesh.place(value, everywhere, axes[name]) for name, value in spread.items()}
+    again = {name: mesh.place(value, everywhere, None) for name, value in placed.items()}
+    there = transfer.to_host({"placed": placed, "again": again})
+
+    def plain(tree):
+        def one(leaf):
+            is_key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            name = str(jax.random.key_impl(leaf)) if is_key else str(leaf.dtype)
+            data = jax.random.key_data(leaf) if is_key else leaf
+            return [name, list(data.shape), bits(data)]
+
+        return jax.tree.map(one, tree)
+
+    try:
+        transfer.broadcast({"w": np.zeros(3 + number)})
+        mismatch = ""
+    except ValueError as error:
+        mismatch = str(error)
+    say(
+        broadcast=plain(got),
+        placed=plain(there["placed"]),
+        again=plain(there["again"]),
+        spread=plain(spread),
+        json=processes.broadcast_json({"a": [number, 0.1], "text": "é" * (1 + 9 * number)}),
+        agree=[
+            processes.agree(stop, save)
+            for stop, save in [
+                (False, False),
+                (number == 1, number == 1),
+                (number == 0, number == 0),
+                (True, True),
+            ]
+        ],
+        local=[len(placed["x"].addressable_shards), jax.device_count(), jax.local_device_count()],
+        mismatch=mismatch,
+    )
+
+
+def steps(num_devices, *, until):
+    """Sums over all devices until `until(number)` says to stop."""
+    everywhere = mesh.make_mesh(num_devices, "batch")
+    total = jax.jit(jnp.sum)
+    number = 0
+    while True:
+        xs = np.ones(4 // processes.process_count(), np.float32)
+        float(total(*transfer.from_local((xs,), everywhere, (0,))))
+        number += 1
+        if number == 3:
+            tell(f"process {processes.process_index()} is under way, pid {os.getpid()}")
+        stop, _ = processes.agree(until(number), False)
+        if stop:
+            return number
+        time.sleep(0.02)
+
+
+def main():
+    """Does what the mode says."""
+    seen: list[str] = []
+    if _MODE.value == "terminate":  # before JAX starts what would take the signal away
+        signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
+    number = hosts.start(
+        flags.FLAGS.devices,
+        same=["hidden"],
+        heartbeat_seconds=10,
+        initialization_seconds=_WAIT.value,
+    )
+    mode, here = _MODE.value, processes.process_index()
+    if mode == "train":
+        train(number)
+        values(number)
+    elif mode == "forever":
+        steps(number, until=lambda _: False)
+    elif mode == "terminate":
+        steps(number, until=lambda _: bool(seen))
+        say(seen=seen)
+        return 3
+    elif mode == "raise" and here == 1:
+        steps(number, until=lambda n: n == 4)
+        raise ValueError("mine")
+    elif mode == "mistake" and here == 1:
+        steps(number, until=lambda n: n == 4)
+        raise app.UserError("run_dir: mine")
+    else:
+        steps(number, until=lambda n: n == 4)
+        steps(number, until=lambda _: False)
+    return 0
+
+
+if __name__ == "__main__":
+    hosts.define("Devices of each process.")
+    flags.FLAGS.set_default("devices", "2")
+    app.run(hosts.supervised(main))
