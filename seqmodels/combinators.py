@@ -20,7 +20,7 @@ def _check_cells(combinator: str, *cells: Any) -> None:
     for number, cell in enumerate(cells):
         if not isinstance(cell, Cell):
             kind = type(cell).__name__
-            raise TypeError(f"{combinator}: cell {number}: given a {kind}, wanted a Cell")
+            raise TypeError(f"{combinator}: cell {number}: got a {kind}, expected a Cell")
 
 
 def stack(cells: Sequence[Cell]) -> Cell:
@@ -40,11 +40,11 @@ def stack(cells: Sequence[Cell]) -> Cell:
       TypeError: if it is not a list of cells.
     """
     if isinstance(cells, Cell):
-        raise TypeError("stack: cells: given one Cell, wanted a list of cells")
+        raise TypeError("stack: cells: got one Cell, expected a list of cells")
     cells = tuple(cells)
     _check_cells("stack", *cells)
     if not cells:
-        raise ValueError("stack: cells: given none, wanted one or more")
+        raise ValueError("stack: cells: got none, expected one or more")
 
     def init(key: Array) -> Params:
         keys = jax.random.split(key, len(cells))
@@ -101,8 +101,8 @@ def residual(cell: Cell) -> Cell:
     def add(ys: Array, xs: Array) -> Array:
         if ys.shape != xs.shape:
             raise ValueError(
-                f"residual: given inputs of shape {xs.shape} and outputs of shape {ys.shape}, "
-                "wanted the same"
+                f"residual: got inputs of shape {xs.shape} and outputs of shape {ys.shape}, "
+                "expected the same"
             )
         return ys + xs
 
@@ -156,7 +156,7 @@ def dropout(cell: Cell, rate: float, *, recurrent: bool = False) -> Cell:
     """
     _check_cells("dropout", cell)
     if not isinstance(rate, int | float) or not 0 <= rate < 1:
-        raise ValueError(f"dropout: rate: given {rate!r}, wanted 0 <= rate < 1")
+        raise ValueError(f"dropout: rate: got {rate!r}, expected 0 <= rate < 1")
     if recurrent and not cell.stages:
         raise TypeError(
             "dropout: recurrent=True needs a cell in stages (sm.make_cell): apply it to the "

@@ -70,9 +70,9 @@ def save(
     texts = dict(texts or {})
     for name in texts:
         if not name or name in (MODEL, PARAMS) or pathlib.Path(name).name != name:
-            raise ValueError(f"texts: given {name!r}, wanted the plain name of a further file")
+            raise ValueError(f"texts: got {name!r}, expected the plain name of a further file")
     if folder.exists() and not (folder / MODEL).is_file() and any(folder.iterdir()):
-        raise ValueError(f"folder: given {folder}, which holds other things, wanted a new name")
+        raise ValueError(f"folder: got {folder}, which holds other things, expected a new name")
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in _by_path(params).items()}
     contents = {name: text.encode() for name, text in texts.items()}
     contents[PARAMS] = safetensors.numpy.save(arrays)
@@ -121,14 +121,14 @@ def load(folder: str | os.PathLike[str], kind: str) -> Saved:
         config, digests = dict(described["config"]), dict(described["sha256"])
     except OSError:
         raise ValueError(
-            f"model: given {str(folder)!r}, wanted the folder of a trained model ({MODEL})"
+            f"model: got {str(folder)!r}, expected the folder of a trained model ({MODEL})"
         ) from None
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"model: {folder / MODEL} is damaged") from None
     if found != kind:
-        raise ValueError(f"model: {folder} is of kind {found}, wanted {kind}")
+        raise ValueError(f"model: {folder} is of kind {found}, expected {kind}")
     if form != _FORMAT:
-        raise ValueError(f"model: {folder} has format {form}, wanted {_FORMAT}")
+        raise ValueError(f"model: {folder} has format {form}, expected {_FORMAT}")
     contents = {name: _read(folder, name, digest) for name, digest in digests.items()}
     if PARAMS not in contents:
         raise ValueError(f"model: {folder / MODEL} is damaged")
@@ -159,7 +159,7 @@ def restore(saved: Saved, template: Params) -> Params:
             for leaves in (saved.arrays, wanted)
         )
         if here != there:
-            raise ValueError(f"model: {saved.folder}: {name}: given {here}, wanted {there}")
+            raise ValueError(f"model: {saved.folder}: {name}: got {here}, expected {there}")
     return jax.tree.unflatten(jax.tree.structure(template), [saved.arrays[name] for name in wanted])
 
 

@@ -102,7 +102,7 @@ def export(
         if isinstance(error, TypeError) and "_DimExpr" not in str(error):
             raise
         raise ValueError(
-            "export: function: given one that needs to know a size, wanted one for every size "
+            "export: function: got one that needs to know a size, expected one for every size "
             f"(unroll with method='scan'): {_first_line(error)}"
         ) from error
     program = bytes(exported.serialize())
@@ -148,7 +148,7 @@ def load(path: str | os.PathLike[str]) -> Served:
         raise ValueError(f"{path}: is not a model that serving.export has written")
     if first != MAGIC + b"%d" % VERSION:
         version = first.removeprefix(MAGIC).decode(errors="replace")
-        raise ValueError(f"{path}: given version {version:.20}, wanted version {VERSION}")
+        raise ValueError(f"{path}: got version {version:.20}, expected version {VERSION}")
     digest, _, body = rest.partition(b"\n")
     if hashlib.sha256(body).hexdigest().encode() != digest:
         raise ValueError(f"{path}: is damaged: its sha256 is not what it was written with")
@@ -165,7 +165,7 @@ def load(path: str | os.PathLike[str]) -> Served:
         ) from error
     if jax.default_backend() not in {_platform(name) for name in exported.platforms}:
         raise ValueError(
-            f"{path}: given a model for {', '.join(exported.platforms)}, wanted one for "
+            f"{path}: got a model for {', '.join(exported.platforms)}, expected one for "
             f"{jax.default_backend()}"
         )
     leaves = [jnp.asarray(leaf) for leaf in _arrays(blobs[header["program"] :], header["arrays"])]
@@ -190,7 +190,7 @@ def _arrays(blob: bytes, described: list[list[Any]]) -> list[np.ndarray]:
 def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> list[Any]:
     if len(values) != len(wanted):
         names = ", ".join(name for name, _, _ in wanted)
-        raise ValueError(f"served: given {len(values)} inputs, wanted {len(wanted)}: {names}")
+        raise ValueError(f"served: got {len(values)} inputs, expected {len(wanted)}: {names}")
     sizes: dict[str, int] = {}
     arrays = []
     for value, (name, shape, dtype) in zip(values, wanted, strict=True):
@@ -204,7 +204,7 @@ def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> l
         if not fits:
             known = "".join(f", {letter} = {size}" for letter, size in sizes.items())
             raise ValueError(
-                f"{name}: given {array.dtype} {array.shape}, wanted {dtype} ({shape}){known}"
+                f"{name}: got {array.dtype} {array.shape}, expected {dtype} ({shape}){known}"
             )
         arrays.append(array)
     return arrays

@@ -162,7 +162,7 @@ def test_residual():
     valid = np.arange(T)[:, None, None] < cases.LENGTHS[None, :, None]
     cases.assert_close(ys, np.where(valid, inner_ys + xs, 0), 0)
     wrong = sm.residual(sm.lstm(D, H))
-    with pytest.raises(ValueError, match=r"residual: given inputs of shape \(7, 4, 3\) and out"):
+    with pytest.raises(ValueError, match=r"residual: got inputs of shape \(7, 4, 3\) and out"):
         sm.unroll(wrong, wrong.init(KEY), xs)
 
 
@@ -285,21 +285,21 @@ def test_dropout_of_several_outputs():
 
 
 def test_mistakes():
-    with pytest.raises(TypeError, match="stack: cells: given one Cell, wanted a list of cells"):
+    with pytest.raises(TypeError, match="stack: cells: got one Cell, expected a list of cells"):
         sm.stack(sm.lstm(D, H))
     for make in (
         lambda: sm.stack(iter([sm.lstm(D, H), None])),
         lambda: sm.bidirectional(sm.lstm(D, H), None),
     ):
-        with pytest.raises(TypeError, match="cell 1: given a NoneType, wanted a Cell"):
+        with pytest.raises(TypeError, match="cell 1: got a NoneType, expected a Cell"):
             make()
     for make in (lambda: sm.dropout(None, 0.1), lambda: sm.residual(None)):
-        with pytest.raises(TypeError, match="cell 0: given a NoneType, wanted a Cell"):
+        with pytest.raises(TypeError, match="cell 0: got a NoneType, expected a Cell"):
             make()
-    with pytest.raises(ValueError, match="stack: cells: given none"):
+    with pytest.raises(ValueError, match="stack: cells: got none"):
         sm.stack([])
     for rate in (-0.1, 1.0, float("nan"), "0.2", None):
-        with pytest.raises(ValueError, match=r"dropout: rate: given .*, wanted 0 <= rate < 1"):
+        with pytest.raises(ValueError, match=r"dropout: rate: got .*, expected 0 <= rate < 1"):
             sm.dropout(sm.lstm(D, H), rate)
     with pytest.raises(TypeError, match="recurrent=True needs a cell in stages"):
         sm.dropout(sm.stack([sm.lstm(D, H)]), 0.1, recurrent=True)

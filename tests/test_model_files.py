@@ -57,10 +57,10 @@ def test_names_of_texts(tmp_path, name):
 
 
 def test_one_line_for_what_is_no_model_of_the_kind(tmp_path):
-    with pytest.raises(ValueError, match="wanted the folder of a trained model"):
+    with pytest.raises(ValueError, match="expected the folder of a trained model"):
         model_files.load(tmp_path / "nothing", "sort")
     model_files.save(tmp_path / "m", "sort", {}, {"a": jnp.ones(2)}, {"t.txt": "text"})
-    with pytest.raises(ValueError, match="is of kind sort, wanted other"):
+    with pytest.raises(ValueError, match="is of kind sort, expected other"):
         model_files.load(tmp_path / "m", "other")
     (tmp_path / "m/t.txt").write_text("changed")
     with pytest.raises(ValueError, match=r"t\.txt is damaged"):
@@ -77,10 +77,10 @@ def test_one_line_for_what_is_no_model_of_the_kind(tmp_path):
 @pytest.mark.parametrize(
     ("template", "line"),
     [
-        ({"a": jnp.ones(3)}, r"a: given float32\(2,\), wanted float32\(3,\)"),
-        ({"a": jnp.ones(2, jnp.int32)}, r"given float32\(2,\), wanted int32\(2,\)"),
-        ({"a": jnp.ones(2), "b": jnp.ones(1)}, r"b: given nothing, wanted float32\(1,\)"),
-        ({}, r"a: given float32\(2,\), wanted nothing"),
+        ({"a": jnp.ones(3)}, r"a: got float32\(2,\), expected float32\(3,\)"),
+        ({"a": jnp.ones(2, jnp.int32)}, r"got float32\(2,\), expected int32\(2,\)"),
+        ({"a": jnp.ones(2), "b": jnp.ones(1)}, r"b: got nothing, expected float32\(1,\)"),
+        ({}, r"a: got float32\(2,\), expected nothing"),
     ],
 )
 def test_parameters_of_another_model(tmp_path, template, line):

@@ -91,7 +91,7 @@ def test_correlograms(tmp_path):
     assert (tmp_path / "a.png").stat().st_size > 5000
     grid = plots.correlograms(panels * 3, title="t", columns=2)
     assert len({axes.get_position().x0 for axes in grid.axes}) == 2
-    with pytest.raises(ValueError, match="panels: given none"):
+    with pytest.raises(ValueError, match="panels: got none"):
         plots.correlograms([], title="t")
     with pytest.raises(ValueError, match="lengths"):
         plots.correlograms([plots.Panel("x", lags, values[:2])], title="t")

@@ -107,7 +107,7 @@ def test_every_flipped_byte_is_found(file, tmp_path):
     places = [*range(100), *range(100, len(whole), 997), len(whole) - 1]
     for place in places:
         bad.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(ValueError, match=r"bad: (is not a model|given version|is damaged)"):
+        with pytest.raises(ValueError, match=r"bad: (is not a model|got version|is damaged)"):
             serving.load(bad)
     for size in (0, 5, 60, len(whole) // 2, len(whole) - 1):
         bad.write_bytes(whole[:size])
@@ -117,7 +117,7 @@ def test_every_flipped_byte_is_found(file, tmp_path):
 
 def test_another_version_is_named(file):
     file.write_bytes(file.read_bytes().replace(b"seqmodels-serving 1", b"seqmodels-serving 7", 1))
-    with pytest.raises(ValueError, match="given version 7, wanted version 1"):
+    with pytest.raises(ValueError, match="got version 7, expected version 1"):
         serving.load(file)
 
 
@@ -125,18 +125,18 @@ def test_another_platform_is_named(tmp_path):
     path = serving.export(
         tmp_path / "m", lambda p, x: x * p, jnp.ones(()), {"x": ("B", "float32")}, platforms=["tpu"]
     )
-    with pytest.raises(ValueError, match=r"given a model for tpu, wanted one for cpu"):
+    with pytest.raises(ValueError, match=r"got a model for tpu, expected one for cpu"):
         serving.load(path)
 
 
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        (lambda xs, n: (xs,), "given 1 inputs, wanted 2: xs, lengths"),
-        (lambda xs, n: (xs[..., :1], n), rf"xs: given .*, wanted float32 \(T, B, {cases.D}\)"),
-        (lambda xs, n: (xs.astype(np.int32), n), "xs: given int32"),
-        (lambda xs, n: (xs[0], n), "xs: given float32"),
-        (lambda xs, n: (xs, n[1:]), r"lengths: given int32 \(2,\), wanted int32 \(B\).*B = 3"),
+        (lambda xs, n: (xs,), "got 1 inputs, expected 2: xs, lengths"),
+        (lambda xs, n: (xs[..., :1], n), rf"xs: got .*, expected float32 \(T, B, {cases.D}\)"),
+        (lambda xs, n: (xs.astype(np.int32), n), "xs: got int32"),
+        (lambda xs, n: (xs[0], n), "xs: got float32"),
+        (lambda xs, n: (xs, n[1:]), r"lengths: got int32 \(2,\), expected int32 \(B\).*B = 3"),
     ],
 )
 def test_wrong_inputs_are_named(file, inputs, message):

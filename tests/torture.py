@@ -88,7 +88,7 @@ def lost_steps(before, said):
     for name, step in re.findall(r"(\w+ at \d+): goes on from step (\d+)", said):
         newest_step = before.get(name.replace(" at ", "-"))
         if newest_step != int(step):
-            return [f"{name} went on from step {step}, wanted {newest_step}"]
+            return [f"{name} went on from step {step}, expected {newest_step}"]
     begun = re.findall(r"(\w+ at \d+): step \d+", said)
     if begun and before.get(begun[0].replace(" at ", "-")) and "goes on from" not in said:
         return [f"{begun[0]} began anew"]

@@ -30,10 +30,10 @@ def load(other: str | None) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     """
     values = flags.FLAGS
     if not pathlib.Path(values.csv).is_file():
-        raise ValueError(f"csv: given {values.csv!r}, wanted a file that is there")
+        raise ValueError(f"csv: got {values.csv!r}, expected a file that is there")
     if values.column is None or len(values.column) != 1:
         raise ValueError(
-            f"column: given {', '.join(values.column or []) or 'none'}, wanted the one with labels"
+            f"column: got {', '.join(values.column or []) or 'none'}, expected the one with labels"
         )
     columns = [*values.column, *([] if other is None else [other])]
     table, labels = series_files.read_labels(
@@ -42,7 +42,7 @@ def load(other: str | None) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     table = table.between(values.first, values.last)
     for name, column in zip(columns, table.values.T, strict=True):
         if len(np.unique(column[np.isfinite(column)])) < 2:
-            raise ValueError(f"{name}: given one label alone, wanted labels that vary")
+            raise ValueError(f"{name}: got one label alone, expected labels that vary")
     return table, labels
 
 
@@ -81,7 +81,7 @@ def show(
     codes = np.nan_to_num(table.values, nan=-1).astype(np.int32).T
     most = (codes[0] >= 0).sum() // 2 - 1
     if nlags is not None and nlags > most:
-        raise ValueError(f"nlags: given {nlags}, wanted at most {most}, less than half the labels")
+        raise ValueError(f"nlags: got {nlags}, expected at most {most}, less than half the labels")
     nlags = min(NLAGS, most) if nlags is None else nlags
     other = codes[1] if len(codes) > 1 else None
     found = associations(codes[0], other, nlags, alpha, seed)

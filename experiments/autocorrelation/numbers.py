@@ -65,16 +65,16 @@ def changed(
     """
     least = float(np.nanmin(series.values))
     if (least < 0 and transform != "none") or (least == 0 and transform == "log"):
-        raise ValueError(f"transform: given {transform} of {least:g}, wanted positive values")
+        raise ValueError(f"transform: got {transform} of {least:g}, expected positive values")
     values = forecast_data.transformed(series.values, transform)
     season = period or series.period
     if seasonal_difference and season < 2:
-        raise ValueError("seasonal_difference: given without a season, wanted period too")
+        raise ValueError("seasonal_difference: got without a season, expected period too")
     steps = seasonal_difference * season + difference
     if steps >= len(values):
         raise ValueError(
-            f"difference, seasonal_difference: given {steps} steps' worth of a series of "
-            f"{len(values)}, wanted less"
+            f"difference, seasonal_difference: got {steps} steps' worth of a series of "
+            f"{len(values)}, expected less"
         )
     for lag in [season] * seasonal_difference + [1] * difference:
         values = values[lag:] - values[:-lag]
@@ -99,10 +99,10 @@ def analyse(
     for name, column in zip(series.columns, series.values.T, strict=True):
         there = column[np.isfinite(column)]
         if len(there) < LEAST:
-            raise ValueError(f"{name}: given {len(there)} values, wanted at least {LEAST}")
+            raise ValueError(f"{name}: got {len(there)} values, expected at least {LEAST}")
         if np.ptp(there) <= 1e-12 * np.max(np.abs(there)):
             raise ValueError(
-                f"{name}: given {there[0]:g} at every step, wanted values that vary: a constant "
+                f"{name}: got {there[0]:g} at every step, expected values that vary: a constant "
                 "has no autocorrelation"
             )
     column = series.values[:, 0]
@@ -113,7 +113,7 @@ def analyse(
         nlags = min(max(int(10 * np.log10(count)), 2 * season), most)
     elif nlags > most:
         raise ValueError(
-            f"nlags: given {nlags}, wanted at most {most}, less than half of the {count} values"
+            f"nlags: got {nlags}, expected at most {most}, less than half of the {count} values"
         )
     gaps = "conservative"
     own = acf(column, nlags=nlags, alpha=alpha, missing=gaps)

@@ -70,7 +70,7 @@ def main() -> int:
             series = series_flags.load(None, also)
             if len(series.columns) - len(also) != 1:
                 raise ValueError(
-                    f"column: given {', '.join(series.columns[: -len(also) or None])}, wanted one"
+                    f"column: got {', '.join(series.columns[: -len(also) or None])}, expected one"
                 )
             changed = autocorrelation_series.changed(
                 series,
@@ -99,14 +99,14 @@ def _check(other: str | None) -> None:
     sources = [name for name in ("demo", "series", "csv") if getattr(values, name) is not None]
     if len(sources) != 1:
         raise ValueError(
-            f"series, csv, demo: given {' and '.join(sources) or 'none'}, wanted one of them"
+            f"series, csv, demo: got {' and '.join(sources) or 'none'}, expected one of them"
         )
     if values.labels and values.csv is None:
-        raise ValueError("labels: given without csv, wanted both")
+        raise ValueError("labels: got without csv, expected both")
     if (values.labels or values.demo) and _changes():
-        raise ValueError(f"{_changes()[0]}: given with labels, wanted numbers")
+        raise ValueError(f"{_changes()[0]}: got with labels, expected numbers")
     if values.demo and other is not None:
-        raise ValueError("with: given with demo, wanted a csv or series")
+        raise ValueError("with: got with demo, expected a csv or series")
 
 
 def _changes() -> list[str]:
@@ -126,6 +126,6 @@ def _folder(name: str) -> pathlib.Path:
     else:
         folder = pathlib.Path(values.out)
         if folder.is_dir() and any(folder.iterdir()) and not values.overwrite:
-            raise ValueError(f"out: given {folder}, which is not empty, wanted --overwrite too")
+            raise ValueError(f"out: got {folder}, which is not empty, expected --overwrite too")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

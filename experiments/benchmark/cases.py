@@ -83,7 +83,7 @@ def parse_shape(text: str) -> Shape:
     """
     parts = text.strip().split("x")
     if len(parts) != 4 or not all(part.isdecimal() and 0 < int(part) <= 2**24 for part in parts):
-        raise ValueError(f"given {text!r}, wanted TxBxDxH such as 1024x16x32x64")
+        raise ValueError(f"got {text!r}, expected TxBxDxH such as 1024x16x32x64")
     return Shape(*map(int, parts))
 
 
@@ -94,11 +94,11 @@ def parse_shapes(values: Sequence[str]) -> list[Shape]:
       ValueError: if there are none, one is not a shape, or one stands twice.
     """
     if not [value for value in values if value.strip()]:
-        raise ValueError("given nothing, wanted shapes TxBxDxH such as 1024x16x32x64")
+        raise ValueError("got nothing, expected shapes TxBxDxH such as 1024x16x32x64")
     shapes = [parse_shape(value) for value in values]
     for shape in shapes:
         if shapes.count(shape) > 1:
-            raise ValueError(f"given {shape} twice")
+            raise ValueError(f"got {shape} twice")
     return shapes
 
 

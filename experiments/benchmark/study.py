@@ -91,7 +91,7 @@ def define_flags() -> None:
 def _lengths(values: list[str]) -> list[int]:
     lengths = app.numbers(values)
     if not lengths[0]:
-        raise ValueError("given 0, wanted positive numbers")
+        raise ValueError("got 0, expected positive numbers")
     return lengths
 
 

@@ -133,7 +133,7 @@ def _prepare(
         got, wanted = results[case], results[_reference(case)]
         log.error(
             f"{case.shape} {case.cell}, {case.label}, {case.mode}: wrong, not timed: loss and "
-            f"gradient norm {got}, wanted {wanted}"
+            f"gradient norm {got}, expected {wanted}"
         )
         del about[case]
     return about

@@ -60,7 +60,7 @@ class Server:
         loss, norm, shape = self._backend.verdict(what, result)
         wanted = (*what.shape[:2], what.shape.H)
         if not math.isfinite(loss) or shape not in ((), wanted):
-            raise ValueError(f"loss {loss}, outputs {shape}, wanted a number and {wanted}")
+            raise ValueError(f"loss {loss}, outputs {shape}, expected a number and {wanted}")
         return {"about": about, "loss": loss, "norm": norm}
 
     def _run(self, number: int, repeats: int) -> Reply:

@@ -85,7 +85,7 @@ def folder(images_dir: str, captions_file: str) -> Data:
     captioned, files = image_folder.load(images_dir, captions_file, SIDE)
     names = sorted(set(files))
     if len(names) < 10:
-        raise ValueError(f"captions_file: given {len(names)} pictures, wanted at least 10")
+        raise ValueError(f"captions_file: got {len(names)} pictures, expected at least 10")
     held = max(len(names) // 10, 1)
     order = [names[place] for place in random_order(len(names), seed=0, epoch=0)]
     parts = []

@@ -114,7 +114,7 @@ def define_flags() -> None:
 def _channels(values: list[str]) -> tuple[int, ...]:
     if not values or not all(value.isdecimal() and 0 < int(value) <= 4096 for value in values):
         raise ValueError(
-            f"given {','.join(values)!r}, wanted numbers of feature maps such as 32,64"
+            f"got {','.join(values)!r}, expected numbers of feature maps such as 32,64"
         )
     return tuple(map(int, values))
 
@@ -132,7 +132,7 @@ def main() -> int:
         for name in ("images_dir", "captions_file"):
             given = values[name].value
             if given is None:
-                raise app.UserError(f"{name}: not given, wanted with --data=folder")
+                raise app.UserError(f"{name}: got nothing, expected with --data=folder")
             app.set_flag(name, str(pathlib.Path(given).resolve()))
     return runner.run(PROGRAM, NAMES, _study, _report, _digests)
 

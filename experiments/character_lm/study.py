@@ -226,7 +226,7 @@ def predict(text: str) -> int:
     """Goes on with a text and prints both."""
     values = flags.FLAGS
     if not text:
-        raise app.UserError("predict: given an empty text, wanted one or more characters")
+        raise app.UserError("predict: got an empty text, expected one or more characters")
     found = saved_models.best(PROGRAM)
     unknown = sorted(set(text) - set(found.config["characters"]))
     if unknown:

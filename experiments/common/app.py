@@ -47,7 +47,7 @@ def run(main: Callable[[], int], doc: str | None = None) -> None:
         except UnicodeDecodeError:
             _fail(program, "flagfile: is not UTF-8 text", 2)
         if "resume" in flags.FLAGS and flags.FLAGS.resume is not None:
-            _fail(program, "resume: given in a flagfile, wanted on the command line", 2)
+            _fail(program, "resume: got in a flagfile, expected on the command line", 2)
         if len(rest) > 1:
             _fail(program, f"unexpected argument {rest[1]!r}; every option begins with --", 2)
         return rest
@@ -85,9 +85,9 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
             folder, until = found[until], until + 1
         file = pathlib.Path(folder) / FLAGS
         if any(other.lstrip("-").partition("=")[0] == "run_dir" for other in found[1:]):
-            raise UserError("resume: given together with run_dir, wanted one of them")
+            raise UserError("resume: got together with run_dir, expected one of them")
         if not folder or not file.is_file():
-            raise UserError(f"resume: given {folder!r}, wanted the folder of a run ({FLAGS})")
+            raise UserError(f"resume: got {folder!r}, expected the folder of a run ({FLAGS})")
         found[number:until] = []
         # In front, so that what else is given is compared with what the run has.
         found[1:1] = [f"--flagfile={file}", f"--run_dir={folder}"]
@@ -112,7 +112,7 @@ def nearest(given: str, known: Iterable[str]) -> str:
     known = list(known)
     near = difflib.get_close_matches(given.lower(), known, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"given {given!r}, wanted one of {', '.join(known)}{hint}"
+    return f"got {given!r}, expected one of {', '.join(known)}{hint}"
 
 
 def checked(function: Callable[[Any], object], *names: str) -> None:
@@ -132,7 +132,7 @@ def checked(function: Callable[[Any], object], *names: str) -> None:
 def not_empty(value: str | None) -> None:
     """Raises ValueError for a name that is given and empty."""
     if value is not None and not value.strip():
-        raise ValueError(f"given {value!r}, wanted a name")
+        raise ValueError(f"got {value!r}, expected a name")
 
 
 def known_name(known: Iterable[str]) -> Callable[[str], None]:
@@ -148,13 +148,13 @@ def known_name(known: Iterable[str]) -> Callable[[str], None]:
 def no_nan(value: float) -> None:
     """Raises ValueError for NaN."""
     if value != value:
-        raise ValueError("given nan, wanted a number")
+        raise ValueError("got nan, expected a number")
 
 
 def devices(text: str) -> None:
     """Raises ValueError unless the text is "auto" or a positive number."""
     if text != "auto" and not (text.isdecimal() and int(text) > 0):
-        raise ValueError(f"given {text!r}, wanted auto or a positive number")
+        raise ValueError(f"got {text!r}, expected auto or a positive number")
 
 
 def set_flag(name: str, value: object) -> None:
@@ -169,7 +169,7 @@ def positive(text: str, *, infinite: bool = False) -> float:
     except ValueError:
         number = -1.0
     if not number > 0 or (number == float("inf") and not infinite):
-        raise ValueError(f"given {text!r}, wanted a positive number")
+        raise ValueError(f"got {text!r}, expected a positive number")
     return number
 
 
@@ -180,19 +180,19 @@ def numbers(values: Sequence[str]) -> list[int]:
       ValueError: if there are none, or one is not such a number, or stands twice.
     """
     if not [value for value in values if value.strip()]:
-        raise ValueError("given nothing, wanted whole numbers such as 0,16,64")
+        raise ValueError("got nothing, expected whole numbers such as 0,16,64")
     parsed = []
     for value in values:
         try:
             parsed.append(int(value))
         except ValueError:
-            raise ValueError(f"given {value!r}, wanted whole numbers such as 0,16,64") from None
+            raise ValueError(f"got {value!r}, expected whole numbers such as 0,16,64") from None
         if parsed[-1] > LARGEST:
-            raise ValueError(f"given {value}, wanted numbers up to {LARGEST}")
+            raise ValueError(f"got {value}, expected numbers up to {LARGEST}")
         if parsed[-1] < 0:
-            raise ValueError(f"given {value}, wanted numbers that are not negative")
+            raise ValueError(f"got {value}, expected numbers that are not negative")
         if parsed.count(parsed[-1]) > 1:
-            raise ValueError(f"given {value} twice")
+            raise ValueError(f"got {value} twice")
     return sorted(parsed)
 
 
@@ -204,12 +204,12 @@ def names(values: Sequence[str], known: Iterable[str]) -> list[str]:
     """
     known = list(known)
     if not [value for value in values if value.strip()]:
-        raise ValueError(f"given nothing, wanted one or more of {', '.join(known)}")
+        raise ValueError(f"got nothing, expected one or more of {', '.join(known)}")
     for value in values:
         if value not in known:
             raise ValueError(nearest(value, known))
         if values.count(value) > 1:
-            raise ValueError(f"given {value} twice")
+            raise ValueError(f"got {value} twice")
     return list(values)
 
 
@@ -233,7 +233,7 @@ def per_name(value: str, known: Iterable[str], convert: Callable[[str], T]) -> d
         if name not in known:
             raise ValueError(nearest(name, known))
         if name in given:
-            raise ValueError(f"given {name} twice")
+            raise ValueError(f"got {name} twice")
         given[name] = convert(text)
     return given
 
@@ -241,7 +241,7 @@ def per_name(value: str, known: Iterable[str], convert: Callable[[str], T]) -> d
 def value_for(flag: str, values: dict[str, T], name: str) -> T:
     """Returns the value of a `per_name` flag for a name; UserError if it has none."""
     if name not in values:
-        raise UserError(f"{flag}: given for {', '.join(values)}, wanted for {name} too")
+        raise UserError(f"{flag}: got for {', '.join(values)}, expected for {name} too")
     return values[name]
 
 

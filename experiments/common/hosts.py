@@ -102,7 +102,7 @@ def start_dividing(name: str, same: Iterable[str]) -> int:
     values = flags.FLAGS
     number, processes = int(str(values[name].value)), values.num_processes or 1
     if number % processes:
-        raise ValueError(f"{name}: given {number}, wanted a multiple of the {processes} processes")
+        raise ValueError(f"{name}: got {number}, expected a multiple of the {processes} processes")
     share, wanted = number // processes, values.devices
     if wanted != "auto":
         wanted = str(min(int(wanted), share))

@@ -86,13 +86,13 @@ def _run(program: str) -> tuple[pathlib.Path, dict[str, Any]]:
             results = stored_results(path)
             if results is None:
                 raise app.UserError(
-                    f"model_dir: given {given!r}, wanted the folder of a run ({RESULTS}) or of a "
+                    f"model_dir: got {given!r}, expected the folder of a run ({RESULTS}) or of a "
                     f"model ({model_files.MODEL})"
                 )
             if results.get("program") != program:
                 raise app.UserError(
                     f"model_dir: {path} holds a run of {results.get('program', 'something else')}, "
-                    f"wanted one of {program}"
+                    f"expected one of {program}"
                 )
             return path, results
         finished = []
@@ -104,7 +104,7 @@ def _run(program: str) -> tuple[pathlib.Path, dict[str, Any]]:
         raise app.UserError(str(error).replace("run_dir", "model_dir", 1)) from None
     if not finished:
         raise app.UserError(
-            "model_dir: not given, and there is no finished run below runs/; train first: "
+            "model_dir: got nothing, and there is no finished run below runs/; train first: "
             f"python -m experiments.{program}"
         )
     _, path, results = max(finished, key=lambda one: one[0])

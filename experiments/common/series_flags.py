@@ -47,18 +47,18 @@ def load(default: str | None = None, also: tuple[str, ...] = ()) -> TimeSeries:
     """
     values = flags.FLAGS
     if values.series is not None and values.csv is not None:
-        raise ValueError("series, csv: given both, wanted one of them")
+        raise ValueError("series, csv: got both, expected one of them")
     if values.csv is None:
         for flag in ("date_column", "date_format"):
             if getattr(values, flag) is not None:
-                raise ValueError(f"{flag}: given without csv, wanted both")
+                raise ValueError(f"{flag}: got without csv, expected both")
         name: str | None = values.series or default
         if name is None:
-            raise ValueError("series, csv: given neither, wanted one of them")
+            raise ValueError("series, csv: got neither, expected one of them")
         found = _chosen(series.load(name), also)
     else:
         if not pathlib.Path(values.csv).is_file():
-            raise ValueError(f"csv: given {values.csv!r}, wanted a file that is there")
+            raise ValueError(f"csv: got {values.csv!r}, expected a file that is there")
         columns = values.column or [_only(values.csv, values.date_column, also)]
         found = series_files.read_csv(
             values.csv, [*columns, *also], values.date_column, values.date_format
@@ -81,7 +81,7 @@ def _only(path: str, date_column: str | None, also: tuple[str, ...]) -> str:
     rest = [str(name) for name in frame.columns if name != dates and name not in also]
     if len(rest) != 1:
         raise ValueError(
-            f"column: not given, and {path} has {', '.join(rest) or 'none'}, wanted one of them"
+            f"column: got nothing, and {path} has {', '.join(rest) or 'none'}, expected one of them"
         )
     return rest[0]
 
@@ -91,8 +91,8 @@ def _chosen(found: TimeSeries, also: tuple[str, ...]) -> TimeSeries:
     if wanted is None:
         if len(found.columns) - len(also) != 1:
             raise ValueError(
-                f"column: not given, and {found.name} has {', '.join(found.columns)}, wanted one "
-                "of them"
+                f"column: got nothing, and {found.name} has {', '.join(found.columns)}, expected "
+                "one of them"
             )
         wanted = [name for name in found.columns if name not in also]
     for flag, names in (("column", wanted), ("exogenous, known", also)):
@@ -101,7 +101,7 @@ def _chosen(found: TimeSeries, also: tuple[str, ...]) -> TimeSeries:
                 near = difflib.get_close_matches(name, found.columns, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ValueError(
-                    f"{flag}: given {name!r}, wanted one of the columns of {found.name}: "
+                    f"{flag}: got {name!r}, expected one of the columns of {found.name}: "
                     f"{', '.join(found.columns)}{hint}"
                 )
     every = [*wanted, *also]

@@ -39,7 +39,7 @@ def main() -> int:
     """Does what the flags ask for. Returns the exit status."""
     values = flags.FLAGS
     if not values.list and not values.fetch:
-        raise app.UserError("given nothing to do, wanted --list or --fetch=NAME")
+        raise app.UserError("got nothing to do, expected --list or --fetch=NAME")
     try:
         for name in ARTIFACTS if ALL in values.fetch else values.fetch:
             print(f"{name}: {fetching.fetch(name, values.data_dir)}")

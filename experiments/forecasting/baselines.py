@@ -42,7 +42,7 @@ def lags(name: str) -> tuple[int, ...]:
         if not found or min(found) < 1 or max(found) > 10_000:
             raise ValueError
     except ValueError:
-        raise ValueError(f"given {name!r}, wanted one of {BASELINES}") from None
+        raise ValueError(f"got {name!r}, expected one of {BASELINES}") from None
     return tuple(sorted(found))
 
 

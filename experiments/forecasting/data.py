@@ -88,7 +88,7 @@ def problem(
     told = series.values[:, :targets]
     there = np.flatnonzero(np.isfinite(told).any(axis=1))
     if not len(there):
-        raise ValueError(f"{series.name}: {series.columns[0]} has no number, wanted at least one")
+        raise ValueError(f"{series.name}: {series.columns[0]} has no number, expected at least one")
     end = int(there[-1]) + 1
     test = end // 5 if test is None else test
     validation = (end - test) // 6 if validation is None else validation
@@ -96,20 +96,20 @@ def problem(
     for name, steps in (("fit", fit), ("validation", validation), ("test", test)):
         if steps < LEAST[name]:
             raise ValueError(
-                f"{name}: given {max(steps, 0)} of the {end} steps of {series.name}, wanted at "
+                f"{name}: got {max(steps, 0)} of the {end} steps of {series.name}, expected at "
                 f"least {LEAST[name]}"
             )
     shortest = min(validation, test)
     if not 1 <= horizon <= shortest:
         raise ValueError(
-            f"horizon: given {horizon}, wanted from 1 to the {shortest} steps of the shortest of "
+            f"horizon: got {horizon}, expected from 1 to the {shortest} steps of the shortest of "
             "validation and test"
         )
     period = series.period if period is None else period
     if not 1 <= period <= fit // 2:
         if period != series.period:
             raise ValueError(
-                f"period: given {period}, wanted from 1 to half of the {fit} steps that are fitted"
+                f"period: got {period}, expected from 1 to half of the {fit} steps that are fitted"
             )
         period = 1
     found = Problem(
@@ -120,18 +120,18 @@ def problem(
         own = own[np.isfinite(own)]
         if len(own) < LEAST["fit"] // 2:
             raise ValueError(
-                f"{series.name}: {name} has {len(own)} values in the part that is fitted, wanted "
+                f"{series.name}: {name} has {len(own)} values in the part that is fitted, expected "
                 f"at least {LEAST['fit'] // 2}"
             )
         if own.min() == own.max() and number < targets:
             raise ValueError(
-                f"{series.name}: {name} is {own[0]:g} in all of the part that is fitted, wanted a "
-                "series that varies"
+                f"{series.name}: {name} is {own[0]:g} in all of the part that is fitted, expected "
+                "a series that varies"
             )
     low = np.nanmin(told)
     if (transform == "log" and low <= 0) or (transform == "sqrt" and low < 0):
         wanted = "positive values" if transform == "log" else "values that are not negative"
-        raise ValueError(f"transform: given {transform} with {low:g}, wanted {wanted}")
+        raise ValueError(f"transform: got {transform} with {low:g}, expected {wanted}")
     return found
 
 
@@ -225,7 +225,7 @@ def fit(task: Problem, base: str, lags: Sequence[int], part: str = "fit") -> Fit
     errors = np.sqrt(np.nanmean(left**2, axis=0))
     if not np.all(errors > 1e-9):
         raise ValueError(
-            f"base: {base} tells {task.series.name} exactly, wanted a series that is not known"
+            f"base: {base} tells {task.series.name} exactly, expected a series that is not known"
         )
     return fitted._replace(errors=errors)
 

@@ -33,12 +33,12 @@ def show(predictor: Predictor, series: TimeSeries, picture: str | None) -> None:
     wanted = config.targets + config.exogenous + config.known
     if len(series.columns) != wanted:
         raise ValueError(
-            f"column: given {len(series.columns)} columns, wanted the {wanted} of the training"
+            f"column: got {len(series.columns)} columns, expected the {wanted} of the training"
         )
     there = np.flatnonzero(np.isfinite(series.values[:, : config.targets]).any(axis=1))
     least = forecast_data.warm_up(predictor.fitted) + 2
     if len(there) < least:
-        raise ValueError(f"{series.name}: given {len(there)} values, wanted at least {least}")
+        raise ValueError(f"{series.name}: got {len(there)} values, expected at least {least}")
     end = int(there[-1]) + 1
     task = Problem(
         series, config.targets, config.exogenous, config.known, config.horizon, config.period,

@@ -134,14 +134,14 @@ def _base_lags(value: str) -> tuple[int, ...] | None:
         return None
     found = app.numbers(value.split(","))
     if found[0] < 1:
-        raise ValueError(f"given {value}, wanted aic, or lags from 1 such as 1,2,9")
+        raise ValueError(f"got {value}, expected aic, or lags from 1 such as 1,2,9")
     return tuple(found)
 
 
 def _watch_lags(value: list[str]) -> tuple[int, ...]:
     found = app.numbers(value) if value else []
     if found and found[0] < 1:
-        raise ValueError(f"given {','.join(value)}, wanted lags from 1")
+        raise ValueError(f"got {','.join(value)}, expected lags from 1")
     return tuple(found)
 
 
@@ -149,7 +149,7 @@ def main() -> int:
     """Does what the flags say. Returns the exit status."""
     values = flags.FLAGS
     if values.plot is not None and not values.predict:
-        raise app.UserError("plot: given without predict, wanted both")
+        raise app.UserError("plot: got without predict, expected both")
     try:
         if values.predict:
             predictor = forecast_study.restore(saved_models.best(KIND))
@@ -168,8 +168,8 @@ def main() -> int:
             return 0
         if values.strategy == "recursive" and values.horizon > 1 and values.head == "quantile":
             raise ValueError(
-                "head: given quantile with --strategy=recursive, which cannot be drawn from; "
-                "wanted point, gaussian, or --strategy=direct"
+                "head: got quantile with --strategy=recursive, which cannot be drawn from; "
+                "expected point, gaussian, or --strategy=direct"
             )
         build()
         forecast_baselines.check_lengths(problem(), values.baselines)

@@ -85,7 +85,7 @@ def training(
     length = windows.xs.shape[1]
     if watch and max(watch) >= length:
         raise ValueError(
-            f"watch_lags: given {max(watch)}, wanted lags from 1 to {length - 1}, as a window has "
+            f"watch_lags: got {max(watch)}, expected lags from 1 to {length - 1}, as a window has "
             f"{length} steps"
         )
 

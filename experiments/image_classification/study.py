@@ -86,7 +86,7 @@ def define_flags() -> None:
 def _channels(values: list[str]) -> tuple[int, ...]:
     if not values or not all(value.isdecimal() and 0 < int(value) <= 4096 for value in values):
         raise ValueError(
-            f"given {','.join(values)!r}, wanted numbers of feature maps such as 16,32"
+            f"got {','.join(values)!r}, expected numbers of feature maps such as 16,32"
         )
     return tuple(map(int, values))
 

@@ -334,7 +334,7 @@ def _tasks(distances: list[int]) -> dict[int, Task]:
         corpus = sky.make_corpus(**filler)
         return {distance: sky.sky(distance, corpus) for distance in distances}
     if values.filler_file is not None:
-        raise ValueError(f"filler_file: given with task {values.task}, wanted with task sky alone")
+        raise ValueError(f"filler_file: got with task {values.task}, expected with task sky alone")
     make = {
         "digits": digits.digits,
         "adding": adding.adding,

@@ -51,13 +51,13 @@ def check(source: Source) -> None:
     """Raises ValueError for flags that do not go together."""
     if (source.data == "csv") != (source.csv is not None):
         raise ValueError(
-            f"csv: given {source.csv!r} with --data={source.data}, wanted both --data=csv and "
+            f"csv: got {source.csv!r} with --data={source.data}, expected both --data=csv and "
             "--csv=FILE, or neither"
         )
     if source.csv is not None and not pathlib.Path(source.csv).is_file():
-        raise ValueError(f"csv: given {source.csv!r}, wanted a file that is there")
+        raise ValueError(f"csv: got {source.csv!r}, expected a file that is there")
     if source.target == "rating" and source.data in reviews.SOURCES:
-        raise ValueError(f"target: given rating with {source.data}, which has classes alone")
+        raise ValueError(f"target: got rating with {source.data}, which has classes alone")
 
 
 @functools.lru_cache(maxsize=1)
@@ -107,7 +107,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     except OSError as error:
         sources = ", ".join(name for name in DATA if name != "csv")
         raise ValueError(
-            f"vectors_from: given {vectors_from!r}, wanted none, {sources}, or a file: {error}"
+            f"vectors_from: got {vectors_from!r}, expected none, {sources}, or a file: {error}"
         ) from None
 
 
@@ -151,5 +151,5 @@ def _encoded(
 
 def _ratings(texts: LabelledTexts) -> np.ndarray:
     if texts.ratings is None:
-        raise ValueError("target: given rating, but these texts have classes alone")
+        raise ValueError("target: got rating, but these texts have classes alone")
     return texts.ratings

@@ -31,9 +31,9 @@ def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> No
     config = predictor.config
     words, row = encode(predictor, text)
     if not words:
-        raise app.UserError(f"predict: given {text!r:.40}, wanted a text with a word in it")
+        raise app.UserError(f"predict: got {text!r:.40}, expected a text with a word in it")
     if len(words) > config.max_words:
-        given = f"predict: given {len(words):,} words, wanted at most {config.max_words}"
+        given = f"predict: got {len(words):,} words, expected at most {config.max_words}"
         if too_long == "refuse":
             raise app.UserError(f"{given} (or --too_long=truncate)")
         print(f"warning: {given}; the rest was left out", file=sys.stderr)

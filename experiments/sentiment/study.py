@@ -102,7 +102,7 @@ def define_flags() -> None:
 def _sizes(values: list[str]) -> tuple[int, int]:
     sizes = app.numbers(values)
     if not 1 <= len(sizes) <= 2 or sizes[0] < 1:
-        raise ValueError(f"given {','.join(values)}, wanted one or two sizes such as 3,4")
+        raise ValueError(f"got {','.join(values)}, expected one or two sizes such as 3,4")
     return sizes[0], sizes[-1]
 
 
@@ -110,7 +110,7 @@ def main() -> int:
     """Does what the flags say. Returns the exit status."""
     values = flags.FLAGS
     if values.plot is not None and values.predict is None:
-        raise app.UserError("plot: given without predict, wanted both")
+        raise app.UserError("plot: got without predict, expected both")
     try:
         if values.predict is not None or values.export is not None:
             predictor = restore(saved_models.best(KIND))

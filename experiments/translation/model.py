@@ -136,7 +136,7 @@ def training_batches(
     ]
     kept = [pair for pair in zip(*sides, strict=True) if max(map(len, pair)) <= max_tokens]
     if not kept:
-        raise ValueError(f"max_tokens: given {max_tokens}, which no training pair is as short as")
+        raise ValueError(f"max_tokens: got {max_tokens}, which no training pair is as short as")
     sources, targets = zip(*kept, strict=True)
     pairs = paired_buckets(
         sources,

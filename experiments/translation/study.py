@@ -105,7 +105,7 @@ def _rate(name: str, default: float, text: str) -> None:
 
 def _even(value: int) -> None:
     if value % 2:
-        raise ValueError(f"given {value}, wanted an even number")
+        raise ValueError(f"got {value}, expected an even number")
 
 
 def load_splits() -> Splits:
@@ -221,7 +221,7 @@ def predict(text: str) -> int:
     """Translates a text, prints the alternatives of the beam, and draws the attention."""
     values = flags.FLAGS
     if not text.strip():
-        raise app.UserError("predict: given an empty text, wanted one or more words")
+        raise app.UserError("predict: got an empty text, expected one or more words")
     built = work.load(saved_models.best(PROGRAM))
     try:
         length = len(work.tokens(built.tokenizers.source, [text])[0])
@@ -231,7 +231,7 @@ def predict(text: str) -> int:
     if length > longest:
         if values.too_long == "refuse":
             raise app.UserError(
-                f"predict: given {length} tokens, wanted at most {longest}, or --too_long=cut"
+                f"predict: got {length} tokens, expected at most {longest}, or --too_long=cut"
             )
         print(f"predict: {length} tokens, cut after {longest}", file=sys.stderr)
     found = _translate(built)([text])[0]

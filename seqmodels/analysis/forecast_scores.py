@@ -42,7 +42,7 @@ def mase_scale(values: np.ndarray, period: int = 1) -> float:
     scale = float(np.mean(steps)) if len(steps) else 0.0
     if not scale > 0:
         raise ValueError(
-            f"values: given no two that are {period} steps apart and differ, wanted a training "
+            f"values: got no two that are {period} steps apart and differ, expected a training "
             "part that varies"
         )
     return scale

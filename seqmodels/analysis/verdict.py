@@ -72,7 +72,7 @@ def verdict(
       ValueError: if there is no lag.
     """
     if not len(values):
-        raise ValueError("values: given no lags, wanted at least one")
+        raise ValueError("values: got no lags, expected at least one")
     values = np.nan_to_num(np.asarray(values, np.float64))
     if not pvalue <= alpha:
         words = (

@@ -57,7 +57,7 @@ def packed(
     Drawn in at least float32 (an orthogonal draw needs a QR decomposition), then cast to `dtype`.
     """
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"param_dtype: given {jnp.dtype(dtype).name}, wanted a floating dtype")
+        raise ValueError(f"param_dtype: got {jnp.dtype(dtype).name}, expected a floating dtype")
     draw_dtype = jnp.promote_types(dtype, jnp.float32)
 
     def draw(key: Array) -> Array:
@@ -70,7 +70,7 @@ def packed(
 def check_chrono(t_max: float | None) -> None:
     """Raises ValueError unless `t_max` is None or greater than 2."""
     if t_max is not None and not t_max > 2:
-        raise ValueError(f"chrono: given {t_max!r}, wanted a number of steps greater than 2")
+        raise ValueError(f"chrono: got {t_max!r}, expected a number of steps greater than 2")
 
 
 def chrono_bias(key: Array, shape: Sequence[int], t_max: float, dtype: Any = jnp.float32) -> Array:

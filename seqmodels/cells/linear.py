@@ -57,7 +57,7 @@ def make_linear_cell(
         function is None or callable(function) for function in (output, reset)
     ):
         raise TypeError(
-            "make_linear_cell: init, initial_state, elements, output and reset: wanted functions"
+            "make_linear_cell: init, initial_state, elements, output and reset: expected functions"
         )
     check_size("make_linear_cell", x_ndim=x_ndim)
     read = output or _state_itself
@@ -101,7 +101,7 @@ def linear_elements(
     pair = elements(params, x_t)
     if not isinstance(pair, tuple) or len(pair) != 2:
         shapes = jax.tree.map(jnp.shape, pair)
-        raise ValueError(f"elements: given shapes {shapes}, wanted a pair (a_t, b_t)")
+        raise ValueError(f"elements: got shapes {shapes}, expected a pair (a_t, b_t)")
     a_t, b_t = (_fitted(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
     return a_t, b_t
 
@@ -114,7 +114,7 @@ def _fitted(name: str, tree: Any, like: State) -> State:
             n not in (1, m) for n, m in zip(padded, want.shape, strict=True)
         ):
             raise ValueError(
-                f"elements: {name}: given shape {given.shape}, wanted one that can be broadcast "
+                f"elements: {name}: got shape {given.shape}, expected one that can be broadcast "
                 f"to the state's {want.shape}"
             )
         return given.reshape(padded)
@@ -123,7 +123,7 @@ def _fitted(name: str, tree: Any, like: State) -> State:
         tree = jax.tree.broadcast(tree, like)
     except ValueError:
         given, wanted = jax.tree.structure(tree), jax.tree.structure(like)
-        raise ValueError(f"elements: {name}: given {given}, wanted {wanted}") from None
+        raise ValueError(f"elements: {name}: got {given}, expected {wanted}") from None
     return jax.tree.map(fit, tree, like)
 
 

@@ -114,9 +114,9 @@ def lru_init(
 
 def _check_ring(r_min: float, r_max: float, max_phase: float) -> None:
     if not 0 <= r_min < r_max <= 1:
-        raise ValueError(f"lru: r_min, r_max: given {r_min!r}, {r_max!r}, wanted 0 <= < <= 1")
+        raise ValueError(f"lru: r_min, r_max: got {r_min!r}, {r_max!r}, expected 0 <= < <= 1")
     if not max_phase > 0:
-        raise ValueError(f"lru: max_phase: given {max_phase!r}, wanted a positive number")
+        raise ValueError(f"lru: max_phase: got {max_phase!r}, expected a positive number")
 
 
 def lru_initial_state(

@@ -149,7 +149,7 @@ def rnn(
     check_size("rnn", input_size=input_size, hidden_size=hidden_size)
     if not callable(activation) and activation not in ACTIVATIONS:
         raise ValueError(
-            f"rnn: activation: given {activation!r}, wanted one of {', '.join(ACTIVATIONS)} "
+            f"rnn: activation: got {activation!r}, expected one of {', '.join(ACTIVATIONS)} "
             "or a function"
         )
     init = functools.partial(

@@ -50,11 +50,11 @@ def make_cell(
         for stage in stages
     ):
         raise TypeError(
-            f"make_cell: stages: given {stages!r}, wanted one or more pairs of functions "
+            f"make_cell: stages: got {stages!r}, expected one or more pairs of functions "
             "(project, update)"
         )
     if not callable(init) or not callable(initial_state) or not (reset is None or callable(reset)):
-        raise TypeError("make_cell: init, initial_state and reset: wanted functions")
+        raise TypeError("make_cell: init, initial_state and reset: expected functions")
     check_size("make_cell", x_ndim=x_ndim)
     pairs: tuple[Stage, ...] = tuple((project, update) for project, update in stages)
 
@@ -98,7 +98,7 @@ def reset_state(cell: Cell, params: Params, state: State) -> State:
     new = cell.reset(params, state)
     given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (new, state))
     if given != wanted:
-        raise ValueError(f"reset: given a state of shapes {given}, wanted {wanted}")
+        raise ValueError(f"reset: got a state of shapes {given}, expected {wanted}")
     return new
 
 
@@ -136,18 +136,18 @@ def check_size(cell: str, **sizes: Any) -> None:
     """Raises ValueError unless every size is a positive integer."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
-            raise ValueError(f"{cell}: {name}: given {size!r}, wanted a positive integer")
+            raise ValueError(f"{cell}: {name}: got {size!r}, expected a positive integer")
 
 
 def check_dtype(dtype: Any) -> None:
     """Raises ValueError unless it is a real floating dtype."""
     if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"dtype: given {jnp.dtype(dtype).name}, wanted a floating dtype")
+        raise ValueError(f"dtype: got {jnp.dtype(dtype).name}, expected a floating dtype")
 
 
 def check_last_axis(cell: str, name: str, array: Array, size: int) -> None:
     """Raises ValueError unless `array` is real and its last axis has `size` entries."""
     if jnp.iscomplexobj(array):
-        raise ValueError(f"{cell}: {name}: given {array.dtype}, wanted real numbers")
+        raise ValueError(f"{cell}: {name}: got {array.dtype}, expected real numbers")
     if array.shape[-1:] != (size,):
-        raise ValueError(f"{cell}: {name}: given shape {array.shape}, wanted (..., {size})")
+        raise ValueError(f"{cell}: {name}: got shape {array.shape}, expected (..., {size})")

@@ -84,4 +84,4 @@ def _expression(pattern: str) -> str:
 def _check_name(name: str, where: str) -> None:
     path = pathlib.PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name:
-        raise ValueError(f"{where}: given a file named {name!r}, wanted one inside of a folder")
+        raise ValueError(f"{where}: got a file named {name!r}, expected one inside of a folder")

@@ -79,11 +79,11 @@ def shuffled(
     share = make_share(batch_size, process, num_processes)
     seed = whole_number("seed", seed, 0, LARGEST_SEED)
     if batch_size > num_rows:
-        raise ValueError(f"batch_size: given {batch_size}, wanted at most the {num_rows} rows")
+        raise ValueError(f"batch_size: got {batch_size}, expected at most the {num_rows} rows")
     left_over = kept_rest(rest, num_rows % batch_size)
     if left_over % num_processes:
         raise ValueError(
-            f"rest: given keep with {left_over} rows left over, wanted a multiple of the "
+            f"rest: got keep with {left_over} rows left over, expected a multiple of the "
             f"{num_processes} processes, or drop"
         )
     per_epoch = num_rows // batch_size + bool(left_over)
@@ -150,7 +150,7 @@ def kept_rest(rest: str, left_over: int) -> int:
       ValueError: if `rest` is neither.
     """
     if rest not in RESTS:
-        raise ValueError(f"rest: given {rest!r}, wanted one of {', '.join(RESTS)}")
+        raise ValueError(f"rest: got {rest!r}, expected one of {', '.join(RESTS)}")
     return left_over if rest == "keep" else 0
 
 
@@ -166,7 +166,7 @@ def _checked_rows(arrays: Any, axis: Any) -> tuple[Any, Any, int]:
         axes = jax.tree.broadcast(axis, arrays)
     except ValueError:
         raise ValueError(
-            f"axis: given {axis}, wanted a number, or numbers in the structure of the arrays"
+            f"axis: got {axis}, expected a number, or numbers in the structure of the arrays"
         ) from None
     jax.tree.map(lambda each: whole_number("axis", each, 0), axes)
     found: dict[str, int] = {}
@@ -175,12 +175,12 @@ def _checked_rows(arrays: Any, axis: Any) -> tuple[Any, Any, int]:
     ):
         name = f"arrays{jax.tree_util.keystr(path)}"
         if leaf.ndim <= each:
-            raise ValueError(f"{name}: given shape {leaf.shape}, wanted rows along axis {each}")
+            raise ValueError(f"{name}: got shape {leaf.shape}, expected rows along axis {each}")
         found[name] = leaf.shape[each]
     first = next(iter(found), "")
     if not found or not found[first]:
-        raise ValueError("arrays: given no rows, wanted at least one")
+        raise ValueError("arrays: got no rows, expected at least one")
     for name, size in found.items():
         if size != found[first]:
-            raise ValueError(f"{name}: given {size} rows, wanted the {found[first]} of {first}")
+            raise ValueError(f"{name}: got {size} rows, expected the {found[first]} of {first}")
     return arrays, axes, found[first]

@@ -160,7 +160,7 @@ def _padded_lengths(longest: np.ndarray, boundaries: int | Sequence[int], most: 
         given = [whole_number("boundaries", boundary, 1) for boundary in boundaries]
         if not given or given != sorted(set(given)) or given[-1] < longest.max():
             raise ValueError(
-                f"boundaries: given {given}, wanted ascending lengths up to at least "
+                f"boundaries: got {given}, expected ascending lengths up to at least "
                 f"{longest.max()}, the longest sequence"
             )
     else:
@@ -172,23 +172,23 @@ def _checked_sequences(sequences: Sequence[Any]) -> tuple[list[list[np.ndarray]]
     """Returns the leaves of every sequence as NumPy arrays, and the structure they share."""
     sequences = list(sequences)
     if not sequences:
-        raise ValueError("sequences: given none, wanted at least one")
+        raise ValueError("sequences: got none, expected at least one")
     rows: list[list[np.ndarray]] = []
     structure: Any = jax.tree.structure(sequences[0])
     for number, sequence in enumerate(sequences):
         name = f"sequences[{number}]"
         if jax.tree.structure(sequence) != structure:
-            raise ValueError(f"{name}: given another structure than the first, wanted the same")
+            raise ValueError(f"{name}: got another structure than the first, expected the same")
         leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(sequence)]
         if not leaves or any(not leaf.ndim for leaf in leaves):
-            raise ValueError(f"{name}: given {sequence!r:.60}, wanted an array (T, ...)")
+            raise ValueError(f"{name}: got {sequence!r:.60}, expected an array (T, ...)")
         if len({len(leaf) for leaf in leaves}) > 1:
-            raise ValueError(f"{name}: given lengths {[len(x) for x in leaves]}, wanted one length")
+            raise ValueError(f"{name}: got lengths {[len(x) for x in leaves]}, expected one length")
         for leaf, first in zip(leaves, rows[0] if rows else leaves, strict=True):
             if leaf.shape[1:] != first.shape[1:] or leaf.dtype != first.dtype:
                 wanted = ", ".join(["T", *map(str, first.shape[1:])])
                 raise ValueError(
-                    f"{name}: given {leaf.dtype} {leaf.shape}, wanted {first.dtype} ({wanted}) as "
+                    f"{name}: got {leaf.dtype} {leaf.shape}, expected {first.dtype} ({wanted}) as "
                     "the first has it"
                 )
         rows.append(leaves)
@@ -200,7 +200,7 @@ def _checked_targets(targets: Any, num_rows: int) -> Any:
     for path, leaf in jax.tree.leaves_with_path(targets):
         if not leaf.ndim or len(leaf) != num_rows:
             raise ValueError(
-                f"targets{jax.tree_util.keystr(path)}: given shape {leaf.shape}, wanted "
+                f"targets{jax.tree_util.keystr(path)}: got shape {leaf.shape}, expected "
                 f"({num_rows}, ...), a row for each sequence"
             )
     return targets

@@ -84,18 +84,18 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             with Image.open(path) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise ValueError(
-                        f"image: {path}: given {image.width}x{image.height} pixels, wanted at most "
+                        f"image: {path}: got {image.width}x{image.height} pixels, expected at most "
                         f"{MOST_PIXELS // 10**6} million"
                     )
                 image.load()
                 return ImageOps.exif_transpose(image)
     except FileNotFoundError:
-        raise ValueError(f"image: given {str(path)!r}, which is not there") from None
+        raise ValueError(f"image: got {str(path)!r}, which is not there") from None
     except UnidentifiedImageError:
         raise ValueError(f"image: {path}: is no image that can be read") from None
     except Image.DecompressionBombError:
         raise ValueError(
-            f"image: {path}: has more pixels than the {MOST_PIXELS // 10**6} million wanted"
+            f"image: {path}: has more pixels than the {MOST_PIXELS // 10**6} million expected"
         ) from None
     except (OSError, SyntaxError) as error:  # what Pillow raises for a damaged file
         reason = getattr(error, "strerror", None)
@@ -119,5 +119,5 @@ def _ink(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
     if abs(ink.min()) > ink.max():
         ink = -ink
     if not ink.max() > 0:
-        raise ValueError(f"image: {path}: is of one colour, wanted a digit")
+        raise ValueError(f"image: {path}: is of one colour, expected a digit")
     return np.clip(ink / ink.max(), 0, 1)

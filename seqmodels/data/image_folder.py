@@ -41,7 +41,7 @@ def load(
     given = list(rows[0]) if rows else []
     if not set(COLUMNS) <= set(given):
         raise ValueError(
-            f"captions_file: {path}: given columns {', '.join(map(str, given)) or 'none'}, wanted "
+            f"captions_file: {path}: got columns {', '.join(map(str, given)) or 'none'}, expected "
             f"{' and '.join(COLUMNS)}"
         )
     images: dict[str, np.ndarray] = {}
@@ -49,7 +49,7 @@ def load(
     for number, row in enumerate(rows, 2):
         file, caption = (" ".join((row[name] or "").split()) for name in COLUMNS)
         if not file or not caption:
-            raise ValueError(f"captions_file: {path}: line {number}: wanted a file and a caption")
+            raise ValueError(f"captions_file: {path}: line {number}: expected a file and a caption")
         if file not in images:
             images[file] = read_image(folder / file, (side, side, 3))
         files.append(file)

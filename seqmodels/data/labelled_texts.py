@@ -84,7 +84,7 @@ def split(
     for number, (label, members) in enumerate(of_class.items()):
         if len(members) < LEAST_GROUPS:
             raise ValueError(
-                f"labels: given class {label} with {len(members)} different texts, wanted at least "
+                f"labels: got class {label} with {len(members)} different texts, expected at least "
                 f"{LEAST_GROUPS} of each class"
             )
         total, taken = sum(map(len, members)), 0
@@ -125,27 +125,27 @@ def read_csv(
             for name, column in (("text_column", text_column), ("label_column", label_column)):
                 if column not in columns:
                     raise ValueError(
-                        f"{name}: given {column!r}, wanted one of the columns of {path}: "
+                        f"{name}: got {column!r}, expected one of the columns of {path}: "
                         f"{', '.join(columns) or 'none'}"
                     )
             for row in reader:
                 text, label = row[text_column], row[label_column]
                 if text is None or label is None or not label.strip():
                     raise ValueError(
-                        f"csv: {path}, line {reader.line_num}: given no {label_column}, "
-                        "wanted one for each text"
+                        f"csv: {path}, line {reader.line_num}: got no {label_column}, "
+                        "expected one for each text"
                     )
                 texts.append(text)
                 given.append(label.strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"csv: {path} is not UTF-8 text with columns: {error}") from None
     if not texts:
-        raise ValueError(f"csv: given {path} without rows, wanted at least one")
+        raise ValueError(f"csv: got {path} without rows, expected at least one")
     if rating:
         return LabelledTexts(texts, np.zeros(len(texts), np.int32), ("all",), _numbers(path, given))
     classes = tuple(sorted(set(given)))
     if len(classes) < 2:
-        raise ValueError(f"csv: given one class in {path}, {classes[0]!r}, wanted two or more")
+        raise ValueError(f"csv: got one class in {path}, {classes[0]!r}, expected two or more")
     labels = np.array([classes.index(label) for label in given], np.int32)
     return LabelledTexts(texts, labels, classes)
 
@@ -158,5 +158,5 @@ def _numbers(path: pathlib.Path, given: list[str]) -> np.ndarray:
         except ValueError:
             numbers.append(float("nan"))
         if not np.isfinite(numbers[-1]):
-            raise ValueError(f"csv: {path}: given rating {text!r}, wanted a number")
+            raise ValueError(f"csv: {path}: got rating {text!r}, expected a number")
     return np.array(numbers, np.float32)

@@ -69,7 +69,7 @@ def paired_buckets(
     """
     if not len(sources) or len(sources) != len(targets):
         raise ValueError(
-            f"targets: given {len(targets)} for {len(sources)} sources, wanted one each, at least "
+            f"targets: got {len(targets)} for {len(sources)} sources, expected one each, at least "
             "one in all"
         )
     sides = [[_tokens(name, row) for row in rows] for name, rows in
@@ -142,7 +142,7 @@ def paired_buckets(
 def _tokens(name: str, row: np.ndarray) -> np.ndarray:
     row = np.asarray(row)
     if row.ndim != 1 or not (np.issubdtype(row.dtype, np.integer) or not row.size):
-        raise ValueError(f"{name}: given {row.dtype} {row.shape}, wanted whole numbers (T,)")
+        raise ValueError(f"{name}: got {row.dtype} {row.shape}, expected whole numbers (T,)")
     return row.astype(np.int32)
 
 

@@ -98,7 +98,7 @@ def split(
     for name, numbers in chosen.items():
         if not numbers:
             raise ValueError(
-                f"split: given {len(pairs)} pairs of different sources, wanted enough for {name}"
+                f"split: got {len(pairs)} pairs of different sources, expected enough for {name}"
             )
     return Splits(**{name: [pairs[n] for n in numbers] for name, numbers in chosen.items()})
 

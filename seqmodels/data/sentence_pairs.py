@@ -29,7 +29,7 @@ def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
     try:
         lines = pathlib.Path(path).read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: given bytes that are not UTF-8, wanted UTF-8 text") from None
+        raise ValueError(f"{path}: got bytes that are not UTF-8, expected UTF-8 text") from None
     pairs = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -37,12 +37,12 @@ def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
         columns = [one_line(column) for column in line.split("\t")]
         if len(columns) < 2 or not columns[0] or not columns[1]:
             raise ValueError(
-                f"{path}: line {number}: given {line[:60]!r}, wanted a source, a tab, and its "
+                f"{path}: line {number}: got {line[:60]!r}, expected a source, a tab, and its "
                 "translation"
             )
         pairs.append(Pair(columns[0], columns[1]))
     if not pairs:
-        raise ValueError(f"{path}: given no pairs, wanted at least one")
+        raise ValueError(f"{path}: got no pairs, expected at least one")
     return list(dict.fromkeys(pairs))
 
 

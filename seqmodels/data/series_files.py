@@ -81,7 +81,7 @@ def read_labels(
         if len(labels) < 2 or 2 * len(labels) > there.sum():
             raise ValueError(
                 f"column: {path}: {name} has {len(labels)} different labels in {there.sum()} rows, "
-                "wanted two or more that repeat"
+                "expected two or more that repeat"
             )
         column = np.full(len(texts), np.nan)
         column[there] = codes
@@ -130,11 +130,11 @@ def _dates(path: pathlib.Path, name: str, texts: Any, date_format: str | None) -
         try:
             parsed = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
         except ValueError as error:
-            raise ValueError(f"date_format: given {date_format!r}: {error}") from None
+            raise ValueError(f"date_format: got {date_format!r}: {error}") from None
         bad = np.flatnonzero(parsed.isna())
         if len(bad):
             raise ValueError(
-                f"{name}: {path}, line {bad[0] + 2}: given {texts.iloc[bad[0]]!r}, wanted a date "
+                f"{name}: {path}, line {bad[0] + 2}: got {texts.iloc[bad[0]]!r}, expected a date "
                 + ("such as 1987-05-01, or date_format" if date_format is None else date_format)
             )
         times = parsed.dt.tz_localize(None).to_numpy().astype("datetime64[s]")
@@ -143,7 +143,7 @@ def _dates(path: pathlib.Path, name: str, texts: Any, date_format: str | None) -
         row = int(np.argmax(steps <= 0)) + 1
         fault = "twice" if steps[row - 1] == 0 else f"after {texts.iloc[row - 1]}"
         raise ValueError(
-            f"{name}: {path}, line {row + 2}: given {texts.iloc[row]} {fault}, wanted dates that "
+            f"{name}: {path}, line {row + 2}: got {texts.iloc[row]} {fault}, expected dates that "
             "ascend"
         )
     return times
@@ -161,8 +161,8 @@ def _numbers(path: pathlib.Path, frame: Any, name: str) -> np.ndarray:
             numbers[row] = np.inf
         if not np.isfinite(numbers[row]):
             raise ValueError(
-                f"column: {path}, line {row + 2}: {name}: given {text!r}, wanted a number"
+                f"column: {path}, line {row + 2}: {name}: got {text!r}, expected a number"
             )
     if np.isnan(numbers).all():
-        raise ValueError(f"column: {path}: {name} has no number, wanted at least one")
+        raise ValueError(f"column: {path}: {name} has no number, expected at least one")
     return numbers

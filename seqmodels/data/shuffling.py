@@ -29,7 +29,7 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
         number = least - 1
     if number < least or (most is not None and number > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}: given {value}, wanted a whole number {span}")
+        raise ValueError(f"{name}: got {value}, expected a whole number {span}")
     return number
 
 
@@ -96,6 +96,6 @@ def make_share(batch_size: int, process: int, num_processes: int) -> Share:
     process = whole_number("process", process, 0, num_processes - 1)
     if whole_number("batch_size", batch_size, 1) % num_processes:
         raise ValueError(
-            f"batch_size: given {batch_size}, wanted a multiple of the {num_processes} processes"
+            f"batch_size: got {batch_size}, expected a multiple of the {num_processes} processes"
         )
     return Share(process, num_processes)

@@ -58,18 +58,18 @@ def contiguous(
     """
     series = np.asarray(series)
     if not series.ndim or len(series) < 2:
-        raise ValueError(f"series: given shape {series.shape}, wanted (N, ...) with N at least 2")
+        raise ValueError(f"series: got shape {series.shape}, expected (N, ...) with N at least 2")
     share = make_share(batch_size, process, num_processes)
     length = whole_number("length", length, 1)
     if batch_size > len(series) - 1:
         raise ValueError(
-            f"batch_size: given {batch_size}, wanted at most the {len(series) - 1} steps of the "
+            f"batch_size: got {batch_size}, expected at most the {len(series) - 1} steps of the "
             "series that have a next one"
         )
     steps = (len(series) - 1) // batch_size
     per_epoch = steps // length + bool(kept_rest(rest, steps % length))
     if not per_epoch:
-        raise ValueError(f"length: given {length}, wanted at most the {steps} steps of a stream")
+        raise ValueError(f"length: got {length}, expected at most the {steps} steps of a stream")
     starts = share.of(steps * np.arange(batch_size))
 
     def at(cursor: int) -> Piece:

@@ -32,12 +32,12 @@ def train(texts: Iterable[str], vocabulary_size: int, *, lowercase: bool = False
     """
     if vocabulary_size < SMALLEST_VOCABULARY:
         raise ValueError(
-            f"vocabulary_size: given {vocabulary_size}, wanted at least {SMALLEST_VOCABULARY}: "
+            f"vocabulary_size: got {vocabulary_size}, expected at least {SMALLEST_VOCABULARY}: "
             "every byte and the special tokens"
         )
     texts = list(texts)
     if not texts:
-        raise ValueError("texts: given none, wanted at least one")
+        raise ValueError("texts: got none, expected at least one")
     _check_unicode(texts)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -70,9 +70,9 @@ def from_text(text: str) -> Tokenizer:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises no narrower type
         reason = str(error).splitlines()[0]
-        raise ValueError(f"tokenizer: given what is none, wanted its JSON: {reason}") from None
+        raise ValueError(f"tokenizer: got what is none, expected its JSON: {reason}") from None
     if [tokenizer.id_to_token(number) for number in range(len(SPECIALS))] != list(SPECIALS):
-        raise ValueError(f"tokenizer: given one whose first tokens are not {' '.join(SPECIALS)}")
+        raise ValueError(f"tokenizer: got one whose first tokens are not {' '.join(SPECIALS)}")
     return tokenizer
 
 
@@ -107,7 +107,7 @@ def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     size = tokenizer.get_vocab_size()
     for number in numbers:
         if not 0 <= number < size:
-            raise ValueError(f"ids: given {number}, wanted tokens from 0 to {size - 1}")
+            raise ValueError(f"ids: got {number}, expected tokens from 0 to {size - 1}")
     return str(tokenizer.decode([number for number in numbers if number >= len(SPECIALS)]))
 
 
@@ -117,6 +117,6 @@ def _check_unicode(texts: Iterable[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise ValueError(
-                f"text: given {text[:40]!r}, wanted Unicode: character {error.start} is half of a "
+                f"text: got {text[:40]!r}, expected Unicode: character {error.start} is half of a "
                 "surrogate pair"
             ) from None

@@ -40,7 +40,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
             on_bad_lines="error",
         )
     except pd.errors.EmptyDataError:
-        raise ValueError(f"csv: given {path}, which is empty, wanted a header and rows") from None
+        raise ValueError(f"csv: got {path}, which is empty, expected a header and rows") from None
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         told = " ".join(str(error).split())
         raise ValueError(f"csv: {path} is not UTF-8 text with columns: {told}") from None
@@ -52,7 +52,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     filled = np.flatnonzero((frame != "").any(axis=1))
     frame = frame.iloc[: filled[-1] + 1 if len(filled) else 0]
     if frame.empty:
-        raise ValueError(f"csv: given {path} without rows, wanted at least one")
+        raise ValueError(f"csv: got {path} without rows, expected at least one")
     return frame
 
 
@@ -60,12 +60,12 @@ def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str)
     """Raises ValueError, with the nearest name, unless the frame has a column of that name."""
     if name in frame.columns:
         if list(frame.columns).count(name) > 1:
-            raise ValueError(f"{flag}: {path} has two columns {name!r}, wanted one")
+            raise ValueError(f"{flag}: {path} has two columns {name!r}, expected one")
         return
     known = [str(column) for column in frame.columns]
     lower = {column.lower(): column for column in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f"; did you mean {lower[near[0]]}?" if near else ""
     raise ValueError(
-        f"{flag}: given {name!r}, wanted one of the columns of {path}: {', '.join(known)}{hint}"
+        f"{flag}: got {name!r}, expected one of the columns of {path}: {', '.join(known)}{hint}"
     )

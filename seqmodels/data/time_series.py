@@ -81,7 +81,7 @@ class TimeSeries(NamedTuple):
             keep &= at <= end if self.times is None else at < end + np.timedelta64(1, unit)
         if not keep.any():
             raise ValueError(
-                f"first, last: given {first} and {last}, wanted a part of {self.label(0)} to "
+                f"first, last: got {first} and {last}, expected a part of {self.label(0)} to "
                 f"{self.label(-1)}"
             )
         times = None if self.times is None else self.times[keep]
@@ -129,7 +129,7 @@ def regular(
     """
     columns = tuple(columns)
     if not len(values):
-        raise ValueError(f"{name}: given no rows, wanted at least one")
+        raise ValueError(f"{name}: got no rows, expected at least one")
     if times is None or len(times) == 1:
         return TimeSeries(name, columns, np.asarray(values, np.float64), times)
     for unit, (code, size) in _UNITS.items():
@@ -142,13 +142,13 @@ def regular(
         if len(np.unique(steps)) == len(steps):
             break
     else:
-        raise ValueError(f"{name}: dates: given two in one second, wanted at most one")
+        raise ValueError(f"{name}: dates: got two in one second, expected at most one")
     every = int(np.gcd.reduce(np.diff(steps)))
     places = (steps - steps[0]) // every
     if places[-1] > 1_000 * len(places):
         raise ValueError(
-            f"{name}: dates: given {len(places)} that lie on no regular step longer than "
-            f"{every} {unit}s, wanted regular ones, with gaps if need be"
+            f"{name}: dates: got {len(places)} that lie on no regular step longer than "
+            f"{every} {unit}s, expected regular ones, with gaps if need be"
         )
     whole = np.full((places[-1] + 1, len(columns)), np.nan)
     whole[places] = values
@@ -161,4 +161,4 @@ def _moment(name: str, given: str, at: np.ndarray) -> Any:
         return int(given) if at.dtype.kind == "i" else np.datetime64(given)
     except ValueError:
         wanted = "a step's number" if at.dtype.kind == "i" else "a date such as 1987-05"
-        raise ValueError(f"{name}: given {given!r}, wanted {wanted}") from None
+        raise ValueError(f"{name}: got {given!r}, expected {wanted}") from None

@@ -53,7 +53,7 @@ def from_str(text: str) -> Vocabulary:
     """Returns the vocabulary of `Vocabulary.to_str`; ValueError for another text."""
     words = json.loads(text)
     if not isinstance(words, list) or tuple(words[:4]) != SPECIALS:
-        raise ValueError(f"vocabulary: given {text[:30]!r}, wanted a list of words as JSON")
+        raise ValueError(f"vocabulary: got {text[:30]!r}, expected a list of words as JSON")
     return Vocabulary(tuple(words))
 
 

@@ -37,12 +37,12 @@ def ppmi_vectors(
         each other.
     """
     if not 1 <= size < num_words:
-        raise ValueError(f"size: given {size} for {num_words} words, wanted 1..{num_words - 1}")
+        raise ValueError(f"size: got {size} for {num_words} words, expected 1..{num_words - 1}")
     if window < 1:
-        raise ValueError(f"window: given {window}, wanted a positive number")
+        raise ValueError(f"window: got {window}, expected a positive number")
     counts = _counts(rows, num_words, window)
     if not counts.nnz:
-        raise ValueError("rows: given no two words beside each other, wanted texts")
+        raise ValueError("rows: got no two words beside each other, expected texts")
     word_counts = np.asarray(counts.sum(axis=1)).ravel()
     contexts = word_counts**SMOOTHING
     expected = word_counts[counts.row] * contexts[counts.col] / contexts.sum()

@@ -54,7 +54,7 @@ def load(
             for split, (images, labels) in digits.load_splits().items()
         }
     if name != "mnist":
-        raise ValueError(f"data: given {name!r}, wanted one of {', '.join(SETS)}")
+        raise ValueError(f"data: got {name!r}, expected one of {', '.join(SETS)}")
     path = fetching.fetch("mnist_5k", data_dir, report=report)
     return split(parse(gzip.decompress(path.read_bytes())), num_test=1000, num_validation=400)
 
@@ -71,10 +71,10 @@ def parse(text: bytes) -> Images:
         raise ValueError(f"mnist: is no table of numbers: {str(error).splitlines()[0]}") from None
     num_pixels = MNIST_SIDE * MNIST_SIDE
     if rows.shape[1] != num_pixels + 1:
-        raise ValueError(f"mnist: given {rows.shape[1]} columns, wanted {num_pixels + 1}")
+        raise ValueError(f"mnist: got {rows.shape[1]} columns, expected {num_pixels + 1}")
     pixels, labels = rows[:, :-1], rows[:, -1]
     if not ((pixels >= 0) & (pixels <= 255)).all() or not np.isin(labels, range(10)).all():
-        raise ValueError("mnist: wanted pixels from 0 to 255 and classes from 0 to 9")
+        raise ValueError("mnist: expected pixels from 0 to 255 and classes from 0 to 9")
     images = (pixels / 255).astype(np.float32).reshape(-1, MNIST_SIDE, MNIST_SIDE, 1)
     return Images(images, labels.astype(np.int32))
 

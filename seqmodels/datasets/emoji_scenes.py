@@ -38,7 +38,7 @@ def names(language: str) -> tuple[str, ...]:
       ModuleNotFoundError: if the package emoji is not installed.
     """
     if language not in LANGUAGES:
-        raise ValueError(f"language: given {language!r}, wanted one of {', '.join(LANGUAGES)}")
+        raise ValueError(f"language: got {language!r}, expected one of {', '.join(LANGUAGES)}")
     try:
         import emoji
     except ModuleNotFoundError as error:
@@ -111,7 +111,7 @@ def scenes(language: str = "en", pictures: int = 2) -> Scenes:
       ModuleNotFoundError: if a package is not installed.
     """
     if pictures not in (2, 3):
-        raise ValueError(f"pictures: given {pictures}, wanted 2 or 3")
+        raise ValueError(f"pictures: got {pictures}, expected 2 or 3")
     called, relations = names(language), RELATIONS[language]
     by_size = glyphs()
     side = max(CELL * pictures, ACROSS)

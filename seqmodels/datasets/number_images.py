@@ -33,9 +33,9 @@ def scenes(language: str = "en", pictures: int = 3) -> Scenes:
       ModuleNotFoundError: if scikit-learn is not installed.
     """
     if language not in WORDS:
-        raise ValueError(f"language: given {language!r}, wanted one of {', '.join(WORDS)}")
+        raise ValueError(f"language: got {language!r}, expected one of {', '.join(WORDS)}")
     if not 2 <= pictures <= 4:
-        raise ValueError(f"pictures: given {pictures}, wanted 2 to 4")
+        raise ValueError(f"pictures: got {pictures}, expected 2 to 4")
     words = WORDS[language]
     images = {
         split: [

@@ -83,7 +83,7 @@ def parse(files: Mapping[str, str]) -> Plays:
         parts[split].append(_plain(files[name]))
     for split, texts in parts.items():
         if not "".join(texts).strip():
-            raise ValueError(f"plays: given {len(files)} files, wanted plays of the split {split}")
+            raise ValueError(f"plays: got {len(files)} files, expected plays of the split {split}")
     return Plays(**{split: "\n".join(texts) for split, texts in parts.items()})
 
 

@@ -30,12 +30,14 @@ def parse(text: str, source: str) -> LabelledTexts:
       ValueError: if there is no such source, or the text is not such a file.
     """
     if source not in SOURCES:
-        raise ValueError(f"source: given {source!r}, wanted one of {', '.join(SOURCES)}")
+        raise ValueError(f"source: got {source!r}, expected one of {', '.join(SOURCES)}")
     csv.field_size_limit(LARGEST_FIELD)
     texts, labels = [], []
     for row in csv.DictReader(io.StringIO(text, newline="")):
         if not {"text", "label", "source"} <= row.keys() or row["label"] not in ("0", "1"):
-            raise ValueError("reviews: wanted CSV with the columns text, label (0 or 1) and source")
+            raise ValueError(
+                "reviews: expected CSV with the columns text, label (0 or 1) and source"
+            )
         if row["source"] == source:
             texts.append(re.sub(r"<br\s*/?>", " ", row["text"]).strip())
             labels.append(int(row["label"]))

@@ -26,7 +26,7 @@ def load(name: str) -> TimeSeries:
       ModuleNotFoundError: if the library that ships it is not installed.
     """
     if name not in _KNOWN:
-        raise ValueError(f"series: given {name!r}, wanted one of {', '.join(_KNOWN)}")
+        raise ValueError(f"series: got {name!r}, expected one of {', '.join(_KNOWN)}")
     try:
         columns, values, times = _KNOWN[name][1]()
     except ModuleNotFoundError as error:

@@ -35,7 +35,7 @@ def parse(text: str) -> LabelledTexts:
             texts.append(html.unescape(fields[2]).strip())
         except (IndexError, ValueError):
             raise ValueError(
-                f"tweets: line {number}: given {line!r:.60}, wanted id, rating and text"
+                f"tweets: line {number}: got {line!r:.60}, expected id, rating and text"
             ) from None
     values = np.array(ratings, np.float32)
     labels = np.where(values >= THRESHOLD, 2, np.where(values <= -THRESHOLD, 0, 1))

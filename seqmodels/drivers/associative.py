@@ -36,8 +36,8 @@ def _run(
 ) -> Unrolled:
     if cell.elements is None or cell.output is None:
         raise TypeError(
-            "associative: given a cell without elements and output (sm.make_linear_cell), "
-            f"wanted a linear recurrence; for this cell {serving(cell)}"
+            "associative: got a cell without elements and output (sm.make_linear_cell), "
+            f"expected a linear recurrence; for this cell {serving(cell)}"
         )
     valid, resets = contract.valid, contract.resets
     fresh = None

@@ -42,7 +42,7 @@ def find_driver(method: str | Driver) -> Driver | None:
     near = difflib.get_close_matches(str(method), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"method: given {method!r}, wanted one of {', '.join(names)} "
+        f"method: got {method!r}, expected one of {', '.join(names)} "
         f"or a driver such as sm.scan(){hint}"
     )
 

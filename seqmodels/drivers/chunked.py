@@ -55,7 +55,7 @@ def chunked(
     if segment is not None:
         check_size("chunked", segment=segment)
         if memory_budget is not None:
-            raise ValueError("chunked: segment: given with a memory_budget, wanted one of the two")
+            raise ValueError("chunked: segment: got with a memory_budget, expected one of the two")
         segment = int(segment)
     budget = None if memory_budget is None else parse_bytes(memory_budget)
     settings = {

@@ -71,10 +71,10 @@ def check_xs(cell: Cell, xs: Any) -> Array:
     try:
         xs = jnp.asarray(xs)
     except (TypeError, ValueError):
-        raise ValueError(f"xs: given a {type(xs).__name__}, wanted an array") from None
+        raise ValueError(f"xs: got a {type(xs).__name__}, expected an array") from None
     if xs.ndim < 1 + cell.x_ndim:
         features = ", ".join(["D", "D2", "D3"][: cell.x_ndim])
-        raise ValueError(f"xs: given shape {xs.shape}, wanted (T, *batch, {features})")
+        raise ValueError(f"xs: got shape {xs.shape}, expected (T, *batch, {features})")
     return xs
 
 
@@ -86,14 +86,14 @@ def check_lengths(lengths: Any, num_steps: int, batch_shape: tuple[int, ...]) ->
         lengths = lengths.astype(np.int32)  # an empty list has no dtype of its own
     if lengths.shape != batch_shape or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(
-            f"lengths: given {lengths.dtype}{list(lengths.shape)}, "
-            f"wanted integers of shape {list(batch_shape)}"
+            f"lengths: got {lengths.dtype}{list(lengths.shape)}, "
+            f"expected integers of shape {list(batch_shape)}"
         )
     if not isinstance(lengths, jax.core.Tracer):
         values = np.asarray(lengths)
         wrong = values[(values < 0) | (values > num_steps)]
         if wrong.size:
-            raise ValueError(f"lengths: given {wrong[0]}, wanted 0 <= length <= T = {num_steps}")
+            raise ValueError(f"lengths: got {wrong[0]}, expected 0 <= length <= T = {num_steps}")
     return jnp.asarray(lengths)
 
 
@@ -102,7 +102,7 @@ def check_resets(resets: Any, shape: tuple[int, ...], name: str = "resets") -> A
     resets = jnp.asarray(resets)
     if resets.shape != shape or resets.dtype != jnp.bool_:
         raise ValueError(
-            f"{name}: given {resets.dtype}{list(resets.shape)}, wanted bool{list(shape)}"
+            f"{name}: got {resets.dtype}{list(resets.shape)}, expected bool{list(shape)}"
         )
     return resets
 
@@ -111,7 +111,7 @@ def check_key(key: Any) -> Array:
     """Returns `key`; ValueError unless it is one typed PRNG key."""
     if not isinstance(key, jax.Array) or not _is_key(key) or key.shape != ():
         raise ValueError(
-            f"key: given {_describe(jnp.asarray(key))}, wanted one key of jax.random.key"
+            f"key: got {_describe(jnp.asarray(key))}, expected one key of jax.random.key"
         )
     return key
 
@@ -136,13 +136,13 @@ def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[
         if structure == jax.tree.structure(wanted):
             break
     else:
-        raise ValueError(f"state: given {_describe(state)}, wanted {_describe(without_key)}")
+        raise ValueError(f"state: got {_describe(state)}, expected {_describe(without_key)}")
     given_leaves = jax.tree_util.tree_leaves_with_path(state)
     for (path, given), want in zip(given_leaves, jax.tree.leaves(wanted), strict=True):
         both_keys = _is_key(given) and _is_key(want)  # of any implementation
         if given.shape != want.shape or (given.dtype != want.dtype and not both_keys):
             name = jax.tree_util.keystr(path)
-            raise ValueError(f"state{name}: given {_describe(given)}, wanted {_describe(want)}")
+            raise ValueError(f"state{name}: got {_describe(given)}, expected {_describe(want)}")
     return state
 
 
@@ -153,9 +153,9 @@ def check_step(cell: Cell, params: Params, state: State, xs: Array) -> None:
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     given = jax.eval_shape(cell.step, params, state, x_t)
     if not isinstance(given, tuple) or len(given) != 2:
-        raise ValueError(f"step: given {_describe(given)}, wanted (state, y_t)")
+        raise ValueError(f"step: got {_describe(given)}, expected (state, y_t)")
     if _describe(given[0]) != _describe(state):
-        raise ValueError(f"step: given the state {_describe(given[0])}, wanted {_describe(state)}")
+        raise ValueError(f"step: got the state {_describe(given[0])}, expected {_describe(state)}")
     _check_leading_axes("y_t", given[1], batch_shape)
 
 
@@ -163,7 +163,7 @@ def _check_leading_axes(name: str, tree: Any, batch_shape: tuple[int, ...]) -> N
     for leaf in jax.tree.leaves(tree):
         if leaf.shape[: len(batch_shape)] != batch_shape:
             raise ValueError(
-                f"{name}: given a leaf {_describe(leaf)}, wanted leading axes {list(batch_shape)} "
+                f"{name}: got a leaf {_describe(leaf)}, expected leading axes {list(batch_shape)} "
                 "as in xs"
             )
 

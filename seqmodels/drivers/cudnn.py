@@ -50,7 +50,7 @@ def cudnn(*, precision: str = "float32") -> Driver:
     """
     if precision not in PRECISIONS:
         wanted = ", ".join(PRECISIONS)
-        raise ValueError(f"cudnn: precision: given {precision!r}, wanted one of {wanted}")
+        raise ValueError(f"cudnn: precision: got {precision!r}, expected one of {wanted}")
     return Driver("cudnn", _run, (("precision", precision),))
 
 
@@ -79,7 +79,7 @@ def unpack_lstm(weights: Array, input_size: int, hidden_size: int) -> LSTMParams
     shapes = [(4 * H, D), (4 * H, H), (4 * H,), (4 * H,)]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes]).tolist()
     if weights.shape != (ends[-1],):
-        raise ValueError(f"cudnn: weights: given shape {weights.shape}, wanted ({ends[-1]},)")
+        raise ValueError(f"cudnn: weights: got shape {weights.shape}, expected ({ends[-1]},)")
     parts = jnp.split(weights, ends[:-1])
     w_ih, w_hh, b_ih, b_hh = (part.reshape(s) for part, s in zip(parts, shapes, strict=True))
     return LSTMParams(w_ih.T, w_hh.T, b_ih + b_hh)
@@ -96,7 +96,7 @@ def _run(
     precision: str,
 ) -> Unrolled:
     if not _is_lstm(cell):
-        raise TypeError(f"cudnn: given another cell, wanted sm.lstm; for this cell {serving(cell)}")
+        raise TypeError(f"cudnn: got another cell, expected sm.lstm; for this cell {serving(cell)}")
     if contract.resets is not None:
         raise ValueError(f"cudnn: resets: not served; use {serving(cell)}")
     if keep_states:
@@ -123,7 +123,7 @@ def _check_float32(cell: Cell, params: Params, xs: Array, state: State) -> None:
     y_t = jax.eval_shape(cell.step, params, state, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))[1]
     wrong = sorted(jnp.dtype(dtype).name for dtype in (given | {y_t.dtype}) - {jnp.dtype("f4")})
     if wrong:
-        raise ValueError(f"cudnn: given {', '.join(wrong)}, wanted float32; use {serving(cell)}")
+        raise ValueError(f"cudnn: got {', '.join(wrong)}, expected float32; use {serving(cell)}")
 
 
 def _kernel(cell: Cell, params: LSTMParams, precision: str) -> Kernel:
@@ -132,7 +132,7 @@ def _kernel(cell: Cell, params: LSTMParams, precision: str) -> Kernel:
     version = " ".join(device.client.platform_version.split())
     if device.platform != "gpu" or "cuda" not in version.lower():
         raise RuntimeError(
-            f"cudnn: found {device.device_kind} ({version}), wanted an NVIDIA GPU; "
+            f"cudnn: found {device.device_kind} ({version}), expected an NVIDIA GPU; "
             f"use {serving(cell)}"
         )
     from jax.experimental import rnn  # here, because it may lack on other platforms

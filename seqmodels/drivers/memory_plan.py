@@ -59,7 +59,7 @@ def parse_bytes(text: int | str) -> int:
         size = int(float(match[1]) * unit)
     if size < 1:
         raise ValueError(
-            f"chunked: memory_budget: given {text!r}, wanted bytes, or text such as '300MB' or "
+            f"chunked: memory_budget: got {text!r}, expected bytes, or text such as '300MB' or "
             "'2GiB'"
         )
     return size
@@ -123,7 +123,7 @@ def choose_plan(
     smallest = min(smallest, whole, key=lambda p: p.peak)
     if budget is not None and smallest.peak > budget:
         raise ValueError(
-            f"chunked: memory_budget: given {_text(budget)}, wanted at least "
+            f"chunked: memory_budget: got {_text(budget)}, expected at least "
             f"{_text(smallest.peak)}: {smallest}, {_shares(sizes, num_steps)}"
         )
     return smallest

@@ -58,7 +58,7 @@ def require_stages(method: str, cell: Cell) -> None:
     """Raises TypeError unless the cell has stages."""
     if not cell.stages:
         raise TypeError(
-            f"{method}: given a cell without stages (sm.make_cell), wanted one with them; for this "
+            f"{method}: got a cell without stages (sm.make_cell), expected one with them; for this "
             f"cell {serving(cell)}"
         )
 

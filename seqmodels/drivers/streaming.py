@@ -47,13 +47,13 @@ def stream(
         x_t or reset_t does not fit the state.
     """
     if not isinstance(cell, Cell):
-        raise TypeError(f"stream: cell: given a {type(cell).__name__}, wanted a Cell")
+        raise TypeError(f"stream: cell: got a {type(cell).__name__}, expected a Cell")
     if isinstance(batch_shape, int):
-        raise ValueError(f"stream: batch_shape: given {batch_shape}, wanted ({batch_shape},)")
+        raise ValueError(f"stream: batch_shape: got {batch_shape}, expected ({batch_shape},)")
     if state is None:
         state = new_state(cell, params, batch_shape or (), None)
     elif batch_shape is not None:
-        raise ValueError("stream: batch_shape: given with a state, wanted one of the two")
+        raise ValueError("stream: batch_shape: got with a state, expected one of the two")
     else:
         state = jax.tree.map(jnp.asarray, state)
         rules.check_state(cell, params, state, _batch_shape(cell, params, state))
@@ -78,7 +78,7 @@ def _step(
     x_t = jnp.asarray(x_t)
     if x_t.ndim < cell.x_ndim:
         features = ", ".join(["D", "D2", "D3"][: cell.x_ndim])
-        raise ValueError(f"x_t: given shape {x_t.shape}, wanted (*batch, {features})")
+        raise ValueError(f"x_t: got shape {x_t.shape}, expected (*batch, {features})")
     rules.check_state(cell, params, state, x_t.shape[: x_t.ndim - cell.x_ndim])
     rules.check_step(cell, params, state, x_t[None])
     if reset_t is not None:

@@ -112,15 +112,15 @@ def _checked(
     keep_states: bool,
 ) -> Unrolled:
     if not isinstance(cell, Cell):
-        raise TypeError(f"unroll: cell: given a {type(cell).__name__}, wanted a Cell")
+        raise TypeError(f"unroll: cell: got a {type(cell).__name__}, expected a Cell")
     if not isinstance(reverse, bool | np.bool_):
-        raise ValueError(f"reverse: given {reverse!r}, wanted True or False")
+        raise ValueError(f"reverse: got {reverse!r}, expected True or False")
     driver = find_driver(method)
     xs = rules.check_xs(cell, xs)
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is not None:
         if key is not None:
-            raise ValueError("key: given with a state, wanted one of the two: the state holds it")
+            raise ValueError("key: got with a state, expected one of the two: the state holds it")
         state = jax.tree.map(jnp.asarray, state)
     if key is not None:
         key = rules.check_key(key)

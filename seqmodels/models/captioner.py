@@ -84,7 +84,7 @@ def captioner(
     """
     height, width, depth = image_shape
     if height % patch or width % patch:
-        raise ValueError(f"patch: given {patch}, wanted a divisor of {height} and of {width}")
+        raise ValueError(f"patch: got {patch}, expected a divisor of {height} and of {width}")
     encoder = cnn(
         (height // patch, width // patch, depth * patch**2),
         output_size=feature_size,
@@ -117,7 +117,7 @@ def captioner(
         images = jnp.asarray(images)
         if images.ndim != 4 or images.shape[1:] != tuple(image_shape):
             raise ValueError(
-                f"images: given shape {images.shape}, wanted (B, {height}, {width}, {depth})"
+                f"images: got shape {images.shape}, expected (B, {height}, {width}, {depth})"
             )
         dtype = params.embedding.dtype
         if jnp.issubdtype(images.dtype, jnp.integer):

@@ -75,11 +75,11 @@ def cnn(
     shrunk = POOL ** len(channels)
     if min(height, width) < shrunk:
         raise ValueError(
-            f"image_shape: given {height}x{width}, wanted at least {shrunk}x{shrunk} for "
+            f"image_shape: got {height}x{width}, expected at least {shrunk}x{shrunk} for "
             f"{len(channels)} convolutions"
         )
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: given {dropout}, wanted 0 <= dropout < 1")
+        raise ValueError(f"dropout: got {dropout}, expected 0 <= dropout < 1")
     depths = (depth, *channels)
     flat_size = (height // shrunk) * (width // shrunk) * depths[-1]
 
@@ -104,7 +104,7 @@ def cnn(
     def features(params: CnnParams, images: Array) -> Array:
         if images.ndim != 4 or images.shape[1:] != (height, width, depth):
             raise ValueError(
-                f"images: given shape {images.shape}, wanted (B, {height}, {width}, {depth})"
+                f"images: got shape {images.shape}, expected (B, {height}, {width}, {depth})"
             )
         maps = images
         for layer in params.convs:

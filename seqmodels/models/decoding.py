@@ -96,9 +96,9 @@ def sample(
       ValueError: as `greedy`, and if `temperature` or `top_k` is not positive.
     """
     if isinstance(temperature, int | float) and not temperature > 0:
-        raise ValueError(f"temperature: given {temperature}, wanted more than 0")
+        raise ValueError(f"temperature: got {temperature}, expected more than 0")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k: given {top_k}, wanted at least 1")
+        raise ValueError(f"top_k: got {top_k}, expected at least 1")
 
     def choose(t: Array, log_probs: Array) -> Array:
         if top_k is not None:
@@ -192,7 +192,7 @@ def beam(
       ValueError: as `greedy`, and if `width` is not positive.
     """
     if width < 1:
-        raise ValueError(f"width: given {width}, wanted at least 1")
+        raise ValueError(f"width: got {width}, expected at least 1")
     W = width
     carry, token, dtype = _first(step, carry, bos, max_steps)
     B = token.shape[0]
@@ -271,16 +271,16 @@ def _first(
 ) -> tuple[Any, Array, jnp.dtype]:
     """Returns the carry as arrays, the token (B,) before the first, and the dtype of scores."""
     if max_steps < 1:
-        raise ValueError(f"max_steps: given {max_steps}, wanted at least 1")
+        raise ValueError(f"max_steps: got {max_steps}, expected at least 1")
     carry = jax.tree.map(jnp.asarray, carry)
     shapes = [leaf.shape for leaf in jax.tree.leaves(carry)]
     if not shapes or any(not shape or shape[0] != shapes[0][:1][0] for shape in shapes):
-        raise ValueError(f"carry: given leaves of shapes {shapes}, wanted (B, ...) in all")
+        raise ValueError(f"carry: got leaves of shapes {shapes}, expected (B, ...) in all")
     token = jnp.broadcast_to(jnp.asarray(bos, jnp.int32), shapes[0][:1])
     _, log_probs = jax.eval_shape(step, carry, token)
     if log_probs.ndim != 2 or log_probs.shape[0] != token.shape[0]:
         raise ValueError(
-            f"step: given log-probabilities of shape {log_probs.shape}, wanted "
+            f"step: got log-probabilities of shape {log_probs.shape}, expected "
             f"({token.shape[0]}, V)"
         )
     return carry, token, jnp.promote_types(log_probs.dtype, jnp.float32)

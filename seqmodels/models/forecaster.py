@@ -128,7 +128,7 @@ def forecaster(
       ValueError: for another head.
     """
     if head not in HEADS:
-        raise ValueError(f"head: given {head!r}, wanted one of {', '.join(HEADS)}")
+        raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
     kind = HEADS[head]
     shape = (steps, targets, kind.size)
     model = readout(cell, hidden_size=hidden_size, output_size=math.prod(shape))
@@ -162,9 +162,9 @@ def forecaster(
         method: str | Driver = "auto",
     ) -> Array:
         if steps != 1:
-            raise ValueError(f"run_on: given a forecaster of {steps} steps, wanted one of 1")
+            raise ValueError(f"run_on: got a forecaster of {steps} steps, expected one of 1")
         if keys is not None and kind.draw is None:
-            raise ValueError(f"run_on: given keys with head {head}, wanted one that can be drawn")
+            raise ValueError(f"run_on: got keys with head {head}, expected one that can be drawn")
         found = unroll_full(cell, params.cell, xs, method=method)
         first = read(params, found.ys)[..., 0, :, :]
 

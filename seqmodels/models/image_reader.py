@@ -40,7 +40,7 @@ def steps_of(images: Array, reading: str) -> Array:
       ValueError: if there is no such reading.
     """
     if reading not in READINGS:
-        raise ValueError(f"reading: given {reading!r}, wanted one of {', '.join(READINGS)}")
+        raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
     batch, height, width, depth = images.shape
     steps = height if reading == "rows" else height * width
     return jnp.moveaxis(images.reshape(batch, steps, height * width * depth // steps), 1, 0)
@@ -73,9 +73,9 @@ def image_reader(
       ValueError: if there is no such reading or pooling.
     """
     if reading not in READINGS:
-        raise ValueError(f"reading: given {reading!r}, wanted one of {', '.join(READINGS)}")
+        raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
     if pooling not in POOLINGS:
-        raise ValueError(f"pooling: given {pooling!r}, wanted one of {', '.join(POOLINGS)}")
+        raise ValueError(f"pooling: got {pooling!r}, expected one of {', '.join(POOLINGS)}")
     model = readout(cell, hidden_size=hidden_size, output_size=output_size)
 
     def apply(

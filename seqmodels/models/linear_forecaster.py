@@ -104,8 +104,8 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
     there = np.isfinite(target) & np.isfinite(design).all(axis=1)
     if there.sum() <= design.shape[1]:
         raise ValueError(
-            f"lags: given {', '.join(map(str, lags))} with {there.sum()} steps that have them, "
-            f"wanted more than {design.shape[1]}"
+            f"lags: got {', '.join(map(str, lags))} with {there.sum()} steps that have them, "
+            f"expected more than {design.shape[1]}"
         )
     found = np.linalg.lstsq(design[there], target[there])[0]
     return found[1:], float(found[0])

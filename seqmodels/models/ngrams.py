@@ -33,9 +33,9 @@ def bits_by_order(
     """
     for name, tokens in (("train", train), ("text", text)):
         if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= vocabulary_size:
-            raise ValueError(f"{name}: wanted one or more tokens from 0 to {vocabulary_size - 1}")
+            raise ValueError(f"{name}: expected one or more tokens from 0 to {vocabulary_size - 1}")
     if orders < 0 or orders * math.log2(vocabulary_size) >= 63:
-        raise ValueError(f"orders: given {orders}, wanted n-grams that 63 bits can number")
+        raise ValueError(f"orders: got {orders}, expected n-grams that 63 bits can number")
     probability = np.full(len(text), 1 / vocabulary_size)
     bits = [math.log2(vocabulary_size)]
     for order in range(1, orders + 1):

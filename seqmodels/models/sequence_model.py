@@ -67,8 +67,8 @@ def readout(
     """
     if (vocabulary_size is None) != (embedding_size is None):
         raise ValueError(
-            f"readout: given vocabulary_size {vocabulary_size} and embedding_size "
-            f"{embedding_size}, wanted both or neither"
+            f"readout: got vocabulary_size {vocabulary_size} and embedding_size "
+            f"{embedding_size}, expected both or neither"
         )
 
     def init(key: Array) -> ReadoutParams:
@@ -101,7 +101,7 @@ def readout(
     ) -> Array:
         xs = embed(params, inputs)
         if not 1 <= last <= xs.shape[0]:
-            raise ValueError(f"readout: last: given {last}, wanted 1 <= last <= T = {xs.shape[0]}")
+            raise ValueError(f"readout: last: got {last}, expected 1 <= last <= T = {xs.shape[0]}")
         _, ys = unroll(cell, params.cell, xs, key=key, method=method)
         return read(params, ys[xs.shape[0] - last :])
 

@@ -83,7 +83,7 @@ def text_classifier(
       ValueError: if a probability is not in [0, 1), or there is a size without a cell.
     """
     if cell is None and hidden_size:
-        raise ValueError(f"text_classifier: hidden_size: given {hidden_size}, wanted 0: no cell")
+        raise ValueError(f"text_classifier: hidden_size: got {hidden_size}, expected 0: no cell")
     pooled_size = 2 * (hidden_size + (embedding_size if pool_words or cell is None else 0))
     for name, rate in (
         ("dropout", dropout),
@@ -91,7 +91,7 @@ def text_classifier(
         ("embedding_dropout", embedding_dropout),
     ):
         if not 0 <= rate < 1:
-            raise ValueError(f"text_classifier: {name}: given {rate}, wanted 0 <= {name} < 1")
+            raise ValueError(f"text_classifier: {name}: got {rate}, expected 0 <= {name} < 1")
 
     def init(key: Array) -> TextClassifierParams:
         key_embedding, key_cell, key_out = jax.random.split(key, 3)

@@ -124,11 +124,11 @@ def translator(
     )
     if attention not in ATTENTIONS:
         wanted = ", ".join(ATTENTIONS)
-        raise ValueError(f"attention: given {attention!r}, wanted one of {wanted}")
+        raise ValueError(f"attention: got {attention!r}, expected one of {wanted}")
     if H % 2:
-        raise ValueError(f"hidden_size: given {H}, wanted an even number")
+        raise ValueError(f"hidden_size: got {H}, expected an even number")
     if not 0 <= dropout < 1:
-        raise ValueError(f"dropout: given {dropout}, wanted 0 <= dropout < 1")
+        raise ValueError(f"dropout: got {dropout}, expected 0 <= dropout < 1")
     encoder = bidirectional(lstm(E, H // 2), lstm(E, H // 2))
     look, decoder = _decoder(attention, E, H)
 

@@ -57,11 +57,11 @@ def correlograms(
       ValueError: without panels, or if the arrays of one differ in length.
     """
     if not panels:
-        raise ValueError("panels: given none, wanted at least one")
+        raise ValueError("panels: got none, expected at least one")
     for panel in panels:
         sizes = [len(array) for array in panel[1:] if array is not None]
         if len(set(sizes)) > 1 or (panel.low is None) != (panel.high is None):
-            raise ValueError(f"panels: {panel.label}: given lengths {sizes}, wanted equal ones")
+            raise ValueError(f"panels: {panel.label}: got lengths {sizes}, expected equal ones")
     if columns is None:
         columns = 1 if len(panels) <= STACKED else min(3, int(np.ceil(np.sqrt(len(panels)))))
     rows = -(-len(panels) // columns)

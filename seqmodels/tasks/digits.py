@@ -62,7 +62,7 @@ def digits(distance: int) -> Task:
       ValueError: if the distance is negative.
     """
     if distance < 0:
-        raise ValueError(f"digits: distance: given {distance}, wanted at least 0")
+        raise ValueError(f"digits: distance: got {distance}, expected at least 0")
     splits = load_splits()
 
     def sample(key: Array, batch_size: int, split: str) -> Batch:

@@ -74,4 +74,4 @@ def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
 def check_distance(task: str, distance: int, least: int) -> None:
     """Raises ValueError unless the distance is at least `least`."""
     if distance < least:
-        raise ValueError(f"{task}: distance: given {distance}, wanted at least {least}")
+        raise ValueError(f"{task}: distance: got {distance}, expected at least {least}")

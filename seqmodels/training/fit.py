@@ -110,4 +110,4 @@ def fit(
 def _next(feed: Iterator[Any], step: int) -> Any:
     for batch in feed:
         return batch
-    raise ValueError(f"batches: given those of {step} steps, wanted more")
+    raise ValueError(f"batches: got those of {step} steps, expected more")

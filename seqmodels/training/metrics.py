@@ -59,7 +59,7 @@ class MetricsLog:
             more = os.fstat(self._file).st_size - self._offset
             if more:
                 raise ValueError(
-                    f"{self.path.name}: given {more} bytes after the last complete line, wanted "
+                    f"{self.path.name}: got {more} bytes after the last complete line, expected "
                     f"none; truncate it to {self._offset} first"
                 )
             written = 0
@@ -87,7 +87,7 @@ class MetricsLog:
             size = os.fstat(self._file).st_size
             if not 0 <= offset <= size:
                 raise RunError(
-                    f"{self.path}: given {size} bytes, wanted the {offset} that there were when "
+                    f"{self.path}: got {size} bytes, expected the {offset} that there were when "
                     "the checkpoint was written; put them back, or begin anew with --overwrite"
                 )
             if offset and os.pread(self._file, 1, offset - 1) != b"\n":

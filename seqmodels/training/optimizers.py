@@ -65,15 +65,15 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
     rate, every = settings.learning_rate, settings.accumulate
     if not 1 <= every <= settings.steps:
         raise ValueError(
-            f"accumulate: given {every} steps, wanted 1 to the {settings.steps} of the training"
+            f"accumulate: got {every} steps, expected 1 to the {settings.steps} of the training"
         )
     if settings.schedule not in SCHEDULES:
         raise ValueError(
-            f"schedule: given {settings.schedule!r}, wanted one of {', '.join(SCHEDULES)}"
+            f"schedule: got {settings.schedule!r}, expected one of {', '.join(SCHEDULES)}"
         )
     if settings.warmup > settings.steps:
         raise ValueError(
-            f"warmup: given {settings.warmup} steps, wanted at most the {settings.steps} of the "
+            f"warmup: got {settings.warmup} steps, expected at most the {settings.steps} of the "
             "training"
         )
     warmup = -(-settings.warmup // every)

@@ -43,9 +43,9 @@ def prefetch(
       ValueError: if depth is less than 1, or start is negative.
     """
     if depth < 1:
-        raise ValueError(f"depth: given {depth}, wanted at least 1")
+        raise ValueError(f"depth: got {depth}, expected at least 1")
     if start < 0:
-        raise ValueError(f"start: given {start}, wanted at least 0")
+        raise ValueError(f"start: got {start}, expected at least 0")
     cursors = itertools.count(start) if stop is None else iter(range(start, stop))
     return _ahead(lambda cursor: place(at(cursor)), cursors, depth)
 

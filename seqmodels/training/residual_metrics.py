@@ -35,7 +35,7 @@ def residual_autocorrelation(
     length = residuals.shape[0]
     if not lags or min(lags) < 1 or max(lags) >= length:
         raise ValueError(
-            f"lags: given {', '.join(map(str, lags)) or 'none'}, wanted lags from 1 to {length - 1}"
+            f"lags: got {', '.join(map(str, lags)) or 'none'}, expected lags from 1 to {length - 1}"
         )
     there = weights > 0
     least = jnp.min(residuals, axis=0, initial=jnp.inf, where=there)

@@ -43,25 +43,25 @@ def check(settings: FitSettings) -> None:
     """Raises ValueError, in one line, for settings that cannot be."""
     for name in ("steps", "steps_per_dispatch", "log_every"):
         if getattr(settings, name) < 1:
-            raise ValueError(f"{name}: given {getattr(settings, name)}, wanted at least 1")
+            raise ValueError(f"{name}: got {getattr(settings, name)}, expected at least 1")
     each = settings.steps_per_dispatch
     for name in ("steps", "log_every", "eval_every"):
         if getattr(settings, name) % each:
             raise ValueError(
-                f"{name}: given {getattr(settings, name)}, wanted a multiple of "
+                f"{name}: got {getattr(settings, name)}, expected a multiple of "
                 f"steps_per_dispatch ({each})"
             )
     if settings.eval_every % settings.log_every:
         raise ValueError(
-            f"eval_every: given {settings.eval_every}, wanted a multiple of log_every "
+            f"eval_every: got {settings.eval_every}, expected a multiple of log_every "
             f"({settings.log_every})"
         )
     if settings.on_nonfinite not in ON_NONFINITE:
         raise ValueError(
-            f"on_nonfinite: given {settings.on_nonfinite!r}, wanted {' or '.join(ON_NONFINITE)}"
+            f"on_nonfinite: got {settings.on_nonfinite!r}, expected {' or '.join(ON_NONFINITE)}"
         )
     if settings.best_mode not in ("min", "max"):
-        raise ValueError(f"best_mode: given {settings.best_mode!r}, wanted min or max")
+        raise ValueError(f"best_mode: got {settings.best_mode!r}, expected min or max")
 
 
 def deciding(settings: FitSettings) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _check_rows(batch: Any, batch_axes: Any, devices: int, leading: int = 1) -> 
         rows = devices if axis is None else leaf.shape[axis + leading]
         if not rows or rows % devices:
             raise ValueError(
-                f"batch: given {rows} rows, wanted a multiple of the {devices} devices"
+                f"batch: got {rows} rows, expected a multiple of the {devices} devices"
             )
 
     if batch is not None:

@@ -35,7 +35,7 @@ def better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
       ValueError: if there is no such mode.
     """
     if mode not in ("min", "max"):
-        raise ValueError(f"{name}: given mode {mode!r}, wanted min or max")
+        raise ValueError(f"{name}: got mode {mode!r}, expected min or max")
     value = np.asarray(value, float)
     if best is None:
         return np.isfinite(value)
@@ -94,5 +94,5 @@ def reached(name: str, at_least: float, evaluations: int = 1) -> Stopping:
 def wanted(values: dict[str, Any], name: str) -> Any:
     """Returns the value of a metric; ValueError names those there are."""
     if name not in values:
-        raise ValueError(f"metric: given {name!r}, wanted one of {', '.join(values)}")
+        raise ValueError(f"metric: got {name!r}, expected one of {', '.join(values)}")
     return values[name]

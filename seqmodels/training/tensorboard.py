@@ -142,5 +142,5 @@ def _numbers(name: str, value: Any) -> np.ndarray:
         return array.astype(np.float64, casting="safe")
     except TypeError:
         raise ValueError(
-            f"{name}: given {array.dtype} {array.shape}, wanted a number or numbers (S,)"
+            f"{name}: got {array.dtype} {array.shape}, expected a number or numbers (S,)"
         ) from None

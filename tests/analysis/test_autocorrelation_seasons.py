@@ -12,10 +12,10 @@ from seqmodels.analysis import autocorrelation as ac
     ("call", "message"),
     [
         (lambda: ac.seasonal_period([1, 2, 1]), "at least 4"),
-        (lambda: ac.seasonal_period(np.ones(20)), "x: given a constant"),
-        (lambda: ac.seasonal_period(np.arange(9.0), 8), "max_period: given 8, wanted .* 2 to 7"),
-        (lambda: ac.seasonal_period(np.arange(9.0), 1), "max_period: given 1"),
-        (lambda: ac.seasonal_period(np.arange(9.0), alpha=2), "alpha: given 2"),
+        (lambda: ac.seasonal_period(np.ones(20)), "x: got a constant"),
+        (lambda: ac.seasonal_period(np.arange(9.0), 8), "max_period: got 8, expected .* 2 to 7"),
+        (lambda: ac.seasonal_period(np.arange(9.0), 1), "max_period: got 1"),
+        (lambda: ac.seasonal_period(np.arange(9.0), alpha=2), "alpha: got 2"),
     ],
 )
 def test_mistakes(call, message):

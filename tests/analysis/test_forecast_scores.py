@@ -32,7 +32,7 @@ def test_the_seasonal_naive_has_mase_1_on_its_own_part():
 
 
 def test_a_part_without_change_has_no_scale():
-    with pytest.raises(ValueError, match="given no two that are 1 steps apart and differ"):
+    with pytest.raises(ValueError, match="got no two that are 1 steps apart and differ"):
         mase_scale(np.ones(9))
     with pytest.raises(ValueError, match="4 steps apart"):
         mase_scale(np.arange(3.0), 4)

@@ -130,28 +130,28 @@ def test_learned_initial_state_gets_a_gradient():
 @pytest.mark.parametrize("make", [sm.rnn, sm.gru, sm.lstm, sm.min_gru, sm.min_lstm, sm.lru])
 def test_sizes_are_checked(make):
     for sizes in [(0, 3), (3, 0), (-1, 3), (2.0, 3), (True, 3), ("3", 3)]:
-        with pytest.raises(ValueError, match=f"{make.__name__}: .*wanted a positive integer"):
+        with pytest.raises(ValueError, match=f"{make.__name__}: .*expected a positive integer"):
             make(*sizes)
 
 
 def test_other_mistakes():
-    with pytest.raises(ValueError, match="activation: given 'tan', wanted one of tanh, relu"):
+    with pytest.raises(ValueError, match="activation: got 'tan', expected one of tanh, relu"):
         sm.rnn(D, H, activation="tan")
-    with pytest.raises(ValueError, match="chrono: given 2, wanted a number of steps greater"):
+    with pytest.raises(ValueError, match="chrono: got 2, expected a number of steps greater"):
         sm.lstm(D, H, chrono=2)
-    with pytest.raises(ValueError, match="chrono: given 1, wanted a number of steps greater"):
+    with pytest.raises(ValueError, match="chrono: got 1, expected a number of steps greater"):
         lstm_init(jax.random.key(0), D, H, chrono=1)
-    with pytest.raises(ValueError, match="param_dtype: given int32, wanted a floating dtype"):
+    with pytest.raises(ValueError, match="param_dtype: got int32, expected a floating dtype"):
         sm.gru(D, H, param_dtype=jnp.int32).init(jax.random.key(0))
     cell = sm.lstm(D, H, dtype=jnp.int32)
-    with pytest.raises(ValueError, match="dtype: given int32, wanted a floating dtype"):
+    with pytest.raises(ValueError, match="dtype: got int32, expected a floating dtype"):
         cell.initial_state(cell.init(jax.random.key(0)))
-    with pytest.raises(TypeError, match="make_cell: init, initial_state and reset: wanted func"):
+    with pytest.raises(TypeError, match="make_cell: init, initial_state and reset: expected func"):
         sm.make_cell(None, len, (len, len))
-    with pytest.raises(ValueError, match="make_cell: x_ndim: given -1, wanted a positive"):
+    with pytest.raises(ValueError, match="make_cell: x_ndim: got -1, expected a positive"):
         sm.make_cell(len, len, (len, len), x_ndim=-1)
     for stages in [(), (len,), ((len,),), ((len, 3),)]:
-        with pytest.raises(TypeError, match=r"wanted one or more pairs of functions"):
+        with pytest.raises(TypeError, match=r"expected one or more pairs of functions"):
             sm.make_cell(len, len, *stages)
 
 

@@ -101,9 +101,9 @@ def test_one_line_for_each_mistake():
     for arguments in [(None, len, len), (len, len, None), (len, len, len, 3)]:
         with pytest.raises(TypeError, match="make_linear_cell: init, initial_state, elements, "):
             sm.make_linear_cell(*arguments)
-    with pytest.raises(TypeError, match="output and reset: wanted functions"):
+    with pytest.raises(TypeError, match="output and reset: expected functions"):
         sm.make_linear_cell(len, len, len, reset=3)
-    with pytest.raises(ValueError, match="make_linear_cell: x_ndim: given 0, wanted a positive"):
+    with pytest.raises(ValueError, match="make_linear_cell: x_ndim: got 0, expected a positive"):
         sm.make_linear_cell(len, len, len, x_ndim=0)
 
     def run(elements, state=lambda p, batch_shape: jnp.zeros((*batch_shape, D))):
@@ -113,25 +113,25 @@ def test_one_line_for_each_mistake():
         assert "\n" not in str(error.value)
         return str(error.value)
 
-    assert run(lambda p, x_t: x_t) == "elements: given shapes (2, 3), wanted a pair (a_t, b_t)"
+    assert run(lambda p, x_t: x_t) == "elements: got shapes (2, 3), expected a pair (a_t, b_t)"
     wide = run(lambda p, x_t: (1.0, jnp.zeros((2, D + 1))))
     assert wide.endswith(
-        "b_t: given shape (2, 4), wanted one that can be broadcast to the state's (2, 3)"
+        "b_t: got shape (2, 4), expected one that can be broadcast to the state's (2, 3)"
     )
-    assert "a_t: given shape (1, 2, 3)" in run(lambda p, x_t: (x_t[None], x_t))
-    assert "elements: a_t: given PyTreeDef" in run(lambda p, x_t: ((x_t, x_t), x_t))
-    assert "step: given the state complex64[2, 3]" in run(lambda p, x_t: (1j, x_t))
+    assert "a_t: got shape (1, 2, 3)" in run(lambda p, x_t: (x_t[None], x_t))
+    assert "elements: a_t: got PyTreeDef" in run(lambda p, x_t: ((x_t, x_t), x_t))
+    assert "step: got the state complex64[2, 3]" in run(lambda p, x_t: (1j, x_t))
 
-    with pytest.raises(ValueError, match=r"lru: r_min, r_max: given 0.9, 0.5, wanted 0 <= < <= 1"):
+    with pytest.raises(ValueError, match=r"lru: r_min, r_max: got 0.9, 0.5, expected 0 <= < <= 1"):
         sm.lru(D, H, r_min=0.9, r_max=0.5)
-    with pytest.raises(ValueError, match=r"lru: r_min, r_max: given 0.0, 1.5, wanted"):
+    with pytest.raises(ValueError, match=r"lru: r_min, r_max: got 0.0, 1.5, expected"):
         lru_init(jax.random.key(0), D, H, r_max=1.5)
-    with pytest.raises(ValueError, match="lru: max_phase: given 0, wanted a positive number"):
+    with pytest.raises(ValueError, match="lru: max_phase: got 0, expected a positive number"):
         sm.lru(D, H, max_phase=0)
-    with pytest.raises(ValueError, match="lru: output_size: given 0, wanted a positive integer"):
+    with pytest.raises(ValueError, match="lru: output_size: got 0, expected a positive integer"):
         sm.lru(D, H, output_size=0)
     for make in (sm.min_gru, sm.min_lstm):
-        with pytest.raises(ValueError, match="chrono: given 2, wanted a number of steps greater"):
+        with pytest.raises(ValueError, match="chrono: got 2, expected a number of steps greater"):
             make(D, H, chrono=2)
 
 

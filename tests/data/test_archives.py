@@ -63,7 +63,7 @@ def test_an_archive_in_an_archive(tmp_path):
 @pytest.mark.parametrize("name", ["../x.txt", "a/../../x.txt", "/x.txt", "a\\x.txt", "C:x.txt"])
 def test_names_that_lead_out(make, name, tmp_path):
     path = make(tmp_path / "archive", {name: b"bad"})
-    with pytest.raises(ValueError, match="wanted one inside of a folder"):
+    with pytest.raises(ValueError, match="expected one inside of a folder"):
         read_members(path, ("**/*x.txt",))
 
 

@@ -172,7 +172,7 @@ def test_streams_are_contiguous(num_steps, batch_size, length, rest):
     series = 100 + np.arange(num_steps)
     steps = (num_steps - 1) // batch_size
     if not steps or (rest == "drop" and length > steps):
-        with pytest.raises(ValueError, match=r"given \d+, wanted at most the \d+ steps"):
+        with pytest.raises(ValueError, match=r"got \d+, expected at most the \d+ steps"):
             contiguous(series, batch_size, length, rest=rest)
         return
     batches = contiguous(series, batch_size, length, rest=rest)
@@ -199,46 +199,46 @@ def test_streams_of_features():
 
 ONE = np.zeros((4, 3))
 WRONG = [
-    (lambda: shuffled(ONE, 0, seed=0), "batch_size: given 0, wanted a whole number at least 1"),
-    (lambda: shuffled(ONE, 2.0, seed=0), "batch_size: given 2.0, wanted a whole number at least"),
-    (lambda: shuffled(ONE, 5, seed=0), "batch_size: given 5, wanted at most the 4 rows"),
+    (lambda: shuffled(ONE, 0, seed=0), "batch_size: got 0, expected a whole number at least 1"),
+    (lambda: shuffled(ONE, 2.0, seed=0), "batch_size: got 2.0, expected a whole number at least"),
+    (lambda: shuffled(ONE, 5, seed=0), "batch_size: got 5, expected at most the 4 rows"),
     (
         lambda: shuffled(ONE, 3, seed=0, num_processes=2),
-        "batch_size: given 3, wanted a multiple of the 2 processes",
+        "batch_size: got 3, expected a multiple of the 2 processes",
     ),
     (
         lambda: shuffled(ONE, 3, seed=0, num_processes=3, rest="keep"),
-        "rest: given keep with 1 rows left over, wanted a multiple of the 3 processes, or drop",
+        "rest: got keep with 1 rows left over, expected a multiple of the 3 processes, or drop",
     ),
     (
         lambda: shuffled(ONE, 4, seed=0, process=2, num_processes=2),
-        "process: given 2, wanted a whole number from 0 to 1",
+        "process: got 2, expected a whole number from 0 to 1",
     ),
-    (lambda: ordered(ONE, 4, num_processes=0), "num_processes: given 0, wanted a whole number at"),
-    (lambda: shuffled(ONE, 2, seed=-1), "seed: given -1, wanted a whole number from 0 to 18446744"),
-    (lambda: shuffled(ONE, 2, seed=0, rest="pad"), "rest: given 'pad', wanted one of drop, keep"),
-    (lambda: shuffled(ONE, 2, seed=0).at(-1), "cursor: given -1, wanted a whole number at least 0"),
-    (lambda: shuffled(ONE, 2, seed=0).at(0.5), "cursor: given 0.5, wanted a whole number at least"),
-    (lambda: ordered(ONE, 2).at(-1), "cursor: given -1, wanted a whole number at least 0"),
-    (lambda: contiguous(ONE, 1, 1).at(-1), "cursor: given -1, wanted a whole number at least 0"),
-    (lambda: shuffled({}, 2, seed=0), "arrays: given no rows, wanted at least one"),
-    (lambda: ordered(np.zeros((0, 3)), 2), "arrays: given no rows, wanted at least one"),
+    (lambda: ordered(ONE, 4, num_processes=0), "num_processes: got 0, expected a whole number at"),
+    (lambda: shuffled(ONE, 2, seed=-1), "seed: got -1, expected a whole number from 0 to 18446744"),
+    (lambda: shuffled(ONE, 2, seed=0, rest="pad"), "rest: got 'pad', expected one of drop, keep"),
+    (lambda: shuffled(ONE, 2, seed=0).at(-1), "cursor: got -1, expected a whole number at least 0"),
+    (lambda: shuffled(ONE, 2, seed=0).at(0.5), "cursor: got 0.5, expected a whole number at least"),
+    (lambda: ordered(ONE, 2).at(-1), "cursor: got -1, expected a whole number at least 0"),
+    (lambda: contiguous(ONE, 1, 1).at(-1), "cursor: got -1, expected a whole number at least 0"),
+    (lambda: shuffled({}, 2, seed=0), "arrays: got no rows, expected at least one"),
+    (lambda: ordered(np.zeros((0, 3)), 2), "arrays: got no rows, expected at least one"),
     (
         lambda: ordered({"x": ONE, "y": np.zeros(5)}, 2),
-        "arrays['y']: given 5 rows, wanted the 4 of arrays['x']",
+        "arrays['y']: got 5 rows, expected the 4 of arrays['x']",
     ),
-    (lambda: ordered([[1, 2], [3]], 2), "arrays[0][0]: given shape (), wanted rows along axis 0"),
-    (lambda: ordered(ONE, 2, axis=2), "arrays: given shape (4, 3), wanted rows along axis 2"),
-    (lambda: ordered(ONE, 2, axis=-1), "axis: given -1, wanted a whole number at least 0"),
+    (lambda: ordered([[1, 2], [3]], 2), "arrays[0][0]: got shape (), expected rows along axis 0"),
+    (lambda: ordered(ONE, 2, axis=2), "arrays: got shape (4, 3), expected rows along axis 2"),
+    (lambda: ordered(ONE, 2, axis=-1), "axis: got -1, expected a whole number at least 0"),
     (
         lambda: ordered((ONE, ONE), 2, axis=(0, 0, 1)),
-        "axis: given (0, 0, 1), wanted a number, or numbers in the structure of the arrays",
+        "axis: got (0, 0, 1), expected a number, or numbers in the structure of the arrays",
     ),
-    (lambda: contiguous(np.zeros(1), 1, 1), "series: given shape (1,), wanted (N, ...) with N at"),
-    (lambda: contiguous(3, 1, 1), "series: given shape (), wanted (N, ...) with N at least 2"),
-    (lambda: contiguous(ONE, 1, 0), "length: given 0, wanted a whole number at least 1"),
-    (lambda: contiguous(ONE, 1, 4), "length: given 4, wanted at most the 3 steps of a stream"),
-    (lambda: contiguous(ONE, 4, 1), "batch_size: given 4, wanted at most the 3 steps of the ser"),
+    (lambda: contiguous(np.zeros(1), 1, 1), "series: got shape (1,), expected (N, ...) with N at"),
+    (lambda: contiguous(3, 1, 1), "series: got shape (), expected (N, ...) with N at least 2"),
+    (lambda: contiguous(ONE, 1, 0), "length: got 0, expected a whole number at least 1"),
+    (lambda: contiguous(ONE, 1, 4), "length: got 4, expected at most the 3 steps of a stream"),
+    (lambda: contiguous(ONE, 4, 1), "batch_size: got 4, expected at most the 3 steps of the ser"),
 ]
 
 

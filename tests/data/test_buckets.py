@@ -165,56 +165,56 @@ def test_boundaries_of_very_many_lengths():
 
 
 WRONG = [
-    (lambda: bucketed([], batch_size=1, seed=0), "sequences: given none, wanted at least one"),
+    (lambda: bucketed([], batch_size=1, seed=0), "sequences: got none, expected at least one"),
     (
         lambda: bucketed([np.zeros((2, 3)), np.zeros((2, 4))], batch_size=1, seed=0),
-        "sequences[1]: given float64 (2, 4), wanted float64 (T, 3) as the first has it",
+        "sequences[1]: got float64 (2, 4), expected float64 (T, 3) as the first has it",
     ),
     (
         lambda: bucketed([np.zeros(2), np.zeros(2, int)], batch_size=1, seed=0),
-        "sequences[1]: given int64 (2,), wanted float64 (T) as the first has it",
+        "sequences[1]: got int64 (2,), expected float64 (T) as the first has it",
     ),
     (
         lambda: bucketed([np.zeros(2), (np.zeros(2),)], batch_size=1, seed=0),
-        "sequences[1]: given another structure than the first, wanted the same",
+        "sequences[1]: got another structure than the first, expected the same",
     ),
     (
         lambda: bucketed([(np.zeros(2), np.zeros(3))], batch_size=1, seed=0),
-        "sequences[0]: given lengths [2, 3], wanted one length",
+        "sequences[0]: got lengths [2, 3], expected one length",
     ),
-    (lambda: bucketed([[1, 2]], batch_size=1, seed=0), "sequences[0]: given [1, 2], wanted an arr"),
+    (lambda: bucketed([[1, 2]], batch_size=1, seed=0), "sequences[0]: got [1, 2], expected an arr"),
     (
         lambda: bucketed({"tokens": [np.zeros(2)]}, batch_size=1, seed=0),
-        "sequences[0]: given 'tokens', wanted an array (T, ...)",
+        "sequences[0]: got 'tokens', expected an array (T, ...)",
     ),
-    (lambda: bucketed([()], batch_size=1, seed=0), "sequences[0]: given (), wanted an array (T, "),
+    (lambda: bucketed([()], batch_size=1, seed=0), "sequences[0]: got (), expected an array (T, "),
     (
         lambda: bucketed([np.zeros(2)], {"y": np.zeros(2)}, batch_size=1, seed=0),
-        "targets['y']: given shape (2,), wanted (1, ...), a row for each sequence",
+        "targets['y']: got shape (2,), expected (1, ...), a row for each sequence",
     ),
     (
         lambda: bucketed([np.zeros(9)], batch_size=1, seed=0, boundaries=[4, 8]),
-        "boundaries: given [4, 8], wanted ascending lengths up to at least 9, the longest sequence",
+        "boundaries: got [4, 8], expected ascending lengths up to at least 9, the longest sequence",
     ),
     (
         lambda: bucketed([np.zeros(1)], batch_size=1, seed=0, boundaries=[8, 4]),
-        "boundaries: given [8, 4], wanted ascending lengths up to at least 1",
+        "boundaries: got [8, 4], expected ascending lengths up to at least 1",
     ),
     (
         lambda: bucketed([np.zeros(1)], batch_size=1, seed=0, boundaries=[]),
-        "boundaries: given [], wanted ascending lengths",
+        "boundaries: got [], expected ascending lengths",
     ),
     (
         lambda: bucketed([np.zeros(1)], batch_size=1, seed=0, boundaries=0),
-        "boundaries: given 0, wanted a whole number at least 1",
+        "boundaries: got 0, expected a whole number at least 1",
     ),
     (
         lambda: bucketed([np.zeros(1)], batch_size=7, seed=0, num_processes=2),
-        "batch_size: given 7, wanted a multiple of the 2 processes",
+        "batch_size: got 7, expected a multiple of the 2 processes",
     ),
     (
         lambda: bucketed([np.zeros(1)], batch_size=1, seed=0).at(-1),
-        "cursor: given -1, wanted a whole number at least 0",
+        "cursor: got -1, expected a whole number at least 0",
     ),
 ]
 

@@ -177,12 +177,12 @@ def test_batches_of_what_is_there(number, batch_size):
 
 def test_mistakes_are_named(emoji):
     for make in (number_images.scenes, emoji_scenes.scenes):
-        with pytest.raises(ValueError, match="language: given 'fr', wanted one of en, de"):
+        with pytest.raises(ValueError, match="language: got 'fr', expected one of en, de"):
             make("fr")
-        with pytest.raises(ValueError, match="pictures: given 5, wanted 2"):
+        with pytest.raises(ValueError, match="pictures: got 5, expected 2"):
             make("en", 5)
     words = vocabulary.build(emoji.captions)
-    with pytest.raises(ValueError, match="cursor: given -1"):
+    with pytest.raises(ValueError, match="cursor: got -1"):
         captions.scene_batches(emoji, words, 8, seed=0).at(-1)
-    with pytest.raises(ValueError, match="batch_size: given 3, wanted a multiple of the 2"):
+    with pytest.raises(ValueError, match="batch_size: got 3, expected a multiple of the 2"):
         captions.scene_batches(emoji, words, 3, seed=0, num_processes=2)

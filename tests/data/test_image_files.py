@@ -97,9 +97,9 @@ def test_refused(tmp_path):
         tmp_path / "text.png": "is no image",
         tmp_path / "empty.png": "is no image",
         tmp_path / "half.png": "cannot be read",
-        blank: "is of one colour, wanted a digit",
-        large: "given 9000x9000 pixels, wanted at most 50 million",
-        huge: "more pixels than the 50 million wanted",
+        blank: "is of one colour, expected a digit",
+        large: "got 9000x9000 pixels, expected at most 50 million",
+        huge: "more pixels than the 50 million expected",
     }.items():
         with pytest.raises(ValueError, match=message) as caught:
             read_digit(path, 28, 20)

@@ -73,10 +73,10 @@ def test_turned_as_the_camera_says(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "given columns none, wanted file and caption"),
-        ("file,text\nred.png,red\n", "given columns file, text, wanted file and caption"),
-        ("file,caption\nred.png,red\nred.png,\n", "line 3: wanted a file and a caption"),
-        ("file,caption\nred.png\n", "line 2: wanted a file and a caption"),
+        ("", "got columns none, expected file and caption"),
+        ("file,text\nred.png,red\n", "got columns file, text, expected file and caption"),
+        ("file,caption\nred.png,red\nred.png,\n", "line 3: expected a file and a caption"),
+        ("file,caption\nred.png\n", "line 2: expected a file and a caption"),
         ("file,caption\nblue.png,blue\n", "blue.png.*which is not there"),
         ("file,caption\ncaptions.csv,red\n", "is no image that can be read"),
     ],

@@ -58,7 +58,7 @@ def test_a_split_is_stratified_and_always_the_same():
 
 def test_a_class_of_few_texts_is_refused():
     texts = [f"a{chr(97 + n)}" for n in range(20)] + ["b!", "b", "B?"] * 10
-    with pytest.raises(ValueError, match="given class 1 with 1 different texts, wanted at least"):
+    with pytest.raises(ValueError, match="got class 1 with 1 different texts, expected at least"):
         lt.split(texts, np.array([0] * 20 + [1] * 30))
 
 
@@ -84,14 +84,14 @@ def test_a_csv_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "rating", "message"),
     [
-        ("say,mood\na,b\n", False, "given one class in .*'b', wanted two or more"),
+        ("say,mood\na,b\n", False, "got one class in .*'b', expected two or more"),
         ("say,mood\n", False, "without rows"),
-        ("", False, "text_column: given 'say', wanted one of the columns of .*: none"),
-        ("say,label\na,b\n", False, "label_column: given 'mood', wanted .*: say, label"),
-        ("say,mood\na,1\nb\n", False, "line 3: given no mood"),
-        ("say,mood\na,1\nb, \n", False, "line 3: given no mood"),
-        ("say,mood\na,1\nb,good\n", True, "given rating 'good', wanted a number"),
-        ("say,mood\na,1\nb,nan\n", True, "given rating 'nan', wanted a number"),
+        ("", False, "text_column: got 'say', expected one of the columns of .*: none"),
+        ("say,label\na,b\n", False, "label_column: got 'mood', expected .*: say, label"),
+        ("say,mood\na,1\nb\n", False, "line 3: got no mood"),
+        ("say,mood\na,1\nb, \n", False, "line 3: got no mood"),
+        ("say,mood\na,1\nb,good\n", True, "got rating 'good', expected a number"),
+        ("say,mood\na,1\nb,nan\n", True, "got rating 'nan', expected a number"),
     ],
 )
 def test_a_csv_that_cannot_be_used(text, rating, message, tmp_path):

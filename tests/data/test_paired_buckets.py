@@ -80,13 +80,13 @@ def test_shares_of_processes_make_the_whole():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sources": []}, "targets: given 101 for 0 sources"),
-        ({"sources": [], "targets": []}, "targets: given 0 for 0 sources, wanted one each"),
-        ({"batch_size": 0}, "batch_size: given 0"),
-        ({"seed": -1}, "seed: given -1"),
-        ({"source_boundaries": 0}, "source_boundaries: given 0"),
-        ({"sources": [np.ones((2, 2), int)] * 101}, r"sources: given int64 \(2, 2\), wanted whole"),
-        ({"targets": [np.ones(2)] * 101}, r"targets: given float64 \(2,\), wanted whole"),
+        ({"sources": []}, "targets: got 101 for 0 sources"),
+        ({"sources": [], "targets": []}, "targets: got 0 for 0 sources, expected one each"),
+        ({"batch_size": 0}, "batch_size: got 0"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"source_boundaries": 0}, "source_boundaries: got 0"),
+        ({"sources": [np.ones((2, 2), int)] * 101}, r"sources: got int64 \(2, 2\), expected whole"),
+        ({"targets": [np.ones(2)] * 101}, r"targets: got float64 \(2,\), expected whole"),
     ],
 )
 def test_what_will_not_do(change, message):
@@ -97,5 +97,5 @@ def test_what_will_not_do(change, message):
 
 
 def test_cursors_are_not_negative():
-    with pytest.raises(ValueError, match="cursor: given -1"):
+    with pytest.raises(ValueError, match="cursor: got -1"):
         paired_buckets(*made_up(), batch_size=8, seed=0).at(-1)

@@ -112,9 +112,9 @@ def test_splits_do_not_depend_on_the_order():
 
 
 def test_too_few_pairs():
-    with pytest.raises(ValueError, match="given 0 pairs of different sources, wanted enough for"):
+    with pytest.raises(ValueError, match="got 0 pairs of different sources, expected enough for"):
         split([], **SHARES)
-    with pytest.raises(ValueError, match="given 1 pairs"):
+    with pytest.raises(ValueError, match="got 1 pairs"):
         split([Pair("a b c", "x")], **SHARES)
 
 

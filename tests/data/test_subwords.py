@@ -87,7 +87,7 @@ def test_the_vocabulary_is_as_large_as_asked_for_and_never_larger():
 
 @pytest.mark.parametrize("text", ["", "{}", "not JSON", '{"version": "1.0"}'])
 def test_what_is_no_tokenizer(text):
-    with pytest.raises(ValueError, match=r"tokenizer: given what is none, wanted its JSON"):
+    with pytest.raises(ValueError, match=r"tokenizer: got what is none, expected its JSON"):
         subwords.from_text(text)
 
 
@@ -98,12 +98,12 @@ def test_a_tokenizer_of_others():
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="vocabulary_size: given 100, wanted at least 260"):
+    with pytest.raises(ValueError, match="vocabulary_size: got 100, expected at least 260"):
         subwords.train(TEXTS, 100)
-    with pytest.raises(ValueError, match="texts: given none"):
+    with pytest.raises(ValueError, match="texts: got none"):
         subwords.train([], 280)
-    with pytest.raises(ValueError, match=r"text: given .* wanted Unicode: character 1 is half"):
+    with pytest.raises(ValueError, match=r"text: got .* expected Unicode: character 1 is half"):
         subwords.encode(TOKENIZER, ["a\ud800"])
     for number in (-1, 280):
-        with pytest.raises(ValueError, match=f"ids: given {number}, wanted tokens from 0 to 279"):
+        with pytest.raises(ValueError, match=f"ids: got {number}, expected tokens from 0 to 279"):
             subwords.decode(TOKENIZER, [number])

@@ -26,5 +26,5 @@ def test_text_and_back():
     words = vocabulary.build(["über 🍎 שלום <pad> <eos>"])
     assert words.words.count("<pad>") == 1
     assert vocabulary.from_str(words.to_str()) == words
-    with pytest.raises(ValueError, match="wanted a list of words as JSON"):
+    with pytest.raises(ValueError, match="expected a list of words as JSON"):
         vocabulary.from_str('["a"]')

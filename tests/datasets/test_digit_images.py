@@ -62,7 +62,7 @@ def test_parse():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"1,2,3", "given 3 columns, wanted 785"),
+        (b"1,2,3", "got 3 columns, expected 785"),
         (b"a,b", "is no table of numbers"),
         ("é".encode(), "is no table of numbers"),
         (csv([[0] * 784 + [10]]), "classes from 0 to 9"),
@@ -100,5 +100,5 @@ def test_shifts():
 
 
 def test_mistakes():
-    with pytest.raises(ValueError, match="data: given 'cifar', wanted one of digits, mnist"):
+    with pytest.raises(ValueError, match="data: got 'cifar', expected one of digits, mnist"):
         digit_images.load("cifar")

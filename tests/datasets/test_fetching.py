@@ -168,13 +168,13 @@ def failure(tmp_path, pip):
 def test_wrong_checksum(archive, entry, tmp_path):
     message = failure(tmp_path, FakePip(archive + b"!"))
     assert hashlib.sha256(archive + b"!").hexdigest() in message
-    assert f"wanted {entry.sha256}" in message
+    assert f"expected {entry.sha256}" in message
 
 
 def test_wrong_checksum_that_pip_finds(archive, entry, tmp_path):
     errors = "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES\n  Expected sha256 1\n   Got    2f\n"
     message = failure(tmp_path, FakePip(archive, errors))
-    assert f"given sha256 2f, wanted {entry.sha256}" in message
+    assert f"got sha256 2f, expected {entry.sha256}" in message
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_the_cache_folder_cannot_be_made(archive, entry, tmp_path):
 
 
 def test_an_unknown_name(tmp_path):
-    with pytest.raises(ValueError, match=r"given 'mnist', wanted one of .*did you mean mnist_5k"):
+    with pytest.raises(ValueError, match=r"got 'mnist', expected one of .*did you mean mnist_5k"):
         fetch("mnist", tmp_path, pip=no_pip)
 
 

@@ -39,5 +39,5 @@ def test_a_diary():
     assert np.abs(counts / counts.sum(axis=1, keepdims=True) - 1 / 6).max() < 0.03
     for days in (1, 2, 3):
         assert len(d.diary(jax.random.key(1), days).meals) == days
-    with pytest.raises(ValueError, match="days: given 0"):
+    with pytest.raises(ValueError, match="days: got 0"):
         d.diary(jax.random.key(0), 0)

@@ -70,10 +70,10 @@ def test_a_file_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"hello\n", r"line 1: given 'hello', wanted a source, a tab"),
-        (b"a\tb\n\tc\n", r"line 2: given '\\tc', wanted a source, a tab"),
-        (b"\n\n", "given no pairs, wanted at least one"),
-        (b"\xff\xfe\t", "given bytes that are not UTF-8"),
+        (b"hello\n", r"line 1: got 'hello', expected a source, a tab"),
+        (b"a\tb\n\tc\n", r"line 2: got '\\tc', expected a source, a tab"),
+        (b"\n\n", "got no pairs, expected at least one"),
+        (b"\xff\xfe\t", "got bytes that are not UTF-8"),
     ],
 )
 def test_a_file_that_will_not_do(tmp_path, data, message):

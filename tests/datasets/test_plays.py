@@ -17,7 +17,7 @@ def test_markdown_is_taken_away_and_plays_are_held_out_whole():
     assert found.train == PLAIN.replace("Ay.", "Ay. a") + "\n" + PLAIN.replace("Ay.", "Ay. b")
     assert all(found.validation.count(f"Ay. {name}") == 1 for name in VALIDATION)
     assert all(found.test.count(f"Ay. {name}") == 1 for name in TEST)
-    with pytest.raises(ValueError, match="given 1 files, wanted plays of the split validation"):
+    with pytest.raises(ValueError, match="got 1 files, expected plays of the split validation"):
         parse({"a": MARKDOWN})
 
 

@@ -18,10 +18,10 @@ def test_parse():
 
 
 def test_what_cannot_be():
-    with pytest.raises(ValueError, match="source: given 'imbd', wanted one of"):
+    with pytest.raises(ValueError, match="source: got 'imbd', expected one of"):
         reviews.parse(MINIATURE, "imbd")
     for text in ("a,b\n1,2\n", "text,label,source\nx,2,imdb\n", "text,label,source\nx\n"):
-        with pytest.raises(ValueError, match="wanted CSV with the columns"):
+        with pytest.raises(ValueError, match="expected CSV with the columns"):
             reviews.parse(text, "imdb")
 
 

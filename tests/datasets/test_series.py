@@ -52,7 +52,7 @@ def test_values_are_those_of_the_source():
 
 
 def test_unknown_name():
-    with pytest.raises(ValueError, match="series: given 'moon', wanted one of sunspots"):
+    with pytest.raises(ValueError, match="series: got 'moon', expected one of sunspots"):
         series.load("moon")
 
 
@@ -90,7 +90,7 @@ def test_no_regular_step():
     times = np.array(["2001-01-01T00:00:00", "2001-01-01T00:00:01", "2003-01-01"], "datetime64[s]")
     with pytest.raises(ValueError, match="no regular step"):
         regular("a", "x", np.zeros((3, 1)), times)
-    with pytest.raises(ValueError, match="given no rows"):
+    with pytest.raises(ValueError, match="got no rows"):
         regular("a", "x", np.zeros((0, 1)), None)
     times = np.array(["2001-01-01T00:00:00.1", "2001-01-01T00:00:00.2"], "datetime64[ms]")
     with pytest.raises(ValueError, match="two in one second"):
@@ -107,11 +107,11 @@ def test_parts():
     plain = TimeSeries("a", ("x",), np.arange(9.0)[:, None])
     assert plain.between("2", "4").values[:, 0].tolist() == [2, 3, 4]
     assert (plain.ordinal, plain.period, plain.label(-1)) == (0, 1, "8")
-    with pytest.raises(ValueError, match="wanted a part of 1950-01 to 2010-12"):
+    with pytest.raises(ValueError, match="expected a part of 1950-01 to 2010-12"):
         found.between("2020", None)
-    with pytest.raises(ValueError, match="first: given 'soon', wanted a date"):
+    with pytest.raises(ValueError, match="first: got 'soon', expected a date"):
         found.between("soon", None)
-    with pytest.raises(ValueError, match="last: given '1990-05', wanted a step's number"):
+    with pytest.raises(ValueError, match="last: got '1990-05', expected a step's number"):
         plain.between(None, "1990-05")
 
 

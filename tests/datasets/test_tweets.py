@@ -23,7 +23,7 @@ def test_parse():
 
 @pytest.mark.parametrize("line", ["", "1\t2.0", "1\tgood\tday"])
 def test_a_line_that_is_none(line):
-    with pytest.raises(ValueError, match="tweets: line 2: given"):
+    with pytest.raises(ValueError, match="tweets: line 2: got"):
         tweets.parse("1\t0\tx\n" + line + "\n")
 
 

@@ -27,7 +27,7 @@ every_cell = pytest.mark.parametrize("name", NAMES)
 )
 def test_other_cells_are_told_where_to_go(cell, others):
     params = cell.init(jax.random.key(0))
-    with pytest.raises(TypeError, match="associative: given a cell without elements") as error:
+    with pytest.raises(TypeError, match="associative: got a cell without elements") as error:
         sm.unroll(cell, params, cases.inputs(), method="associative")
     assert str(error.value).endswith(f"for this cell method={others}")
     assert "\n" not in str(error.value)

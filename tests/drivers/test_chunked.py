@@ -93,7 +93,7 @@ def test_too_small_a_budget_names_the_smallest():
     cell = sm.lstm(D, H)
     params, xs = shapes_of(cell, 65536, 8)
     line = (
-        r"chunked: memory_budget: given 1\.0 MB, wanted at least (\d+\.\d) MB: \d+ segments of "
+        r"chunked: memory_budget: got 1\.0 MB, expected at least (\d+\.\d) MB: \d+ segments of "
         r"\d+ steps, predicted peak \1 MB, of which outputs and their cotangents 268\.4 MB"
     )
     with pytest.raises(ValueError, match=line) as error:
@@ -101,7 +101,7 @@ def test_too_small_a_budget_names_the_smallest():
     smallest = float(str(error.value).split("at least ")[1].split(" MB")[0])
     plan = plan_of(cell, sm.chunked(memory_budget=f"{smallest + 0.1:.1f}MB"), params, xs)
     assert "segments" in plan
-    with pytest.raises(ValueError, match="wanted at least"):
+    with pytest.raises(ValueError, match="expected at least"):
         plan_of(cell, sm.chunked(memory_budget=f"{smallest - 0.1:.1f}MB"), params, xs)
 
 
@@ -153,12 +153,12 @@ def test_bytes(text, size):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"memory_budget": "2 pounds"}, "memory_budget: given '2 pounds', wanted bytes"),
-        ({"memory_budget": 0}, "memory_budget: given 0, wanted bytes"),
-        ({"memory_budget": -5}, "memory_budget: given -5, wanted bytes"),
-        ({"memory_budget": True}, "memory_budget: given True, wanted bytes"),
-        ({"segment": 0}, "segment: given 0, wanted a positive integer"),
-        ({"segment": 2, "memory_budget": 9}, "segment: given with a memory_budget"),
+        ({"memory_budget": "2 pounds"}, "memory_budget: got '2 pounds', expected bytes"),
+        ({"memory_budget": 0}, "memory_budget: got 0, expected bytes"),
+        ({"memory_budget": -5}, "memory_budget: got -5, expected bytes"),
+        ({"memory_budget": True}, "memory_budget: got True, expected bytes"),
+        ({"segment": 0}, "segment: got 0, expected a positive integer"),
+        ({"segment": 2, "memory_budget": 9}, "segment: got with a memory_budget"),
     ],
 )
 def test_settings_are_checked(settings, line):

@@ -86,7 +86,7 @@ def test_weights_there_and_back():
     y, _, _ = reference(x, zeros, zeros, other, jnp.full(2, T, jnp.int32))
     _, ys = sm.unroll(sm.lstm(D, H), params, cases.inputs((2,)))
     cases.assert_close(y.swapaxes(0, 1), ys)
-    with pytest.raises(ValueError, match=r"cudnn: weights: given shape \(144,\), wanted \(160,\)"):
+    with pytest.raises(ValueError, match=r"cudnn: weights: got shape \(144,\), expected \(160,\)"):
         driver.unpack_lstm(other, D + 1, H)
 
 
@@ -96,12 +96,12 @@ def mistakes():
     (project, update), resets = CELL.stages[0], np.zeros((T, 2), bool)
     patched = CELL._replace(stages=((lambda p, s, x: project(p, s, x) / 2, update),))
     return {
-        "gru": (sm.unroll, sm.gru(D, H), {}, TypeError, "given another cell, wanted sm.lstm; for"),
-        "own": (sm.unroll, peephole, {}, TypeError, "given another cell"),
-        "patched": (sm.unroll, patched, {}, TypeError, "given another cell"),
+        "gru": (sm.unroll, sm.gru(D, H), {}, TypeError, "got another cell, expected sm.lstm; for"),
+        "own": (sm.unroll, peephole, {}, TypeError, "got another cell"),
+        "patched": (sm.unroll, patched, {}, TypeError, "got another cell"),
         "resets": (sm.unroll, CELL, {"resets": resets}, ValueError, "cudnn: resets: not served"),
         "states": (sm.unroll_full, CELL, {}, ValueError, "does not return the cell state of every"),
-        "dtype": (sm.unroll, low, {}, ValueError, "given bfloat16, wanted float32"),
+        "dtype": (sm.unroll, low, {}, ValueError, "got bfloat16, expected float32"),
     }
 
 
@@ -116,7 +116,7 @@ def test_one_line_for_each_mistake(name):
 
 
 def test_a_precision_that_does_not_exist():
-    line = "cudnn: precision: given 'bfloat16', wanted one of float32, tf32"
+    line = "cudnn: precision: got 'bfloat16', expected one of float32, tf32"
     with pytest.raises(ValueError, match=line):
         sm.cudnn(precision="bfloat16")
 
@@ -124,7 +124,7 @@ def test_a_precision_that_does_not_exist():
 @pytest.mark.skipif(GPU, reason="there is a GPU")
 def test_one_line_where_there_is_no_gpu():
     params = CELL.init(jax.random.key(0))
-    line = r"^cudnn: found cpu \(cpu\), wanted an NVIDIA GPU; use method='scan', 'fused' or"
+    line = r"^cudnn: found cpu \(cpu\), expected an NVIDIA GPU; use method='scan', 'fused' or"
     with pytest.raises(RuntimeError, match=line):
         sm.unroll(CELL, params, cases.inputs((2,)), method=sm.cudnn(precision="tf32"))
 

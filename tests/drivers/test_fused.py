@@ -327,16 +327,16 @@ def test_a_cell_without_stages_is_told_where_to_go():
         (LSTM._replace(stages=()), "method='scan'"),
         (sm.min_gru(D, H), "method='scan' or 'associative'"),
     ]:
-        with pytest.raises(TypeError, match="fused: given a cell without stages.*" + drivers):
+        with pytest.raises(TypeError, match="fused: got a cell without stages.*" + drivers):
             sm.unroll(cell, cell.init(jax.random.key(0)), cases.inputs(), method="fused")
 
 
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"chunk": 0}, "fused: chunk: given 0, wanted a positive integer"),
-        ({"chunk": 2.0}, "fused: chunk: given 2.0, wanted a positive integer"),
-        ({"save": "yes"}, "fused: save: given 'yes', wanted True, False or None"),
+        ({"chunk": 0}, "fused: chunk: got 0, expected a positive integer"),
+        ({"chunk": 2.0}, "fused: chunk: got 2.0, expected a positive integer"),
+        ({"save": "yes"}, "fused: save: got 'yes', expected True, False or None"),
     ],
 )
 def test_settings_are_checked(settings, line):

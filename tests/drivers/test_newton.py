@@ -212,15 +212,15 @@ def test_damping():
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"tolerance": -1.0}, "newton: tolerance: given -1.0, wanted None or a number >= 0"),
-        ({"tolerance": float("nan")}, "newton: tolerance: given nan"),
-        ({"tolerance": "low"}, "newton: tolerance: given 'low'"),
-        ({"max_iterations": 0}, "newton: max_iterations: given 0, wanted 1 or more"),
-        ({"max_iterations": 2.5}, "newton: max_iterations: given 2.5, wanted an integer"),
-        ({"jacobian": "full"}, "newton: jacobian: given 'full', wanted one of dense, diagonal"),
-        ({"damping": 1.5}, "newton: damping: given 1.5, wanted 0 <= damping <= 1"),
-        ({"damping": float("nan")}, "newton: damping: given nan"),
-        ({"on_failure": "ignore"}, "on_failure: given 'ignore', wanted one of fallback, raise, re"),
+        ({"tolerance": -1.0}, "newton: tolerance: got -1.0, expected None or a number >= 0"),
+        ({"tolerance": float("nan")}, "newton: tolerance: got nan"),
+        ({"tolerance": "low"}, "newton: tolerance: got 'low'"),
+        ({"max_iterations": 0}, "newton: max_iterations: got 0, expected 1 or more"),
+        ({"max_iterations": 2.5}, "newton: max_iterations: got 2.5, expected an integer"),
+        ({"jacobian": "full"}, "newton: jacobian: got 'full', expected one of dense, diagonal"),
+        ({"damping": 1.5}, "newton: damping: got 1.5, expected 0 <= damping <= 1"),
+        ({"damping": float("nan")}, "newton: damping: got nan"),
+        ({"on_failure": "ignore"}, "on_failure: got 'ignore', expected one of fallback, raise, re"),
     ],
 )
 def test_one_line_for_each_setting_out_of_range(settings, line):
@@ -273,7 +273,7 @@ def test_leaves_that_cannot_be_solved_for_are_refused():
         initial_state=lambda params, batch_shape: {"z": jnp.zeros(batch_shape, jnp.complex64)},
         step=lambda params, state, x_t: (state, x_t),
     )
-    with pytest.raises(TypeError, match=r"newton: state\['z'\]: given complex64"):
+    with pytest.raises(TypeError, match=r"newton: state\['z'\]: got complex64"):
         sm.unroll(turning, (), cases.inputs(), method="newton")
 
 

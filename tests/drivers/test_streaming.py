@@ -72,27 +72,27 @@ def test_it_compiles_once():
 
 def test_mistakes_get_one_line():
     params = STACK.init(jax.random.key(0))
-    with pytest.raises(TypeError, match="stream: cell: given a NoneType, wanted a Cell"):
+    with pytest.raises(TypeError, match="stream: cell: got a NoneType, expected a Cell"):
         sm.stream(None, params)
     state, step = sm.stream(STACK, params)
-    with pytest.raises(ValueError, match=r"lstm: x_t: given shape \(9,\), wanted \(\.\.\., 3\)"):
+    with pytest.raises(ValueError, match=r"lstm: x_t: got shape \(9,\), expected \(\.\.\., 3\)"):
         step(state, jnp.zeros(9))
     with pytest.raises(
-        ValueError, match=r"state\[0\]\.h: given float32\[4\], wanted float32\[2, 4\]"
+        ValueError, match=r"state\[0\]\.h: got float32\[4\], expected float32\[2, 4\]"
     ):
         step(state, jnp.zeros((2, D)))
-    with pytest.raises(ValueError, match=r"reset_t: given bool\[2\], wanted bool\[\]"):
+    with pytest.raises(ValueError, match=r"reset_t: got bool\[2\], expected bool\[\]"):
         step(state, jnp.zeros(D), np.zeros(2, bool))
-    with pytest.raises(ValueError, match=r"x_t: given shape \(\), wanted \(\*batch, D\)"):
+    with pytest.raises(ValueError, match=r"x_t: got shape \(\), expected \(\*batch, D\)"):
         step(state, 1.0)
-    with pytest.raises(ValueError, match=r"state: given \{'a': float32\[3\]\}, wanted"):
+    with pytest.raises(ValueError, match=r"state: got \{'a': float32\[3\]\}, expected"):
         sm.stream(STACK, params, {"a": np.zeros(3, np.float32)})
     low = jax.tree.map(lambda a: a.astype(jnp.bfloat16), STACK.initial_state(params, (2,)))
     with pytest.raises(
-        ValueError, match=r"state.*: given bfloat16\[2, 4\], wanted float32\[2, 4\]"
+        ValueError, match=r"state.*: got bfloat16\[2, 4\], expected float32\[2, 4\]"
     ):
         sm.stream(STACK, params, low)
-    with pytest.raises(ValueError, match="batch_shape: given with a state"):
+    with pytest.raises(ValueError, match="batch_shape: got with a state"):
         sm.stream(STACK, params, STACK.initial_state(params, (2,)), batch_shape=(2,))
     pair = sm.bidirectional(sm.lstm(D, H), sm.lstm(D, H))
     state, step = sm.stream(pair, pair.init(jax.random.key(0)))

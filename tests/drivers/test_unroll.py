@@ -19,27 +19,27 @@ T, D, H = cases.T, cases.D, cases.H
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ({"xs": np.zeros(3)}, r"xs: given shape \(3,\), wanted \(T, \*batch, D\)"),
-        ({"xs": np.zeros((T, 2, 9))}, r"lstm: x_t: given shape \(2, 9\), wanted \(\.\.\., 3\)"),
-        ({"lengths": [1, 2, 3]}, r"lengths: given int\d+\[3\], wanted integers of shape \[2\]"),
-        ({"lengths": [1.0, 2.0]}, r"lengths: given float64\[2\], wanted integers"),
-        ({"lengths": [1, -1]}, r"lengths: given -1, wanted 0 <= length <= T = 7"),
-        ({"lengths": jnp.array([8, 1])}, r"lengths: given 8, wanted 0 <= length <= T = 7"),
-        ({"resets": np.zeros((T, 3), bool)}, r"resets: given bool\[7, 3\], wanted bool\[7, 2\]"),
-        ({"resets": np.zeros((T, 2))}, r"resets: given float32\[7, 2\], wanted bool\[7, 2\]"),
-        ({"state": np.zeros(2)}, r"state: given float32\[2\], wanted LSTMState\(h=float32\[2, 4\]"),
+        ({"xs": np.zeros(3)}, r"xs: got shape \(3,\), expected \(T, \*batch, D\)"),
+        ({"xs": np.zeros((T, 2, 9))}, r"lstm: x_t: got shape \(2, 9\), expected \(\.\.\., 3\)"),
+        ({"lengths": [1, 2, 3]}, r"lengths: got int\d+\[3\], expected integers of shape \[2\]"),
+        ({"lengths": [1.0, 2.0]}, r"lengths: got float64\[2\], expected integers"),
+        ({"lengths": [1, -1]}, r"lengths: got -1, expected 0 <= length <= T = 7"),
+        ({"lengths": jnp.array([8, 1])}, r"lengths: got 8, expected 0 <= length <= T = 7"),
+        ({"resets": np.zeros((T, 3), bool)}, r"resets: got bool\[7, 3\], expected bool\[7, 2\]"),
+        ({"resets": np.zeros((T, 2))}, r"resets: got float32\[7, 2\], expected bool\[7, 2\]"),
+        ({"state": np.zeros(2)}, r"state: got float32\[2\], expected LSTMState\(h=float32\[2, 4\]"),
         (
             {"state": sm.cells.LSTMState(np.zeros((2, 4), np.float32), np.zeros((3, 4)))},
-            r"state\.c: given float32\[3, 4\], wanted float32\[2, 4\]",
+            r"state\.c: got float32\[3, 4\], expected float32\[2, 4\]",
         ),
         (
             {"state": sm.cells.LSTMState(*np.zeros((2, 2, 4), np.int32))},
-            r"state\.h: given int32\[2, 4\], wanted float32\[2, 4\]",
+            r"state\.h: got int32\[2, 4\], expected float32\[2, 4\]",
         ),
-        ({"method": "scam"}, r"method: given 'scam', wanted one of auto, scan.*mean 'scan'\?"),
-        ({"reverse": "False"}, r"reverse: given 'False', wanted True or False"),
-        ({"xs": np.zeros((T, 2, D), np.complex64)}, "lstm: x_t: given complex64, wanted real"),
-        ({"method": 3}, r"method: given 3, wanted one of auto, scan"),
+        ({"method": "scam"}, r"method: got 'scam', expected one of auto, scan.*mean 'scan'\?"),
+        ({"reverse": "False"}, r"reverse: got 'False', expected True or False"),
+        ({"xs": np.zeros((T, 2, D), np.complex64)}, "lstm: x_t: got complex64, expected real"),
+        ({"method": 3}, r"method: got 3, expected one of auto, scan"),
     ],
 )
 def test_one_line_for_each_mistake(arguments, line):
@@ -60,27 +60,27 @@ def test_one_line_for_mistakes_in_a_cell_of_ones_own():
     def zeros(params, batch_shape):
         return jnp.zeros((*batch_shape, D))
 
-    assert "wanted (state, y_t)" in make(zeros, lambda p, s, gates: gates)
+    assert "expected (state, y_t)" in make(zeros, lambda p, s, gates: gates)
     swapped = make(zeros, lambda p, s, gates: (jnp.sum(gates, -1), gates))
-    assert swapped == "step: given the state float32[2], wanted float32[2, 3]"
+    assert swapped == "step: got the state float32[2], expected float32[2, 3]"
     forgotten = make(lambda p, batch_shape: jnp.zeros(D), lambda p, s, gates: (s, gates))
-    assert forgotten == "state: given a leaf float32[3], wanted leading axes [2] as in xs"
+    assert forgotten == "state: got a leaf float32[3], expected leading axes [2] as in xs"
     flat = make(zeros, lambda p, s, gates: (gates, jnp.sum(gates)))
-    assert flat == "y_t: given a leaf float32[], wanted leading axes [2] as in xs"
-    with pytest.raises(TypeError, match="unroll: cell: given a NoneType, wanted a Cell"):
+    assert flat == "y_t: got a leaf float32[], expected leading axes [2] as in xs"
+    with pytest.raises(TypeError, match="unroll: cell: got a NoneType, expected a Cell"):
         sm.unroll(None, (), jnp.zeros((T, D)))
 
 
 def test_state_and_key_exclude_each_other():
     state = CELL.initial_state(PARAMS(), (2,))
-    with pytest.raises(ValueError, match="key: given with a state"):
+    with pytest.raises(ValueError, match="key: got with a state"):
         sm.unroll(CELL, PARAMS(), jnp.zeros((T, 2, D)), state, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("key", [0, jax.random.PRNGKey, jax.random.split])
 def test_a_key_is_one_typed_key(key):
     key = key if key == 0 else key(jax.random.key(0) if key is jax.random.split else 0)
-    with pytest.raises(ValueError, match=r"key: given .*, wanted one key of jax\.random\.key"):
+    with pytest.raises(ValueError, match=r"key: got .*, expected one key of jax\.random\.key"):
         sm.unroll(CELL, PARAMS(), jnp.zeros((T, 2, D)), key=key)
 
 
@@ -259,7 +259,7 @@ def test_a_cell_of_a_step_alone_and_of_images():
     state, ys = sm.unroll(cell, jnp.ones(()), xs, lengths=cases.LENGTHS, resets=cases.RESETS)
     assert ys.shape == (T, 4)
     assert state.tolist() == [6.0, 0.0, 6.0, 12.0]
-    with pytest.raises(ValueError, match=r"wanted \(T, \*batch, D, D2\)"):
+    with pytest.raises(ValueError, match=r"expected \(T, \*batch, D, D2\)"):
         sm.unroll(cell, jnp.ones(()), jnp.ones((T, 2)))
 
 
@@ -300,7 +300,7 @@ def test_a_reset_of_the_users_own():
     )
     cases.assert_close(sm.unroll(staged, params, xs, resets=resets)[1], ys)
     wrong = cell._replace(reset=lambda params, state: sm.cells.RNNState(jnp.zeros(H + 1)))
-    with pytest.raises(ValueError, match=r"reset: given a state of shapes RNNState\(h=\(5,\)\)"):
+    with pytest.raises(ValueError, match=r"reset: got a state of shapes RNNState\(h=\(5,\)\)"):
         sm.unroll(wrong, params, xs, resets=resets)
 
 

@@ -119,7 +119,7 @@ def test_a_clock_that_went_backwards(unfinished, alone):
 @pytest.mark.slow
 def test_other_flags(unfinished, alone):
     folder, _ = unfinished
-    fails(f"--run_dir={folder}", "--hidden=9", text="hidden 8 there, 9 given")
+    fails(f"--run_dir={folder}", "--hidden=9", text="hidden 8 there, 9 got")
     goes_on(folder, alone)
 
 
@@ -166,7 +166,7 @@ def test_results_that_somebody_changed(unfinished, change, text):
 def test_records_that_are_gone(unfinished):
     folder, newest = unfinished
     (folder / "metrics.jsonl").write_text("")
-    fails(f"--resume={folder}", text="metrics.jsonl: given 0 bytes, wanted the ")
+    fails(f"--resume={folder}", text="metrics.jsonl: got 0 bytes, expected the ")
     assert newest.exists()
 
 
@@ -195,5 +195,5 @@ def test_a_coordinator_that_is_not_there(tmp_path):
     arguments = ["--coordinator_address=127.0.0.1", "--num_processes=2", "--process_id=1"]
     done = run(*arguments, f"--run_dir={tmp_path / 'run'}")
     assert done.returncode == 2
-    assert "given '127.0.0.1', wanted HOST:PORT" in done.stderr
+    assert "got '127.0.0.1', expected HOST:PORT" in done.stderr
     assert done.stderr.count("\n") == 1

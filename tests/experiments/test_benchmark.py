@@ -127,18 +127,18 @@ def marked(variable):
 MISTAKES = {
     "flag": (["--shape=1"], 2, "Unknown command line flag 'shape'. Did you mean: shapes ?"),
     "argument": (["lstm"], 2, "unexpected argument 'lstm'"),
-    "shape": (["--shapes=1024x16x32"], 2, "given '1024x16x32', wanted TxBxDxH"),
-    "zero": (["--shapes=0x1x1x1"], 2, "given '0x1x1x1', wanted TxBxDxH"),
-    "no shape": (["--shapes="], 2, "given nothing, wanted shapes"),
-    "shape twice": (["--shapes=1x1x1x1,1x1x1x1"], 2, "given 1x1x1x1 twice"),
-    "memory shape": (["--memory_shapes=many"], 2, "given 'many', wanted TxBxDxH"),
+    "shape": (["--shapes=1024x16x32"], 2, "got '1024x16x32', expected TxBxDxH"),
+    "zero": (["--shapes=0x1x1x1"], 2, "got '0x1x1x1', expected TxBxDxH"),
+    "no shape": (["--shapes="], 2, "got nothing, expected shapes"),
+    "shape twice": (["--shapes=1x1x1x1,1x1x1x1"], 2, "got 1x1x1x1 twice"),
+    "memory shape": (["--memory_shapes=many"], 2, "got 'many', expected TxBxDxH"),
     "cell": (["--cells=ltsm"], 2, "did you mean lstm?"),
     "method": (["--methods=scam"], 2, "did you mean scan?"),
     "peer": (["--peers=troch"], 2, "did you mean torch?"),
     "section": (["--sections=sped"], 2, "did you mean speed?"),
     "rounds": (["--rounds=0"], 2, "--rounds=0"),
-    "sweep": (["--sweep=0,4"], 2, "given 0, wanted positive numbers"),
-    "devices": (["--devices=none"], 2, "given 'none', wanted auto or a positive number"),
+    "sweep": (["--sweep=0,4"], 2, "got 0, expected positive numbers"),
+    "devices": (["--devices=none"], 2, "got 'none', expected auto or a positive number"),
     "folder": (["--run_dir=/proc/none", "--devices=1"], 1, "/proc/none cannot be written"),
 }
 
@@ -277,7 +277,7 @@ def test_what_is_wrong_is_not_timed():
     assert [t.case for t in timings] == [cases[0], linen]
     (line,) = errors
     assert "torch, 1 thread, train: wrong, not timed" in line
-    assert "(2.0, 1.0), wanted (1.0, 1.0)" in line
+    assert "(2.0, 1.0), expected (1.0, 1.0)" in line
 
 
 def test_what_a_process_is_asked_after_its_end():

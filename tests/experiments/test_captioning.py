@@ -80,11 +80,11 @@ def test_ones_own_folder(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data=folder"], "images_dir: not given, wanted with --data=folder"),
-        (["--data=words"], "wanted one of digits, emoji, folder"),
-        (["--data=emoji", "--pictures=4"], "pictures: given 4, wanted 2 or 3"),
+        (["--data=folder"], "images_dir: got nothing, expected with --data=folder"),
+        (["--data=words"], "expected one of digits, emoji, folder"),
+        (["--data=emoji", "--pictures=4"], "pictures: got 4, expected 2 or 3"),
         (["--decode=beem"], "did you mean beam?"),
-        (["--predict=none.png"], "model_dir: not given"),
+        (["--predict=none.png"], "model_dir: got nothing"),
     ],
 )
 def test_mistakes_get_one_line(tmp_path, arguments, message):

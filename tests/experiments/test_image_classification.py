@@ -97,7 +97,7 @@ def test_a_model_of_another_task(trained, tmp_path):
     )
     wrong = run(folder, "--predict=mine.jpg", f"--model_dir={tmp_path}", status=1)
     assert wrong.stderr.count("\n") == 1
-    assert "is of kind captioning, wanted image_classification" in wrong.stderr
+    assert "is of kind captioning, expected image_classification" in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_a_model_of_another_task(trained, tmp_path):
     [
         ("--data=mnis", 2, "did you mean mnist?"),
         ("--models=cnn,lstn", 2, "did you mean lstm?"),
-        ("--reading=columns", 2, "wanted one of rows, pixels"),
-        ("--channels=0", 2, "wanted numbers of feature maps such as 16,32"),
-        ("--pooling=max", 2, "wanted one of last, mean"),
-        ("--learning_rate=cnn:1e-3", 1, "learning_rate: given for cnn, wanted for rnn too"),
-        ("--channels=4,4,4,4", 1, "image_shape: given 8x8, wanted at least 16x16"),
-        ("--batch=2000", 1, "batch_size: given 2000, wanted at most the 1257 rows"),
+        ("--reading=columns", 2, "expected one of rows, pixels"),
+        ("--channels=0", 2, "expected numbers of feature maps such as 16,32"),
+        ("--pooling=max", 2, "expected one of last, mean"),
+        ("--learning_rate=cnn:1e-3", 1, "learning_rate: got for cnn, expected for rnn too"),
+        ("--channels=4,4,4,4", 1, "image_shape: got 8x8, expected at least 16x16"),
+        ("--batch=2000", 1, "batch_size: got 2000, expected at most the 1257 rows"),
     ],
 )
 def test_mistakes(argument, status, message, tmp_path):

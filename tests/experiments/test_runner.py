@@ -93,17 +93,17 @@ def test_which_model_is_used(whole, tmp_path):
     nothing = start(tmp_path, "--evaluate")
     assert nothing.returncode == 1
     assert nothing.stderr == (
-        "runner_program: error: model_dir: not given, and there is no finished run below runs/; "
+        "runner_program: error: model_dir: got nothing, and there is no finished run below runs/; "
         "train first: python -m experiments.runner_program\n"
     )
     wrong = start(folder, "--evaluate", "--model_dir=nowhere")
     assert wrong.returncode == 1
-    assert "wanted the folder of a run" in wrong.stderr
+    assert "expected the folder of a run" in wrong.stderr
     (tmp_path / "other").mkdir()
     text = (folder / "run/results.json").read_text().replace("runner_program", "other")
     (tmp_path / "other/results.json").write_text(text)
     other = start(tmp_path, "--evaluate", "--model_dir=other")
-    assert "holds a run of other, wanted one of runner_program" in other.stderr
+    assert "holds a run of other, expected one of runner_program" in other.stderr
 
 
 def test_folders_of_the_users_stay(tmp_path):

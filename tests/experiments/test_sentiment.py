@@ -92,7 +92,7 @@ def predictor(trained):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (13 * "love ", "given 13 words, wanted at most 12; the rest was left out"),
+        (13 * "love ", "got 13 words, expected at most 12; the rest was left out"),
         ("\u05e9\u05dc\u05d5\u05dd \U0001f621", "no word of it was seen in training"),
     ],
 )
@@ -107,9 +107,9 @@ def test_texts_with_a_warning(predictor, capsys, text, message):
 @pytest.mark.parametrize(
     ("text", "plot", "message"),
     [
-        ("", None, "predict: given '', wanted a text with a word in it"),
-        (" \n", None, "wanted a text with a word in it"),
-        (13 * "a ", None, "given 13 words, wanted at most 12"),
+        ("", None, "predict: got '', expected a text with a word in it"),
+        (" \n", None, "expected a text with a word in it"),
+        (13 * "a ", None, "got 13 words, expected at most 12"),
         ("love", "no/x.png", "plot: no/x.png cannot be written"),
     ],
 )
@@ -134,10 +134,10 @@ def test_many_texts_are_predicted_as_one_by_one(predictor):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"data": "csv", "csv": "none.csv"}, "csv: given 'none.csv', wanted a file that is there"),
-        ({"data": "csv"}, "wanted both --data=csv and --csv=FILE"),
-        ({"csv": "own.csv"}, "wanted both --data=csv and --csv=FILE"),
-        ({"data": "imdb", "target": "rating"}, "target: given rating with imdb"),
+        ({"data": "csv", "csv": "none.csv"}, "csv: got 'none.csv', expected a file that is there"),
+        ({"data": "csv"}, "expected both --data=csv and --csv=FILE"),
+        ({"csv": "own.csv"}, "expected both --data=csv and --csv=FILE"),
+        ({"data": "imdb", "target": "rating"}, "target: got rating with imdb"),
     ],
 )
 def test_flags_that_do_not_go_together(given, message):
@@ -149,8 +149,8 @@ def test_flags_that_do_not_go_together(given, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data=csv", "--csv=own.csv"], "text_column: given 'text', wanted one of the columns"),
-        (["--predict=x", "--model_dir=."], "wanted the folder of a run"),
+        (["--data=csv", "--csv=own.csv"], "text_column: got 'text', expected one of the columns"),
+        (["--predict=x", "--model_dir=."], "expected the folder of a run"),
         (["--data=tweet"], "did you mean tweets?"),
     ],
 )
@@ -206,7 +206,7 @@ def test_vectors_from_own_texts(trained, tmp_path):
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ("imbd", "vectors_from: given 'imbd', wanted none, tweets, rotten_tomatoes, imdb, or a"),
+        ("imbd", "vectors_from: got 'imbd', expected none, tweets, rotten_tomatoes, imdb, or a"),
         ("one.txt", "vectors_from: "),
     ],
 )

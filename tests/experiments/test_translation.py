@@ -56,7 +56,7 @@ def test_batches_hold_tokens_with_an_end_and_the_share_of_sampling():
     assert np.all(last[batch.pairs.weights > 0] == subwords.EOS)
     assert np.all(batch.own == np.float32(0.2))
     assert np.all(found.at(1_000).own == 0.5)
-    with pytest.raises(ValueError, match="max_tokens: given 2, which no training pair"):
+    with pytest.raises(ValueError, match="max_tokens: got 2, which no training pair"):
         batches(max_tokens=2)
 
 
@@ -141,10 +141,10 @@ def test_perfect_and_copied_translations():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--predict="], "predict: given an empty text, wanted one or more words"),
-        (["--predict=hello"], "model_dir: not given, and there is no finished run below runs/"),
+        (["--predict="], "predict: got an empty text, expected one or more words"),
+        (["--predict=hello"], "model_dir: got nothing, and there is no finished run below runs/"),
         (["--attention=lunog"], "did you mean luong?"),
-        (["--hidden=7"], "--hidden=7: given 7, wanted an even number"),
+        (["--hidden=7"], "--hidden=7: got 7, expected an even number"),
         (["--pairs_file=missing.tsv"], "No such file"),
     ],
 )

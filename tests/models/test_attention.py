@@ -155,7 +155,7 @@ def test_an_attending_cell_against_a_loop(name):
 
 
 def test_sizes():
-    with pytest.raises(ValueError, match="additive: attention_size: given 0"):
+    with pytest.raises(ValueError, match="additive: attention_size: got 0"):
         additive(1, 1, 0)
-    with pytest.raises(ValueError, match="general: memory_size: given 0"):
+    with pytest.raises(ValueError, match="general: memory_size: got 0"):
         general(1, 0)

@@ -105,8 +105,8 @@ def test_rows_are_told_apart_and_decoded_apart():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="patch: given 3, wanted a divisor of 4 and of 8"):
+    with pytest.raises(ValueError, match="patch: got 3, expected a divisor of 4 and of 8"):
         model(patch=3)
     captioning = model()
-    with pytest.raises(ValueError, match=r"images: given shape \(2, 8, 4, 3\), wanted \(B, 4, 8"):
+    with pytest.raises(ValueError, match=r"images: got shape \(2, 8, 4, 3\), expected \(B, 4, 8"):
         captioning.apply(captioning.init(KEY), jnp.zeros((2, 8, 4, 3)), jnp.zeros((1, 2), int))

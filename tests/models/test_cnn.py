@@ -97,11 +97,11 @@ def test_it_is_transformed_as_functions_are():
 
 
 def test_mistakes():
-    with pytest.raises(ValueError, match="image_shape: given 3x9, wanted at least 4x4"):
+    with pytest.raises(ValueError, match="image_shape: got 3x9, expected at least 4x4"):
         cnn((3, 9, 1), output_size=2)
-    with pytest.raises(ValueError, match="dropout: given 1"):
+    with pytest.raises(ValueError, match="dropout: got 1"):
         cnn((8, 8, 1), output_size=2, dropout=1.0)
     model = cnn((8, 8, 1), output_size=2)
     params = model.init(KEY)
-    with pytest.raises(ValueError, match=r"images: given shape \(8, 8, 1\), wanted \(B, 8, 8, 1\)"):
+    with pytest.raises(ValueError, match=r"images: got shape \(8, 8, 1\), expected \(B, 8, 8, 1\)"):
         model.apply(params, jnp.zeros((8, 8, 1)))

@@ -310,21 +310,21 @@ def test_each_row_may_have_its_own_first_token():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda step, c: greedy(step, c, BOS, EOS, 0), "max_steps: given 0, wanted at least 1"),
-        (lambda step, c: greedy(step, (), BOS, EOS, 3), "carry: given leaves of shapes"),
-        (lambda step, c: greedy(step, (c, 1.0), BOS, EOS, 3), "carry: given leaves of shapes"),
-        (lambda step, c: beam(step, c, BOS, EOS, 3, 0), "width: given 0, wanted at least 1"),
+        (lambda step, c: greedy(step, c, BOS, EOS, 0), "max_steps: got 0, expected at least 1"),
+        (lambda step, c: greedy(step, (), BOS, EOS, 3), "carry: got leaves of shapes"),
+        (lambda step, c: greedy(step, (c, 1.0), BOS, EOS, 3), "carry: got leaves of shapes"),
+        (lambda step, c: beam(step, c, BOS, EOS, 3, 0), "width: got 0, expected at least 1"),
         (
             lambda step, c: sample(step, c, jax.random.key(0), BOS, EOS, 3, 0.0),
-            "temperature: given 0.0, wanted more than 0",
+            "temperature: got 0.0, expected more than 0",
         ),
         (
             lambda step, c: sample(step, c, jax.random.key(0), BOS, EOS, 3, top_k=0),
-            "top_k: given 0, wanted at least 1",
+            "top_k: got 0, expected at least 1",
         ),
         (
             lambda step, c: greedy(lambda c, t: (c, jnp.zeros(4)), c, BOS, EOS, 3),
-            r"step: given log-probabilities of shape \(4,\), wanted \(2, V\)",
+            r"step: got log-probabilities of shape \(4,\), expected \(2, V\)",
         ),
     ],
 )

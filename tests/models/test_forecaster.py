@@ -96,13 +96,13 @@ def test_quantiles_ascend_and_their_loss_is_least_at_the_true_ones():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(ValueError, match="head: given 'normal', wanted one of"):
+    with pytest.raises(ValueError, match="head: got 'normal', expected one of"):
         forecaster(sm.rnn(1, 2), hidden_size=2, head="normal")
     direct = forecaster(sm.rnn(1, 2), hidden_size=2, steps=3)
     params, xs = direct.init(jax.random.key(0)), jnp.zeros((2, 1))
-    with pytest.raises(ValueError, match="given a forecaster of 3 steps"):
+    with pytest.raises(ValueError, match="got a forecaster of 3 steps"):
         direct.run_on(params, xs, lambda s, v, k: (s, v), (), 2)
     one = forecaster(sm.rnn(1, 2), hidden_size=2)
     params, keys = one.init(jax.random.key(0)), jax.random.split(jax.random.key(0), 2)
-    with pytest.raises(ValueError, match="given keys with head point"):
+    with pytest.raises(ValueError, match="got keys with head point"):
         one.run_on(params, xs, lambda s, v, k: (s, v), (), 2, keys=keys)

@@ -51,9 +51,9 @@ def test_dropout_by_key():
 
 
 def test_mistakes():
-    with pytest.raises(ValueError, match="reading: given 'columns', wanted one of rows, pixels"):
+    with pytest.raises(ValueError, match="reading: got 'columns', expected one of rows, pixels"):
         image_reader(sm.rnn(1, 2), hidden_size=2, output_size=2, reading="columns")
-    with pytest.raises(ValueError, match="reading: given 'columns', wanted one of rows, pixels"):
+    with pytest.raises(ValueError, match="reading: got 'columns', expected one of rows, pixels"):
         steps_of(IMAGES, "columns")
-    with pytest.raises(ValueError, match="pooling: given 'max', wanted one of last, mean"):
+    with pytest.raises(ValueError, match="pooling: got 'max', expected one of last, mean"):
         image_reader(sm.rnn(1, 2), hidden_size=2, output_size=2, reading="rows", pooling="max")

@@ -59,7 +59,7 @@ def test_least_squares_leaves_out_what_a_gap_spoils():
 
 
 def test_too_few_steps_are_refused():
-    with pytest.raises(ValueError, match="lags: given 1, 2 with 3 steps that have them"):
+    with pytest.raises(ValueError, match="lags: got 1, 2 with 3 steps that have them"):
         lf.least_squares(np.arange(5.0), (1, 2))
 
 

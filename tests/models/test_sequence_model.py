@@ -48,12 +48,12 @@ def test_a_key_switches_dropout_on():
 
 @pytest.mark.parametrize("sizes", [{"vocabulary_size": 3}, {"embedding_size": 3}])
 def test_vocabulary_and_embedding_go_together(sizes):
-    with pytest.raises(ValueError, match="wanted both or neither"):
+    with pytest.raises(ValueError, match="expected both or neither"):
         readout(sm.rnn(3, 4), hidden_size=4, output_size=2, **sizes)
 
 
 @pytest.mark.parametrize("last", [0, -1, cases.T + 1])
 def test_last_is_within_the_sequence(last):
     model = readout(sm.rnn(cases.D, cases.H), hidden_size=cases.H, output_size=2)
-    with pytest.raises(ValueError, match=rf"last: given {last}, wanted 1 <= last <= T = 7"):
+    with pytest.raises(ValueError, match=rf"last: got {last}, expected 1 <= last <= T = 7"):
         model.apply(model.init(KEY), cases.inputs(), last=last)

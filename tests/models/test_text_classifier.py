@@ -113,7 +113,7 @@ def test_what_is_dropped_in_the_inputs(kind):
     one = model.apply(params, features, lengths, key=KEY)
     assert np.abs(one - model.apply(params, features, lengths)).max() > 1e-3
     cases.assert_close(one, model.apply(params, features, lengths, key=KEY), 0)
-    with pytest.raises(ValueError, match=f"{kind}: given 1.0, wanted 0 <= {kind} < 1"):
+    with pytest.raises(ValueError, match=f"{kind}: got 1.0, expected 0 <= {kind} < 1"):
         build("rnn", **{kind: 1.0})
 
 
@@ -135,7 +135,7 @@ def test_a_bag_knows_no_order():
 
 
 def test_a_size_without_a_cell():
-    with pytest.raises(ValueError, match="hidden_size: given 4, wanted 0"):
+    with pytest.raises(ValueError, match="hidden_size: got 4, expected 0"):
         text_classifier(None, num_features=V, embedding_size=D, hidden_size=4, output_size=C)
 
 

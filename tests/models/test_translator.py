@@ -147,10 +147,10 @@ def test_it_learns_to_write_the_source_backwards(attention):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"attention": "lunog"}, "attention: given 'lunog', wanted one of none, luong, bahdanau"),
-        ({"hidden_size": 5}, "hidden_size: given 5, wanted an even number"),
-        ({"embedding_size": 0}, "translator: embedding_size: given 0"),
-        ({"dropout": 1.0}, "dropout: given 1.0, wanted 0 <= dropout < 1"),
+        ({"attention": "lunog"}, "attention: got 'lunog', expected one of none, luong, bahdanau"),
+        ({"hidden_size": 5}, "hidden_size: got 5, expected an even number"),
+        ({"embedding_size": 0}, "translator: embedding_size: got 0"),
+        ({"dropout": 1.0}, "dropout: got 1.0, expected 0 <= dropout < 1"),
     ],
 )
 def test_what_will_not_do(change, message):

@@ -133,7 +133,7 @@ def test_filler_that_is_not_there(tmp_path):
 
 
 def test_negative_distance():
-    with pytest.raises(ValueError, match="given -1, wanted at least 0"):
+    with pytest.raises(ValueError, match="got -1, expected at least 0"):
         sky.sky(-1)
 
 

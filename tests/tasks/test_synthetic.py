@@ -81,7 +81,7 @@ def test_temporal_order(distance):
 
 @pytest.mark.parametrize(("make", "least"), [(adding, 2), (copy, 1), (temporal_order, 10)])
 def test_too_short(make, least):
-    with pytest.raises(ValueError, match=rf"distance: given {least - 1}, wanted at least {least}"):
+    with pytest.raises(ValueError, match=rf"distance: got {least - 1}, expected at least {least}"):
         make(least - 1)
 
 

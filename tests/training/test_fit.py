@@ -215,7 +215,7 @@ def test_a_killed_run_on_a_mesh(tmp_path, made):
 
 def test_other_settings_of_the_loop_are_refused_but_for_more_steps(tmp_path):
     run(tmp_path)
-    with pytest.raises(RunError, match="other settings: steps_per_dispatch 3 there, 2 given"):
+    with pytest.raises(RunError, match="other settings: steps_per_dispatch 3 there, 2 got"):
         run(tmp_path, PLAIN._replace(steps_per_dispatch=2))
     longer = run(tmp_path, PLAIN._replace(steps=72))
     assert (longer.resumed, longer.seen.step) == (60, 72)
@@ -228,7 +228,7 @@ def dispatch_of(step):
 
 
 def test_batches_that_end_too_soon():
-    with pytest.raises(ValueError, match="batches: given those of 6 steps, wanted more"):
+    with pytest.raises(ValueError, match="batches: got those of 6 steps, expected more"):
         run(batches=lambda cursor: iter([dispatch_of(0), dispatch_of(3)]))
 
 
@@ -295,7 +295,7 @@ def test_patience_stops_and_resumes(tmp_path):
 
 
 def test_a_metric_that_is_not_there():
-    with pytest.raises(ValueError, match="metric: given 'eror', wanted one of step, loss, grad_no"):
+    with pytest.raises(ValueError, match="metric: got 'eror', expected one of step, loss, grad_no"):
         run(stopping=reached("eror", 1.0))
 
 
@@ -449,12 +449,12 @@ def test_what_counts_as_finite_is_what_is_left_out(total, scale, finite):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"steps": 0}, "steps: given 0, wanted at least 1"),
-        ({"steps": 61}, r"steps: given 61, wanted a multiple of steps_per_dispatch \(3\)"),
-        ({"log_every": 0}, "log_every: given 0, wanted at least 1"),
-        ({"eval_every": 9}, r"eval_every: given 9, wanted a multiple of log_every \(6\)"),
-        ({"on_nonfinite": "go"}, "on_nonfinite: given 'go', wanted stop or skip"),
-        ({"best_mode": "most"}, "best_mode: given 'most', wanted min or max"),
+        ({"steps": 0}, "steps: got 0, expected at least 1"),
+        ({"steps": 61}, r"steps: got 61, expected a multiple of steps_per_dispatch \(3\)"),
+        ({"log_every": 0}, "log_every: got 0, expected at least 1"),
+        ({"eval_every": 9}, r"eval_every: got 9, expected a multiple of log_every \(6\)"),
+        ({"on_nonfinite": "go"}, "on_nonfinite: got 'go', expected stop or skip"),
+        ({"best_mode": "most"}, "best_mode: got 'most', expected min or max"),
     ],
 )
 def test_settings_that_cannot_be(change, line):

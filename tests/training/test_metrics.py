@@ -80,7 +80,7 @@ def test_an_incomplete_line_is_not_written_on(tmp_path):
     with MetricsLog(path) as log:
         with pytest.raises(
             ValueError,
-            match=r"^metrics.jsonl: given 4 bytes after the last complete line, wanted none; trunc",
+            match=r"^metrics.jsonl: got 4 bytes after the last complete line, expected none; trunc",
         ):
             log.append({"step": 2})
         assert path.read_text() == '{"step": 1}\n{"st'
@@ -100,8 +100,8 @@ def test_the_last_line_end_is_found_in_a_long_file(tmp_path):
 @pytest.mark.parametrize(
     ("offset", "message"),
     [
-        (25, "metrics.jsonl: given 24 bytes, wanted the 25 that there were when the checkpoint "),
-        (-1, "metrics.jsonl: given 24 bytes, wanted the -1 that there were when the checkpoint "),
+        (25, "metrics.jsonl: got 24 bytes, expected the 25 that there were when the checkpoint "),
+        (-1, "metrics.jsonl: got 24 bytes, expected the -1 that there were when the checkpoint "),
         (11, "metrics.jsonl: no line ends after 11 bytes, as it did when the checkpoint was wr"),
         (1, "metrics.jsonl: no line ends after 1 bytes, as it did when the checkpoint was writ"),
     ],
@@ -276,7 +276,7 @@ def test_events_reach_the_disk_from_time_to_time(tmp_path):
     [(np.zeros((2, 3)), r"float64 \(2, 3\)"), ("high", r"<U4 \(\)"), (1j, r"complex128 \(\)")],
 )
 def test_what_is_no_scalar(tmp_path, value, shown):
-    message = f"^x: given {shown}, wanted a number or numbers"
+    message = f"^x: got {shown}, expected a number or numbers"
     with TensorBoardLog(tmp_path) as log, pytest.raises(ValueError, match=message):
         log.write(1, {"loss": 1.0, "x": value})
     assert scalars(log.path) == []

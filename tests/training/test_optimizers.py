@@ -82,10 +82,10 @@ def test_no_warmup_starts_at_the_rate_and_a_long_one_reaches_it_at_the_end():
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        (PLAIN._replace(schedule="cosin"), "schedule: given 'cosin', wanted one of constant, lin"),
-        (PLAIN._replace(accumulate=21), "accumulate: given 21 steps, wanted 1 to the 20 of the"),
-        (PLAIN._replace(accumulate=0), "accumulate: given 0 steps, wanted 1 to the 20 of the"),
-        (PLAIN._replace(warmup=21), "warmup: given 21 steps, wanted at most the 20 of the train"),
+        (PLAIN._replace(schedule="cosin"), "schedule: got 'cosin', expected one of constant, lin"),
+        (PLAIN._replace(accumulate=21), "accumulate: got 21 steps, expected 1 to the 20 of the"),
+        (PLAIN._replace(accumulate=0), "accumulate: got 0 steps, expected 1 to the 20 of the"),
+        (PLAIN._replace(warmup=21), "warmup: got 21 steps, expected at most the 20 of the train"),
     ],
 )
 def test_settings_that_cannot_be(settings, line):

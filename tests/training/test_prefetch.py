@@ -134,7 +134,7 @@ def test_nothing_to_make():
 
 
 def test_mistakes_get_one_line_at_once():
-    with pytest.raises(ValueError, match="depth: given 0, wanted at least 1"):
+    with pytest.raises(ValueError, match="depth: got 0, expected at least 1"):
         prefetch(Source().at, 0, depth=0)
-    with pytest.raises(ValueError, match="start: given -1, wanted at least 0"):
+    with pytest.raises(ValueError, match="start: got -1, expected at least 0"):
         prefetch(Source().at, -1)

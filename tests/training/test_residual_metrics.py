@@ -40,5 +40,5 @@ def test_weight_multiplies_and_nothing_to_see_is_zero():
 
 @pytest.mark.parametrize("lags", [(), (0,), (T,)])
 def test_lags_out_of_range(lags):
-    with pytest.raises(ValueError, match="wanted lags from 1 to 39"):
+    with pytest.raises(ValueError, match="expected lags from 1 to 39"):
         residual_autocorrelation(jnp.ones((T, B)), jnp.ones((T, B)), lags)

@@ -57,9 +57,9 @@ def test_an_unfinished_run_goes_on(tmp_path):
         (
             False,
             FLAGS | {"hidden": 8},
-            "holds a run of other flags: hidden 64 there, 8 given; give",
+            "holds a run of other flags: hidden 64 there, 8 got; give",
         ),
-        (True, FLAGS | {"new": 1}, "holds a run of other flags: new nothing there, 1 given; give"),
+        (True, FLAGS | {"new": 1}, "holds a run of other flags: new nothing there, 1 got; give"),
         (False, None, r"already holds a run \(results.json\); give another name, or --overwrite"),
     ],
 )

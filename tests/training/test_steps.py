@@ -192,7 +192,7 @@ def test_devices_that_do_not_divide_the_rows(made):
     mesh = make_mesh(3, "batch")
     train = make_train_steps(loss, OPTIMIZER, 1, mesh=mesh, batch_axes=AXES, **settings)
     state = start(init, OPTIMIZER, jax.random.key(0))
-    with pytest.raises(ValueError, match="batch: given 8 rows, wanted a multiple of the 3 devices"):
+    with pytest.raises(ValueError, match="batch: got 8 rows, expected a multiple of the 3 devices"):
         jax.jit(train)(state, *([] if made else [make_batches(1)]))
 
 

@@ -85,18 +85,18 @@ def lagged_association(
         fit; a lag is undefined for a series whose values are at hand.
     """
     if measure not in MEASURES:
-        raise ValueError(f"measure: given {measure!r}, wanted one of {', '.join(MEASURES)}")
+        raise ValueError(f"measure: got {measure!r}, expected one of {', '.join(MEASURES)}")
     labels = {"x": x} if y is None else {"x": x, "y": y}
     arrays = [_labels(name, given, num_categories) for name, given in labels.items()]
     shape = arrays[0].shape
     if not -len(shape) <= axis < len(shape):
-        raise ValueError(f"axis: given {axis}, wanted one of the axes of x {list(shape)}")
+        raise ValueError(f"axis: got {axis}, expected one of the axes of x {list(shape)}")
     axis = axis % len(shape)
     n = shape[axis]
     if n < 2 or 0 in shape:
-        raise ValueError(f"x: given {list(shape)}, wanted at least 2 labels along axis {axis}")
+        raise ValueError(f"x: got {list(shape)}, expected at least 2 labels along axis {axis}")
     if arrays[-1].shape != shape:
-        raise ValueError(f"y: given {list(arrays[-1].shape)}, wanted the shape of x {list(shape)}")
+        raise ValueError(f"y: got {list(arrays[-1].shape)}, expected the shape of x {list(shape)}")
     nlags = whole_number("nlags", nlags, 0 if y is not None else 1, n - 1, f", for {n} labels")
     permutations = whole_number("permutations", permutations, 0, 10**9)
     mask = checked_mask(mask, shape)
@@ -116,8 +116,8 @@ def lagged_association(
     if np.any(wrong := np.isnan(statistic)):
         *index, lag = np.argwhere(wrong)[0].tolist()
         raise ValueError(
-            f"x: given at lag {lags[lag]}{f' of series {index}' if index else ''} fewer than two "
-            "labels on one side, wanted labels that vary (or fewer lags)"
+            f"x: got at lag {lags[lag]}{f' of series {index}' if index else ''} fewer than two "
+            "labels on one side, expected labels that vary (or fewer lags)"
         )
     return Association(lags, statistic, pvalue)
 
@@ -126,17 +126,17 @@ def _labels(name: str, given: Any, num_categories: int | None) -> Any:
     array = as_array(given)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise ValueError(
-            f"{name}: given {array.dtype}, wanted integer labels "
+            f"{name}: got {array.dtype}, expected integer labels "
             "(np.unique(labels, return_inverse=True)[1] gives them)"
         )
     if not array.ndim:
-        raise ValueError(f"{name}: given a number, wanted a series (at least one axis)")
+        raise ValueError(f"{name}: got a number, expected a series (at least one axis)")
     if traced(array):
         if num_categories is None:
-            raise ValueError("num_categories: given None, wanted a number inside a transformation")
+            raise ValueError("num_categories: got None, expected a number inside a transformation")
     elif num_categories is not None and array.size and np.max(array) >= num_categories:
         raise ValueError(
-            f"{name}: given label {np.max(array)}, wanted labels below {num_categories}"
+            f"{name}: got label {np.max(array)}, expected labels below {num_categories}"
         )
     return array
 

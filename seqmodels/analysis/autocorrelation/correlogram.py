@@ -168,7 +168,7 @@ def ccf(
       ValueError: as `acf`, for x and for y.
     """
     if missing == "drop":
-        raise ValueError("missing: given 'drop', wanted none, raise or conservative for a ccf")
+        raise ValueError("missing: got 'drop', expected none, raise or conservative for a ccf")
     n = num_steps({"x": x, "y": y}, axis)
     nlags = whole_number("nlags", n if nlags is None else nlags, 1, n, f" of {n} values")
     alpha = checked_alpha(alpha)

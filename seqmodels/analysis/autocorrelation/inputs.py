@@ -57,18 +57,18 @@ def num_steps(arrays: dict[str, ArrayLike], axis: int, least: int = 2) -> int:
         here, dtype = np.shape(array), as_array(array).dtype
         real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
         if not (real or jnp.issubdtype(dtype, jnp.bool_)):
-            raise ValueError(f"{name}: given {dtype}, wanted real numbers")
+            raise ValueError(f"{name}: got {dtype}, expected real numbers")
         if not here:
-            raise ValueError(f"{name}: given a number, wanted a series (at least one axis)")
+            raise ValueError(f"{name}: got a number, expected a series (at least one axis)")
         if not -len(here) <= axis < len(here):
-            raise ValueError(f"axis: given {axis}, wanted one of the axes of {name} {list(here)}")
+            raise ValueError(f"axis: got {axis}, expected one of the axes of {name} {list(here)}")
         if here[axis] < least or 0 in here:
             raise ValueError(
-                f"{name}: given {list(here)}, wanted at least {least} values along axis {axis}"
+                f"{name}: got {list(here)}, expected at least {least} values along axis {axis}"
             )
         if first and here != shape:
             raise ValueError(
-                f"{name}: given {list(here)}, wanted the shape of {first} {list(shape)}"
+                f"{name}: got {list(here)}, expected the shape of {first} {list(shape)}"
             )
         first, shape = first or name, here
     return shape[axis]
@@ -82,7 +82,7 @@ def whole_number(name: str, given: Any, least: int, most: int, why: str = "") ->
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or not least <= number <= most:
-        raise ValueError(f"{name}: given {given}, wanted a whole number {least} to {most}{why}")
+        raise ValueError(f"{name}: got {given}, expected a whole number {least} to {most}{why}")
     return number
 
 
@@ -91,7 +91,7 @@ def checked_alpha(alpha: float | None) -> float | None:
     if alpha is None:
         return None
     if not 0 < float(alpha) < 1:
-        raise ValueError(f"alpha: given {alpha}, wanted a level between 0 and 1, e.g. 0.05")
+        raise ValueError(f"alpha: got {alpha}, expected a level between 0 and 1, e.g. 0.05")
     return float(alpha)
 
 
@@ -102,7 +102,7 @@ def checked_mask(mask: Any, shape: Sequence[int]) -> Any:
     mask = as_array(mask)
     if mask.shape != tuple(shape) or mask.dtype != bool:
         raise ValueError(
-            f"mask: given {mask.dtype}{list(mask.shape)}, wanted bool{list(shape)}, true where a "
+            f"mask: got {mask.dtype}{list(mask.shape)}, expected bool{list(shape)}, true where a "
             "value is there"
         )
     return mask
@@ -115,12 +115,12 @@ def checked_lengths(lengths: Any, n: int, batch_shape: tuple[int, ...]) -> Any:
     lengths = as_array(lengths)
     if lengths.shape != batch_shape or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(
-            f"lengths: given {lengths.dtype}{list(lengths.shape)}, "
-            f"wanted integers{list(batch_shape)}, one a series"
+            f"lengths: got {lengths.dtype}{list(lengths.shape)}, "
+            f"expected integers{list(batch_shape)}, one a series"
         )
     if not traced(lengths) and (np.any(lengths < 0) or np.any(lengths > n)):
         wrong = np.asarray(lengths)[(lengths < 0) | (lengths > n)]
-        raise ValueError(f"lengths: given {wrong[0]}, wanted 0 to {n}")
+        raise ValueError(f"lengths: got {wrong[0]}, expected 0 to {n}")
     return lengths
 
 
@@ -136,18 +136,18 @@ def check_facts(
 
     if np.any(wrong := facts.unusable):
         raise ValueError(
-            f"{name}: given NaN or infinity{where(wrong)}, wanted finite values; "
+            f"{name}: got NaN or infinity{where(wrong)}, expected finite values; "
             "for gaps missing='conservative' or a mask"
         )
     if np.any(wrong := facts.number == 0):
-        raise ValueError(f"{name}: given only missing values{where(wrong)}, wanted some there")
+        raise ValueError(f"{name}: got only missing values{where(wrong)}, expected some there")
     if num_lags is not None and np.any(wrong := facts.number <= num_lags[1]):
         raise ValueError(
-            f"{num_lags[0]}: given {num_lags[1]}, wanted less than the "
+            f"{num_lags[0]}: got {num_lags[1]}, expected less than the "
             f"{facts.number[wrong].flat[0]} values there are{where(wrong)}"
         )
     if not may_be_constant and np.any(wrong := facts.constant):
         raise ValueError(
-            f"{name}: given a constant{where(wrong)}, wanted values that vary: "
+            f"{name}: got a constant{where(wrong)}, expected values that vary: "
             "without variance there is no correlation"
         )

@@ -83,7 +83,7 @@ def pacf(
       ValueError: as `acf`; an unknown method.
     """
     if method not in ADJUSTED + BIASED:
-        raise ValueError(f"method: given {method!r}, wanted one of {', '.join(ADJUSTED + BIASED)}")
+        raise ValueError(f"method: got {method!r}, expected one of {', '.join(ADJUSTED + BIASED)}")
     n = num_steps({"x": x}, axis)
     nlags = checked_num_lags(nlags, max(min(int(10 * math.log10(n)), n // 2 - 1), 1), n // 2, n)
     alpha = checked_alpha(alpha)

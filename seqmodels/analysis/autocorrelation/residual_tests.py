@@ -149,7 +149,7 @@ def durbin_watson(
     )  # fmt: skip
     if not isinstance(statistic, jax.core.Tracer) and np.any(np.isnan(statistic)):
         raise ValueError(
-            "resids: given a series of zeros or without neighbours, wanted residuals that vary"
+            "resids: got a series of zeros or without neighbours, expected residuals that vary"
         )
     return statistic
 
@@ -177,7 +177,7 @@ def _portmanteau(
     else:
         reported = tuple(whole_number("lags", lag, 1, n - 1, why) for lag in np.asarray(lags).flat)
         if not reported:
-            raise ValueError("lags: given none, wanted at least one")
+            raise ValueError("lags: got none, expected at least one")
     statistic, pvalue = compute(
         _q, {"x": x}, axis=axis, mask=mask, lengths=lengths, missing=missing,
         num_lags=("lags", max(reported)), lags=reported, model_df=model_df, ljung=ljung,

@@ -70,7 +70,7 @@ def compute(
       fit (`Facts`), NaN inside a transformation and otherwise a ValueError.
     """
     if missing not in MISSING:
-        raise ValueError(f"missing: given {missing!r}, wanted one of {', '.join(MISSING)}")
+        raise ValueError(f"missing: got {missing!r}, expected one of {', '.join(MISSING)}")
     ready = tuple(map(as_array, arrays.values()))
     shape = ready[0].shape
     axis = axis % len(shape)

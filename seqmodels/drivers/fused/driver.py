@@ -52,7 +52,7 @@ def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
     """
     check_size("fused", chunk=chunk)
     if not (save is None or isinstance(save, bool)):
-        raise ValueError(f"fused: save: given {save!r}, wanted True, False or None")
+        raise ValueError(f"fused: save: got {save!r}, expected True, False or None")
     return Driver("fused", _run, (("chunk", int(chunk)), ("save", save)))
 
 

@@ -77,19 +77,19 @@ def newton(
       ValueError: if a setting is out of range.
     """
     if tolerance is not None and not (_is_real(tolerance) and 0 <= tolerance < np.inf):
-        raise ValueError(f"newton: tolerance: given {tolerance!r}, wanted None or a number >= 0")
+        raise ValueError(f"newton: tolerance: got {tolerance!r}, expected None or a number >= 0")
     if isinstance(max_iterations, bool) or not hasattr(max_iterations, "__index__"):
-        raise ValueError(f"newton: max_iterations: given {max_iterations!r}, wanted an integer")
+        raise ValueError(f"newton: max_iterations: got {max_iterations!r}, expected an integer")
     if max_iterations < 1:
-        raise ValueError(f"newton: max_iterations: given {max_iterations}, wanted 1 or more")
+        raise ValueError(f"newton: max_iterations: got {max_iterations}, expected 1 or more")
     if not _is_real(damping) or not 0 <= damping <= 1:
-        raise ValueError(f"newton: damping: given {damping!r}, wanted 0 <= damping <= 1")
+        raise ValueError(f"newton: damping: got {damping!r}, expected 0 <= damping <= 1")
     for name, given, wanted in [
         ("jacobian", jacobian, JACOBIANS),
         ("on_failure", on_failure, FAILURES),
     ]:
         if given not in wanted:
-            raise ValueError(f"newton: {name}: given {given!r}, wanted one of {', '.join(wanted)}")
+            raise ValueError(f"newton: {name}: got {given!r}, expected one of {', '.join(wanted)}")
     settings = {
         "tolerance": None if tolerance is None else float(tolerance),
         "max_iterations": int(max_iterations),

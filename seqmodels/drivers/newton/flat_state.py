@@ -89,7 +89,7 @@ def layout_of(state: State, batch_shape: tuple[int, ...]) -> Layout:
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             name = jax.tree_util.keystr(path)
             raise TypeError(
-                f"newton: state{name}: given {leaf.dtype}, wanted real numbers; "
+                f"newton: state{name}: got {leaf.dtype}, expected real numbers; "
                 "use method='scan' for this cell"
             )
         floating.append(bool(jnp.issubdtype(leaf.dtype, jnp.floating)))
@@ -213,8 +213,8 @@ def _step_changes_others(
     _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     if used[0]:
         raise TypeError(
-            "newton: given a cell whose state has an integer, bool or key leaf that depends on a "
-            "floating one, wanted none such; use method='scan' for this cell"
+            "newton: got a cell whose state has an integer, bool or key leaf that depends on a "
+            "floating one, expected none such; use method='scan' for this cell"
         )
     begin = jaxpr.invars[1 : 1 + len(jaxpr.outvars)]
     return any(a is not b for a, b in zip(jaxpr.outvars, begin, strict=True))

@@ -73,7 +73,7 @@ def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
     sentences = tuple(s.strip() for s in re.split(r"(?<=[.!?])\s+|\n\s*\n", text))
     sentences = tuple(sentence for sentence in sentences if split_words(sentence))
     if not sentences:
-        raise ValueError(f"{path}: holds no words, wanted filler sentences")
+        raise ValueError(f"{path}: holds no words, expected filler sentences")
     return sentences
 
 
@@ -145,7 +145,7 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
       ValueError: if the distance is negative.
     """
     if distance < 0:
-        raise ValueError(f"sky: distance: given {distance}, wanted at least 0")
+        raise ValueError(f"sky: distance: got {distance}, expected at least 0")
     corpus = corpus or make_corpus()
     question = np.asarray([corpus.words.index(word) for word in QUESTION], np.int32)
     num_colours, _, clue_steps = corpus.train_clues.shape

@@ -72,7 +72,7 @@ def read_arrays(folder: pathlib.Path, dtypes: Mapping[str, np.dtype]) -> dict[st
         if dtype.name not in _NATIVE:
             loaded[name] = loaded[name].view(dtype)
         if loaded[name].dtype != dtype:
-            raise OSError(f"array {name}: {loaded[name].dtype} there, {dtype} wanted")
+            raise OSError(f"array {name}: {loaded[name].dtype} there, {dtype} expected")
     return loaded
 
 

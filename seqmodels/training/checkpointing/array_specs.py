@@ -107,16 +107,16 @@ def first_difference(there: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | Non
     for leaf in wanted:
         other = found.pop(leaf.path, None)
         if other is None or (other.shape, other.dtype) != (leaf.shape, leaf.dtype):
-            return f"{leaf.path or 'the array'}: {other or 'nothing'} there, {leaf} wanted"
+            return f"{leaf.path or 'the array'}: {other or 'nothing'} there, {leaf} expected"
     for leaf in found.values():
-        return f"{leaf.path or 'the array'}: {leaf} there, nothing wanted"
+        return f"{leaf.path or 'the array'}: {leaf} there, nothing expected"
     return None
 
 
 def _describe(path: str, leaf: Any) -> Leaf:
-    wanted = "wanted a JAX or NumPy array of numbers, truth values or keys"
+    wanted = "expected a JAX or NumPy array of numbers, truth values or keys"
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
-        raise ValueError(f"state{path}: given {type(leaf).__name__}, {wanted}")
+        raise ValueError(f"state{path}: got {type(leaf).__name__}, {wanted}")
     dtype: Any = leaf.dtype
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         # A ShapeDtypeStruct does not say its implementation's full name, but its dtype names it.
@@ -125,7 +125,7 @@ def _describe(path: str, leaf: Any) -> Leaf:
     # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
     # NumPy's long double is another thing on each machine.
     if (dtype.kind not in "biufc" and dtype.isbuiltin != 2) or dtype.char in "gG":
-        raise ValueError(f"state{path}: given an array of {dtype}, {wanted}")
+        raise ValueError(f"state{path}: got an array of {dtype}, {wanted}")
     return Leaf(path, tuple(leaf.shape), dtype.name)
 
 
@@ -140,5 +140,5 @@ def _whole_here(path: str, leaf: Any) -> Any:
     if leaf.is_fully_replicated:
         return leaf.addressable_data(0)
     raise ValueError(
-        f"state{path}: given an array spread over several processes, wanted one that each has whole"
+        f"state{path}: got an array spread over several processes, expected one that each has whole"
     )

@@ -78,7 +78,7 @@ class Checkpoints:
             made, or another process is writing checkpoints into it.
         """
         if keep < 1:
-            raise ValueError(f"keep: given {keep}, wanted a positive number")
+            raise ValueError(f"keep: got {keep}, expected a positive number")
         self.folder = pathlib.Path(os.path.abspath(folder))
         self._shown = pathlib.Path(folder)
         self._keep = keep
@@ -180,7 +180,7 @@ class Checkpoints:
             return
         step = operator.index(step)
         if step < 0:
-            raise ValueError(f"checkpoints: given step {step}, wanted one that is not negative")
+            raise ValueError(f"checkpoints: got step {step}, expected one that is not negative")
         self.wait()
         described = array_specs.describe(state)
         kept = manifest.plain_object("progress", progress)

@@ -145,7 +145,7 @@ def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
         try:
             size = (folder / name).stat().st_size
             if size != record.size:
-                raise DamageError(f"{name}: {size:,} bytes there, {record.size:,} wanted")
+                raise DamageError(f"{name}: {size:,} bytes there, {record.size:,} expected")
             with open(folder / name, "rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
@@ -165,7 +165,7 @@ def plain_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
       ValueError: if it is none, or something in it is no value of JSON.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"{name}: given {type(value).__name__}, wanted a dict")
+        raise ValueError(f"{name}: got {type(value).__name__}, expected a dict")
     return plain_json(name, value)
 
 
@@ -183,14 +183,14 @@ def plain_json(name: str, value: Any) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise ValueError(f"{name}: given the key {key!r}, wanted text for every key")
+                raise ValueError(f"{name}: got the key {key!r}, expected text for every key")
         return {key: plain_json(f"{name}[{key!r}]", item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain_json(f"{name}[{n}]", item) for n, item in enumerate(value)]
     if value is None or isinstance(value, str | int | float):
         # Subclasses, such as NumPy's float64 and enumerations, become what they stand for.
         return json.loads(json.dumps(value))
-    raise ValueError(f"{name}: given {type(value).__name__}, wanted a value of JSON")
+    raise ValueError(f"{name}: got {type(value).__name__}, expected a value of JSON")
 
 
 def settings_difference(there: dict[str, Any], given: dict[str, Any]) -> str | None:
@@ -208,7 +208,7 @@ def settings_difference(there: dict[str, Any], given: dict[str, Any]) -> str | N
         )
         if old != new:
             shown = [repr(s[key]) if key in s else "nothing" for s in (there, given)]
-            parts.append(f"{key} {shown[0]} there, {shown[1]} given")
+            parts.append(f"{key} {shown[0]} there, {shown[1]} got")
     return "; ".join(parts) or None
 
 

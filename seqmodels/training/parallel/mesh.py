@@ -38,7 +38,7 @@ def use_devices(devices: str | int = "auto") -> int:
     wanted = None
     if devices != "auto":
         if not str(devices).isdecimal() or int(devices) < 1:
-            raise ValueError(f"devices: given {devices}, wanted auto or a positive number")
+            raise ValueError(f"devices: got {devices}, expected auto or a positive number")
         wanted = int(devices)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     # A backend that has started keeps its devices; then they are only counted.
@@ -49,7 +49,7 @@ def use_devices(devices: str | int = "auto") -> int:
     if wanted is not None and wanted > available:
         where = f" on process {process}" if len(owners) > 1 else ""
         raise ValueError(
-            f"devices: given {devices}, wanted at most the {available} there are{where}"
+            f"devices: got {devices}, expected at most the {available} there are{where}"
         )
     return wanted or available
 
@@ -75,7 +75,7 @@ def make_mesh(num_devices: int, axis: str) -> Mesh:
     for process, devices in owned.items():
         if not 0 < num_devices <= len(devices):
             raise ValueError(
-                f"num_devices: given {num_devices}, wanted 1 to {len(devices)}, the devices of "
+                f"num_devices: got {num_devices}, expected 1 to {len(devices)}, the devices of "
                 f"process {process}"
             )
     chosen = [device for devices in owned.values() for device in devices[:num_devices]]
@@ -109,7 +109,7 @@ def data_parallel(
     (name,) = mesh.axis_names
     for axis in batch_axes:
         if axis < 0:
-            raise ValueError(f"batch_axes: given {axis}, wanted axes counted from 0")
+            raise ValueError(f"batch_axes: got {axis}, expected axes counted from 0")
     specs = tuple(PartitionSpec(*[None] * axis, name) for axis in batch_axes)
 
     def share(params: Params, *batch: Any) -> tuple[Array, Params]:
@@ -124,19 +124,19 @@ def data_parallel(
     def checked(params: Params, *batch: Any) -> tuple[Array, Params]:
         if len(batch) != len(batch_axes):
             raise ValueError(
-                f"batch_axes: given {len(batch_axes)}, wanted one for each of the {len(batch)} "
+                f"batch_axes: got {len(batch_axes)}, expected one for each of the {len(batch)} "
                 "arguments of the batch"
             )
         for tree, axis in zip(batch, batch_axes, strict=True):
             for leaf in jax.tree.leaves(tree):
                 if axis >= leaf.ndim:
                     raise ValueError(
-                        f"batch_axes: given {axis} for an array of shape {leaf.shape}, wanted one "
+                        f"batch_axes: got {axis} for an array of shape {leaf.shape}, expected one "
                         "of its axes"
                     )
                 if not leaf.shape[axis] or leaf.shape[axis] % mesh.size:
                     raise ValueError(
-                        f"batch: given {leaf.shape[axis]} rows, wanted a multiple of the "
+                        f"batch: got {leaf.shape[axis]} rows, expected a multiple of the "
                         f"{mesh.size} devices"
                     )
         return spread(params, *batch)

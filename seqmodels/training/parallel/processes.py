@@ -53,16 +53,16 @@ def check_processes(
         return
     if missing:
         raise ValueError(
-            f"{missing[0]}: given nothing, wanted {', '.join(given)} together, or none of them"
+            f"{missing[0]}: got nothing, expected {', '.join(given)} together, or none of them"
         )
     _split(str(coordinator_address))
     assert num_processes is not None
     assert process_id is not None
     if num_processes < 1:
-        raise ValueError(f"num_processes: given {num_processes}, wanted at least 1")
+        raise ValueError(f"num_processes: got {num_processes}, expected at least 1")
     if not 0 <= process_id < num_processes:
         raise ValueError(
-            f"process_id: given {process_id}, wanted 0 to {num_processes - 1}, one of the "
+            f"process_id: got {process_id}, expected 0 to {num_processes - 1}, one of the "
             f"{num_processes} processes"
         )
 
@@ -106,7 +106,7 @@ def initialize(
         ("shutdown_seconds", shutdown_seconds, 3600),
     ):
         if not 1 <= value <= most:
-            raise ValueError(f"{name}: given {value}, wanted 1 to {most}")
+            raise ValueError(f"{name}: got {value}, expected 1 to {most}")
     if coordinator_address is None or num_processes in (None, 1):
         return
     # JAX ends the process without an exception where these fail, so they are tried first.
@@ -231,7 +231,7 @@ def check_same(values: dict[str, Any]) -> None:
             here, there = everyone[0].get(name), theirs.get(name)
             if here != there:
                 raise ValueError(
-                    f"{name}: given {there} to process {number} and {here} to process 0, wanted "
+                    f"{name}: got {there} to process {number} and {here} to process 0, expected "
                     "the same on every process"
                 )
 
@@ -258,7 +258,7 @@ def _split(address: str) -> tuple[str, int]:
     plain = name and not set(name) & set("/[]@ \t\n") and (bracketed or ":" not in name)
     if not plain or not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
         raise ValueError(
-            f"coordinator_address: given {address!r}, wanted HOST:PORT, such as 10.0.0.1:1234"
+            f"coordinator_address: got {address!r}, expected HOST:PORT, such as 10.0.0.1:1234"
         )
     return name, int(port)
 

@@ -86,7 +86,7 @@ def from_local(batch: Sequence[Any], mesh: Mesh, batch_axes: tuple[int | None, .
     """
     if len(batch) != len(batch_axes):
         raise ValueError(
-            f"batch_axes: given {len(batch_axes)}, wanted one for each of the {len(batch)} "
+            f"batch_axes: got {len(batch_axes)}, expected one for each of the {len(batch)} "
             "arguments of the batch"
         )
     num_local = len(mesh.local_devices)
@@ -95,13 +95,13 @@ def from_local(batch: Sequence[Any], mesh: Mesh, batch_axes: tuple[int | None, .
     def put(axis: int, leaf: Any) -> jax.Array:
         if not 0 <= axis < np.ndim(leaf):
             raise ValueError(
-                f"batch_axes: given {axis} for an array of shape {np.shape(leaf)}, wanted one of "
+                f"batch_axes: got {axis} for an array of shape {np.shape(leaf)}, expected one of "
                 "its axes"
             )
         rows = leaf.shape[axis]
         if not rows or rows % num_local:
             raise ValueError(
-                f"batch: given {rows} rows on this process, wanted a multiple of its {num_local} "
+                f"batch: got {rows} rows on this process, expected a multiple of its {num_local} "
                 "devices"
             )
         sharding = NamedSharding(mesh, PartitionSpec(*[None] * axis, *mesh.axis_names))
@@ -199,5 +199,5 @@ def _but_keys_by_data(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def _mesh_of(array: jax.Array) -> Mesh:
     mesh = getattr(array.sharding, "mesh", None)
     if not isinstance(mesh, Mesh):
-        raise ValueError(f"sharding: given {array.sharding}, wanted a NamedSharding of a mesh")
+        raise ValueError(f"sharding: got {array.sharding}, expected a NamedSharding of a mesh")
     return mesh

@@ -197,10 +197,10 @@ def test_progress_keeps_infinities_and_numpy_floats(tmp_path):
 @pytest.mark.parametrize(
     ("progress", "text"),
     [
-        ({"a": {"b": np.zeros(2)}}, "progress['a']['b']: given ndarray, wanted a value of JSON"),
-        ({"a": [np.float32(1)]}, "progress['a'][0]: given float32, wanted a value of JSON"),
-        ({1: 2}, "progress: given the key 1, wanted text for every key"),
-        ([1], "progress: given list, wanted a dict"),
+        ({"a": {"b": np.zeros(2)}}, "progress['a']['b']: got ndarray, expected a value of JSON"),
+        ({"a": [np.float32(1)]}, "progress['a'][0]: got float32, expected a value of JSON"),
+        ({1: 2}, "progress: got the key 1, expected text for every key"),
+        ([1], "progress: got list, expected a dict"),
     ],
 )
 def test_progress_that_is_not_json(tmp_path, progress, text):
@@ -214,11 +214,11 @@ def test_progress_that_is_not_json(tmp_path, progress, text):
 @pytest.mark.parametrize(
     ("state", "text"),
     [
-        ({"a": 1.5}, "state['a']: given float, wanted a JAX or NumPy array of numbers"),
-        ({"a": np.array(["x"])}, "state['a']: given an array of <U1, wanted a JAX or NumPy"),
-        (Params(np.array([None]), None), "state.w: given an array of object, wanted"),
-        ([np.zeros(1, np.longdouble)], "state[0]: given an array of float128, wanted"),
-        ([np.zeros(1, [("f", int)])], "state[0]: given an array of [('f', '<i8')], wanted"),
+        ({"a": 1.5}, "state['a']: got float, expected a JAX or NumPy array of numbers"),
+        ({"a": np.array(["x"])}, "state['a']: got an array of <U1, expected a JAX or NumPy"),
+        (Params(np.array([None]), None), "state.w: got an array of object, expected"),
+        ([np.zeros(1, np.longdouble)], "state[0]: got an array of float128, expected"),
+        ([np.zeros(1, [("f", int)])], "state[0]: got an array of [('f', '<i8')], expected"),
     ],
 )
 def test_states_that_cannot_be_saved(tmp_path, state, text):
@@ -231,16 +231,16 @@ def test_states_that_cannot_be_saved(tmp_path, state, text):
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(ValueError, match="keep: given 0, wanted a positive number"):
+    with pytest.raises(ValueError, match="keep: got 0, expected a positive number"):
         Checkpoints(tmp_path, keep=0)
-    with pytest.raises(ValueError, match=r"settings\['a'\]: given set, wanted a value of JSON"):
+    with pytest.raises(ValueError, match=r"settings\['a'\]: got set, expected a value of JSON"):
         Checkpoints(tmp_path, settings={"a": {1}})
     (tmp_path / "file").write_text("keep")
     with pytest.raises(ValueError, match=r"checkpoints: .*/file cannot be written: File exists"):
         Checkpoints(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "keep"
     checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(ValueError, match="given step -1, wanted one that is not negative"):
+    with pytest.raises(ValueError, match="got step -1, expected one that is not negative"):
         checkpoints.save(-1, simple(1), {})
     checkpoints.close()
     checkpoints.close()
@@ -258,10 +258,10 @@ def test_another_run_is_not_continued(tmp_path):
     with pytest.raises(ValueError, match="another run") as error:
         Checkpoints(tmp_path / "c", settings=other, writes=False).restore(simple(0))
     assert line(error) == (
-        f"checkpoints: {tmp_path}/c/300 is of another run: hidden 64 there, 128 given; new nothing "
-        "there, True given; old None there, nothing given; task 'sky' there, 'copy' given"
+        f"checkpoints: {tmp_path}/c/300 is of another run: hidden 64 there, 128 got; new nothing "
+        "there, True got; old None there, nothing got; task 'sky' there, 'copy' got"
     )
-    with pytest.raises(ValueError, match=r"hidden 64 there, 64\.0 given"):
+    with pytest.raises(ValueError, match=r"hidden 64 there, 64\.0 got"):
         Checkpoints(tmp_path / "c", settings={**settings, "hidden": 64.0}).restore(simple(0))
 
 
@@ -282,13 +282,13 @@ def test_another_state_is_not_continued(tmp_path, template, text):
         checkpoints.save(300, simple(1), {})
         with pytest.raises(ValueError, match="another state") as error:
             checkpoints.restore(template)
-    assert line(error) == f"checkpoints: {tmp_path}/300 is of another state: {text}wanted"
+    assert line(error) == f"checkpoints: {tmp_path}/300 is of another state: {text}expected"
 
 
 def test_keys_of_another_implementation_are_another_state(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"k": jax.random.key(0, impl="rbg")}, {})
-        with pytest.raises(ValueError, match=r"'k'\]: key<rbg>\[\] there, key<urbg>\[\] wanted"):
+        with pytest.raises(ValueError, match=r"'k'\]: key<rbg>\[\] there, key<urbg>\[\] expected"):
             checkpoints.restore({"k": jax.random.key(0, impl="unsafe_rbg")})
 
 

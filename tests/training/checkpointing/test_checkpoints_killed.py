@@ -396,7 +396,7 @@ def test_one_of_two_processes_writes_alone(tmp_path):
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert outputs[0][0] == (
-        "state['spread']: given an array spread over several processes, wanted one that each has "
+        "state['spread']: got an array spread over several processes, expected one that each has "
         "whole\n"
     )
     assert outputs[1][0] == "[1, 2]\n"

@@ -20,14 +20,14 @@ def test_devices():
     assert use_devices(4) == 4
     assert use_devices("3") == 3
     assert use_devices("auto") == 4
-    with pytest.raises(ValueError, match="devices: given 5, wanted at most the 4 there are"):
+    with pytest.raises(ValueError, match="devices: got 5, expected at most the 4 there are"):
         use_devices(5)
     assert [largest_divisor(6, n) for n in (1, 2, 4, 9)] == [1, 2, 3, 6]
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "many", "2.5", ""])
 def test_devices_that_are_no_number(wrong):
-    with pytest.raises(ValueError, match=r"devices: given .*, wanted auto or a positive number"):
+    with pytest.raises(ValueError, match=r"devices: got .*, expected auto or a positive number"):
         use_devices(wrong)
 
 
@@ -55,7 +55,7 @@ def test_any_number_of_devices_gives_the_same(method, num_steps):
 
 def test_what_the_devices_cannot_share_is_named():
     step = data_parallel(lambda p, xs: jnp.mean(p * xs), make_mesh(4, "batch"), batch_axes=(1,))
-    with pytest.raises(ValueError, match="batch: given 6 rows, wanted a multiple of the 4 devices"):
+    with pytest.raises(ValueError, match="batch: got 6 rows, expected a multiple of the 4 devices"):
         step(jnp.ones(()), jnp.ones((3, 6)))
-    with pytest.raises(ValueError, match="batch_axes: given 1, wanted one for each of the 2 arg"):
+    with pytest.raises(ValueError, match="batch_axes: got 1, expected one for each of the 2 arg"):
         step(jnp.ones(()), jnp.ones((3, 4)), jnp.ones(4))

@@ -102,7 +102,7 @@ def test_two_processes_train_as_one_does_and_move_every_value():
         assert got["agree"] == [[False, False], [True, False], [True, True], [True, True]]
         assert got["local"] == [2, 4, 2]
         assert got["mismatch"] == (
-            "broadcast: ['w']: given float64(4,) to process 1 and float64(3,) to process 0, wanted "
+            "broadcast: ['w']: got float64(4,) to process 1 and float64(3,) to process 0, expected "
             "the same on every process"
         )
 
@@ -151,15 +151,15 @@ def test_a_process_that_fails_says_why_and_the_other_ends(mode, line):
 @pytest.mark.parametrize(
     ("own", "line"),
     [
-        (("--hidden=4", "--hidden=8"), "hidden: given --hidden=8 to process 1 and --hidden=4"),
-        (("--devices=2", "--devices=1"), "devices: given 1 to process 1 and 2"),
+        (("--hidden=4", "--hidden=8"), "hidden: got --hidden=8 to process 1 and --hidden=4"),
+        (("--devices=2", "--devices=1"), "devices: got 1 to process 1 and 2"),
     ],
 )
 def test_flags_that_differ_are_named(own, line):
     with members("--mode=train", own=([own[0]], [own[1]])) as processes:
         for status, out, errors in ends(processes):
             assert (status, out) == (1, "")
-            line_of_both = f"{line} to process 0, wanted the same on every process\n"
+            line_of_both = f"{line} to process 0, expected the same on every process\n"
             assert errors == f"hosts_program: error: {line_of_both}"
 
 
@@ -204,14 +204,14 @@ HERE = "10.0.0.1:1234"
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        ((HERE, None, None), "num_processes: given nothing, wanted coordinator_address, num_proc"),
-        ((None, 2, 0), "coordinator_address: given nothing, wanted"),
-        ((HERE, 2, None), "process_id: given nothing, wanted"),
-        ((HERE, 0, 0), "num_processes: given 0, wanted at least 1"),
-        ((HERE, 2, 2), "process_id: given 2, wanted 0 to 1, one of the 2 processes"),
-        ((HERE, 2, -1), "process_id: given -1, wanted 0 to 1"),
+        ((HERE, None, None), "num_processes: got nothing, expected coordinator_address, num_proc"),
+        ((None, 2, 0), "coordinator_address: got nothing, expected"),
+        ((HERE, 2, None), "process_id: got nothing, expected"),
+        ((HERE, 0, 0), "num_processes: got 0, expected at least 1"),
+        ((HERE, 2, 2), "process_id: got 2, expected 0 to 1, one of the 2 processes"),
+        ((HERE, 2, -1), "process_id: got -1, expected 0 to 1"),
         *[
-            ((address, 2, 0), f"coordinator_address: given {address!r}, wanted HOST:PORT, such as")
+            ((address, 2, 0), f"coordinator_address: got {address!r}, expected HOST:PORT, such as")
             for address in (
                 "10.0.0.1",
                 "",
@@ -254,14 +254,14 @@ def test_right_values(address):
     ],
 )
 def test_times_out_of_range(name, value, most):
-    with pytest.raises(ValueError, match=f"{name}: given {value}, wanted 1 to {most}"):
+    with pytest.raises(ValueError, match=f"{name}: got {value}, expected 1 to {most}"):
         processes.initialize(HERE, 2, 0, **{name: value})
 
 
 def test_the_command_line_names_a_wrong_flag():
     status, out, errors = ends([start("--num_processes=2", "--process_id=0")])[0]
     assert (status, out) == (2, "")
-    assert "coordinator_address: given nothing, wanted coordinator_address, num_pro" in errors
+    assert "coordinator_address: got nothing, expected coordinator_address, num_pro" in errors
     assert len(errors.splitlines()) == 1
 
 
@@ -294,7 +294,7 @@ def test_what_counts_as_a_lost_peer():
     assert processes.is_lost_peer(jax.errors.JaxRuntimeError(closed))
     assert processes.is_lost_peer(ValueError(closed))
     assert not processes.is_lost_peer(jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 5 GB"))
-    assert not processes.is_lost_peer(ValueError("batch: given 7"))
+    assert not processes.is_lost_peer(ValueError("batch: got 7"))
     assert not processes.is_lost_peer(RuntimeError(closed))
     for outer in (RuntimeError("one line"), KeyError("one line")):
         outer.__context__ = ValueError(closed)
@@ -353,11 +353,11 @@ def test_from_local_of_one_process_is_the_batch():
 @pytest.mark.parametrize(
     ("shape", "axes", "line"),
     [
-        ((3, 6), (1,), "batch: given 6 rows on this process, wanted a multiple of its 4 devices"),
-        ((3, 0), (1,), "batch: given 0 rows"),
-        ((3, 4), (2,), "batch_axes: given 2 for an array of shape (3, 4), wanted one of its axes"),
-        ((3, 4), (-1,), "batch_axes: given -1"),
-        ((3, 4), (1, 0), "batch_axes: given 2, wanted one for each of the 1 arguments"),
+        ((3, 6), (1,), "batch: got 6 rows on this process, expected a multiple of its 4 devices"),
+        ((3, 0), (1,), "batch: got 0 rows"),
+        ((3, 4), (2,), "batch_axes: got 2 for an array of shape (3, 4), expected one of its axes"),
+        ((3, 4), (-1,), "batch_axes: got -1"),
+        ((3, 4), (1, 0), "batch_axes: got 2, expected one for each of the 1 arguments"),
     ],
 )
 def test_from_local_names_what_does_not_fit(shape, axes, line):
@@ -367,5 +367,5 @@ def test_from_local_names_what_does_not_fit(shape, axes, line):
 
 @pytest.mark.parametrize("wrong", [0, 5])
 def test_a_mesh_of_devices_that_are_not_there(wrong):
-    with pytest.raises(ValueError, match=f"num_devices: given {wrong}, wanted 1 to 4"):
+    with pytest.raises(ValueError, match=f"num_devices: got {wrong}, expected 1 to 4"):
         make_mesh(wrong, "batch")
