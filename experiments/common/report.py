@@ -1,6 +1,6 @@
 """The table of a study: every model over its seeds, beside the baselines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,3 +74,16 @@ def _cell(values: list[float], form: Format) -> str:
         return ""
     mean, low, high = mean_interval(values)
     return form(mean) if len(values) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+
+
+def show_by_seed(records: Sequence[dict[str, Any]]) -> None:
+    """Prints the mean of every figure of each model, and its values per seed.
+
+    Args:
+      records: with "model", "seed" and figures by name.
+    """
+    for name, own in by_model({"results": records}).items():
+        for figure in sorted(own[0].keys() - {"model", "seed"}):
+            values = [record[figure] for record in own]
+            shown = " ".join(f"{value:.3f}" for value in values)
+            print(f"{name}: {figure} {np.mean(values):.3f}, of each seed: {shown}")

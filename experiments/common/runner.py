@@ -1,109 +1,153 @@
-"""The common training command: every model of a study with every seed, and how a run goes on."""
+"""The runner: a study as a function of its configuration, with a run directory."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-from absl import flags
 
-from experiments.common import app, hosts, run_flags, training_flags
-from experiments.common.trainer import Study, Training, Work
+from experiments.common import config as configs
+from experiments.common.errors import UserError
+from experiments.common.flags import flagfile
+from experiments.common.sections import SavingConfig, TrainingConfig
+from experiments.common.trainer import Study, Trainer
 from seqmodels.training.errors import RunError
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.parallel import processes
-from seqmodels.training.settings import check
+from seqmodels.training.parallel.mesh import largest_divisor, use_devices
+from seqmodels.training.run_directory import RunDirectory, stored_results
 
-__all__ = ["NAMES", "Study", "Training", "define", "run"]
-
-# The flags of `define` that decide a run.
-NAMES = ("seeds", "first_seed", *training_flags.NAMES, "devices")
-
-
-def define(*, seeds: int, **defaults: Any) -> None:
-    """Defines the flags that every study has.
-
-    Args:
-      seeds: the default number of seeds.
-      **defaults: of `training_flags.define`.
-    """
-    flags.DEFINE_integer(
-        "seeds", seeds, "How many seeds, each trained apart.", lower_bound=1, upper_bound=4_096
-    )
-    flags.DEFINE_integer("first_seed", 0, "The first seed.", lower_bound=0, upper_bound=2**31)
-    training_flags.define(**defaults)
-    run_flags.define()
-    hosts.define(
-        "CPU cores or accelerators of each process over which the rows of a batch are spread: auto "
-        "or a number. A number that does not divide the rows is lowered to one that does."
-    )
+RUNS = pathlib.Path("runs")
+Results = dict[str, Any]
 
 
 def run(
     program: str,
-    names: Sequence[str],
-    build: Callable[[], Study],
-    report: Callable[[dict[str, Any], pathlib.Path], None],
-    digests: Callable[[], dict[str, str]] = dict,
-) -> int:
-    """Runs the study that the flags describe, or goes on with it.
+    config: Any,
+    build: Callable[[Any], Study],
+    *,
+    run_dir: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    divided: str = "batch",
+    files: Sequence[str] = (),
+    prefix: str | None = None,
+) -> Results:
+    """Runs a study, or resumes it, and returns the content of its results.json.
 
     Args:
-      program: the module's name below `experiments`.
-      names: the flags of its own that decide the run, beside those of `define`.
-      build: makes the study, when the flags are resolved.
-      report: `report(results, folder)` with what results.json holds: shows the table and writes
-        pictures. Also called for what there is after Ctrl-C.
-      digests: makes digests of the files that flags name.
-
-    Returns:
-      The exit status.
+      program: the name of the experiment.
+      config: its configuration, with the sections `training` and `saving`.
+      build: `build(config) -> Study`, with the devices resolved. It loads the data, once, and
+        checks them, so that nothing is found out after training that could be known before.
+      run_dir: the folder of the run; None for one below runs/ named by the configuration, in which
+        the same configuration resumes.
+      overwrite: whether the run that the folder holds may be replaced.
+      divided: the option that counts what is spread over the devices.
+      files: names of the files that the report writes.
+      prefix: the beginning of the folder's name below runs/; by default `program`.
 
     Raises:
-      cli.UserError: for what a user has to mend, in one line.
+      UserError: in one line, for what a user can fix.
+      Interrupted: after SIGINT or SIGTERM; the same call resumes.
     """
-    decide = [*names, *NAMES]
     try:
-        path = run_flags.folder_of(program, decide)
-        run_flags.adopt(path, "devices", "auto")
-        devices = hosts.start_dividing("batch", decide)
-        decides = run_flags.values(decide) | digests()
-        folder = run_flags.open_folder(path, decide, decides, f"experiments.{program}")
-        study = build()
-        for training in study.trainings:
-            check(training.fit)
-            training.batches(flags.FLAGS.first_seed)
-        work = Work(program, study, path, folder, decides, devices)
+        name = f"{prefix or program}-{configs.short_name(config)}"
+        path = RUNS / name if run_dir is None else pathlib.Path(run_dir)
+        config = _with_devices(config, path, divided, overwrite)
+        settings = configs.identity(config)
+        processes.check_same(settings)
+        study = build(config)
+        saving: SavingConfig = config.saving
+        directory = RunDirectory(
+            path,
+            program=program,
+            settings=settings,
+            overwrite=overwrite,
+            writes=processes.is_main(),
+            files=files,
+            keep_checkpoints=saving.keep_checkpoints,
+            tensorboard=saving.tensorboard,
+        )
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if processes.is_lost_peer(error):
-            raise
-        raise app.UserError(str(error)) from None
-    status = 0
+        raise _user_error(error) from error
+    with directory:
+        return _run(program, config, study, directory, settings=settings)
+
+
+def _run(
+    program: str,
+    config: Any,
+    study: Study,
+    directory: RunDirectory,
+    *,
+    settings: dict[str, Any],
+) -> Results:
+    try:
+        comment = f"python -m experiments.{program} --flagfile=THIS"
+        directory.write_settings(flagfile(config, comment))
+        devices = int(config.training.devices)
+        trainer = Trainer(program, study, directory, settings, devices=devices)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise _user_error(error) from error
     try:
         with Interruption() as interruption:
             try:
-                work.do(interruption)
-            except Interrupted as interrupted:
-                status = interrupted.status
-                if folder:
-                    done = len(work.results["results"])
+                trainer.run(interruption)
+            except Interrupted:
+                if directory.writes:
+                    done = len(trainer.results["results"])
                     print(
-                        f"interrupted; trained so far: {done}; the same command goes on",
+                        f"interrupted; trained so far: {done}; the same command resumes",
                         file=sys.stderr,
                     )
-            if folder and work.results["results"]:
-                report(work.results, folder.path)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return hosts.INTERRUPTED
+                    if done:
+                        study.report(trainer.results, directory)
+                raise
+            if directory.writes:
+                study.report(trainer.results, directory)
+            trainer.finish()
     except (NonFiniteError, RunError, OSError) as error:
-        if processes.is_lost_peer(error):
-            raise
-        raise app.UserError(str(error)) from None
+        raise _user_error(error) from error
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        raise app.UserError(f"out of memory: lower the batch or the model's size: {path}") from None
-    return status
+        done = len(trainer.results["results"])
+        raise UserError(
+            f"out of memory: lower the batch or the model's size; trained so far: {done}: "
+            f"{directory.path}"
+        ) from error
+    return trainer.results
+
+
+def _user_error(error: BaseException) -> BaseException:
+    """Returns the error as a `UserError`, unless another process caused it."""
+    return error if processes.is_lost_peer(error) else UserError(str(error))
+
+
+def _with_devices(config: Any, path: pathlib.Path, divided: str, overwrite: bool) -> Any:
+    """Returns the configuration with the number of devices that it runs on.
+
+    "auto" is resolved once: an unfinished run resumes on as many devices as it began on. A number
+    that does not divide what is spread over the devices is lowered to one that does.
+    """
+    training: TrainingConfig = config.training
+    devices = training.devices
+    if devices == "auto" and not overwrite:
+        stored = stored_results(path) or {}
+        known = stored.get("flags", {}).get("devices")
+        if known is not None and not stored.get("complete"):
+            try:
+                devices = training.replace(devices=known).devices
+            except ValueError as error:
+                raise RunError(f"run_dir: {path}: {error}") from None
+    number, count = int(getattr(training, divided)), processes.process_count()
+    if number % count:
+        raise ValueError(f"{divided}: got {number}, expected a multiple of the {count} processes")
+    share = number // count
+    if devices != "auto":
+        devices = str(min(int(devices), share))
+    processes.check_same({"devices": devices})
+    return config.replace(devices=str(largest_divisor(share, use_devices(devices))))

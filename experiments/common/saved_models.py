@@ -1,113 +1,115 @@
-"""Where trained models are, for the commands that evaluate and use them."""
+"""Trained models of runs, for the commands that evaluate and use them."""
 
+import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from absl import flags
-
-from experiments.common import app
+from experiments.common import config as configs
+from experiments.common.errors import UserError
+from experiments.common.runner import RUNS
 from seqmodels import model_files
 from seqmodels.model_files import Saved
 from seqmodels.training.errors import RunError
-from seqmodels.training.run_directory import MODELS, RESULTS, stored_results
+from seqmodels.training.run_directory import RESULTS, model_path, run_of_model, stored_results
+
+Folder = str | os.PathLike[str] | None
 
 
-def define() -> None:
-    """Defines the flags `--model_dir` and `--evaluate`."""
-    flags.DEFINE_string(
-        "model_dir",
-        None,
-        "Folder of a run or of one of its models, to evaluate or use; of a run's models the one "
-        "that was best in validation is used. By default that of the newest finished run below "
-        "runs/.",
-    )
-    flags.DEFINE_bool("evaluate", False, "Evaluate the models of model_dir on the test split.")
-    app.checked(app.not_empty, "model_dir")
+class NamedModel(NamedTuple):
+    """A model of a run: its name in the table, its seed, its files."""
+
+    name: str
+    seed: int
+    saved: Saved
 
 
-def best(program: str) -> Saved:
-    """Returns the model that `--model_dir` means.
+def best(program: str, model_dir: Folder) -> Saved:
+    """Returns the model of a folder; of the models of a run, the one best in validation.
 
     Args:
       program: the experiment, which is also the kind of its models.
-
-    Returns:
-      A `Saved`.
+      model_dir: folder of a run or of a model; None for the newest finished run below runs/.
 
     Raises:
-      cli.UserError: if there is none, or one of another kind.
+      UserError: if there is no model, or one of another kind.
     """
-    given = flags.FLAGS.model_dir
-    if given is not None and (pathlib.Path(given) / model_files.MODEL).exists():
-        return _loaded(pathlib.Path(given), program)
-    run, results = _run(program)
+    if model_dir is not None and (pathlib.Path(model_dir) / model_files.MODEL).exists():
+        return _loaded(pathlib.Path(model_dir), program)
+    run, results = _run(program, model_dir)
     records, name = results.get("results", []), results.get("chosen_by")
     if not records:
-        raise app.UserError(f"model_dir: {run} holds no trained model yet")
+        raise UserError(f"model_dir: {run} holds no trained model yet")
     chosen = records[0]
     if name is not None:
         pick = max if results.get("chosen_mode") == "max" else min
         chosen = pick(records, key=lambda record: record[name])
-    return _loaded(run / MODELS / f"{chosen['model']}-{chosen['seed']}", program)
+    return _loaded(model_path(run, f"{chosen['model']}-{chosen['seed']}"), program)
 
 
-def every(program: str) -> list[tuple[str, int, Saved]]:
-    """Returns (name of the model, seed, model) for each model of the run that is meant.
-
-    Args and raises as `best`.
-    """
-    run, results = _run(program)
+def all_models(program: str, model_dir: Folder) -> list[NamedModel]:
+    """Returns every model of a run. Args and raises as `best`."""
+    run, results = _run(program, model_dir)
     return [
-        (
-            one["model"],
-            one["seed"],
-            _loaded(run / MODELS / f"{one['model']}-{one['seed']}", program),
+        NamedModel(
+            record["model"],
+            record["seed"],
+            _loaded(model_path(run, f"{record['model']}-{record['seed']}"), program),
         )
-        for one in results.get("results", [])
+        for record in results.get("results", [])
     ]
 
 
-def flags_of_run(program: str) -> dict[str, Any]:
-    """Returns the flags that decided the run that is meant; its data are to be loaded by them.
+def config_of_run(program: str, model_dir: Folder, config: Any) -> Any:
+    """Returns the configuration of a run; its data are to be loaded by it.
 
-    Args and raises as `best`.
+    Args:
+      program: as in `best`.
+      model_dir: as in `best`.
+      config: of the same class, with the values of options that the run does not know, such as
+        where fetched data are kept.
+
+    Raises:
+      UserError: as `best`, and if the run has a value that is not valid.
     """
-    return _run(program)[1].get("flags", {})
-
-
-def _run(program: str) -> tuple[pathlib.Path, dict[str, Any]]:
-    """Returns the run's folder and results; of a model's folder those of the run above it."""
-    given = flags.FLAGS.model_dir
+    run, results = _run(program, model_dir)
     try:
-        if given is not None:
-            path = pathlib.Path(given)
+        return configs.from_stored(config, results.get("flags", {}))
+    except ValueError as error:
+        raise UserError(f"model_dir: {run / RESULTS}: {error}") from None
+
+
+def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]:
+    """Returns the run's folder and results; of a model's folder those of the run above it."""
+    try:
+        if model_dir is not None:
+            path = pathlib.Path(model_dir)
             if (path / model_files.MODEL).exists():
-                path = path.resolve().parents[1]
+                path = run_of_model(path)
             results = stored_results(path)
             if results is None:
-                raise app.UserError(
-                    f"model_dir: got {given!r}, expected the folder of a run ({RESULTS}) or of a "
-                    f"model ({model_files.MODEL})"
+                raise UserError(
+                    f"model_dir: got {str(model_dir)!r}, expected the folder of a run ({RESULTS}) "
+                    f"or of a model ({model_files.MODEL})"
                 )
             if results.get("program") != program:
-                raise app.UserError(
+                raise UserError(
                     f"model_dir: {path} holds a run of {results.get('program', 'something else')}, "
                     f"expected one of {program}"
                 )
             return path, results
         finished = []
-        for path in pathlib.Path("runs").glob(f"{program}-*"):
+        for path in RUNS.glob(f"{program}-*"):
             results = stored_results(path)
             if results and results.get("complete") and results.get("program") == program:
                 finished.append(((path / RESULTS).stat().st_mtime, path, results))
     except RunError as error:
-        raise app.UserError(str(error).replace("run_dir", "model_dir", 1)) from None
+        raise UserError(str(error).replace("run_dir", "model_dir", 1)) from None
     if not finished:
-        raise app.UserError(
+        raise UserError(
             "model_dir: got nothing, and there is no finished run below runs/; train first: "
             f"python -m experiments.{program}"
         )
-    _, path, results = max(finished, key=lambda one: one[0])
+    _, path, results = max(finished, key=lambda run: run[0])
     return path, results
 
 
@@ -115,4 +117,4 @@ def _loaded(folder: pathlib.Path, program: str) -> Saved:
     try:
         return model_files.load(folder, program)
     except ValueError as error:
-        raise app.UserError(str(error)) from None
+        raise UserError(str(error)) from None

@@ -1,117 +1,142 @@
-"""What a study still has to train, and how one model is trained with one seed."""
+"""The trainer: what a study still has to train, one job after the other, with exact resume."""
 
-import pathlib
 import platform
 import signal
-import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from rich.console import Console
 
-from experiments.common import run_flags
-from seqmodels.data.batches import Batches
-from seqmodels.models.sequence_model import parameter_count
 from seqmodels.training.errors import RunError
-from seqmodels.training.fit import fit
+from seqmodels.training.fit import Fit, fit
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.loop import Seen
 from seqmodels.training.metrics import MetricsLog
-from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
 from seqmodels.training.parallel import processes, transfer
-from seqmodels.training.parallel.mesh import make_mesh, place
-from seqmodels.training.prefetch import dispatches
 from seqmodels.training.progress import ProgressDisplay
-from seqmodels.training.run_directory import CHECKPOINTS, MODELS, RESULTS, RunFolder
+from seqmodels.training.run_directory import RESULTS, RunDirectory
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.state import TrainState, start
-from seqmodels.training.steps import LossFunction, make_train_steps
+from seqmodels.training.state import TrainState
 from seqmodels.training.stopping import Stopping
-from seqmodels.types import Params
 
 
-class Training(NamedTuple):
-    """One model of a study, to be trained with every seed.
+class Program(NamedTuple):
+    """What `fit` runs for a job.
 
     Attributes:
-      name: of the model, as in the table; also the beginning of names of folders.
-      init: `init(key) -> params`.
-      loss: `loss(params, batch, key, carry) -> Loss`.
-      batches: `batches(seed) -> Batches`, of this process's share of the rows.
-      evaluate: `evaluate(params) -> figures of the validation split, by name`.
-      finish: `finish(seed, params, folder) -> figures of the test split, by name`, JSON; with the
-        parameters that were best in validation. It saves the model there (`models.saved.save`).
-      optimizer: how parameters are updated.
-      fit: how long, and by which figure the best parameters are chosen (`best`).
+      state: the state before the first step.
+      train: `train(state, batches=None) -> (state, StepMetrics)`, compiled or to be compiled.
+      evaluate: `evaluate(state) -> values by name`.
+      batches: `batches(cursor) -> iterator`; None where `train` makes its batches.
+    """
+
+    state: TrainState
+    train: Callable[..., Any]
+    evaluate: Callable[[TrainState], dict[str, Any]]
+    batches: Callable[[int], Any] | None = None
+
+
+class Trained(NamedTuple):
+    """A job that has ended.
+
+    Attributes:
+      fit: how training ended.
+      state: the best state where `FitSettings.best` names a metric, otherwise the last.
+      step: the step of that state.
+    """
+
+    fit: Fit
+    state: TrainState
+    step: int
+
+
+class Job(NamedTuple):
+    """One call of `fit`: a model with a seed, or with all seeds at once.
+
+    Attributes:
+      name: of its checkpoints, event files and model, such as "lstm-0".
+      label: of the job in progress lines, such as "lstm, seed 0".
+      about: what identifies its record and stands at the front of its log lines, JSON.
+      fit: how long to train.
+      prepare: makes the `Program`.
+      finish: `finish(trained, directory) -> record`, JSON, of the job that has ended; it saves the
+        model.
+      line: `line(record) -> text`, what is said when it has ended.
       stopping: a rule that ends the training early, or None.
-      carry: what the first step is handed; the first axis of each leaf counts rows.
+      work: units of progress of one step; with `sequences`, time steps.
+      sequences: sequences of a step, where the speed counts their time steps; 0 where it does not.
     """
 
     name: str
-    init: Callable[[jax.Array], Params]
-    loss: LossFunction
-    batches: Callable[[int], Batches]
-    evaluate: Callable[[Params], dict[str, float]]
-    finish: Callable[[int, Params, pathlib.Path], dict[str, Any]]
-    optimizer: OptimizerSettings
+    label: str
+    about: dict[str, Any]
     fit: FitSettings
+    prepare: Callable[[], Program]
+    finish: Callable[[Trained, RunDirectory], dict[str, Any]]
+    line: Callable[[dict[str, Any]], str]
     stopping: Stopping | None = None
-    carry: Any = ()
+    work: int = 1
+    sequences: int = 0
 
 
 class Study(NamedTuple):
-    """trainings: at least one. baselines: makes records such as {"model": "majority", ...}."""
-
-    trainings: Sequence[Training]
-    baselines: Callable[[], list[dict[str, Any]]] = list
-
-
-class Work:
-    """What is done of a study, and what is left.
+    """All that a run trains and measures.
 
     Attributes:
-      results: what results.json holds.
+      jobs: `jobs(devices) -> jobs`, at least one, for so many devices of each process.
+      report: `report(results, directory)` prints the table and writes pictures; also called with
+        the results so far after an interruption. Only the process that writes calls it.
+      baselines: makes records such as {"model": "majority", ...}; None for a study without.
+      summary: `summary(records) -> further entries of results.json`.
+      ahead: whether the next job is prepared in a thread while one is trained.
+    """
+
+    jobs: Callable[[int], Sequence[Job]]
+    report: Callable[[dict[str, Any], RunDirectory], None]
+    baselines: Callable[[], list[dict[str, Any]]] | None = None
+    summary: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda records: {}
+    ahead: bool = False
+
+
+class Trainer:
+    """Trains the jobs of a study that are not done, and records every one of them.
+
+    Attributes:
+      results: the content of results.json.
     """
 
     def __init__(
-        self,
-        program: str,
-        study: Study,
-        path: pathlib.Path,
-        folder: RunFolder | None,
-        decides: dict[str, Any],
-        devices: int,
-    ):
-        """Takes what an unfinished run has.
+        self, program: str, study: Study, directory: RunDirectory, settings: dict[str, Any],
+        *, devices: int,
+    ):  # fmt: skip
+        """Loads the results of an unfinished run.
 
         Args:
-          program: the module's name.
+          program: the name of the experiment.
           study: what to train.
-          path: the run's folder.
-          folder: the same, open; None where another process writes.
-          decides: all that decides the run.
+          directory: of the run, open.
+          settings: everything that decides the run, JSON.
           devices: of each process.
 
         Raises:
           RunError: if results.json is not of such a study.
         """
-        self._study, self._path, self._folder = study, path, folder
-        self._seeds = range(flags.FLAGS.first_seed, flags.FLAGS.first_seed + flags.FLAGS.seeds)
-        self._mesh = make_mesh(devices, "batch")
-        fitted = study.trainings[0].fit
-        self.results = processes.broadcast_json(
+        self._study, self._directory = study, directory
+        self._jobs = list(study.jobs(devices))
+        fit_settings = self._jobs[0].fit
+        count = devices * processes.process_count()
+        self.results: dict[str, Any] = processes.broadcast_json(
             {
                 "complete": False,
                 "program": program,
-                "flags": decides,
+                "flags": settings,
                 "versions": {"python": platform.python_version(), "jax": jax.__version__},
-                "devices": f"{self._mesh.size} x {jax.devices()[0].device_kind}",
-                "chosen_by": fitted.best,
-                "chosen_mode": fitted.best_mode,
+                "devices": f"{count} x {jax.devices()[0].device_kind}",
+                "chosen_by": fit_settings.best,
+                "chosen_mode": fit_settings.best_mode,
                 "baselines": None,
                 "results": [],
             }
@@ -119,192 +144,135 @@ class Work:
         )
 
     def _stored(self) -> dict[str, Any]:
-        """Returns the part of results.json that an unfinished run goes on with."""
-        if self._folder is None or self._folder.results is None:
+        """Returns the part of results.json with which an unfinished run resumes."""
+        found = self._directory.results
+        if found is None:
             return {}
-        found = self._folder.results
-        known = {
-            (training.name, seed) for training in self._study.trainings for seed in self._seeds
-        }
         try:
             kept = {name: found[name] for name in ("baselines", "results")}
-            if not {(r["model"], r["seed"]) for r in kept["results"]} <= known:
-                raise ValueError
             for record in kept["results"]:
-                if record["metrics_bytes"] < 0:
+                if self._job_of(record) is None or record["metrics_bytes"] < 0:
                     raise ValueError
         except (KeyError, TypeError, ValueError):
             raise RunError(
-                f"run_dir: {self._path / RESULTS} is not what this study writes; give another "
-                "name, or --overwrite"
+                f"run_dir: {self._directory.path / RESULTS} is not what this study writes; use "
+                "another directory, or overwrite it"
             ) from None
         return kept
 
-    def do(self, interruption: Interruption) -> None:
-        """Trains what is left, and writes results.json after every training.
+    def _job_of(self, record: dict[str, Any]) -> Job | None:
+        return next((job for job in self._jobs if job.about.items() <= record.items()), None)
+
+    def run(self, interruption: Interruption) -> None:
+        """Trains what is left, and writes results.json after every job.
+
+        Args:
+          interruption: entered.
 
         Raises:
           Interrupted: after a signal; others as `fit`.
         """
-        done = {(record["model"], record["seed"]) for record in self.results["results"]}
-        plan = [
-            (training, [seed for seed in self._seeds if (training.name, seed) not in done])
-            for training in self._study.trainings
-        ]
-        if self.results["baselines"] is None:
+        done = [self._job_of(record) for record in self.results["results"]]
+        left = [job for job in self._jobs if job not in done]
+        if self.results["baselines"] is None and self._study.baselines is not None:
             self.results["baselines"] = self._study.baselines()
         self._write()
-        quiet = None if self._folder else Console(quiet=True)
-        total = sum(training.fit.steps * len(seeds) for training, seeds in plan)
+        quiet = None if self._directory.writes else Console(quiet=True)
+        total = sum(job.fit.steps * job.work for job in left)
         with (
-            run_flags.open_log(self._folder) as log,
+            self._directory.metrics_log() as log,
             ProgressDisplay(total, console=quiet) as progress,
+            ThreadPoolExecutor(max_workers=1) as pool,
         ):
-            for training, seeds in plan:
-                optimizer = make_optimizer(training.optimizer)
-                train = None
-                for seed in seeds:
-                    stop, _ = processes.agree(interruption.signal is not None, save=False)
-                    if stop:
-                        raise Interrupted(interruption.signal or signal.SIGTERM, step=0)
-                    batches = training.batches(seed)
-                    # One function for all seeds, so that it is compiled once.
-                    train = train or jax.jit(
-                        make_train_steps(
-                            training.loss,
-                            optimizer,
-                            training.fit.steps_per_dispatch,
-                            mesh=self._mesh if self._mesh.size > 1 else None,
-                            batch_axes=batches.batch_axes,
-                        ),
-                        donate_argnums=0,
-                    )
-                    keys = jax.random.key(seed)
-                    state = self._placed(start(training.init, optimizer, keys, training.carry))
-                    self._one(training, seed, state, train, batches, log, progress, interruption)
+            pending: Future[Program] | None = None
+            for number, job in enumerate(left):
+                program = job.prepare() if pending is None else pending.result()
+                stop, _ = processes.agree(interruption.signal is not None, save=False)
+                if stop:
+                    raise Interrupted(interruption.signal or signal.SIGTERM, step=0)
+                if self._study.ahead and number + 1 < len(left):
+                    pending = pool.submit(left[number + 1].prepare)
+                self._train(job, program, log, progress, interruption)
+
+    def finish(self) -> None:
+        """Marks the run complete; to be called when its report is written."""
         self.results["complete"] = True
         self._write()
 
-    def _one(
-        self,
-        training: Training,
-        seed: int,
-        state: TrainState,
-        train: Callable[..., Any],
-        batches: Batches,
-        log: MetricsLog | None,
-        progress: ProgressDisplay,
+    def _train(
+        self, job: Job, program: Program, log: MetricsLog, progress: ProgressDisplay,
         interruption: Interruption,
-    ) -> None:
-        name = f"{training.name}-{seed}"
-
-        def evaluate(state: TrainState) -> dict[str, float]:
-            return training.evaluate(self._params(training, state))
-
-        template = jax.eval_shape(lambda: state)
-        parameters = parameter_count(state.params)
-        watch = _Watch(f"{training.name}, seed {seed}", training.fit.steps, progress)
-        checkpoints_path = self._path / CHECKPOINTS / name
-        with run_flags.open_checkpoints(
-            checkpoints_path, self.results["flags"], progress.note
-        ) as checkpoints:
-            if log and not checkpoints.steps():
-                # What a killed run wrote of this training, before its first checkpoint.
+    ) -> None:  # fmt: skip
+        """Trains one job and appends its record."""
+        template = jax.eval_shape(lambda: program.state)
+        watch = _Watch(job, progress)
+        with self._directory.checkpoints(job.name, progress.note) as checkpoints:
+            if self._directory.writes and not checkpoints.steps():
+                # Lines that a killed process wrote of this job, before its first checkpoint.
                 ends = [record["metrics_bytes"] for record in self.results["results"]]
                 log.truncate(max(ends, default=0))
-            done = fit(
-                state,
-                train,
-                training.fit,
-                batches=dispatches(
-                    batches.at,
-                    training.fit.steps_per_dispatch,
-                    place=lambda batch: self._spread(batch, batches.batch_axes),
-                ),
-                evaluate=evaluate,
-                stopping=training.stopping,
+            fitted = fit(
+                program.state,
+                program.train,
+                job.fit,
+                batches=program.batches,
+                evaluate=program.evaluate,
+                stopping=job.stopping,
                 checkpoints=checkpoints,
                 log=log,
-                about={"model": training.name, "seed": seed},
-                tensorboard=run_flags.events_folder(self._folder, name),
+                about=job.about,
+                tensorboard=self._directory.events(job.name),
                 watch=watch,
                 interruption=interruption,
             )
-            best, best_step = done.state, done.seen.step
-            found = checkpoints.best(template) if training.fit.best and self._folder else None
-            known = processes.broadcast_json(found and found.step)
-            if known is not None:
-                best, best_step = transfer.broadcast(found.state if found else best), known
-        params = self._params(training, best)
-        chosen = training.evaluate(params)
-        with tempfile.TemporaryDirectory() as elsewhere:
-            # A process that does not write saves where it is thrown away.
-            models = (self._path if self._folder else pathlib.Path(elsewhere)) / MODELS
-            figures = training.finish(seed, params, models / name)
-        record = {
-            "model": training.name,
-            "seed": seed,
-            "parameters": parameters,
-            "steps": done.seen.step,
-            "best_step": best_step,
-            "seconds": round(done.seen.seconds, 1),
-            "diverged": bool(done.diverged),
-            **{name: float(value) for name, value in chosen.items()},
-            **figures,
-            "metrics_bytes": log.offset if log else 0,
-        }
+            trained = Trained(fitted, fitted.state, fitted.seen.step)
+            wanted = job.fit.best and self._directory.writes
+            found = checkpoints.best(template) if wanted else None
+            step = processes.broadcast_json(found and found.step)
+            if step is not None:
+                best = transfer.broadcast(found.state if found else fitted.state)
+                trained = Trained(fitted, best, step)
+        record = job.about | job.finish(trained, self._directory) | {"metrics_bytes": log.offset}
         self.results["results"].append(record)
         self._write()
         watch.finish()
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in chosen.items())
-        progress.note(f"{training.name}, seed {seed}: {shown} ({record['seconds']} s)")
+        progress.note(job.line(record))
 
     def _write(self) -> None:
-        if self._folder:
-            self._folder.write_json(RESULTS, self.results)
-
-    def _placed(self, state: TrainState) -> TrainState:
-        carry = place(state.carry, self._mesh, 0)
-        return place(state._replace(carry=()), self._mesh, None)._replace(carry=carry)
-
-    def _spread(self, batch: Any, batch_axes: Any) -> Any:
-        """Returns the batches of a dispatch with their rows spread over the devices."""
-
-        def spread(axis: int | None, node: Any) -> Any:
-            behind_steps = None if axis is None else axis + 1
-            return transfer.from_local((node,), self._mesh, (behind_steps,))[0]
-
-        return jax.tree.map(spread, batch_axes, batch, is_leaf=lambda axis: axis is None)
-
-    def _params(self, training: Training, state: TrainState) -> Params:
-        """Returns the parameters to evaluate, on one device."""
-        params = averaged(state.opt_state, state.params, training.optimizer.average)
-        return jax.tree.map(jnp.asarray, transfer.to_host(params))
+        records = self.results["results"]
+        self.results |= self._study.summary(records)
+        self._directory.write_results(self.results)
 
 
 class _Watch:
-    """Shows what is seen while one model is trained with one seed."""
+    """Shows the progress of one job."""
 
-    def __init__(self, label: str, steps: int, progress: ProgressDisplay):
-        self._label, self._steps, self._progress = label, steps, progress
+    def __init__(self, job: Job, progress: ProgressDisplay):
+        self._job, self._progress = job, progress
         self._taken = 0
-        progress.update(label, "begins", 0.0)
+        # Speeds count from here.
+        progress.update(job.label, "begins", 0.0)
 
     def __call__(self, seen: Seen) -> None:
+        job = self._job
         before = seen.step - seen.steps
         if before > self._taken:
-            self._progress.note(f"{self._label}: goes on from step {before}")
-            self._progress.skip(before - self._taken)
+            self._progress.note(f"{job.label}: resumes from step {before}")
+            self._progress.skip((before - self._taken) * job.work)
         self._taken = seen.step
+        loss = np.asarray(seen.values["loss"])
+        work = seen.steps * job.work
+        speed = {"time_steps": work * job.sequences * loss.size} if job.sequences else {}
         self._progress.update(
-            self._label,
+            job.label,
             f"step {seen.step}",
-            seen.steps,
+            work,
             steps=seen.steps,
-            loss=float(np.mean(seen.values["loss"])),
+            loss=float(np.mean(loss)),
             grad_norm=float(np.mean(seen.values["grad_norm"])),
+            **speed,
         )
 
     def finish(self) -> None:
-        """Takes the steps that were not needed off the work that is left."""
-        self._progress.skip(self._steps - self._taken)
+        """Subtracts the steps that were not needed from the total."""
+        self._progress.skip((self._job.fit.steps - self._taken) * self._job.work)

@@ -1,11 +1,11 @@
-"""The texts of the sentiment study: which, how split, how they become batches."""
+"""The texts of the sentiment study: loading, splits, batches."""
 
-import functools
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.sentiment.config import DATA, Config
 from seqmodels.data import labelled_texts, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
@@ -13,33 +13,26 @@ from seqmodels.data.labelled_texts import LabelledTexts
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.datasets import reviews, tweets
 
-DATA = ("tweets", "rotten_tomatoes", "imdb", "csv")
-TARGETS = ("classes", "rating")
 EVALUATION_BATCH = 256
 
 
-class Source(NamedTuple):
-    """What the flags of these names say, and so what the data are."""
-
-    data: str
-    target: str
-    csv: str | None
-    text_column: str
-    label_column: str
-    split_seed: int
-    data_dir: str | None
-
-
 class Data(NamedTuple):
-    """source: where the texts are from. splits: "train", "validation" and "test"."""
+    """The texts of a study.
 
-    source: Source
+    Attributes:
+      name: where they are from.
+      target: "classes" or "rating".
+      splits: "train", "validation" and "test".
+    """
+
+    name: str
+    target: str
     splits: dict[str, LabelledTexts]
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes; none where a rating is to be predicted."""
-        return self.splits["train"].classes if self.source.target == "classes" else ()
+        return self.splits["train"].classes if self.target == "classes" else ()
 
     def targets(self, split: str) -> np.ndarray:
         """Returns int32 (N,) classes or float32 (N,) ratings."""
@@ -47,37 +40,27 @@ class Data(NamedTuple):
         return texts.labels if self.classes else _ratings(texts)
 
 
-def check(source: Source) -> None:
-    """Raises ValueError for flags that do not go together."""
-    if (source.data == "csv") != (source.csv is not None):
-        raise ValueError(
-            f"csv: got {source.csv!r} with --data={source.data}, expected both --data=csv and "
-            "--csv=FILE, or neither"
-        )
-    if source.csv is not None and not pathlib.Path(source.csv).is_file():
-        raise ValueError(f"csv: got {source.csv!r}, expected a file that is there")
-    if source.target == "rating" and source.data in reviews.SOURCES:
-        raise ValueError(f"target: got rating with {source.data}, which has classes alone")
-
-
-@functools.lru_cache(maxsize=1)
-def load(source: Source) -> Data:
-    """Returns the texts of a source in their fixed split.
+def load(config: Config) -> Data:
+    """Returns the texts of a study in their fixed split.
 
     Raises:
-      ValueError or OSError: in one line, for data that cannot be had.
+      ValueError or OSError: in one line, for data that are not available.
     """
-    check(source)
-    if source.data == "csv" and source.csv is not None:
+    data_dir = config.fetched.data_dir
+    if config.csv is not None:
+        if not pathlib.Path(config.csv).is_file():
+            raise ValueError(f"csv: got {config.csv!r}, expected a file that exists")
+        rating = config.target == "rating"
         texts = labelled_texts.read_csv(
-            source.csv, source.text_column, source.label_column, rating=source.target == "rating"
+            config.csv, config.text_column, config.label_column, rating=rating
         )
-    elif source.data == "tweets":
-        texts = tweets.load(source.data_dir)
+    elif config.data == "tweets":
+        texts = tweets.load(data_dir)
     else:
-        texts = reviews.load(source.data, source.data_dir)
-    rows = labelled_texts.split(texts.texts, texts.labels, seed=source.split_seed)
-    return Data(source, {name: texts.rows(chosen) for name, chosen in rows.items()})
+        texts = reviews.load(config.data, data_dir)
+    rows = labelled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
+    splits = {name: texts.rows(chosen) for name, chosen in rows.items()}
+    return Data(config.data, config.target, splits)
 
 
 def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
@@ -94,7 +77,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     """
     if vectors_from == "none":
         return []
-    if vectors_from == data.source.data:
+    if vectors_from == data.name:
         return data.splits["train"].texts
     if vectors_from == "tweets":
         return tweets.load(data_dir).texts
@@ -122,31 +105,52 @@ def vectors(features: WordFeatures, raw: list[str], size: int) -> np.ndarray | N
         raise ValueError(f"vectors_from: {error}") from None
 
 
-def batches(
-    features: WordFeatures, data: Data, split: str, max_words: int, batch: int, seed: int | None
-) -> Batches:
-    """Returns batches of the first words of each text, of similar lengths.
+class Encoded:
+    """The features of the words of each split, computed once."""
 
-    Args:
-      features: what a word becomes.
-      data: of `load`.
-      split: which split.
-      max_words: words of a text; what follows them is left out.
-      batch: texts of a batch.
-      seed: decides the order; None for an evaluation, in which targets are row numbers.
-    """
-    encoded = _encoded(features, data.source, split, max_words)
-    targets = np.arange(len(encoded)) if seed is None else data.targets(split)
-    return bucketed(encoded, targets, batch_size=batch, seed=seed, boundaries=4)
+    def __init__(self, features: WordFeatures, data: Data, max_words: int):
+        """Stores what is needed.
 
+        Args:
+          features: turns a word into numbers.
+          data: the texts.
+          max_words: words of a text; the words after them are left out.
+        """
+        self.features, self.data, self._max_words = features, data, max_words
+        self._rows: dict[str, list[np.ndarray]] = {}
 
-@functools.lru_cache(maxsize=4)
-def _encoded(
-    features: WordFeatures, source: Source, split: str, max_words: int
-) -> list[np.ndarray]:
-    return [
-        row[:max_words] for row in word_features.encode(features, load(source).splits[split].texts)
-    ]
+    def rows(self, split: str) -> list[np.ndarray]:
+        """Returns the features of each text of a split."""
+        if split not in self._rows:
+            rows = word_features.encode(self.features, self.data.splits[split].texts)
+            self._rows[split] = [row[: self._max_words] for row in rows]
+        return self._rows[split]
+
+    def training_batches(self, batch: int, seed: int, process: int, num_processes: int) -> Batches:
+        """Returns batches of similar lengths of the training split, one process's share.
+
+        Args:
+          batch: texts of a batch over all processes.
+          seed: decides the order.
+          process: this one.
+          num_processes: of the run.
+        """
+        return bucketed(
+            self.rows("train"),
+            self.data.targets("train"),
+            batch_size=batch,
+            seed=seed,
+            boundaries=4,
+            process=process,
+            num_processes=num_processes,
+        )
+
+    def evaluation_batches(self, split: str) -> Batches:
+        """Returns batches of a split; their targets are row numbers."""
+        rows = self.rows(split)
+        return bucketed(
+            rows, np.arange(len(rows)), batch_size=EVALUATION_BATCH, seed=None, boundaries=4
+        )
 
 
 def _ratings(texts: LabelledTexts) -> np.ndarray:

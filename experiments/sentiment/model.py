@@ -1,5 +1,6 @@
 """The models of the sentiment study: built, trained, saved, and used on new texts."""
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,10 +11,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 import seqmodels as sm
-from experiments.common.trainer import Training
-from experiments.sentiment import data as sentiment_data
+from experiments.common.jobs import Training
 from experiments.sentiment.baselines import scores
-from experiments.sentiment.data import EVALUATION_BATCH, Data
+from experiments.sentiment.config import PROGRAM
+from experiments.sentiment.data import Encoded
 from seqmodels import model_files
 from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
@@ -25,14 +26,12 @@ from seqmodels.training.settings import FitSettings
 from seqmodels.training.steps import Loss
 from seqmodels.training.stopping import Stopping
 
-KIND = "sentiment"
-MODELS = ("bag", "rnn", "gru", "lstm", "bilstm")
 TOKENIZER = "tokenizer.json"
 HEADS = {"classes": "validation_macro_f1", "rating": "validation_rmse"}
 
 
-class Config(NamedTuple):
-    """All that is needed to build a model again; `classes` is empty for a rating."""
+class ModelConfig(NamedTuple):
+    """Everything needed to rebuild a model; `classes` is empty for a rating."""
 
     cell: str
     embedding: int
@@ -53,14 +52,22 @@ class Config(NamedTuple):
 class Predictor(NamedTuple):
     """A trained model: config, model, features and parameters."""
 
-    config: Config
+    config: ModelConfig
     model: TextClassifier
     features: WordFeatures
     params: Any
 
 
-def build(config: Config, num_features: int, vectors: np.ndarray | None = None) -> TextClassifier:
-    """Returns the model of a config that reads so many features; vectors: where words start."""
+def build(
+    config: ModelConfig, num_features: int, vectors: np.ndarray | None = None
+) -> TextClassifier:
+    """Returns the model of a configuration.
+
+    Args:
+      config: the model.
+      num_features: size of the embedding's table.
+      vectors: float32 (W, D), initial embeddings of words; None: at random.
+    """
     sizes = config.embedding, config.hidden
     make: dict[str, Callable[[], sm.Cell | None]] = {
         "bag": lambda: None,
@@ -84,9 +91,8 @@ def build(config: Config, num_features: int, vectors: np.ndarray | None = None) 
 
 
 def training(
-    config: Config,
-    features: WordFeatures,
-    data: Data,
+    config: ModelConfig,
+    texts: Encoded,
     vectors: np.ndarray | None,
     *,
     batch: int,
@@ -99,9 +105,8 @@ def training(
 
     Args:
       config: the model.
-      features: of the training split.
-      data: the texts.
-      vectors: float32 (W, D), where the embeddings of words start; None: at random.
+      texts: the data, with the features of the training split.
+      vectors: float32 (W, D), initial embeddings of words; None: at random.
       batch: texts a step.
       balance: the exponent of a class's weight, (N / (C N_c)) ** balance: 0 for none, 1 for equal
         shares of all classes.
@@ -109,7 +114,8 @@ def training(
       fit: how long.
       stopping: when to stop early.
     """
-    model = build(config, features.num_features, vectors)
+    data = texts.data
+    model = build(config, texts.features.num_features, vectors)
     apply = jax.jit(model.apply)
     counts = np.bincount(data.splits["train"].labels, minlength=max(len(config.classes), 1))
     class_weights = (counts.sum() / (len(counts) * np.maximum(counts, 1))) ** balance
@@ -124,14 +130,13 @@ def training(
         return Loss(jnp.sum(batch.weights * errors), jnp.sum(batch.weights), carry=carry)
 
     def outputs_of(params: Any, split: str) -> np.ndarray:
-        found = sentiment_data.batches(
-            features, data, split, config.max_words, EVALUATION_BATCH, None
-        )
+        batches = texts.evaluation_batches(split)
         outputs = np.zeros((len(data.splits[split].texts), max(len(config.classes), 1)))
-        for number in range(found.per_epoch):
-            rows = found.at(number)
-            there = rows.weights > 0
-            outputs[rows.targets[there]] = np.asarray(apply(params, rows.xs, rows.lengths))[there]
+        for number in range(batches.per_epoch):
+            rows = batches.at(number)
+            present = rows.weights > 0
+            found = np.asarray(apply(params, rows.xs, rows.lengths))
+            outputs[rows.targets[present]] = found[present]
         return outputs
 
     def answers(params: Any, split: str) -> np.ndarray:
@@ -142,23 +147,23 @@ def training(
         found = scores(data.targets("validation"), answers(params, "validation"), config.classes)
         return {f"validation_{name}": value for name, value in found.items()}
 
-    def finish(seed: int, params: Any, folder: pathlib.Path) -> dict[str, Any]:
-        texts = {TOKENIZER: features.tokenizer.to_str()}
-        model_files.save(folder, KIND, config._asdict(), params, texts)
+    def test(seed: int, params: Any) -> dict[str, Any]:
         predicted = answers(params, "test")
-        return scores(data.targets("test"), predicted, config.classes) | {
-            "predicted": predicted.tolist()
-        }
+        figures = scores(data.targets("test"), predicted, config.classes)
+        return figures | {"predicted": predicted.tolist()}
+
+    def save(folder: pathlib.Path, seed: int, params: Any) -> None:
+        files = {TOKENIZER: texts.features.tokenizer.to_str()}
+        model_files.save(folder, PROGRAM, config._asdict(), params, files)
 
     return Training(
         name=config.cell,
         init=model.init,
         loss=loss,
-        batches=lambda seed: sentiment_data.batches(
-            features, data, "train", config.max_words, batch, seed
-        ),
+        batches=functools.partial(texts.training_batches, batch),
         evaluate=evaluate,
-        finish=finish,
+        test=test,
+        save=save,
         optimizer=optimizer,
         fit=fit._replace(
             best=HEADS["classes" if config.classes else "rating"],
@@ -173,7 +178,7 @@ def training(
 def restore(found: Saved) -> Predictor:
     """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
     try:
-        config = Config(**found.config)._replace(classes=tuple(found.config["classes"]))
+        config = ModelConfig(**found.config)._replace(classes=tuple(found.config["classes"]))
         tokenizer = Tokenizer.from_str(found.texts[TOKENIZER])
     except (TypeError, KeyError):
         raise ValueError(f"model: {found.folder} was saved by another version") from None
@@ -184,7 +189,7 @@ def restore(found: Saved) -> Predictor:
     return Predictor(config, model, features, model_files.restore(found, template))
 
 
-def answer(config: Config, outputs: jax.Array) -> jax.Array:
+def answer(config: ModelConfig, outputs: jax.Array) -> jax.Array:
     """Returns probabilities (B, C) of the classes, or ratings (B, 1), of a model's outputs."""
     return jax.nn.softmax(outputs) if config.classes else outputs + config.centre
 

@@ -1,19 +1,37 @@
-"""What a trained sentiment model is used for: one's own text, a picture, one file to serve."""
+"""Use of a trained sentiment model: the user's own text, a picture, one file to serve."""
 
-import pathlib
 import sys
 
 import jax
 import numpy as np
 
-from experiments.common import app
-from experiments.sentiment.model import TOKENIZER, Predictor, answer, encode, predict
-from seqmodels import plots, serving
+from experiments.common import actions as common
+from experiments.common import saved_models
+from experiments.common.errors import UserError
+from experiments.sentiment.config import PROGRAM, Actions
+from experiments.sentiment.model import TOKENIZER, Predictor, answer, encode, predict, restore
+from seqmodels import plots
 from seqmodels.data import word_features
 from seqmodels.data.word_features import UNKNOWN
 
-TOO_LONG = ("truncate", "refuse")
 AT_ONCE = 256  # texts
+
+
+def use(actions: Actions) -> None:
+    """Predicts the user's text and exports the model, as the actions ask for.
+
+    Raises:
+      UserError: in one line, for what a user can fix.
+    """
+    try:
+        predictor = restore(saved_models.best(PROGRAM, actions.models.model_dir))
+        if actions.predict is not None:
+            text = common.read_text(actions.predict)
+            show(predictor, text, actions.too_long, actions.plot)
+        if actions.export is not None:
+            export(predictor, actions.export)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise UserError(str(error)) from error
 
 
 def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> None:
@@ -26,16 +44,16 @@ def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> No
       plot: a file for the figure; None for none.
 
     Raises:
-      cli.UserError: for a text without words, or one that is refused.
+      UserError: for a text without words, or one that is refused.
     """
     config = predictor.config
     words, row = encode(predictor, text)
     if not words:
-        raise app.UserError(f"predict: got {text!r:.40}, expected a text with a word in it")
+        raise UserError(f"predict: got {text!r:.40}, expected a text with a word in it")
     if len(words) > config.max_words:
         given = f"predict: got {len(words):,} words, expected at most {config.max_words}"
         if too_long == "refuse":
-            raise app.UserError(f"{given} (or --too_long=truncate)")
+            raise UserError(f"{given} (or too_long truncate)")
         print(f"warning: {given}; the rest was left out", file=sys.stderr)
         words, row = words[: config.max_words], row[: config.max_words]
     if np.all(row[:, 0] == UNKNOWN):
@@ -61,11 +79,7 @@ def draw(predictor: Predictor, words: list[str], row: np.ndarray, path: str) -> 
         ylabel="probability" if predictor.config.classes else "rating",
         title=f"What the {predictor.config.cell} thinks after each word",
     )
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise app.UserError(f"plot: {path} cannot be written: {error}") from None
-    print(f"plot: {path}")
+    common.save_figure(figure, path)
 
 
 def export(predictor: Predictor, path: str) -> None:
@@ -79,18 +93,14 @@ def export(predictor: Predictor, path: str) -> None:
         outputs = predictor.model.apply(params, features, lengths, method="scan")
         return answer(predictor.config, outputs)
 
-    try:
-        written = serving.export(
-            path,
-            apply,
-            predictor.params,
-            {"features": (f"T, B, {predictor.features.width}", "int32"), "lengths": ("B", "int32")},
-            texts={TOKENIZER: predictor.features.tokenizer.to_str()},
-            about=predictor.config._asdict(),
-        )
-    except (OSError, ImportError) as error:
-        raise app.UserError(f"export: {path} cannot be written: {error}") from None
-    print(f"exported: {written} ({pathlib.Path(written).stat().st_size / 1e6:.1f} MB)")
+    common.export(
+        path,
+        apply,
+        predictor.params,
+        {"features": (f"T, B, {predictor.features.width}", "int32"), "lengths": ("B", "int32")},
+        texts={TOKENIZER: predictor.features.tokenizer.to_str()},
+        about=predictor.config._asdict(),
+    )
 
 
 def answers(predictor: Predictor, texts: list[str]) -> np.ndarray:

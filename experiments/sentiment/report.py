@@ -1,6 +1,5 @@
 """The report of a sentiment study: the table, paired intervals, confusion matrices."""
 
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,17 @@ from experiments.common.report import decimals
 from experiments.sentiment.data import Data
 from seqmodels import plots
 from seqmodels.analysis.classification import confusion_matrix, paired_bootstrap
+from seqmodels.training.run_directory import RunDirectory
 
 CONFUSION = "confusion.png"
 
 
-def show(results: dict[str, Any], folder: pathlib.Path, data: Data) -> None:
+def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
     """Prints the table and the paired intervals; writes the confusion matrices.
 
     Args:
       results: what results.json holds.
-      folder: the run's folder.
+      directory: of the run.
       data: the texts of the run.
     """
     columns = {"rmse": ("RMSE", decimals(3)), "correlation": ("correlation", decimals(3))}
@@ -29,7 +29,7 @@ def show(results: dict[str, Any], folder: pathlib.Path, data: Data) -> None:
             "accuracy": ("accuracy", decimals(3)),
         }
     sizes = ", ".join(f"{len(texts.texts):,} {name}" for name, texts in data.splits.items())
-    title = f"{data.source.data}: {sizes}. Test split; mean over the seeds, 95 % interval."
+    title = f"{data.name}: {sizes}. Test split; mean over the seeds, 95 % interval."
     study_report.show(study_report.table(results, columns, title))
     if not data.classes or not results["baselines"]:
         return
@@ -45,7 +45,7 @@ def show(results: dict[str, Any], folder: pathlib.Path, data: Data) -> None:
             [confusion_matrix(truth, one, len(data.classes)) for one in predicted], axis=0
         )
     figure = plots.confusion_matrices(
-        matrices, data.classes, title=f"{data.source.data}, test split, all seeds"
+        matrices, data.classes, title=f"{data.name}, test split, all seeds"
     )
-    figure.savefig(folder / CONFUSION)
-    print(f"results: {folder}")
+    figure.savefig(directory.file(CONFUSION))
+    print(f"results: {directory.path}")

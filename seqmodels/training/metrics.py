@@ -1,4 +1,4 @@
-"""What a run has to say about itself, a line of JSON at a time, in a file that can be cut back."""
+"""Append-only JSON Lines log that can be truncated on resume."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import pathlib
 from typing import Any, Self
 
 from seqmodels.training.errors import RunError
-from seqmodels.training.run_directory import cannot_be_written, json_value
+from seqmodels.training.files import cannot_be_written, json_value
 
 _BLOCK = 65_536
 
@@ -22,16 +22,21 @@ class MetricsLog:
     line, at the end. Use it as a context manager, or close it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]):
-        """Opens the file, or makes it; what it holds stays.
+    def __init__(self, path: str | os.PathLike[str], *, writes: bool = True):
+        """Opens the file, or creates it; what it holds stays.
 
         Args:
           path: the file, such as `folder / "metrics.jsonl"`.
+          writes: False where another process writes: then nothing is recorded and `offset` is 0.
 
         Raises:
-          OSError: if it cannot be made or written, in one line.
+          OSError: if it cannot be created or written, in one line.
         """
         self.path = pathlib.Path(path)
+        self._file, self._offset = -1, 0
+        self._writes = writes
+        if not writes:
+            return
         with cannot_be_written(self.path.name):
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             self._offset = self._end_of_last_line()
@@ -54,6 +59,8 @@ class MetricsLog:
           ValueError: if the file has grown by other means, such as an incomplete line of a process
             that was killed: `truncate` first.
         """
+        if not self._writes:
+            return
         line = (json.dumps(json_value(record)) + "\n").encode()
         with cannot_be_written(self.path.name):
             more = os.fstat(self._file).st_size - self._offset
@@ -83,17 +90,19 @@ class MetricsLog:
           RunError: if the file is shorter than that, or no line ends there; it stays as it is.
           OSError: if it cannot be written, in one line.
         """
+        if not self._writes:
+            return
         with cannot_be_written(self.path.name):
             size = os.fstat(self._file).st_size
             if not 0 <= offset <= size:
                 raise RunError(
                     f"{self.path}: got {size} bytes, expected the {offset} that there were when "
-                    "the checkpoint was written; put them back, or begin anew with --overwrite"
+                    "the checkpoint was written; put them back, or overwrite the run"
                 )
             if offset and os.pread(self._file, 1, offset - 1) != b"\n":
                 raise RunError(
                     f"{self.path}: no line ends after {offset} bytes, as it did when the "
-                    "checkpoint was written; put it back, or begin anew with --overwrite"
+                    "checkpoint was written; put it back, or overwrite the run"
                 )
             os.ftruncate(self._file, offset)
             self._offset = offset
@@ -104,6 +113,8 @@ class MetricsLog:
         Raises:
           OSError: if that fails, in one line.
         """
+        if not self._writes:
+            return
         with cannot_be_written(self.path.name):
             os.fsync(self._file)
 

@@ -1,95 +1,120 @@
-"""The folder of one run: made with care, gone on with, never overwritten without being asked."""
+"""Run directories: create, resume, never overwrite implicitly."""
 
-import contextlib
 import fcntl
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import jax
-import numpy as np
-
+from seqmodels.training.checkpointing.checkpoints import Checkpoints, print_line
 from seqmodels.training.checkpointing.manifest import settings_difference
 from seqmodels.training.errors import RunError
+from seqmodels.training.files import cannot_be_written, json_value
+from seqmodels.training.metrics import MetricsLog
 
 RESULTS = "results.json"
-METRICS = "metrics.jsonl"
-FLAGS = "flags.txt"
-CHECKPOINTS = "checkpoints"
-TENSORBOARD = "tensorboard"
-MODELS = "models"
-RATIOS = "ratios.png"
-PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png", RATIOS)
+_METRICS = "metrics.jsonl"
+_SETTINGS = "flags.txt"
+_CHECKPOINTS = "checkpoints"
+_TENSORBOARD = "tensorboard"
+_MODELS = "models"
+_MARK = ".run.json"  # which program wrote this directory, and which files are its own
 _LOCK = ".lock"
-_FILES = (RESULTS, METRICS, FLAGS, *PLOTS)
-_FOLDERS = (CHECKPOINTS, TENSORBOARD, MODELS)
+_FORMAT = 2
+_OWN = (RESULTS, _METRICS, _SETTINGS, _CHECKPOINTS, _TENSORBOARD, _MODELS)
 
 
 def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Returns what results.json of a folder holds; None if there is no such file.
+    """Returns the results.json of a directory; None if there is no such file.
 
     Raises:
-      RunError: if it cannot be read, or is no JSON object.
+      RunError: if it cannot be read, or is not a JSON object.
     """
     file = pathlib.Path(path) / RESULTS
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise RunError(f"run_dir: {file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("flags", {}), dict):
-        raise RunError(f"run_dir: {file} is not what a run writes; give another name")
+    found = _read_object(file)
+    if found is not None and not isinstance(found.get("flags", {}), dict):
+        raise RunError(f"run_dir: {file} is not what a run writes; use another directory")
     return found
 
 
-class RunFolder:
-    """A folder that holds flags.txt, metrics.jsonl, results.json, checkpoints, models and pictures.
+def model_path(path: str | os.PathLike[str], name: str) -> pathlib.Path:
+    """Returns where a run keeps the trained model of a name such as "lstm-0"."""
+    return pathlib.Path(path) / _MODELS / name
 
-    While it is open no other process can open it. Use it as a context manager, or close it.
+
+def run_of_model(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns the directory of the run to which the directory of a model belongs."""
+    return pathlib.Path(path).resolve().parents[1]
+
+
+class RunDirectory:
+    """A directory with the settings, metrics, results, checkpoints, models and pictures of a run.
+
+    While it is open no other process can open it. Use it as a context manager, or close it. Only
+    what a run of this library wrote, which the directory's mark lists by name, is ever removed.
 
     Attributes:
-      path: the folder.
-      results: of the unfinished run that goes on here; None for a new run.
+      path: the directory.
+      writes: whether this process writes; of several processes only one does.
+      results: results.json of the unfinished run that is resumed; None for a new run.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         *,
-        overwrite: bool = False,
+        program: str,
         settings: dict[str, Any] | None = None,
+        overwrite: bool = False,
+        writes: bool = True,
+        files: Sequence[str] = (),
+        keep_checkpoints: int = 2,
+        tensorboard: bool = True,
     ):
-        """Makes the folder, takes an existing one that holds no run, or goes on with an unfinished.
+        """Creates the directory, adopts an existing one without a run, or resumes an unfinished run.
 
         Args:
-          path: the folder.
-          overwrite: whether the files of an earlier run in it, and its folders of checkpoints, of
-            event files and models, may be replaced; other files stay.
-          settings: the flags that decide the run, JSON; an unfinished run of the same ones (its
-            results.json has them as "flags") goes on. None for runs that cannot.
+          path: the directory.
+          program: the name of the experiment.
+          settings: everything that decides the run, JSON. An unfinished run with the same settings
+            (the "flags" of its results.json) is resumed. None for runs that cannot be resumed.
+          overwrite: whether the files of an earlier run in it may be replaced; other files stay.
+          writes: False where another process writes: then nothing on the disk is changed.
+          files: names of further files that the run is going to write, such as pictures.
+          keep_checkpoints: how many of the newest checkpoints of a training stay.
+          tensorboard: whether event files are written.
 
         Raises:
-          RunError: if the folder holds another run, or a finished one, or is in use, or cannot be
-            made or written.
+          RunError: if the directory holds another run, or a finished one, or files of these names
+            that are not those of a run, or is in use, or cannot be created or written.
         """
         self.path = pathlib.Path(path)
+        self.writes = writes
         self.results: dict[str, Any] | None = None
+        self._settings, self._keep, self._tensorboard = settings, keep_checkpoints, tensorboard
         self._lock_file = -1
+        self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
+        self._files = [*_OWN, *files]
+        if not writes:
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
-            found = [name for name in (*_FILES, *_FOLDERS) if (self.path / name).exists()]
-            if found and not overwrite:
-                self.results = self._unfinished(found, settings)
-            if self.results is None:
-                self._clear(found)
-            (self.path / METRICS).touch()
+            marked = self._marked()
+            if marked is None or not marked["files"]:
+                self._refuse_files_of_others(())
+            elif overwrite:
+                self._refuse_files_of_others(marked["files"])
+                self._clear(marked["files"])
+            else:
+                self.results = self._unfinished(marked)
+                self._refuse_files_of_others(marked["files"])
+            mark = {"format": _FORMAT, "program": program, "files": self._files}
+            self._replace(_MARK, json.dumps(mark) + "\n")
+            (self.path / _METRICS).touch()
         except OSError as error:
             self.close()
             raise RunError(
@@ -107,37 +132,64 @@ class RunFolder:
         except BlockingIOError:
             raise RunError(f"run_dir: {self.path} is in use by another process") from None
 
-    def _unfinished(
-        self, found: list[str], settings: dict[str, Any] | None
-    ) -> dict[str, Any] | None:
-        """Returns the results of the run to go on with; None if it got nowhere; else RunError."""
-        results = stored_results(self.path)
-        if settings is not None and results is None and not set(found) & set(_FOLDERS):
+    def _marked(self) -> dict[str, Any] | None:
+        """Returns the mark of the run in the directory; None if there is no run."""
+        found = _read_object(self.path / _MARK)
+        if found is None:
+            return None
+        names = found.get("files")
+        plain = isinstance(names, list) and all(
+            isinstance(name, str) and name == pathlib.Path(name).name for name in names
+        )
+        if found.get("format") != _FORMAT or not plain:
+            raise RunError(
+                f"run_dir: {self.path} holds a run of format {found.get('format')}, expected "
+                f"{_FORMAT}; use another directory"
+            )
+        return found
+
+    def _refuse_files_of_others(self, marked: Sequence[str]) -> None:
+        for name in self._files:
+            if name not in marked and os.path.lexists(self.path / name):
+                raise RunError(
+                    f"run_dir: {self.path} holds {name}, which a run of this version did not "
+                    "write; use another directory"
+                )
+
+    def _unfinished(self, marked: dict[str, Any]) -> dict[str, Any] | None:
+        """Returns the results of the run to resume; None if it has none yet; else RunError."""
+        results, settings = stored_results(self.path), self._settings
+        held = [name for name in marked["files"] if os.path.lexists(self.path / name)]
+        if not held:
+            return None
+        if settings is not None and results is None and not (self.path / _CHECKPOINTS).exists():
+            self._clear(held)
             return None
         if settings is None or results is None:
             raise RunError(
-                f"run_dir: {self.path} already holds a run ({found[0]}); give another name, or "
-                "--overwrite"
+                f"run_dir: {self.path} already holds a run ({held[0]}); use another directory, or "
+                "overwrite it"
             )
         different = settings_difference(results.get("flags", {}), settings)
         if different:
             raise RunError(
-                f"run_dir: {self.path} holds a run of other flags: {different}; give another name, "
-                "or --overwrite"
+                f"run_dir: {self.path} holds a run of other options: {different}; use another "
+                "directory, or overwrite it"
             )
         if results.get("complete"):
             raise RunError(
-                f"run_dir: {self.path} holds this run, finished; give another name, or --overwrite"
+                f"run_dir: {self.path} holds this run, finished; use another directory, or "
+                "overwrite it"
             )
         return results
 
-    def _clear(self, found: list[str]) -> None:
-        for name in found:
+    def _clear(self, names: Sequence[str]) -> None:
+        for name in names:
             path = self.path / name
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -146,51 +198,88 @@ class RunFolder:
         self.close()
 
     def close(self) -> None:
-        """Lets other processes open the folder."""
+        """Lets other processes open the directory."""
         if self._lock_file >= 0:
             os.close(self._lock_file)
             self._lock_file = -1
+        if self._elsewhere is not None:
+            self._elsewhere.cleanup()
+            self._elsewhere = None
+
+    def checkpoints(self, name: str, report: Callable[[str], None] = print_line) -> Checkpoints:
+        """Returns the checkpoints of the training of that name.
+
+        Args:
+          name: such as "lstm-0".
+          report: receives a line about a checkpoint that is damaged.
+        """
+        return Checkpoints(
+            self.path / _CHECKPOINTS / name,
+            keep=self._keep,
+            settings=self._settings,
+            report=report,
+            writes=self.writes,
+        )
+
+    def metrics_log(self) -> MetricsLog:
+        """Returns metrics.jsonl, opened; where another process writes it records nothing."""
+        return MetricsLog(self.path / _METRICS, writes=self.writes)
+
+    def events(self, name: str) -> pathlib.Path | None:
+        """Returns the folder of the event files of the training of that name; None for none."""
+        return self.path / _TENSORBOARD / name if self.writes and self._tensorboard else None
+
+    def model(self, name: str) -> pathlib.Path:
+        """Returns where to save the trained model of that name.
+
+        Where another process writes it is a temporary place, removed by `close`.
+        """
+        if self.writes:
+            return model_path(self.path, name)
+        if self._elsewhere is None:
+            self._elsewhere = tempfile.TemporaryDirectory()
+        return model_path(self._elsewhere.name, name)
+
+    def file(self, name: str) -> pathlib.Path:
+        """Returns the path of a further file of the run, such as a picture.
+
+        Raises:
+          ValueError: if it is not one of the `files` that the directory was opened with.
+        """
+        if name not in self._files:
+            raise ValueError(f"file: got {name!r}, expected one of {', '.join(self._files)}")
+        return self.path / name
+
+    def write_settings(self, text: str) -> None:
+        """Writes the text of a file that repeats the run (flags.txt)."""
+        self.write_text(_SETTINGS, text)
+
+    def write_results(self, value: dict[str, Any]) -> None:
+        """Writes results.json; a number that is not finite becomes null."""
+        self.write_text(RESULTS, json.dumps(json_value(value), indent=1) + "\n")
 
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file of the run; a reader sees the old one or the new one, never a half."""
+        """Writes a file of the run atomically: a reader sees the old text or the new one."""
+        if self.writes:
+            self.file(name)
+            self._replace(name, text)
+
+    def _replace(self, name: str, text: str) -> None:
         partial = self.path / f".{name}.partial"
         with cannot_be_written(str(self.path / name)):
             partial.write_text(text, encoding="utf-8")
             partial.replace(self.path / name)
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Writes `value` as indented JSON; a number that is not finite becomes null."""
-        self.write_text(name, json.dumps(json_value(value), indent=1) + "\n")
 
-
-def json_value(value: Any) -> Any:
-    """Returns `value` as JSON can hold it.
-
-    Args:
-      value: numbers, text, and arrays, alone or in dictionaries, lists and tuples.
-
-    Returns:
-      The same with lists for tuples and for NumPy's and JAX's arrays, Python's numbers for theirs,
-      text for the keys of dictionaries, and None for every number that is not finite.
-    """
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
-        value = value.tolist()
-    if isinstance(value, dict):
-        return {str(key): json_value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_value(item) for item in value]
-    if isinstance(value, float) and not -float("inf") < value < float("inf"):
-        return None
-    return value
-
-
-@contextlib.contextmanager
-def cannot_be_written(name: str) -> Iterator[None]:
-    """Makes an OSError inside one line, such as "NAME cannot be written: Permission denied"."""
+def _read_object(file: pathlib.Path) -> dict[str, Any] | None:
     try:
-        yield
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
-        reason = error.strerror or error
-        told = OSError(f"{name} cannot be written: {reason}")
-        told.errno = error.errno
-        raise told from None
+        raise RunError(f"run_dir: {file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunError(f"run_dir: {file} is not what a run writes; use another directory")
+    return found

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from seqmodels.training.run_directory import cannot_be_written
+from seqmodels.training.files import cannot_be_written
 
 
 class TensorBoardLog:

@@ -1,0 +1,70 @@
+"""What the commands that use a trained model share: text to read, figures and models to write."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.common.errors import UserError
+from seqmodels import serving
+
+STANDARD_INPUT = "-"
+
+
+def read_text(value: str) -> str:
+    """Returns the text of an option: the value itself, or standard input where it is "-".
+
+    Raises:
+      UserError: if standard input is not UTF-8.
+    """
+    if value != STANDARD_INPUT:
+        return value
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
+    except UnicodeDecodeError:
+        raise UserError("predict: got bytes that are not UTF-8, expected text") from None
+
+
+def save_figure(figure: Any, path: str | os.PathLike[str], name: str = "plot") -> None:
+    """Writes a figure and prints its path.
+
+    Args:
+      figure: of Matplotlib.
+      path: of the picture.
+      name: of the option, for messages.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    try:
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name}: {path} cannot be written: {error}") from None
+    print(f"{name}: {path}")
+
+
+def export(
+    path: str | os.PathLike[str],
+    apply: Callable[..., Any],
+    params: Any,
+    inputs: Mapping[str, tuple[str, str]],
+    **more: Any,
+) -> None:
+    """Writes a model into one file for `seqmodels.serving.load` and prints its path and size.
+
+    Args:
+      path: of the file.
+      apply: as in `serving.export`; so are the other arguments.
+      params: see `serving.export`.
+      inputs: see `serving.export`.
+      **more: texts and about, see `serving.export`.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
+    try:
+        written = serving.export(path, apply, params, inputs, **more)
+    except (OSError, ImportError) as error:
+        raise UserError(f"export: {path} cannot be written: {error}") from None
+    print(f"exported: {written} ({pathlib.Path(written).stat().st_size / 1e6:.1f} MB)")

@@ -1,0 +1,189 @@
+"""Configurations that experiments share: training, saving, runs, hosts, trained models, data."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from experiments.common.config import Options, option, positive, values_by_name
+from seqmodels.training.optimizers import SCHEDULES, OptimizerSettings
+from seqmodels.training.parallel.processes import check_processes
+from seqmodels.training.settings import ON_NONFINITE, FitSettings, steps_per_dispatch
+
+LONGEST_DISPATCH = 25  # steps, so that a signal is soon obeyed
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(Options):
+    """How a model is trained."""
+
+    seeds: int = option(3, "Number of seeds, each trained apart.", at_least=1, at_most=4_096)
+    first_seed: int = option(0, "The first seed.", at_least=0, at_most=2**31)
+    steps: int = option(1000, "Training steps at most.", at_least=1)
+    batch: int = option(32, "Sequences a training step.", at_least=1, at_most=1_048_576)
+    learning_rate: str = option(
+        "0.003",
+        "AdamW's rate: one number, or one for every model, rnn:0.001,lstm:0.003.",
+        per_name=positive,
+    )
+    schedule: str = option("constant", "The rate after the warm-up; to 0.", choices=SCHEDULES)
+    warmup: int = option(0, "Steps over which the rate grows from 0.", at_least=0)
+    weight_decay: float = option(0.0, "Decay of the parameters a step, times the rate.", at_least=0)
+    clip_norm: float = option(
+        1.0, "Global norm of the gradient to clip at; inf: never.", above=0, infinite=True
+    )
+    accumulate: int = option(1, "Steps whose gradients make one update.", at_least=1, at_most=10**6)
+    average: float = option(
+        0.0,
+        "Evaluate a moving average of the parameters with this decay, such as 0.999; 0: the last.",
+        at_least=0,
+        at_most=0.999999,
+    )
+    on_nonfinite: str = option(
+        "stop",
+        "When a loss or gradient is NaN or infinite: stop, or skip the update.",
+        choices=ON_NONFINITE,
+    )
+    log_every: int | None = option(
+        None,
+        "Steps between two records; by default those between two evaluations.",
+        at_least=1,
+    )
+    eval_every: int = option(
+        100, "Steps between two evaluations; a multiple of log_every.", at_least=1
+    )
+    devices: str = option(
+        "auto",
+        "CPU cores or accelerators of each process over which the rows of a batch (the seeds in "
+        "long_context) are spread: auto or a number. A number that does not divide them is lowered "
+        "to one that does.",
+        check=lambda text: check_devices(text),
+    )
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def learning_rates(self, needed: Sequence[str], known: Collection[str]) -> dict[str, float]:
+        """Returns the rate of every model that is needed.
+
+        Raises:
+          ValueError: for the name of a model that is not known, or one without a rate.
+        """
+        return values_by_name(
+            "learning_rate", self.learning_rate, positive, needed=needed, known=known
+        )
+
+    def optimizer(self, learning_rate: float) -> OptimizerSettings:
+        """Returns the settings of the optimizer with a learning rate."""
+        return OptimizerSettings(
+            learning_rate=learning_rate,
+            steps=self.steps,
+            schedule=self.schedule,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            accumulate=self.accumulate,
+            average=self.average,
+            skip=self.on_nonfinite == "skip",
+        )
+
+    def fit(self, saving: "SavingConfig") -> FitSettings:
+        """Returns the settings of the loop; intervals longer than the training are shortened."""
+        eval_every = min(self.eval_every, self.steps)
+        settings = FitSettings(
+            steps=self.steps,
+            log_every=min(self.log_every or eval_every, self.steps),
+            eval_every=eval_every,
+            checkpoint_every=saving.checkpoint_every,
+            on_nonfinite=self.on_nonfinite,
+        )
+        return settings._replace(steps_per_dispatch=steps_per_dispatch(settings, LONGEST_DISPATCH))
+
+
+def check_devices(text: str) -> None:
+    """Raises ValueError unless the text is "auto" or a positive number."""
+    if text != "auto" and not (text.isdecimal() and int(text) > 0):
+        raise ValueError(f"got {text!r}, expected auto or a positive number")
+
+
+@dataclasses.dataclass(frozen=True)
+class SavingConfig(Options):
+    """What a run saves; it does not decide the results."""
+
+    checkpoint_every: float = option(
+        60.0,
+        "Seconds between two checkpoints; 0: at every dispatch.",
+        at_least=0,
+        infinite=True,
+        decides=False,
+    )
+    keep_checkpoints: int = option(
+        2, "How many checkpoints to keep in addition to the best.", at_least=1, decides=False
+    )
+    tensorboard: bool = option(True, "Write event files for TensorBoard.", decides=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions(Options):
+    """Where a run is kept."""
+
+    run_dir: str | None = option(None, "Folder of the results; by default a new one below runs/.")
+    overwrite: bool = option(False, "Replace the run that run_dir holds.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOptions(Options):
+    """Where a run is kept, and how it resumes."""
+
+    run_dir: str | None = option(
+        None,
+        "Folder of the run. By default one below runs/ named by the options, so that the same "
+        "command finds it again and resumes it.",
+    )
+    resume: str | None = option(
+        None, "Folder of an unfinished run to resume; no other option is needed."
+    )
+    overwrite: bool = option(False, "Replace the run that run_dir holds.")
+
+
+@dataclasses.dataclass(frozen=True)
+class HostOptions(Options):
+    """Several processes, on one host or many."""
+
+    coordinator_address: str | None = option(
+        None, "HOST:PORT of process 0, of a run of several processes; a port that is free there."
+    )
+    num_processes: int | None = option(
+        None, "How many processes, on one host or many, make up the run.", at_least=1
+    )
+    process_id: int | None = option(None, "Which of them this is, from 0.", at_least=0)
+
+    def check(self) -> None:
+        """Raises ValueError if only some of the options are given."""
+        check_processes(self.coordinator_address, self.num_processes, self.process_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelOptions(Options):
+    """Trained models to evaluate or use."""
+
+    model_dir: str | None = option(
+        None,
+        "Folder of a run or of one of its models, to evaluate or use; of a run's models the one "
+        "that was best in validation is used. By default that of the newest finished run below "
+        "runs/.",
+    )
+    evaluate: bool = option(False, "Evaluate the models of model_dir on the test split.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Options):
+    """Where fetched data are kept; it does not decide the results."""
+
+    data_dir: str | None = option(
+        None,
+        "Folder that keeps fetched data; by default $SEQMODELS_DATA, or seqmodels in the user's "
+        "cache folder.",
+        path=True,
+        decides=False,
+    )
