@@ -35,14 +35,13 @@ MAY_DIFFER = {
     "metrics_bytes",  # length of names in metrics.jsonl
     "program",
     "seconds",
-    "steps_per_second",
-    "time",
     "versions",  # compared once for all cases, as what made the runs
 }
 RENAMED_KEYS: dict[str, str] = {}  # of the side before: {its name: the name of the side after}
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 COMPARED = ("results.json", "metrics.jsonl", "*.csv", "*.txt")
 NOT_COMPARED = ("flags.txt",)
+SECONDS = "s a seed"  # heading of the last column of tables on standard output; not compared
 LONGEST = 110  # characters of a difference in the table
 VERSIONS = """
 import importlib.metadata, json, os, platform, seqmodels
@@ -238,8 +237,7 @@ def _compare(name: str, case: Case, folders: list[pathlib.Path]) -> Compared:
     found: list[dict[str, Any]] = []
     for folder, rename in zip(folders, (True, False), strict=True):
         paths = [] if number else _files(folder / RUN)
-        if number or case.reports:
-            paths.append(folder / f"{number}.stdout")
+        paths.append(folder / f"{number}.stdout")
         found.append({})
         for path in paths:
             key = "stdout" if path.suffix == ".stdout" else path.relative_to(folder).as_posix()
@@ -254,6 +252,11 @@ def _files(run: pathlib.Path) -> list[pathlib.Path]:
 
 def _content(path: pathlib.Path) -> Any:
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".stdout":
+        lines = [line.rstrip() for line in text.splitlines()]
+        if SECONDS in text:
+            lines = [re.sub(r" +\d+$", "", line) for line in lines]
+        return "\n".join(lines)
     if path.suffix == ".json":
         return json.loads(text)
     return [json.loads(line) for line in text.splitlines()] if path.suffix == ".jsonl" else text
