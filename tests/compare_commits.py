@@ -138,7 +138,9 @@ def _run(cases: list[Case], sides: list[Side]) -> int:
         print(f"{number}/{len(cases)} {case.name}: {took}", file=sys.stderr, flush=True)
     if len(sides) == 1:
         return 0
-    print(f"{', '.join(f'{name} {value}' for name, value in (versions[-1] or {}).items())}\n")
+    ran = [_read(folder) for folder in found]
+    print(f"Before: {ran[0]['commit']}. After: {ran[1]['commit']}.")
+    print(f"{', '.join(f'{name} {value}' for name, value in ran[1]['versions'].items())}.\n")
     print("| case | values compared | equal | first difference |\n|---|---|---|---|")
     for name, one in rows:
         equal = "NO" if one.number else "numbers; not words" if one.words else "yes"
@@ -148,6 +150,12 @@ def _run(cases: list[Case], sides: list[Side]) -> int:
     total = sum(one.count for _, one in rows)
     print(f"\n{len(rows)} commands, {total:,} values, {differ} commands that differ.")
     return int(differ > 0)
+
+
+def _commit(tree: pathlib.Path) -> str:
+    git = ["git", "-C", str(tree), "describe", "--always", "--dirty", "--exclude=*"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "no commit"
 
 
 def _environment(tree: pathlib.Path) -> dict[str, str]:
@@ -178,7 +186,12 @@ def _made(case: Case, side: Side, versions: dict[str, Any] | None) -> pathlib.Pa
             sys.exit(f"keep: {folder} was not made by this script; give another folder")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
-    about = {"versions": versions, "commands": case.commands(), "complete": False}
+    about = {
+        "commit": _commit(side.tree),
+        "versions": versions,
+        "commands": case.commands(),
+        "complete": False,
+    }
     _write(folder / CASE, about)
     if case.inputs:
         case.inputs(folder)
@@ -231,8 +244,9 @@ def _compare(name: str, case: Case, folders: list[pathlib.Path]) -> Compared:
     failed = [side["failed"].get(name) for side in sides]
     if any(failed):
         return Compared(0, " / ".join(f"{one or 'succeeded'}" for one in failed), "")
-    if sides[0]["inputs"] != sides[1]["inputs"]:
-        return Compared(0, "the files that the run reads differ", "")
+    for what in ("versions", "inputs"):
+        if sides[0][what] != sides[1][what]:
+            return Compared(0, f"{what}: {sides[0][what]} / {sides[1][what]}", "")
     number = list(case.commands()).index(name)
     found: list[dict[str, Any]] = []
     for folder, rename in zip(folders, (True, False), strict=True):
