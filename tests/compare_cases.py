@@ -198,12 +198,12 @@ CASES = [
          "--learning_rate=rnn:0.001,gru:0.01,lstm:0.01", *_HORIZON),
     ),
     Case(
-        "long_context sky, two devices", "long_context",
+        "long_context sky two devices", "long_context",
         ("--task=sky", "--cells=lstm", "--distances=16", "--devices=2", "--schedule=cosine",
          "--warmup=10", "--average=0.9", *_HORIZON),
     ),
     Case(
-        "long_context sky, own filler", "long_context",
+        "long_context sky own filler", "long_context",
         ("--task=sky", "--cells=gru", "--distances=8", "--filler_file=filler.txt", "--devices=1",
          *_HORIZON),
         inputs=filler,
@@ -235,7 +235,7 @@ CASES = [
         {"evaluate": ("--evaluate",), "predict": ("--predict=I love this sunny day, great!",)},
     ),
     Case(
-        "sentiment tweets, rating", "sentiment",
+        "sentiment tweets rating", "sentiment",
         ("--data=tweets", "--target=rating", "--models=gru", "--pool_words", "--devices=1",
          *_SENTIMENT),
         {"evaluate": ("--evaluate",), "predict": ("--predict=I hate this rainy day",)},
@@ -247,7 +247,7 @@ CASES = [
         texts,
     ),
     Case(
-        "sentiment csv, rating, two devices", "sentiment",
+        "sentiment csv rating two devices", "sentiment",
         ("--label_column=stars", "--target=rating", "--models=lstm", "--devices=2", *_OWN_TEXTS),
         {"predict": ("--predict=the plot is dull, I love the cast",)},
         texts,
@@ -259,7 +259,7 @@ CASES = [
         picture,
     ),
     Case(
-        "image_classification pixels, two devices", "image_classification",
+        "image_classification pixels two devices", "image_classification",
         ("--data=digits", "--models=lstm", "--reading=rows,pixels", "--pooling=last", "--shift=0",
          "--devices=2", *_IMAGES),
     ),
@@ -290,7 +290,7 @@ CASES = [
         {"evaluate": ("--evaluate",), "predict": ("--predict=ROMEO:", "--characters=60")},
     ),
     Case(
-        "character_lm, two devices", "character_lm",
+        "character_lm two devices", "character_lm",
         ("--cells=rnn", "--seeds=2", "--devices=2", *_CHARACTERS),
     ),
     Case(
@@ -303,7 +303,7 @@ CASES = [
         pairs,
     ),
     Case(
-        "translation pairs_file, two devices", "translation",
+        "translation pairs_file two devices", "translation",
         ("--attention=luong", "--split_seed=1", "--devices=2", *_PAIRS),
         inputs=pairs,
     ),
@@ -316,14 +316,14 @@ CASES = [
         {"evaluate": ("--evaluate",), "predict": ("--predict",)},
     ),
     Case(
-        "forecasting csv, gaussian, recursive", "forecasting",
+        "forecasting csv gaussian recursive", "forecasting",
         (*_SALES, "--bases=first,seasonal", "--head=gaussian", "--strategy=recursive",
          "--samples=20", "--baselines=last,seasonal,ar", "--devices=1", *_FORECASTS),
         {"evaluate": ("--evaluate",), "predict": ("--predict",)},
         sales,
     ),
     Case(
-        "forecasting csv, quantile, two devices", "forecasting",
+        "forecasting csv quantile two devices", "forecasting",
         (*_SALES, "--models=gru", "--bases=none", "--head=quantile", "--baselines=last",
          "--devices=2", *_FORECASTS),
         {"predict": ("--predict",)},
@@ -331,7 +331,7 @@ CASES = [
     ),
     Case("autocorrelation sunspots", "autocorrelation", ("--series=sunspots",)),
     Case(
-        "autocorrelation elnino, differences", "autocorrelation",
+        "autocorrelation elnino differences", "autocorrelation",
         ("--series=elnino", "--transform=log", "--difference=1", "--seasonal_difference=1",
          "--nlags=30", "--alpha=0.01"),
     ),

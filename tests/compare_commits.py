@@ -72,7 +72,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Plain)
     parser.add_argument("--before", required=True, help="commit, folder, or folder of --keep")
     parser.add_argument("--after", help="the same")
-    parser.add_argument("--only", help="names of cases or beginnings of them; semicolons between")
+    parser.add_argument("--only", help="names of cases, or beginnings of them, with commas between")
     parser.add_argument("--keep", type=pathlib.Path, help="folder that keeps all runs")
     given = parser.parse_args()
     cases = _chosen(given.only)
@@ -93,10 +93,10 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
 def _chosen(only: str | None) -> list[Case]:
     if only is None:
         return CASES
-    beginnings = tuple(name.strip() for name in only.split(";"))
+    beginnings = tuple(name.strip() for name in only.split(","))
     found = [case for case in CASES if case.name.startswith(beginnings)]
     if not found:
-        sys.exit(f"only: got {only!r}, expected {'; '.join(case.name for case in CASES)}")
+        sys.exit(f"only: got {only!r}, expected {', '.join(case.name for case in CASES)}")
     return found
 
 
@@ -180,7 +180,7 @@ def _versions(side: Side) -> dict[str, Any] | None:
 def _made(case: Case, side: Side, versions: dict[str, Any] | None) -> pathlib.Path:
     """Runs the commands of a case. Returns its folder, with what is compared alone."""
     assert side.tree is not None
-    folder = side.runs / case.name.replace(", ", "-").replace(" ", "_")
+    folder = side.runs / case.name.replace(" ", "_")
     if folder.exists():
         if not (folder / CASE).is_file():
             sys.exit(f"keep: {folder} was not made by this script; give another folder")
@@ -218,7 +218,7 @@ def _made(case: Case, side: Side, versions: dict[str, Any] | None) -> pathlib.Pa
 
 def _kept(case: Case, side: Side, versions: dict[str, Any] | None) -> pathlib.Path:
     """Returns the folder of a case that was run before, by the same commands and versions."""
-    folder = side.runs / case.name.replace(", ", "-").replace(" ", "_")
+    folder = side.runs / case.name.replace(" ", "_")
     try:
         about = _read(folder)
     except FileNotFoundError:
