@@ -1,6 +1,7 @@
 """The short runs that `compare_commits.py` repeats on two commits, and the files that they read."""
 
 import csv
+import datetime
 import pathlib
 import random
 from collections.abc import Callable
@@ -155,11 +156,12 @@ def meals(folder: pathlib.Path) -> None:
     """Writes diary.csv: meals that depend on the meal before, and weekdays."""
     draw = random.Random(4)
     following = {"soup": "pasta", "pasta": "rice", "rice": "soup"}
-    rows: list[list[object]] = [["day", "weekday", "meal"]]
+    rows: list[list[object]] = [["date", "weekday", "meal"]]
     meal = "soup"
     for day in range(210):
         meal = following[meal] if draw.random() < 0.6 else draw.choice(list(following))
-        rows.append([day, "MTWTFSS"[day % 7] + str(day % 7), meal])
+        date = datetime.date(2024, 1, 1) + datetime.timedelta(day)
+        rows.append([date.isoformat(), f"{date:%A}", meal])
     _write_rows(folder / "diary.csv", rows)
 
 
