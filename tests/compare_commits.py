@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -127,14 +128,14 @@ def _run(cases: list[Case], sides: list[Side]) -> int:
     versions = [_versions(side) for side in sides]
     rows: list[tuple[str, Compared]] = []
     for number, case in enumerate(cases, 1):
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), _cpu()
         found = [
             _kept(case, side, versions[-1]) if side.tree is None else _made(case, side, its)
             for side, its in zip(sides, versions, strict=True)
         ]
         if len(found) == 2:
             rows += [(name, _compare(name, case, found)) for name in case.commands()]
-        took = f"{time.monotonic() - begun:.0f} s"
+        took = f"{time.monotonic() - begun:.0f} s, {_cpu() - cpu:.0f} s of a core"
         print(f"{number}/{len(cases)} {case.name}: {took}", file=sys.stderr, flush=True)
     if len(sides) == 1:
         return 0
@@ -150,6 +151,11 @@ def _run(cases: list[Case], sides: list[Side]) -> int:
     total = sum(one.count for _, one in rows)
     print(f"\n{len(rows)} commands, {total:,} values, {differ} commands that differ.")
     return int(differ > 0)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _commit(tree: pathlib.Path) -> str:
