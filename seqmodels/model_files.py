@@ -27,7 +27,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-class Saved(NamedTuple):
+class SavedModel(NamedTuple):
     """A model as it was saved.
 
     Attributes:
@@ -101,7 +101,7 @@ def save(
     partial.rename(folder)
 
 
-def load(folder: str | os.PathLike[str], kind: str) -> Saved:
+def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:
     """Reads a model of a kind.
 
     Args:
@@ -109,7 +109,7 @@ def load(folder: str | os.PathLike[str], kind: str) -> Saved:
       kind: what it was saved as.
 
     Returns:
-      A `Saved`.
+      A `SavedModel`.
 
     Raises:
       ValueError: in one line, if there is no model, or one of another kind, or it is damaged.
@@ -136,10 +136,12 @@ def load(folder: str | os.PathLike[str], kind: str) -> Saved:
         name: np.frombuffer(view["data"], jnp.dtype(_DTYPES[view["dtype"]])).reshape(view["shape"])
         for name, view in safetensors.deserialize(contents.pop(PARAMS))
     }
-    return Saved(folder, config, arrays, {name: data.decode() for name, data in contents.items()})
+    return SavedModel(
+        folder, config, arrays, {name: data.decode() for name, data in contents.items()}
+    )
 
 
-def restore(saved: Saved, template: Params) -> Params:
+def restore(saved: SavedModel, template: Params) -> Params:
     """Returns the parameters in the structure of a template.
 
     Args:

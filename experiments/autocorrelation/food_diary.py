@@ -19,12 +19,12 @@ from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.data.batches import shuffled
 from seqmodels.datasets.food_diary import MEALS, WEEKDAYS, Diary, bayes_rate, bayes_rule, diary
 from seqmodels.models.cnn import LinearParams, dense
-from seqmodels.models.sequence_model import readout
+from seqmodels.models.sequence_model import sequence_model
 from seqmodels.training.fit import fit
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer
-from seqmodels.training.prefetch import dispatches
+from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.state import start
+from seqmodels.training.state import create_train_state
 from seqmodels.training.steps import Loss, make_train_steps
 from seqmodels.types import Array, Params
 
@@ -103,7 +103,7 @@ def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> None:
 
 
 def _by_meals() -> tuple[Callable[[Array], Params], Reader]:
-    model = readout(
+    model = sequence_model(
         sm.rnn(HIDDEN, HIDDEN),
         hidden_size=HIDDEN,
         output_size=len(MEALS),
@@ -154,10 +154,10 @@ def _guesses(
 
     data = shuffled(windows, BATCH, seed=seed)
     done = fit(
-        start(init, optimizer, jax.random.key(seed)),
+        create_train_state(init, optimizer, jax.random.key(seed)),
         jax.jit(make_train_steps(loss, optimizer, 20), donate_argnums=0),
         FitSettings(steps=STEPS, steps_per_dispatch=20, log_every=STEPS),
-        batches=dispatches(data.at, 20),
+        batches=prefetch_dispatches(data.at, 20),
     )
     logits = reader(
         done.state.params,

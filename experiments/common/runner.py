@@ -14,7 +14,7 @@ from seqmodels.training.errors import RunError
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.parallel import processes
-from seqmodels.training.settings import check
+from seqmodels.training.settings import check_settings
 
 __all__ = ["NAMES", "Study", "Training", "define", "run"]
 
@@ -73,7 +73,7 @@ def run(
         folder = run_flags.open_folder(path, decide, decides, f"experiments.{program}")
         study = build()
         for training in study.trainings:
-            check(training.fit)
+            check_settings(training.fit)
             training.batches(flags.FLAGS.first_seed)
         work = Work(program, study, path, folder, decides, devices)
     except (ValueError, OSError, ModuleNotFoundError) as error:

@@ -7,7 +7,7 @@ from absl import flags
 
 from experiments.common import app
 from seqmodels import model_files
-from seqmodels.model_files import Saved
+from seqmodels.model_files import SavedModel
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_directory import MODELS, RESULTS, stored_results
 
@@ -25,14 +25,14 @@ def define() -> None:
     app.checked(app.not_empty, "model_dir")
 
 
-def best(program: str) -> Saved:
+def best(program: str) -> SavedModel:
     """Returns the model that `--model_dir` means.
 
     Args:
       program: the experiment, which is also the kind of its models.
 
     Returns:
-      A `Saved`.
+      A `SavedModel`.
 
     Raises:
       cli.UserError: if there is none, or one of another kind.
@@ -51,7 +51,7 @@ def best(program: str) -> Saved:
     return _loaded(run / MODELS / f"{chosen['model']}-{chosen['seed']}", program)
 
 
-def every(program: str) -> list[tuple[str, int, Saved]]:
+def every(program: str) -> list[tuple[str, int, SavedModel]]:
     """Returns (name of the model, seed, model) for each model of the run that is meant.
 
     Args and raises as `best`.
@@ -111,7 +111,7 @@ def _run(program: str) -> tuple[pathlib.Path, dict[str, Any]]:
     return path, results
 
 
-def _loaded(folder: pathlib.Path, program: str) -> Saved:
+def _loaded(folder: pathlib.Path, program: str) -> SavedModel:
     try:
         return model_files.load(folder, program)
     except ValueError as error:

@@ -19,16 +19,16 @@ from seqmodels.models.sequence_model import parameter_count
 from seqmodels.training.errors import RunError
 from seqmodels.training.fit import fit
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Seen
+from seqmodels.training.loop import Progress
 from seqmodels.training.metrics import MetricsLog
-from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.optimizers import OptimizerSettings, averaged_params, make_optimizer
 from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.parallel.mesh import make_mesh, place
-from seqmodels.training.prefetch import dispatches
+from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.progress import ProgressDisplay
 from seqmodels.training.run_directory import CHECKPOINTS, MODELS, RESULTS, RunFolder
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.state import TrainState, start
+from seqmodels.training.state import TrainState, create_train_state
 from seqmodels.training.steps import LossFunction, make_train_steps
 from seqmodels.training.stopping import Stopping
 from seqmodels.types import Params
@@ -180,7 +180,9 @@ class Work:
                         donate_argnums=0,
                     )
                     keys = jax.random.key(seed)
-                    state = self._placed(start(training.init, optimizer, keys, training.carry))
+                    state = self._placed(
+                        create_train_state(training.init, optimizer, keys, training.carry)
+                    )
                     self._one(training, seed, state, train, batches, log, progress, interruption)
         self.results["complete"] = True
         self._write()
@@ -216,7 +218,7 @@ class Work:
                 state,
                 train,
                 training.fit,
-                batches=dispatches(
+                batches=prefetch_dispatches(
                     batches.at,
                     training.fit.steps_per_dispatch,
                     place=lambda batch: self._spread(batch, batches.batch_axes),
@@ -230,7 +232,7 @@ class Work:
                 watch=watch,
                 interruption=interruption,
             )
-            best, best_step = done.state, done.seen.step
+            best, best_step = done.state, done.progress.step
             found = checkpoints.best(template) if training.fit.best and self._folder else None
             known = processes.broadcast_json(found and found.step)
             if known is not None:
@@ -245,9 +247,9 @@ class Work:
             "model": training.name,
             "seed": seed,
             "parameters": parameters,
-            "steps": done.seen.step,
+            "steps": done.progress.step,
             "best_step": best_step,
-            "seconds": round(done.seen.seconds, 1),
+            "seconds": round(done.progress.seconds, 1),
             "diverged": bool(done.diverged),
             **{name: float(value) for name, value in chosen.items()},
             **figures,
@@ -278,31 +280,31 @@ class Work:
 
     def _params(self, training: Training, state: TrainState) -> Params:
         """Returns the parameters to evaluate, on one device."""
-        params = averaged(state.opt_state, state.params, training.optimizer.average)
+        params = averaged_params(state.opt_state, state.params, training.optimizer.average)
         return jax.tree.map(jnp.asarray, transfer.to_host(params))
 
 
 class _Watch:
-    """Shows what is seen while one model is trained with one seed."""
+    """Shows the progress while one model is trained with one seed."""
 
     def __init__(self, label: str, steps: int, progress: ProgressDisplay):
         self._label, self._steps, self._progress = label, steps, progress
         self._taken = 0
         progress.update(label, "begins", 0.0)
 
-    def __call__(self, seen: Seen) -> None:
-        before = seen.step - seen.steps
+    def __call__(self, progress: Progress) -> None:
+        before = progress.step - progress.steps
         if before > self._taken:
             self._progress.note(f"{self._label}: goes on from step {before}")
             self._progress.skip(before - self._taken)
-        self._taken = seen.step
+        self._taken = progress.step
         self._progress.update(
             self._label,
-            f"step {seen.step}",
-            seen.steps,
-            steps=seen.steps,
-            loss=float(np.mean(seen.values["loss"])),
-            grad_norm=float(np.mean(seen.values["grad_norm"])),
+            f"step {progress.step}",
+            progress.steps,
+            steps=progress.steps,
+            loss=float(np.mean(progress.values["loss"])),
+            grad_norm=float(np.mean(progress.values["grad_norm"])),
         )
 
     def finish(self) -> None:

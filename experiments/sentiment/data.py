@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seqmodels.data import labelled_texts, word_features, word_vectors
+from seqmodels.data import labeled_texts, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
-from seqmodels.data.labelled_texts import LabelledTexts
+from seqmodels.data.labeled_texts import LabeledTexts
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.datasets import reviews, tweets
 
@@ -34,7 +34,7 @@ class Data(NamedTuple):
     """source: where the texts are from. splits: "train", "validation" and "test"."""
 
     source: Source
-    splits: dict[str, LabelledTexts]
+    splits: dict[str, LabeledTexts]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -69,14 +69,14 @@ def load(source: Source) -> Data:
     """
     check(source)
     if source.data == "csv" and source.csv is not None:
-        texts = labelled_texts.read_csv(
+        texts = labeled_texts.read_csv(
             source.csv, source.text_column, source.label_column, rating=source.target == "rating"
         )
     elif source.data == "tweets":
         texts = tweets.load(source.data_dir)
     else:
         texts = reviews.load(source.data, source.data_dir)
-    rows = labelled_texts.split(texts.texts, texts.labels, seed=source.split_seed)
+    rows = labeled_texts.split(texts.texts, texts.labels, seed=source.split_seed)
     return Data(source, {name: texts.rows(chosen) for name, chosen in rows.items()})
 
 
@@ -149,7 +149,7 @@ def _encoded(
     ]
 
 
-def _ratings(texts: LabelledTexts) -> np.ndarray:
+def _ratings(texts: LabeledTexts) -> np.ndarray:
     if texts.ratings is None:
         raise ValueError("target: got rating, but these texts have classes alone")
     return texts.ratings

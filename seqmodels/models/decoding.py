@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from seqmodels.types import Array
 
-Step = Callable[[Any, Array], tuple[Any, Array]]
+DecodeStep = Callable[[Any, Array], tuple[Any, Array]]
 
 
 class Decoded(NamedTuple):
@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
 
 
 def greedy(
-    step: Step, carry: Any, bos: int | Array, eos: int, max_steps: int, *, pad: int = 0
+    step: DecodeStep, carry: Any, bos: int | Array, eos: int, max_steps: int, *, pad: int = 0
 ) -> Decoded:
     """Takes the most probable token at every step.
 
@@ -64,7 +64,7 @@ def greedy(
 
 
 def sample(
-    step: Step,
+    step: DecodeStep,
     carry: Any,
     key: Array,
     bos: int | Array,
@@ -114,7 +114,7 @@ def sample(
 
 
 def _one_by_one(
-    step: Step,
+    step: DecodeStep,
     carry: Any,
     bos: int | Array,
     eos: int,
@@ -153,8 +153,8 @@ def _one_by_one(
     return done
 
 
-def beam(
-    step: Step,
+def beam_search(
+    step: DecodeStep,
     carry: Any,
     bos: int | Array,
     eos: int,
@@ -267,7 +267,7 @@ def gnmt_penalty(lengths: Array, alpha: float) -> Array:
 
 
 def _first(
-    step: Step, carry: Any, bos: int | Array, max_steps: int
+    step: DecodeStep, carry: Any, bos: int | Array, max_steps: int
 ) -> tuple[Any, Array, jnp.dtype]:
     """Returns the carry as arrays, the token (B,) before the first, and the dtype of scores."""
     if max_steps < 1:

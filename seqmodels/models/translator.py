@@ -24,13 +24,13 @@ from seqmodels.cells.stages import check_size, lift
 from seqmodels.combinators import bidirectional
 from seqmodels.drivers.unroll import unroll
 from seqmodels.models.attention import (
-    Attended,
-    AttendingParams,
     Attention,
+    AttentionCellParams,
+    AttentionOutput,
     Memory,
-    additive,
-    attending,
-    general,
+    additive_attention,
+    attention_cell,
+    general_attention,
 )
 from seqmodels.types import Array, Cell, Params, State
 
@@ -75,11 +75,12 @@ class Translator(NamedTuple):
       init: `init(key) -> TranslatorParams`.
       encode: `encode(params, sources, lengths, key=None) -> Carry`, of tokens (S, B) and int
         lengths (B,); what lies behind an end changes nothing. With a key there is dropout.
-      apply: `apply(params, carry, inputs, key=None, own=None) -> (logits, weights)`, of the words
-        before each word (T, B): (T, B, V_t), and the attention (T, B, S), None without. Where the
-        bool (T, B) `own` is true the decoder reads the word that it holds most likely itself
-        instead of the one in `inputs`: scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015,
-        arXiv 1506.03099). No gradient goes through the choice.
+      apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`:
+        inputs (T, B) are the words before each target word, logits (T, B, V_t), weights the
+        attention (T, B, S), or None without attention. Where the bool (T, B) `use_predicted` is
+        true, the decoder reads its own most probable word instead of the one in `inputs`:
+        scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No gradient
+        goes through the choice.
       decode_step: `decode_step(params, carry, token) -> (carry, log_probs)`, of (B,) to (B, V_t).
     """
 
@@ -163,7 +164,7 @@ def translator(
     def run_params(params: TranslatorParams, memory: Any) -> Params:
         if attention != "bahdanau":
             return params.decoder
-        return AttendingParams(params.decoder, params.attention, memory)
+        return AttentionCellParams(params.decoder, params.attention, memory)
 
     def vectors(
         params: TranslatorParams, memory: Any, ys: Any, key: Array | None = None
@@ -172,7 +173,7 @@ def translator(
         if look is None:
             features, weights = ys, None
         else:
-            if not isinstance(ys, Attended):
+            if not isinstance(ys, AttentionOutput):
                 ys = look.attend(params.attention, memory, ys)
             features = jnp.concatenate([ys.hidden, ys.context], axis=-1)
             weights = ys.weights
@@ -188,11 +189,11 @@ def translator(
         carry: Carry,
         inputs: Array,
         key: Array | None = None,
-        own: Array | None = None,
+        use_predicted: Array | None = None,
     ) -> tuple[Array, Array | None]:
         keys = _split(key, 2)
-        if own is not None:
-            inputs = own_words(params, carry, inputs, own)
+        if use_predicted is not None:
+            inputs = mix_predicted(params, carry, inputs, use_predicted)
         xs = _drop(keys[0], params.target[inputs], dropout)
         _, ys = unroll(decoder, run_params(params, carry.memory), xs, carry.state)
         found, weights = vectors(params, carry.memory, ys, keys[1])
@@ -210,13 +211,15 @@ def translator(
 
     feeding = Cell(init, feed_initial, feed)
 
-    def own_words(params: TranslatorParams, carry: Carry, inputs: Array, own: Array) -> Array:
-        """Returns the inputs, where `own` is true the decoder's own words, found without dropout.
+    def mix_predicted(
+        params: TranslatorParams, carry: Carry, inputs: Array, use_predicted: Array
+    ) -> Array:
+        """Returns the inputs, with the decoder's predictions where `use_predicted` is true.
 
-        One pass finds them word by word; the pass that is trained then reads them all at once.
+        One pass without dropout predicts word by word; the trained pass then reads all at once.
         """
-        own = own & lift(jnp.arange(len(inputs)) > 0, own.T).T  # before the first word is none
-        xs = jnp.stack([inputs, own], axis=-1).astype(jnp.int32)
+        is_later = lift(jnp.arange(len(inputs)) > 0, use_predicted.T).T  # no word before the first
+        xs = jnp.stack([inputs, use_predicted & is_later], axis=-1).astype(jnp.int32)
         return unroll(feeding, jax.lax.stop_gradient((params, carry)), xs)[1]
 
     def decode_step(params: TranslatorParams, carry: Carry, token: Array) -> tuple[Carry, Array]:
@@ -235,9 +238,9 @@ def _decoder(
     """Returns the attention and the cell that goes through time."""
     E, H = embedding_size, hidden_size
     if attention == "bahdanau":
-        look = additive(H, H, H)
-        return look, attending(lstm(E + H, H), look, lambda state: state.h)
-    return general(H, H) if attention == "luong" else None, lstm(E, H)
+        look = additive_attention(H, H, H)
+        return look, attention_cell(lstm(E + H, H), look, lambda state: state.h)
+    return general_attention(H, H) if attention == "luong" else None, lstm(E, H)
 
 
 def _split(key: Array | None, number: int) -> Sequence[Array | None]:

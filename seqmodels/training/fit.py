@@ -10,7 +10,7 @@ import numpy as np
 
 from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Loop, Seen
+from seqmodels.training.loop import Loop, Progress
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.parallel import processes
 from seqmodels.training.settings import FitSettings
@@ -19,19 +19,19 @@ from seqmodels.training.steps import StepMetrics
 from seqmodels.training.stopping import Stopping
 
 
-class Fit(NamedTuple):
+class FitResult(NamedTuple):
     """How training ended.
 
     Attributes:
       state: after the last step.
-      seen: the last record.
+      progress: at the last record.
       resumed: the step it went on from; 0 for a fresh start.
       diverged: () or (S,) bools, whether updates that were not finite ended it (only where they are
         skipped).
     """
 
     state: TrainState
-    seen: Seen
+    progress: Progress
     resumed: int
     diverged: np.ndarray
 
@@ -48,9 +48,9 @@ def fit(
     log: MetricsLog | None = None,
     about: dict[str, Any] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
-    watch: Callable[[Seen], None] | None = None,
+    watch: Callable[[Progress], None] | None = None,
     interruption: Interruption | None = None,
-) -> Fit:
+) -> FitResult:
     """Trains until the last step, or until every seed has stopped.
 
     Where `checkpoints` hold one, training goes on from it, and ends with the same parameters and
@@ -69,12 +69,12 @@ def fit(
       log: where records go.
       about: what stands at the front of each record.
       tensorboard: folder for event files, which also have the speed.
-      watch: called with what is `Seen` at each record.
+      watch: called with the `Progress` at each record.
       interruption: an entered `Interruption`; when its signal comes, the dispatch is finished, a
         checkpoint written, and `Interrupted` raised.
 
     Returns:
-      A `Fit`.
+      A `FitResult`.
 
     Raises:
       ValueError: if the settings, or a name in them, cannot be.
@@ -104,7 +104,7 @@ def fit(
         loop.close()
         if isinstance(feed, Generator):
             feed.close()
-    return Fit(loop.state, loop.seen, loop.resumed, loop.diverged)
+    return FitResult(loop.state, loop.progress, loop.resumed, loop.diverged)
 
 
 def _next(feed: Iterator[Any], step: int) -> Any:

@@ -16,19 +16,19 @@ from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.nonfinite import (
     LAST_NORMS,
     NonFiniteError,
-    describe,
+    describe_non_finite,
     find_non_finite,
-    first_bad,
+    first_non_finite,
 )
 from seqmodels.training.parallel import processes, transfer
-from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check, deciding
+from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check_settings, run_settings
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
-from seqmodels.training.stopping import Stopping, better, wanted
+from seqmodels.training.stopping import Stopping, is_better, metric_value
 from seqmodels.training.tensorboard import TensorBoardLog
 
 
-class Seen(NamedTuple):
+class Progress(NamedTuple):
     """What a record shows.
 
     Attributes:
@@ -59,7 +59,7 @@ class Loop:
       step: steps taken.
       cursor: the batch to begin with.
       resumed: the step it went on from; 0 for a fresh start.
-      seen: the last record.
+      progress: at the last record.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Loop:
 
         Args: as of `seqmodels.training.fit.fit`, which names what is raised.
         """
-        check(settings)
+        check_settings(settings)
         self._settings, self._stopping = settings, stopping
         self._checkpoints, self._log, self._about = checkpoints, log, about
         self._names = leaf_names(state.params)
@@ -96,7 +96,7 @@ class Loop:
             "best": None,
             "seconds": 0.0,
             "metrics_bytes": log.offset if log else 0,
-            "settings": deciding(settings),
+            "settings": run_settings(settings),
         }
         self._restore()
         self.cursor = int(np.max(transfer.to_host(self.state.cursor)))
@@ -106,7 +106,7 @@ class Loop:
         self._begun = self._saved = self._recorded = time.monotonic()
         self._before = self._memory["seconds"]
         self._recorded_step = self.step
-        self.seen = self._seen(0.0, 0)
+        self.progress = self._progress(0.0, 0)
         self._events = None
         if tensorboard is not None:
             again = tensorboard.exists()
@@ -152,7 +152,7 @@ class Loop:
             self._add(metrics)
 
     def _check_finite(self, metrics: StepMetrics, batches: Any, first_step: int) -> None:
-        bad = first_bad(metrics)
+        bad = first_non_finite(metrics)
         if bad is not None and self._settings.on_nonfinite == "stop":
             raise NonFiniteError(self._describe(metrics, bad, batches, first_step))
         skips = np.array(self._memory["skips"])
@@ -171,7 +171,7 @@ class Loop:
         """
         if not seeds.any():
             return
-        bad = first_bad(metrics)
+        bad = first_non_finite(metrics)
         if not self._shape and bad is not None:
             line = self._describe(metrics, bad, batches, first_step)
             raise NonFiniteError(f"{CONSECUTIVE_SKIPS} updates in a row left out; {line}")
@@ -187,7 +187,9 @@ class Loop:
             batch = jax.tree.map(lambda leaf: leaf[(*seed, step)], batches[0]) if batches else ()
             data = find_non_finite(batch)
         before = self._norms(seed)
-        return describe(metrics, bad, self._names, step=first_step, before=before, data=data)
+        return describe_non_finite(
+            metrics, bad, self._names, step=first_step, before=before, data=data
+        )
 
     def _norms(self, seed: tuple[int, ...]) -> list[float]:
         norms = [np.asarray(norm)[seed] for norm in self._memory["norms"]]
@@ -208,7 +210,7 @@ class Loop:
     def record(
         self,
         evaluate: Callable[[TrainState], dict[str, Any]] | None,
-        watch: Callable[[Seen], None] | None,
+        watch: Callable[[Progress], None] | None,
     ) -> None:
         """Evaluates if that is due, writes a record, and applies the rules that look at it."""
         memory, settings = self._memory, self._settings
@@ -236,12 +238,12 @@ class Loop:
         memory["skipped"] = np.zeros(self._shape, int).tolist()
         if self._log is not None:
             self._log.append(self._about | memory["values"])
-        self.seen = self._seen(speed, steps)
+        self.progress = self._progress(speed, steps)
         if self._events is not None:
             scalars = {name: value for name, value in memory["values"].items() if name != "step"}
             self._events.write(self.step, scalars | {"steps_per_second": speed})
         if watch is not None:
-            watch(self.seen)
+            watch(self.progress)
         if evaluated:
             self._judge({name: np.array(value) for name, value in memory["values"].items()})
         self._recorded, self._recorded_step = time.monotonic(), self.step
@@ -252,8 +254,8 @@ class Loop:
             memory["stopping"], stop = self._stopping.update(memory["stopping"], values)
             self._stop(stop)
         if settings.best is not None:
-            value = float(np.mean(wanted(values, settings.best)))
-            if better(settings.best, settings.best_mode, value, memory["best"]):
+            value = float(np.mean(metric_value(values, settings.best)))
+            if is_better(settings.best, settings.best_mode, value, memory["best"]):
                 memory["best"] = value
                 self.save(best=True)
 
@@ -264,9 +266,9 @@ class Loop:
             placed = _put_like(np.array(stopped), self.state.stopped)
             self.state = self.state._replace(stopped=placed)
 
-    def _seen(self, speed: float, steps: int) -> Seen:
+    def _progress(self, speed: float, steps: int) -> Progress:
         seconds = self._before + time.monotonic() - self._begun
-        return Seen(self.step, steps, self._memory["values"], speed, seconds)
+        return Progress(self.step, steps, self._memory["values"], speed, seconds)
 
     def save(self, *, wait: bool = False, best: bool = False) -> None:
         """Writes a checkpoint of this step, unless there is one.

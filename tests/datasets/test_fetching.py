@@ -55,10 +55,10 @@ def entry(archive, monkeypatch):
         kind="wheel",
         sha256=hashlib.sha256(archive).hexdigest(),
         members=("p/*.json",),
-        what="phrases",
+        description="phrases",
         rows="2 files",
         megabytes=0.1,
-        licence="a licence",
+        license="a licence",
         citation="a source",
     )
     monkeypatch.setitem(ARTIFACTS, "phrases", found)

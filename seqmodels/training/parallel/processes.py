@@ -189,7 +189,9 @@ def gather_bytes(values: np.ndarray) -> np.ndarray:
         NamedSharding(mesh, PartitionSpec("processes")),
         lambda _: values[None],
     )
-    return np.array(mover(NamedSharding(mesh, PartitionSpec()))(rows).addressable_data(0))
+    return np.array(
+        resharding_function(NamedSharding(mesh, PartitionSpec()))(rows).addressable_data(0)
+    )
 
 
 def gather_json(value: Any) -> list[Any]:
@@ -245,7 +247,7 @@ def process_devices() -> list[jax.Device]:
 
 
 @functools.lru_cache(maxsize=64)
-def mover(sharding: Sharding) -> Callable[[jax.Array], jax.Array]:
+def resharding_function(sharding: Sharding) -> Callable[[jax.Array], jax.Array]:
     """Returns the compiled function that brings an array of all processes to a sharding."""
     return jax.jit(lambda array: array, out_shardings=sharding)
 
