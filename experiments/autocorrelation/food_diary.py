@@ -15,10 +15,9 @@ import seqmodels as sm
 from experiments.autocorrelation import labels as autocorrelation_labels
 from experiments.common import report as study_report
 from seqmodels.analysis.statistics import mean_interval
-from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.data.batches import shuffled
 from seqmodels.datasets.food_diary import MEALS, WEEKDAYS, Diary, bayes_rate, bayes_rule, diary
-from seqmodels.models.cnn import LinearParams, dense
+from seqmodels.models.layers import DenseParams, dense, dense_init
 from seqmodels.models.sequence_model import sequence_model
 from seqmodels.training.fit import fit
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer
@@ -120,14 +119,14 @@ def _by_meals() -> tuple[Callable[[Array], Params], Reader]:
 
 
 def _by_day() -> tuple[Callable[[Array], Params], Reader]:
-    def init(key: Array) -> tuple[LinearParams, LinearParams]:
+    def init(key: Array) -> tuple[DenseParams, DenseParams]:
         key_in, key_out = jax.random.split(key)
         return (
-            LinearParams(glorot_uniform(key_in, (len(WEEKDAYS), HIDDEN)), jnp.zeros(HIDDEN)),
-            LinearParams(glorot_uniform(key_out, (HIDDEN, len(MEALS))), jnp.zeros(len(MEALS))),
+            dense_init(key_in, len(WEEKDAYS), HIDDEN),
+            dense_init(key_out, HIDDEN, len(MEALS)),
         )
 
-    def read(params: tuple[LinearParams, LinearParams], meals: Array, weekdays: Array) -> Array:
+    def read(params: tuple[DenseParams, DenseParams], meals: Array, weekdays: Array) -> Array:
         del meals
         inner, outer = params
         return dense(outer, jnp.tanh(dense(inner, jax.nn.one_hot(weekdays, len(WEEKDAYS)))))

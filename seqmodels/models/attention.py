@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.cells.stages import check_size, lift, new_state
+from seqmodels.models.layers import dense
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -100,8 +101,7 @@ def additive_attention(query_size: int, memory_size: int, attention_size: int) -
         )
 
     def remember(params: AdditiveParams, values: Array, lengths: Array) -> Memory:
-        keys = values @ params.w_memory
-        return _memory(values, keys + lift(params.b, keys), lengths)
+        return _memory(values, dense((params.w_memory, params.b), values), lengths)
 
     def attend(params: AdditiveParams, memory: Memory, queries: Array) -> AttentionOutput:
         asked = queries @ params.w_query

@@ -4,11 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
-from seqmodels.cells.stages import lift
 from seqmodels.drivers.unroll import unroll
+from seqmodels.models.layers import dense, dense_init
 from seqmodels.types import Array, Cell, Driver, Params
 
 
@@ -77,19 +75,14 @@ def sequence_model(
         if vocabulary_size is not None and embedding_size is not None:
             embedding = jax.random.normal(key_embedding, (vocabulary_size, embedding_size))
             embedding = embedding_scale * embedding
-        return SequenceModelParams(
-            embedding=embedding,
-            cell=cell.init(key_cell),
-            w_out=glorot_uniform(key_out, (hidden_size, output_size)),
-            b_out=jnp.zeros(output_size),
-        )
+        w_out, b_out = dense_init(key_out, hidden_size, output_size)
+        return SequenceModelParams(embedding, cell.init(key_cell), w_out, b_out)
 
     def embed(params: SequenceModelParams, inputs: Array) -> Array:
         return inputs if params.embedding is None else params.embedding[inputs]
 
     def read(params: SequenceModelParams, ys: Array) -> Array:
-        outputs = ys @ params.w_out
-        return outputs + lift(params.b_out, outputs)
+        return dense((params.w_out, params.b_out), ys)
 
     def apply(
         params: SequenceModelParams,

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.cells.lstm import LSTMState, lstm
 from seqmodels.cells.stages import check_size, lift
 from seqmodels.combinators import bidirectional
@@ -32,6 +31,8 @@ from seqmodels.models.attention import (
     attention_cell,
     general_attention,
 )
+from seqmodels.models.layers import dense, dense_init
+from seqmodels.models.layers import dropout as apply_dropout
 from seqmodels.types import Array, Cell, Params, State
 
 ATTENTIONS = ("none", "luong", "bahdanau")
@@ -135,16 +136,18 @@ def translator(
 
     def init(key: Array) -> TranslatorParams:
         keys = jax.random.split(key, 7)
+        w_bridge, b_bridge = dense_init(keys[5], H, 2 * H)
+        w_vector, b_vector = dense_init(keys[6], 2 * H if look else H, E)
         return TranslatorParams(
             source=EMBEDDING_SCALE * jax.random.normal(keys[0], (source_size, E)),
             target=EMBEDDING_SCALE * jax.random.normal(keys[1], (target_size, E)),
             encoder=encoder.init(keys[2]),
             decoder=lstm(E if attention != "bahdanau" else E + H, H).init(keys[3]),
             attention=look.init(keys[4]) if look else (),
-            w_bridge=glorot_uniform(keys[5], (H, 2 * H)),
-            b_bridge=jnp.zeros(2 * H),
-            w_vector=glorot_uniform(keys[6], (2 * H if look else H, E)),
-            b_vector=jnp.zeros(E),
+            w_bridge=w_bridge,
+            b_bridge=b_bridge,
+            w_vector=w_vector,
+            b_vector=b_vector,
             b_out=jnp.zeros(target_size),
         )
 
@@ -152,13 +155,14 @@ def translator(
         params: TranslatorParams, sources: Array, lengths: Array, key: Array | None = None
     ) -> Carry:
         keys = _split(key, 2)
-        xs = _drop(keys[0], params.source[sources], dropout)
+        xs = apply_dropout(keys[0], params.source[sources], dropout)
         final, ys = unroll(encoder, params.encoder, xs, lengths=lengths)
-        last = jnp.concatenate([final.forward.h, final.backward.h], axis=-1) @ params.w_bridge
-        h, c = jnp.split(jnp.tanh(last + lift(params.b_bridge, last)), 2, axis=-1)
+        last = jnp.concatenate([final.forward.h, final.backward.h], axis=-1)
+        bridge = jnp.tanh(dense((params.w_bridge, params.b_bridge), last))
+        h, c = jnp.split(bridge, 2, axis=-1)
         if look is None:
             return Carry(LSTMState(h, c), ())
-        ys = _drop(keys[1], ys, dropout)
+        ys = apply_dropout(keys[1], ys, dropout)
         return Carry(LSTMState(h, c), look.remember(params.attention, ys, lengths))
 
     def run_params(params: TranslatorParams, memory: Any) -> Params:
@@ -177,12 +181,11 @@ def translator(
                 ys = look.attend(params.attention, memory, ys)
             features = jnp.concatenate([ys.hidden, ys.context], axis=-1)
             weights = ys.weights
-        before = features @ params.w_vector
-        return _drop(key, jnp.tanh(before + lift(params.b_vector, before)), dropout), weights
+        vector = jnp.tanh(dense((params.w_vector, params.b_vector), features))
+        return apply_dropout(key, vector, dropout), weights
 
     def read(params: TranslatorParams, vectors: Array) -> Array:
-        logits = vectors @ params.target.T
-        return logits + lift(params.b_out, logits)
+        return dense((params.target.T, params.b_out), vectors)
 
     def apply(
         params: TranslatorParams,
@@ -194,7 +197,7 @@ def translator(
         keys = _split(key, 2)
         if use_predicted is not None:
             inputs = mix_predicted(params, carry, inputs, use_predicted)
-        xs = _drop(keys[0], params.target[inputs], dropout)
+        xs = apply_dropout(keys[0], params.target[inputs], dropout)
         _, ys = unroll(decoder, run_params(params, carry.memory), xs, carry.state)
         found, weights = vectors(params, carry.memory, ys, keys[1])
         return read(params, found), weights
@@ -245,14 +248,3 @@ def _decoder(
 
 def _split(key: Array | None, number: int) -> Sequence[Array | None]:
     return [None] * number if key is None else list(jax.random.split(key, number))
-
-
-def _drop(key: Array | None, xs: Array, rate: float) -> Array:
-    """Returns `xs` with a share of its features dropped and the others scaled up; all without key.
-
-    Srivastava et al. 2014, "Dropout", Journal of Machine Learning Research 15.
-    """
-    if key is None or not rate:
-        return xs
-    kept = jax.random.bernoulli(key, 1 - rate, xs.shape)
-    return jnp.where(kept, xs / (1 - rate), 0)
