@@ -1,11 +1,11 @@
-"""Trained models in folders: what they are, their parameters, and the texts they need."""
+"""Trained models in folders: configuration, parameters, and the texts that they need."""
 
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from seqmodels.types import Params
+from seqmodels.types import Array, Params
 
 MODEL = "model.json"
 PARAMS = "params.safetensors"
@@ -141,28 +141,30 @@ def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:
     )
 
 
-def restore(saved: SavedModel, template: Params) -> Params:
-    """Returns the parameters in the structure of a template.
+def restore(saved: SavedModel, init: Callable[[Array], Params]) -> Params:
+    """Returns the parameters of a saved model, in the structure that its `init` gives them.
 
     Args:
       saved: of `load`.
-      template: a pytree like the parameters: arrays, or what `jax.eval_shape(init, key)` returns.
+      init: `init(key) -> params` of the model; it is traced, not run.
 
     Returns:
-      The template with NumPy arrays in it.
+      A pytree of arrays on the default device.
 
     Raises:
-      ValueError: if they differ in paths, shapes or dtypes.
+      ValueError: if paths, shapes or dtypes differ from those of `init`; in one line.
     """
-    wanted = _by_path(template)
-    for name in sorted({*wanted, *saved.arrays}):
-        here, there = (
+    template = jax.eval_shape(init, jax.random.key(0))
+    expected = _by_path(template)
+    for name in sorted({*expected, *saved.arrays}):
+        got, want = (
             f"{leaves[name].dtype}{tuple(leaves[name].shape)}" if name in leaves else "nothing"
-            for leaves in (saved.arrays, wanted)
+            for leaves in (saved.arrays, expected)
         )
-        if here != there:
-            raise ValueError(f"model: {saved.folder}: {name}: got {here}, expected {there}")
-    return jax.tree.unflatten(jax.tree.structure(template), [saved.arrays[name] for name in wanted])
+        if got != want:
+            raise ValueError(f"model: {saved.folder}: {name}: got {got}, expected {want}")
+    leaves = [jnp.asarray(saved.arrays[name]) for name in expected]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def _by_path(params: Params) -> dict[str, Any]:

@@ -197,11 +197,6 @@ def report(results: dict[str, Any], folder: pathlib.Path) -> None:
     study_report.show(study_report.table(results, COLUMNS, "Next character of Shakespeare's plays"))
 
 
-def _restored(found: model_files.SavedModel, model: SequenceModel) -> Params:
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    return jax.tree.map(jnp.asarray, model_files.restore(found, template))
-
-
 def go_on(
     found: model_files.SavedModel, text: str, number: int, temperature: float, key: Array
 ) -> str:
@@ -210,7 +205,7 @@ def go_on(
     characters = CharacterSet(config["characters"])
     sizes = len(characters.known), config["hidden_size"], config["embedding_size"]
     cell, model = make_model(config["cell"], *sizes)
-    params = _restored(found, model)
+    params = model_files.restore(found, model.init)
     tokens = characters.encode(text)[:, None]
     state, _ = sm.unroll(cell, params.cell, model.embed(params, jnp.asarray(tokens[:-1])))
 
@@ -220,7 +215,7 @@ def go_on(
         return state, log_probs.at[:, 0].set(-jnp.inf)  # the first stands for what is not known
 
     last = jnp.asarray(tokens[-1])
-    written = decoding.sample(step, state, key, last, -1, number, temperature)
+    written = decoding.sample(step, state, last, -1, number, key=key, temperature=temperature)
     return characters.decode(np.asarray(written.tokens[0]))
 
 
@@ -246,7 +241,7 @@ def evaluate() -> int:
         characters = CharacterSet(found.config["characters"])
         sizes = len(characters.known), found.config["hidden_size"], found.config["embedding_size"]
         cell, model = make_model(found.config["cell"], *sizes)
-        params = _restored(found, model)
+        params = model_files.restore(found, model.init)
         validation, test = (
             make_bits(cell, model, characters.encode(each))(params)
             for each in (text.validation, text.test)

@@ -194,6 +194,5 @@ def restore(found: SavedModel) -> Predictor:
         model = forecast_model.build(config)
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"model: {found.folder} was saved by another version") from None
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    params = jax.tree.map(jnp.asarray, model_files.restore(found, template))
+    params = model_files.restore(found, model.init)
     return Predictor(config, fitted, model, params, spread, samples)

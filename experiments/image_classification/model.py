@@ -90,8 +90,7 @@ def restore(found: SavedModel) -> tuple[Config, Classifier, Params]:
         classifier = build(config)
     except (TypeError, KeyError) as error:
         raise ValueError(f"model: {found.folder} has another configuration: {error}") from None
-    template = jax.eval_shape(classifier.init, jax.random.key(0))
-    return config, classifier, model_files.restore(found, template)
+    return config, classifier, model_files.restore(found, classifier.init)
 
 
 def probabilities(classifier: Classifier, params: Params, images: np.ndarray) -> np.ndarray:

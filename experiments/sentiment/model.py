@@ -180,8 +180,7 @@ def restore(found: SavedModel) -> Predictor:
     sizes = (config.shortest_ngram, config.longest_ngram)
     features = WordFeatures(tokenizer, config.buckets, sizes)
     model = build(config, features.num_features)
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    return Predictor(config, model, features, model_files.restore(found, template))
+    return Predictor(config, model, features, model_files.restore(found, model.init))
 
 
 def answer(config: Config, outputs: jax.Array) -> jax.Array:
