@@ -1,4 +1,4 @@
-"""The training loop: dispatches, logs, evaluates, stops early, saves, and goes on after a kill."""
+"""The training loop: dispatch, log, evaluate, stop early, save, and resume after a kill."""
 
 import os
 import pathlib
@@ -20,14 +20,14 @@ from seqmodels.training.stopping import Stopping
 
 
 class FitResult(NamedTuple):
-    """How training ended.
+    """Result of one `fit` call.
 
     Attributes:
       state: after the last step.
       progress: at the last record.
-      resumed: the step it went on from; 0 for a fresh start.
-      diverged: () or (S,) bools, whether updates that were not finite ended it (only where they are
-        skipped).
+      resumed: the step of the checkpoint that was resumed; 0 for a fresh start.
+      diverged: () or (S,) bools, whether non-finite updates ended the training (only where such
+        updates are skipped).
     """
 
     state: TrainState
@@ -53,8 +53,8 @@ def fit(
 ) -> FitResult:
     """Trains until the last step, or until every seed has stopped.
 
-    Where `checkpoints` hold one, training goes on from it, and ends with the same parameters and
-    the same records, bit for bit, as one that was never interrupted (same machine and devices).
+    If `checkpoints` hold a checkpoint, training resumes from it and ends with the same parameters
+    and the same records, bit for bit, as an uninterrupted run (same machine and devices).
 
     Args:
       state: the state before the first step, of one model, or of S seeds with a leading axis S.
@@ -85,7 +85,15 @@ def fit(
       OSError: if a checkpoint or a record cannot be written; in one line.
     """
     events = None if tensorboard is None else pathlib.Path(tensorboard)
-    loop = Loop(state, settings, stopping, checkpoints, log, about or {}, events)
+    loop = Loop(
+        state,
+        settings,
+        stopping=stopping,
+        checkpoints=checkpoints,
+        log=log,
+        about=about or {},
+        tensorboard=events,
+    )
     feed = batches(loop.cursor) if batches is not None and not loop.finished else None
     try:
         while not loop.finished:

@@ -1,4 +1,4 @@
-"""The state of the training loop, and what it does between two dispatches."""
+"""The state of the training loop, and its work between two dispatches."""
 
 import pathlib
 import time
@@ -29,15 +29,15 @@ from seqmodels.training.tensorboard import TensorBoardLog
 
 
 class Progress(NamedTuple):
-    """What a record shows.
+    """Progress of a training at one record.
 
     Attributes:
       step: steps taken so far by the loop.
-      steps: taken since the last record, or since it went on.
-      values: means since the last record, by name, and what was evaluated; floats or (S,) lists;
-        the step itself too, which stands still for a seed that has stopped.
-      steps_per_second: over the time since the last record, without evaluations.
-      seconds: of training so far, those before a resume included.
+      steps: steps taken since the last record, or since the resume.
+      values: floats or (S,) lists by name: means since the last record, the results of an
+        evaluation, and the step, which stays constant for a seed that has stopped.
+      steps_per_second: speed since the last record, without evaluations.
+      seconds: training time so far, including the time before a resume.
     """
 
     step: int
@@ -48,7 +48,7 @@ class Progress(NamedTuple):
 
 
 class Loop:
-    """Where training is. `fit` takes it through: dispatch, collect, record, save.
+    """Mutable state of one `fit` call, which calls dispatch, collect, record and save.
 
     Metrics of a dispatch are read only after the next one has been started, so that the device does
     not wait for the host; before a checkpoint everything is read, so that no checkpoint holds a
@@ -57,8 +57,8 @@ class Loop:
     Attributes:
       state: the newest `TrainState`.
       step: steps taken.
-      cursor: the batch to begin with.
-      resumed: the step it went on from; 0 for a fresh start.
+      cursor: the first batch to use.
+      resumed: the step of the checkpoint that was resumed; 0 for a fresh start.
       progress: at the last record.
     """
 
@@ -66,15 +66,16 @@ class Loop:
         self,
         state: TrainState,
         settings: FitSettings,
+        *,
         stopping: Stopping | None,
         checkpoints: Checkpoints | None,
         log: MetricsLog | None,
         about: dict[str, Any],
         tensorboard: pathlib.Path | None,
     ):
-        """Checks the settings and takes the newest checkpoint, if there is one.
+        """Checks the settings and restores the newest checkpoint, if there is one.
 
-        Args: as of `seqmodels.training.fit.fit`, which names what is raised.
+        Arguments and errors are those of `seqmodels.training.fit.fit`.
         """
         check_settings(settings)
         self._settings, self._stopping = settings, stopping
@@ -83,7 +84,7 @@ class Loop:
         self._shape = state.stopped.shape
         self.state = jax.tree.map(jnp.asarray, state)
         self.step = int(np.max(transfer.to_host(state.step)))
-        # All that the host knows and a resume needs; JSON.
+        # Host state saved in each checkpoint (JSON).
         self._memory: dict[str, Any] = {
             "sums": {},
             "counts": np.zeros(self._shape).tolist(),
@@ -145,7 +146,7 @@ class Loop:
             metrics, batches = self._pending.pop(0)
             metrics = transfer.to_host(metrics)
             if self._shape:
-                # Of seeds side by side: (S, K, ...) to (K, S, ...).
+                # Several seeds: (S, K, ...) to (K, S, ...).
                 metrics = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, 1), metrics)
             behind = self.step - len(self._pending) * self._settings.steps_per_dispatch
             self._check_finite(metrics, batches, behind - len(metrics.loss) + 1)
@@ -182,7 +183,7 @@ class Loop:
     ) -> str:
         step, seed = bad[0], bad[1:]
         data = None
-        # What another process has of a batch it looks at itself.
+        # Each process inspects only its addressable rows.
         if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(batches)):
             batch = jax.tree.map(lambda leaf: leaf[(*seed, step)], batches[0]) if batches else ()
             data = find_non_finite(batch)
@@ -212,7 +213,7 @@ class Loop:
         evaluate: Callable[[TrainState], dict[str, Any]] | None,
         watch: Callable[[Progress], None] | None,
     ) -> None:
-        """Evaluates if that is due, writes a record, and applies the rules that look at it."""
+        """Evaluates if due, writes a record, and applies the stopping rules to it."""
         memory, settings = self._memory, self._settings
         stopped = self._stopped
         self._stop(self.diverged)
@@ -303,31 +304,31 @@ class Loop:
             self._events.close()
 
     def _restore(self) -> None:
-        """Takes the newest checkpoint, which process 0 alone reads."""
+        """Restores the newest checkpoint, which only process 0 reads."""
         if self._checkpoints is None:
             return
-        found = self._checkpoints.restore(self.state) if processes.is_main() else None
-        known = processes.broadcast_json(found and [found.step, found.progress])
+        restored = self._checkpoints.restore(self.state) if processes.is_main() else None
+        known = processes.broadcast_json(restored and [restored.step, restored.progress])
         if known is None:
             return
         self.step, memory = known
         self._check_memory(memory)
         self._memory = self._memory | {k: v for k, v in memory.items() if v is not None}
-        state = transfer.broadcast(found.state if found else _blank(self.state))
+        state = transfer.broadcast(restored.state if restored else _blank(self.state))
         self.state = jax.tree.map(_put_like, state, self.state)
         if self._log is not None:
             self._log.truncate(self._memory["metrics_bytes"])
 
 
 def _put_like(value: Any, leaf: jax.Array) -> jax.Array:
-    """Returns a value of the host where a leaf is, and as free to move as it is."""
+    """Returns a host value with the placement of a leaf, committed if the leaf is."""
     if leaf.committed:
         return transfer.from_host(value, leaf.sharding)
     return jnp.asarray(value)
 
 
 def _blank(state: TrainState) -> TrainState:
-    """Returns a state of these shapes in this process alone."""
+    """Returns a state of zeros of these shapes, in this process only."""
 
     def blank(leaf: jax.Array) -> Any:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

@@ -1,4 +1,4 @@
-"""What a run has to say about itself, a line of JSON at a time, in a file that can be cut back."""
+"""Append-only JSON Lines log that can be truncated on resume."""
 
 import json
 import os
@@ -88,12 +88,12 @@ class MetricsLog:
             if not 0 <= offset <= size:
                 raise RunError(
                     f"{self.path}: got {size} bytes, expected the {offset} that there were when "
-                    "the checkpoint was written; put them back, or begin anew with --overwrite"
+                    "the checkpoint was written; restore the file, or set overwrite to start again"
                 )
             if offset and os.pread(self._file, 1, offset - 1) != b"\n":
                 raise RunError(
                     f"{self.path}: no line ends after {offset} bytes, as it did when the "
-                    "checkpoint was written; put it back, or begin anew with --overwrite"
+                    "checkpoint was written; restore the file, or set overwrite to start again"
                 )
             os.ftruncate(self._file, offset)
             self._offset = offset

@@ -1,4 +1,4 @@
-"""Several processes, on one host or many, as one run: started together, and kept of one mind.
+"""Multi-process setup and host-level collectives, for processes on one host or many.
 
 Every process runs the same program and calls the same functions of this module in the same order.
 In a program that called no `initialize` they do next to nothing and start nothing.
@@ -120,7 +120,7 @@ def initialize(
         coordinator_address,
         num_processes,
         process_id,
-        # A launcher such as Slurm would choose the devices; here --devices does.
+        # A launcher such as Slurm would choose the devices; here the caller does.
         cluster_detection_method="deactivate",
         initialization_timeout=initialization_seconds,
         heartbeat_timeout_seconds=heartbeat_seconds,
@@ -222,7 +222,7 @@ def check_same(values: dict[str, Any]) -> None:
     """Checks that every process was given the same: a collective.
 
     Args:
-      values: JSON values by name, such as the flags of a run.
+      values: JSON values by name, such as the settings of a run.
 
     Raises:
       ValueError: on every process, if a value of one differs from that of process 0.
