@@ -1,11 +1,11 @@
-"""Trained models in folders: what they are, their parameters, and the texts they need."""
+"""Trained models in folders: configuration, parameters, and the texts that they need."""
 
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from seqmodels.types import Params
+from seqmodels.types import Array, Params
 
 MODEL = "model.json"
 PARAMS = "params.safetensors"
@@ -27,7 +27,7 @@ _DTYPES = {
 }  # fmt: skip
 
 
-class Saved(NamedTuple):
+class SavedModel(NamedTuple):
     """A model as it was saved.
 
     Attributes:
@@ -101,7 +101,7 @@ def save(
     partial.rename(folder)
 
 
-def load(folder: str | os.PathLike[str], kind: str) -> Saved:
+def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:
     """Reads a model of a kind.
 
     Args:
@@ -109,7 +109,7 @@ def load(folder: str | os.PathLike[str], kind: str) -> Saved:
       kind: what it was saved as.
 
     Returns:
-      A `Saved`.
+      A `SavedModel`.
 
     Raises:
       ValueError: in one line, if there is no model, or one of another kind, or it is damaged.
@@ -136,31 +136,35 @@ def load(folder: str | os.PathLike[str], kind: str) -> Saved:
         name: np.frombuffer(view["data"], jnp.dtype(_DTYPES[view["dtype"]])).reshape(view["shape"])
         for name, view in safetensors.deserialize(contents.pop(PARAMS))
     }
-    return Saved(folder, config, arrays, {name: data.decode() for name, data in contents.items()})
+    return SavedModel(
+        folder, config, arrays, {name: data.decode() for name, data in contents.items()}
+    )
 
 
-def restore(saved: Saved, template: Params) -> Params:
-    """Returns the parameters in the structure of a template.
+def restore(saved: SavedModel, init: Callable[[Array], Params]) -> Params:
+    """Returns the parameters of a saved model, in the structure that its `init` gives them.
 
     Args:
       saved: of `load`.
-      template: a pytree like the parameters: arrays, or what `jax.eval_shape(init, key)` returns.
+      init: `init(key) -> params` of the model; it is traced, not run.
 
     Returns:
-      The template with NumPy arrays in it.
+      A pytree of arrays on the default device.
 
     Raises:
-      ValueError: if they differ in paths, shapes or dtypes.
+      ValueError: if paths, shapes or dtypes differ from those of `init`; in one line.
     """
-    wanted = _by_path(template)
-    for name in sorted({*wanted, *saved.arrays}):
-        here, there = (
+    template = jax.eval_shape(init, jax.random.key(0))
+    expected = _by_path(template)
+    for name in sorted({*expected, *saved.arrays}):
+        got, want = (
             f"{leaves[name].dtype}{tuple(leaves[name].shape)}" if name in leaves else "nothing"
-            for leaves in (saved.arrays, wanted)
+            for leaves in (saved.arrays, expected)
         )
-        if here != there:
-            raise ValueError(f"model: {saved.folder}: {name}: got {here}, expected {there}")
-    return jax.tree.unflatten(jax.tree.structure(template), [saved.arrays[name] for name in wanted])
+        if got != want:
+            raise ValueError(f"model: {saved.folder}: {name}: got {got}, expected {want}")
+    leaves = [jnp.asarray(saved.arrays[name]) for name in expected]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
 def _by_path(params: Params) -> dict[str, Any]:

@@ -26,7 +26,7 @@ MAGIC = b"seqmodels-serving "
 VERSION = 1
 
 
-class Served(NamedTuple):
+class ServedModel(NamedTuple):
     """A model from a file; `served(*inputs)` runs it.
 
     Attributes:
@@ -128,14 +128,14 @@ def export(
     return path
 
 
-def load(path: str | os.PathLike[str]) -> Served:
+def load(path: str | os.PathLike[str]) -> ServedModel:
     """Returns the model that `export` has written.
 
     Args:
       path: the file.
 
     Returns:
-      `Served`.
+      `ServedModel`.
 
     Raises:
       ValueError: if it is another kind of file, of another version, damaged, or for a JAX or a
@@ -170,7 +170,7 @@ def load(path: str | os.PathLike[str]) -> Served:
         )
     leaves = [jnp.asarray(leaf) for leaf in _arrays(blobs[header["program"] :], header["arrays"])]
     run = jax.jit(exported.call)
-    return Served(
+    return ServedModel(
         call=lambda *inputs: run(leaves, *inputs),
         inputs=tuple((name, shape, dtype) for name, shape, dtype in header["inputs"]),
         texts=header["texts"],

@@ -21,9 +21,9 @@ from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.fit import fit
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer
-from seqmodels.training.prefetch import dispatches
+from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.state import start
+from seqmodels.training.state import create_train_state
 from seqmodels.training.steps import Loss, make_train_steps
 
 T, B, D, H = 100, 16, 32, 64
@@ -53,7 +53,7 @@ def loop(each, checkpoint_every):
     fixed = jax.device_put(np.stack([data.at(step) for step in range(each)]))
 
     def bare():
-        state = start(cell.init, optimizer, jax.random.key(0))
+        state = create_train_state(cell.init, optimizer, jax.random.key(0))
         for _ in range(STEPS // each):
             state, metrics = train(state, fixed)
         jax.block_until_ready((state, metrics))
@@ -67,8 +67,8 @@ def loop(each, checkpoint_every):
                 MetricsLog(folder / "metrics.jsonl") as log,
             ):
                 fit(
-                    start(cell.init, optimizer, jax.random.key(0)), train, settings,
-                    batches=dispatches(data.at, each), checkpoints=checkpoints, log=log,
+                    create_train_state(cell.init, optimizer, jax.random.key(0)), train, settings,
+                    batches=prefetch_dispatches(data.at, each), checkpoints=checkpoints, log=log,
                     tensorboard=folder / "tensorboard",
                 )  # fmt: skip
 

@@ -15,16 +15,15 @@ import seqmodels as sm
 from experiments.autocorrelation import labels as autocorrelation_labels
 from experiments.common import report as study_report
 from seqmodels.analysis.statistics import mean_interval
-from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.data.batches import shuffled
 from seqmodels.datasets.food_diary import MEALS, WEEKDAYS, Diary, bayes_rate, bayes_rule, diary
-from seqmodels.models.cnn import LinearParams, dense
-from seqmodels.models.sequence_model import readout
+from seqmodels.models.layers import DenseParams, dense, dense_init
+from seqmodels.models.sequence_model import sequence_model
 from seqmodels.training.fit import fit
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer
-from seqmodels.training.prefetch import dispatches
+from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.state import start
+from seqmodels.training.state import create_train_state
 from seqmodels.training.steps import Loss, make_train_steps
 from seqmodels.types import Array, Params
 
@@ -103,7 +102,7 @@ def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> None:
 
 
 def _by_meals() -> tuple[Callable[[Array], Params], Reader]:
-    model = readout(
+    model = sequence_model(
         sm.rnn(HIDDEN, HIDDEN),
         hidden_size=HIDDEN,
         output_size=len(MEALS),
@@ -120,14 +119,14 @@ def _by_meals() -> tuple[Callable[[Array], Params], Reader]:
 
 
 def _by_day() -> tuple[Callable[[Array], Params], Reader]:
-    def init(key: Array) -> tuple[LinearParams, LinearParams]:
+    def init(key: Array) -> tuple[DenseParams, DenseParams]:
         key_in, key_out = jax.random.split(key)
         return (
-            LinearParams(glorot_uniform(key_in, (len(WEEKDAYS), HIDDEN)), jnp.zeros(HIDDEN)),
-            LinearParams(glorot_uniform(key_out, (HIDDEN, len(MEALS))), jnp.zeros(len(MEALS))),
+            dense_init(key_in, len(WEEKDAYS), HIDDEN),
+            dense_init(key_out, HIDDEN, len(MEALS)),
         )
 
-    def read(params: tuple[LinearParams, LinearParams], meals: Array, weekdays: Array) -> Array:
+    def read(params: tuple[DenseParams, DenseParams], meals: Array, weekdays: Array) -> Array:
         del meals
         inner, outer = params
         return dense(outer, jnp.tanh(dense(inner, jax.nn.one_hot(weekdays, len(WEEKDAYS)))))
@@ -154,10 +153,10 @@ def _guesses(
 
     data = shuffled(windows, BATCH, seed=seed)
     done = fit(
-        start(init, optimizer, jax.random.key(seed)),
+        create_train_state(init, optimizer, jax.random.key(seed)),
         jax.jit(make_train_steps(loss, optimizer, 20), donate_argnums=0),
         FitSettings(steps=STEPS, steps_per_dispatch=20, log_every=STEPS),
-        batches=dispatches(data.at, 20),
+        batches=prefetch_dispatches(data.at, 20),
     )
     logits = reader(
         done.state.params,

@@ -12,7 +12,7 @@ from experiments.common import report as study_report
 from experiments.forecasting import data as forecast_data
 from seqmodels import plots
 from seqmodels.analysis.autocorrelation import acf, ccf, ljung_box, pacf, seasonal_period
-from seqmodels.analysis.autocorrelation.correlogram import quantile
+from seqmodels.analysis.autocorrelation.correlogram import normal_quantile
 from seqmodels.analysis.verdict import Verdict, verdict
 from seqmodels.data.time_series import TimeSeries
 from seqmodels.plots import Panel
@@ -125,7 +125,7 @@ def analyse(
     if 1 < season < len(found.whitened) - 1 and cycle % season == 0:
         # The calendar's season need not be the highest of its neighbours; it is one lag, named
         # before any was looked at, not the best of many; and two seasons are no cycle of their own.
-        limit = quantile(2 * alpha) / np.sqrt(count)
+        limit = normal_quantile(2 * alpha) / np.sqrt(count)
         shows = found.acf[season] > 0 and (cycle > 0 or found.whitened[season] > limit)
         cycle = season if shows else cycle
     values, pvalues = np.asarray(own.values)[1:], np.asarray(tested.pvalue, np.float64)
@@ -230,10 +230,10 @@ def _cross(
     # Negative lags: this column leads.
     values = np.concatenate([found.cross[1, :0:-1], found.cross[0]])
     there = np.isfinite(series.values).all(axis=1).sum()
-    band = np.full(len(lags), quantile(alpha) / np.sqrt(there))
+    band = np.full(len(lags), normal_quantile(alpha) / np.sqrt(there))
     panels.append(Panel(f"correlation with {other} so long before", lags, values, -band, band))
     _write(folder / "ccf.csv", {"lag": lags, "ccf": values, "band": band})
-    limit = quantile(alpha / len(lags)) / np.sqrt(there)
+    limit = normal_quantile(alpha / len(lags)) / np.sqrt(there)
     best = int(np.nanargmax(np.abs(values)))
     lag, r = int(lags[best]), values[best]
     if abs(r) <= limit:

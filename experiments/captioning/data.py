@@ -7,7 +7,7 @@ import numpy as np
 
 from seqmodels.data import captions, image_folder, vocabulary
 from seqmodels.data.batches import Batches
-from seqmodels.data.captions import Captioned
+from seqmodels.data.captions import CaptionedImages
 from seqmodels.data.shuffling import random_order
 from seqmodels.data.vocabulary import Vocabulary
 from seqmodels.datasets import emoji_scenes, number_images
@@ -34,9 +34,9 @@ class Data(NamedTuple):
     """
 
     batches: Callable[[int, int, int, int], Batches]
-    train: Captioned
-    validation: Captioned
-    tests: dict[str, Captioned]
+    train: CaptionedImages
+    validation: CaptionedImages
+    tests: dict[str, CaptionedImages]
     vocabulary: Vocabulary
     image_shape: tuple[int, int, int]
     steps: int
@@ -58,7 +58,7 @@ def scenes(kind: str, language: str, pictures: int) -> Data:
     found = make(language, pictures)
     words = vocabulary.build(found.captions)
     # Other scenes than those that the baselines search, of digits that were never trained on.
-    seen = captions.drawn(found, "train", TEST, pictures_of="test", series=1)
+    seen = captions.draw_scenes(found, "train", TEST, pictures_of="test", series=1)
 
     def batches(seed: int, batch_size: int, process: int, num_processes: int) -> Batches:
         return captions.scene_batches(
@@ -67,9 +67,9 @@ def scenes(kind: str, language: str, pictures: int) -> Data:
 
     return Data(
         batches=batches,
-        train=captions.drawn(found, "train", 2 * TRAINING_SAMPLE),
-        validation=captions.drawn(found, "validation", VALIDATION),
-        tests={"unseen": captions.drawn(found, "test", TEST), "seen": seen},
+        train=captions.draw_scenes(found, "train", 2 * TRAINING_SAMPLE),
+        validation=captions.draw_scenes(found, "validation", VALIDATION),
+        tests={"unseen": captions.draw_scenes(found, "test", TEST), "seen": seen},
         vocabulary=words,
         image_shape=found.image_shape,
         steps=_longest(found.captions),
@@ -92,7 +92,7 @@ def folder(images_dir: str, captions_file: str) -> Data:
     for part in (order[2 * held :], order[:held], order[held : 2 * held]):
         rows = np.flatnonzero(np.isin(files, part))
         parts.append(
-            Captioned(captioned.images[rows], tuple(captioned.captions[row] for row in rows))
+            CaptionedImages(captioned.images[rows], tuple(captioned.captions[row] for row in rows))
         )
     train, validation, test = parts
     words = vocabulary.build(train.captions)

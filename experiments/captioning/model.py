@@ -112,9 +112,13 @@ def make_decoder(model: Captioner, steps: int, how: Decoding) -> Callable[..., D
         step = functools.partial(model.decode_step, params)
         carry = model.start(params, images)
         if how.method == "beam":
-            return decoding.beam(step, carry, BOS, EOS, steps, how.width, how.length_penalty)
+            return decoding.beam_search(
+                step, carry, BOS, EOS, steps, width=how.width, length_penalty=how.length_penalty
+            )
         if how.method == "sample":
-            return decoding.sample(step, carry, key, BOS, EOS, steps, how.temperature, how.top_k)
+            return decoding.sample(
+                step, carry, BOS, EOS, steps, key=key, temperature=how.temperature, top_k=how.top_k
+            )
         return decoding.greedy(step, carry, BOS, EOS, steps)
 
     return decode
@@ -151,14 +155,14 @@ def save(
     model_files.save(folder, kind, {"model": config._asdict(), **about}, params, texts)
 
 
-def restore(found: model_files.Saved) -> tuple[Config, Captioner, Params, Vocabulary]:
+def restore(found: model_files.SavedModel) -> tuple[Config, Captioner, Params, Vocabulary]:
     """Returns a saved model; ValueError, in one line, if it does not fit together."""
     fields = dict(found.config["model"])
     fields["image_shape"] = tuple(fields["image_shape"])
     fields["channels"] = tuple(fields["channels"])
     config = Config(**fields)
     model = build(config)
-    params = model_files.restore(found, jax.eval_shape(model.init, jax.random.key(0)))
+    params = model_files.restore(found, model.init)
     return config, model, params, vocabulary.from_str(found.texts[VOCABULARY])
 
 

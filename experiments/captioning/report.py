@@ -11,7 +11,7 @@ from experiments.captioning.data import Data
 from experiments.captioning.model import exact_match
 from experiments.common import report as study_report
 from seqmodels import plots
-from seqmodels.data.captions import Captioned
+from seqmodels.data.captions import CaptionedImages
 
 SHEET = "contact_sheet.png"
 SHOWN = 24
@@ -55,7 +55,7 @@ def baselines(data: Data) -> list[dict[str, Any]]:
     return records
 
 
-def nearest(train: Captioned, images: np.ndarray) -> list[str]:
+def nearest(train: CaptionedImages, images: np.ndarray) -> list[str]:
     """Returns for each picture the caption of the training picture with the nearest pixels."""
     known = train.images.reshape(len(train.images), -1).astype(np.float32)
     asked = images.reshape(len(images), -1).astype(np.float32)
@@ -64,7 +64,9 @@ def nearest(train: Captioned, images: np.ndarray) -> list[str]:
     return [train.captions[place] for place in distances.argmin(axis=1)]
 
 
-def contact_sheet(path: pathlib.Path, test: Captioned, captions: Sequence[str], title: str) -> None:
+def contact_sheet(
+    path: pathlib.Path, test: CaptionedImages, captions: Sequence[str], title: str
+) -> None:
     """Writes a picture of the first test pictures with the captions found."""
     right = [one == other for one, other in zip(captions, test.captions, strict=False)]
     figure = plots.contact_sheet(test.images[: len(captions)], captions, right, title=title)

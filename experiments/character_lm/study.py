@@ -24,11 +24,11 @@ from experiments.common import app, runner, saved_models, training_flags
 from experiments.common import report as study_report
 from seqmodels import model_files
 from seqmodels.data.batches import Batches
-from seqmodels.data.streams import Piece, contiguous
+from seqmodels.data.streams import StreamBatch, contiguous
 from seqmodels.datasets import plays
-from seqmodels.datasets.plays import Characters, Plays
+from seqmodels.datasets.plays import CharacterSet, Plays
 from seqmodels.models import decoding, ngrams
-from seqmodels.models.sequence_model import Readout, readout
+from seqmodels.models.sequence_model import SequenceModel, sequence_model
 from seqmodels.training.parallel import processes
 from seqmodels.training.steps import Loss
 from seqmodels.types import Array, Cell, Params, State
@@ -73,12 +73,12 @@ def define_flags() -> None:
 def build() -> runner.Study:
     """Returns the study that the flags describe."""
     text = plays.load(flags.FLAGS.data_dir)
-    characters = plays.characters_of(text.train)
+    characters = plays.character_set(text.train)
     trainings = [_training(name, text, characters) for name in flags.FLAGS.cells]
     return runner.Study(trainings, functools.partial(baselines, text, characters))
 
 
-def baselines(text: Plays, characters: Characters) -> list[dict[str, Any]]:
+def baselines(text: Plays, characters: CharacterSet) -> list[dict[str, Any]]:
     """Returns the figures without any model, of unigrams, and of the n-grams best in validation."""
     train, *held = (characters.encode(each) for each in text)
     size = len(characters.known)
@@ -91,10 +91,10 @@ def baselines(text: Plays, characters: Characters) -> list[dict[str, Any]]:
     ]
 
 
-def make_model(name: str, size: int, hidden: int, embedding: int) -> tuple[Cell, Readout]:
+def make_model(name: str, size: int, hidden: int, embedding: int) -> tuple[Cell, SequenceModel]:
     """Returns a cell and the model around it, for so many characters."""
     cell = CELLS[name](embedding, hidden)
-    model = readout(
+    model = sequence_model(
         cell,
         hidden_size=hidden,
         output_size=size,
@@ -105,7 +105,7 @@ def make_model(name: str, size: int, hidden: int, embedding: int) -> tuple[Cell,
 
 
 def run_piece(
-    cell: Cell, model: Readout, params: Params, state: State, piece: Piece
+    cell: Cell, model: SequenceModel, params: Params, state: State, piece: StreamBatch
 ) -> tuple[State, Array]:
     """Returns the state after a piece, and -log2 p of each of its next characters, (T, B)."""
     resets = jnp.zeros(piece.inputs.shape, bool).at[0].set(piece.begins)
@@ -116,7 +116,7 @@ def run_piece(
     return state, -right / math.log(2)
 
 
-def make_bits(cell: Cell, model: Readout, tokens: np.ndarray) -> Callable[[Params], float]:
+def make_bits(cell: Cell, model: SequenceModel, tokens: np.ndarray) -> Callable[[Params], float]:
     """Returns the function from parameters to the mean bits a character of a text.
 
     The text is read as 16 streams side by side, each from the cell's own initial state.
@@ -129,8 +129,8 @@ def make_bits(cell: Cell, model: Readout, tokens: np.ndarray) -> Callable[[Param
     )
 
     @jax.jit
-    def mean(params: Params, every: Piece) -> Array:
-        def step(state: State, piece: Piece) -> tuple[State, Array]:
+    def mean(params: Params, every: StreamBatch) -> Array:
+        def step(state: State, piece: StreamBatch) -> tuple[State, Array]:
             state, bits = run_piece(cell, model, params, state, piece)
             return state, jnp.mean(bits)
 
@@ -139,7 +139,7 @@ def make_bits(cell: Cell, model: Readout, tokens: np.ndarray) -> Callable[[Param
     return lambda params: float(mean(params, every))
 
 
-def _training(name: str, text: Plays, characters: Characters) -> runner.Training:
+def _training(name: str, text: Plays, characters: CharacterSet) -> runner.Training:
     values = flags.FLAGS
     config = {
         "cell": name,
@@ -151,7 +151,7 @@ def _training(name: str, text: Plays, characters: Characters) -> runner.Training
     train, *held = (characters.encode(each) for each in text)
     bits = [make_bits(cell, model, each) for each in held]
 
-    def loss(params: Params, piece: Piece, key: Array, carry: State) -> Loss:
+    def loss(params: Params, piece: StreamBatch, key: Array, carry: State) -> Loss:
         fresh = jax.random.bernoulli(key, FRESH, piece.begins.shape)
         piece = piece._replace(begins=piece.begins | fresh)
         state, found = run_piece(cell, model, params, carry, piece)
@@ -197,18 +197,15 @@ def report(results: dict[str, Any], folder: pathlib.Path) -> None:
     study_report.show(study_report.table(results, COLUMNS, "Next character of Shakespeare's plays"))
 
 
-def _restored(found: model_files.Saved, model: Readout) -> Params:
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    return jax.tree.map(jnp.asarray, model_files.restore(found, template))
-
-
-def go_on(found: model_files.Saved, text: str, number: int, temperature: float, key: Array) -> str:
+def go_on(
+    found: model_files.SavedModel, text: str, number: int, temperature: float, key: Array
+) -> str:
     """Returns what a model writes after a text of at least one character."""
     config = found.config
-    characters = Characters(config["characters"])
+    characters = CharacterSet(config["characters"])
     sizes = len(characters.known), config["hidden_size"], config["embedding_size"]
     cell, model = make_model(config["cell"], *sizes)
-    params = _restored(found, model)
+    params = model_files.restore(found, model.init)
     tokens = characters.encode(text)[:, None]
     state, _ = sm.unroll(cell, params.cell, model.embed(params, jnp.asarray(tokens[:-1])))
 
@@ -218,7 +215,7 @@ def go_on(found: model_files.Saved, text: str, number: int, temperature: float, 
         return state, log_probs.at[:, 0].set(-jnp.inf)  # the first stands for what is not known
 
     last = jnp.asarray(tokens[-1])
-    written = decoding.sample(step, state, key, last, -1, number, temperature)
+    written = decoding.sample(step, state, last, -1, number, key=key, temperature=temperature)
     return characters.decode(np.asarray(written.tokens[0]))
 
 
@@ -241,10 +238,10 @@ def evaluate() -> int:
     text = plays.load(flags.FLAGS.data_dir)
     records = []
     for name, seed, found in saved_models.every(PROGRAM):
-        characters = Characters(found.config["characters"])
+        characters = CharacterSet(found.config["characters"])
         sizes = len(characters.known), found.config["hidden_size"], found.config["embedding_size"]
         cell, model = make_model(found.config["cell"], *sizes)
-        params = _restored(found, model)
+        params = model_files.restore(found, model.init)
         validation, test = (
             make_bits(cell, model, characters.encode(each))(params)
             for each in (text.validation, text.test)
@@ -254,7 +251,7 @@ def evaluate() -> int:
             {"model": name, "seed": seed, "parameters": count, "seconds": 0.0}
             | {"validation_bits": validation, "test_bits": test}
         )
-    shown = {"baselines": baselines(text, plays.characters_of(text.train)), "results": records}
+    shown = {"baselines": baselines(text, plays.character_set(text.train)), "results": records}
     report(shown, pathlib.Path())
     return 0
 

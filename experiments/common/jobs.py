@@ -11,13 +11,18 @@ from jax.sharding import Mesh
 from experiments.common.trainer import Job, Program, Study, Trained
 from seqmodels.data.batches import Batches
 from seqmodels.models.sequence_model import parameter_count
-from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer, make_schedule
+from seqmodels.training.optimizers import (
+    OptimizerSettings,
+    averaged_params,
+    make_optimizer,
+    make_schedule,
+)
 from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.parallel.mesh import make_mesh, place
-from seqmodels.training.prefetch import dispatches
+from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.run_directory import RunDirectory
-from seqmodels.training.settings import FitSettings, check
-from seqmodels.training.state import TrainState, start
+from seqmodels.training.settings import FitSettings, check_settings
+from seqmodels.training.state import TrainState, create_train_state
 from seqmodels.training.steps import LossFunction, make_train_steps
 from seqmodels.training.stopping import Stopping
 from seqmodels.types import Params
@@ -72,7 +77,7 @@ def study(
       ValueError: in one line, for settings that contradict each other or batches that cannot be.
     """
     for training in trainings:
-        check(training.fit)
+        check_settings(training.fit)
         make_schedule(training.optimizer)
         training.batches(seeds[0], 0, 1)
 
@@ -121,12 +126,12 @@ class _Jobs:
             ),
             donate_argnums=0,
         )
-        state = start(training.init, optimizer, jax.random.key(seed), training.carry)
+        state = create_train_state(training.init, optimizer, jax.random.key(seed), training.carry)
         return Program(
             state=self._placed(state),
             train=self._train,
             evaluate=lambda state: training.evaluate(self._params(state)),
-            batches=dispatches(
+            batches=prefetch_dispatches(
                 batches.at, steps, place=lambda batch: self._spread(batch, batches.batch_axes)
             ),
         )
@@ -138,9 +143,9 @@ class _Jobs:
         training.save(directory.model(f"{training.name}-{seed}"), seed, params)
         return {
             "parameters": parameter_count(trained.fit.state.params),
-            "steps": trained.fit.seen.step,
+            "steps": trained.fit.progress.step,
             "best_step": trained.step,
-            "seconds": round(trained.fit.seen.seconds, 1),
+            "seconds": round(trained.fit.progress.seconds, 1),
             "diverged": bool(trained.fit.diverged),
             **{name: float(value) for name, value in chosen.items()},
             **training.test(seed, params),
@@ -166,5 +171,5 @@ class _Jobs:
 
     def _params(self, state: TrainState) -> Params:
         """Returns the parameters to evaluate, on one device."""
-        params = averaged(state.opt_state, state.params, self._training.optimizer.average)
+        params = averaged_params(state.opt_state, state.params, self._training.optimizer.average)
         return jax.tree.map(jnp.asarray, transfer.to_host(params))

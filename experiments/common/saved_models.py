@@ -8,7 +8,7 @@ from experiments.common import config as configs
 from experiments.common.errors import UserError
 from experiments.common.runner import RUNS
 from seqmodels import model_files
-from seqmodels.model_files import Saved
+from seqmodels.model_files import SavedModel
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_directory import RESULTS, model_path, run_of_model, stored_results
 
@@ -20,10 +20,10 @@ class NamedModel(NamedTuple):
 
     name: str
     seed: int
-    saved: Saved
+    saved: SavedModel
 
 
-def best(program: str, model_dir: Folder) -> Saved:
+def best(program: str, model_dir: Folder) -> SavedModel:
     """Returns the model of a folder; of the models of a run, the one best in validation.
 
     Args:
@@ -113,7 +113,7 @@ def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]
     return path, results
 
 
-def _loaded(folder: pathlib.Path, program: str) -> Saved:
+def _loaded(folder: pathlib.Path, program: str) -> SavedModel:
     try:
         return model_files.load(folder, program)
     except ValueError as error:

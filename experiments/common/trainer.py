@@ -11,9 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from seqmodels.training.errors import RunError
-from seqmodels.training.fit import Fit, fit
+from seqmodels.training.fit import FitResult, fit
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Seen
+from seqmodels.training.loop import Progress
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.progress import ProgressDisplay
@@ -48,7 +48,7 @@ class Trained(NamedTuple):
       step: the step of that state.
     """
 
-    fit: Fit
+    fit: FitResult
     state: TrainState
     step: int
 
@@ -225,7 +225,7 @@ class Trainer:
                 watch=watch,
                 interruption=interruption,
             )
-            trained = Trained(fitted, fitted.state, fitted.seen.step)
+            trained = Trained(fitted, fitted.state, fitted.progress.step)
             wanted = job.fit.best and self._directory.writes
             found = checkpoints.best(template) if wanted else None
             step = processes.broadcast_json(found and found.step)
@@ -253,23 +253,23 @@ class _Watch:
         # Speeds count from here.
         progress.update(job.label, "begins", 0.0)
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, at: Progress) -> None:
         job = self._job
-        before = seen.step - seen.steps
+        before = at.step - at.steps
         if before > self._taken:
             self._progress.note(f"{job.label}: resumes from step {before}")
             self._progress.skip((before - self._taken) * job.work)
-        self._taken = seen.step
-        loss = np.asarray(seen.values["loss"])
-        work = seen.steps * job.work
+        self._taken = at.step
+        loss = np.asarray(at.values["loss"])
+        work = at.steps * job.work
         speed = {"time_steps": work * job.sequences * loss.size} if job.sequences else {}
         self._progress.update(
             job.label,
-            f"step {seen.step}",
+            f"step {at.step}",
             work,
-            steps=seen.steps,
+            steps=at.steps,
             loss=float(np.mean(loss)),
-            grad_norm=float(np.mean(seen.values["grad_norm"])),
+            grad_norm=float(np.mean(at.values["grad_norm"])),
             **speed,
         )
 

@@ -63,10 +63,10 @@ def _show() -> None:
     for name, artifact in ARTIFACTS.items():
         table.add_row(
             name,
-            artifact.what,
+            artifact.description,
             artifact.rows,
             f"{artifact.megabytes:g} MB",
-            artifact.licence,
+            artifact.license,
             "yes" if fetching.is_cached(name, data_dir) else "no",
         )
     Console().print(table)

@@ -252,7 +252,7 @@ def filled(fitted: Fitted, values: np.ndarray) -> np.ndarray:
     last = linear_forecaster.seasonal(1)
     return np.stack(
         [
-            linear_forecaster.filled(column, last if fitted.base == "none" else one)
+            linear_forecaster.fill_gaps(column, last if fitted.base == "none" else one)
             for column, one in zip(values.T, fitted.linear, strict=True)
         ],
         axis=1,

@@ -164,12 +164,12 @@ def predict(
             None if found is None else ready.base[..., None] + fitted.errors[..., None] * found
         )
         return ready.base + fitted.errors * means, quantiles
-    paths = np.asarray(_run_on(config, model, params, fitted, ready, None), np.float64)
+    paths = np.asarray(_rollout(config, model, params, fitted, ready, None), np.float64)
     mean = _add_up(fitted, ready, paths)[0]
     if head.draw is None or not samples:
         return mean, None
     keys = jax.random.split(jax.random.key(seed), samples)
-    paths = np.asarray(_run_on(config, model, params, fitted, ready, keys), np.float64)
+    paths = np.asarray(_rollout(config, model, params, fitted, ready, keys), np.float64)
     return mean, np.asarray(pooled_quantiles(jnp.asarray(_add_up(fitted, ready, paths))))
 
 
@@ -178,7 +178,7 @@ def _apply(model: Forecaster, params: Params, xs: Array) -> Array:
     return model.apply(params, xs)
 
 
-def _run_on(
+def _rollout(
     config: Config,
     model: Forecaster,
     params: Params,
@@ -239,7 +239,7 @@ def _paths(
             parts.append(jnp.ones_like(told))
         return window, jnp.concatenate([*parts, exogenous, coming[:, k]], axis=1)
 
-    return model.run_on(params, xs, feed, windows, steps, keys=keys)
+    return model.rollout(params, xs, feed, windows, steps, keys=keys)
 
 
 def _add_up(fitted: Fitted, ready: Ready, paths: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from experiments.forecasting.metrics import Forecasts, Spread
 from experiments.forecasting.model import Config, Ready
 from seqmodels import model_files
 from seqmodels.data.batches import Batches, shuffled
-from seqmodels.model_files import Saved
+from seqmodels.model_files import SavedModel
 from seqmodels.models.forecaster import HEADS, Forecaster
 from seqmodels.training.optimizers import OptimizerSettings
 from seqmodels.training.residual_metrics import residual_autocorrelation
@@ -184,7 +184,7 @@ def predict(predictor: Predictor, task: Problem, ready: Ready, seed: int = 0) ->
     return forecast_records.forecasts(task, predictor.fitted, mean, quantiles, predictor.spread)
 
 
-def restore(found: Saved) -> Predictor:
+def restore(found: SavedModel) -> Predictor:
     """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
     try:
         config = forecast_model.config_of(found.config["config"])
@@ -194,6 +194,5 @@ def restore(found: Saved) -> Predictor:
         model = forecast_model.build(config)
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"model: {found.folder} was saved by another version") from None
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    params = jax.tree.map(jnp.asarray, model_files.restore(found, template))
+    params = model_files.restore(found, model.init)
     return Predictor(config, fitted, model, params, spread, samples)

@@ -9,7 +9,7 @@ import numpy as np
 import seqmodels as sm
 from seqmodels import model_files
 from seqmodels.datasets import digit_images
-from seqmodels.model_files import Saved
+from seqmodels.model_files import SavedModel
 from seqmodels.models.cnn import cnn
 from seqmodels.models.image_reader import image_reader, input_size
 from seqmodels.types import Array, Params
@@ -79,7 +79,7 @@ def build(config: Config) -> Classifier:
     return Classifier(reader.init, reader.apply)
 
 
-def restore(found: Saved) -> tuple[Config, Classifier, Params]:
+def restore(found: SavedModel) -> tuple[Config, Classifier, Params]:
     """Returns a saved model, ready to use.
 
     Raises:
@@ -90,8 +90,7 @@ def restore(found: Saved) -> tuple[Config, Classifier, Params]:
         classifier = build(config)
     except (TypeError, KeyError) as error:
         raise ValueError(f"model: {found.folder} has another configuration: {error}") from None
-    template = jax.eval_shape(classifier.init, jax.random.key(0))
-    return config, classifier, model_files.restore(found, template)
+    return config, classifier, model_files.restore(found, classifier.init)
 
 
 def probabilities(classifier: Classifier, params: Params, images: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ def training(
 
     def loss(params: Params, rows: Images, key: Array, carry: Any) -> Loss:
         key_shift, key_dropout = jax.random.split(key)
-        images = digit_images.shifted(key_shift, jnp.asarray(rows.images), shift)
+        images = digit_images.random_shift(key_shift, jnp.asarray(rows.images), shift)
         labels = jnp.asarray(rows.labels)
         logits = classifier.apply(params, images, key=key_dropout)
         right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)

@@ -10,15 +10,15 @@ from jax.sharding import Mesh
 
 import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
-from seqmodels.models.sequence_model import Readout, parameter_count, readout
+from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequence_model
 from seqmodels.tasks.task import Batch, Task, accuracy
 from seqmodels.training.fit import fit
 from seqmodels.training.losses import cross_entropy, squared_error
-from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.optimizers import OptimizerSettings, averaged_params, make_optimizer
 from seqmodels.training.parallel import transfer
 from seqmodels.training.parallel.mesh import place
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.state import TrainState, start
+from seqmodels.training.state import TrainState, create_train_state
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 from seqmodels.training.stopping import reached
 
@@ -124,7 +124,7 @@ def prepare(
     input_size = task.input_size or settings.embedding
     memory = settings.initialisation == "memory"
     cell = build_cell(cell_name, input_size, settings.hidden, task.num_steps, memory)
-    model = readout(
+    model = sequence_model(
         cell,
         hidden_size=settings.hidden,
         output_size=task.output_size,
@@ -141,11 +141,11 @@ def prepare(
         return task.sample(key, settings.batch, "train")
 
     def last_params(state: TrainState) -> Any:
-        return averaged(state.opt_state, state.params, settings.optimizer.average)
+        return averaged_params(state.opt_state, state.params, settings.optimizer.average)
 
     # Of a seed's key: parameters and training data, validation data, test data.
     def init(key: jax.Array) -> TrainState:
-        return start(model.init, optimizer, jax.random.split(key, 3)[0])
+        return create_train_state(model.init, optimizer, jax.random.split(key, 3)[0])
 
     def evaluate(state: TrainState, key: jax.Array) -> jax.Array:
         size = task.limited("validation", settings.test_sequences // 4)
@@ -208,11 +208,11 @@ def measure(prepared: Prepared, seeds: list[int], **services: Any) -> Measuremen
         cell=prepared.cell,
         distance=prepared.distance,
         parameters=parameter_count(first_params) // len(seeds),
-        steps=done.seen.values["step"],
-        seconds=round(done.seen.seconds, 2),
+        steps=done.progress.values["step"],
+        seconds=round(done.progress.seconds, 2),
         accuracy=right.tolist(),
         loss=loss.tolist(),
-        validation_accuracy=done.seen.values[VALIDATION],
+        validation_accuracy=done.progress.values[VALIDATION],
         gradient_initial=ratios[:, 0].tolist(),
         gradient_trained=ratios[:, 1].tolist(),
         diverged=done.diverged.tolist(),
@@ -223,7 +223,9 @@ def _keys(seeds: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.key)(seeds)
 
 
-def _evaluate(model: Readout, task: Task, params: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+def _evaluate(
+    model: SequenceModel, task: Task, params: Any, batch: Batch
+) -> tuple[jax.Array, jax.Array]:
     """Returns (loss, accuracy) on a batch."""
     outputs = model.apply(params, batch.inputs, last=task.num_targets)
     loss = cross_entropy if task.tolerance is None else squared_error
@@ -231,7 +233,7 @@ def _evaluate(model: Readout, task: Task, params: Any, batch: Batch) -> tuple[ja
 
 
 def _gradient_ratio(
-    cell: sm.Cell, model: Readout, task: Task, params: Any, batch: Batch
+    cell: sm.Cell, model: SequenceModel, task: Task, params: Any, batch: Batch
 ) -> jax.Array:
     """Returns how much of the gradient at the last step is left at the step after the clue."""
 

@@ -32,14 +32,14 @@ from seqmodels.tasks import adding, copy, digits, sky, temporal_order
 from seqmodels.tasks.task import Task
 from seqmodels.training.errors import RunError
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Seen
+from seqmodels.training.loop import Progress
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.optimizers import make_schedule
 from seqmodels.training.parallel import processes
 from seqmodels.training.parallel.mesh import make_mesh
 from seqmodels.training.progress import ProgressDisplay
 from seqmodels.training.run_directory import CHECKPOINTS, RunFolder
-from seqmodels.training.settings import check
+from seqmodels.training.settings import check_settings
 
 DISTANCES = {  # the tasks, and the distances where none are given
     "sky": [0, 16, 32, 64, 128],
@@ -133,7 +133,7 @@ def main() -> int:
     settings = {cell: _settings(cell) for cell in values.cells}
     try:
         for each in settings.values():
-            check(each.fit)
+            check_settings(each.fit)
             make_schedule(each.optimizer)
         tasks = _tasks(distances)
         path = run_flags.folder_of(f"long_context-{values.task}", REPEATED)
@@ -273,7 +273,7 @@ def _measure_all(
 
 
 class _Watch:
-    """Shows what is seen while one cell is trained at one distance."""
+    """Shows the progress while one cell is trained at one distance."""
 
     def __init__(self, prepared: Prepared, num_steps: int, progress: ProgressDisplay):
         self._prepared = prepared
@@ -284,21 +284,21 @@ class _Watch:
         # Speeds count from here.
         progress.update(self._label, "begins", 0.0)
 
-    def __call__(self, seen: Seen) -> None:
-        before = seen.step - seen.steps
+    def __call__(self, progress: Progress) -> None:
+        before = progress.step - progress.steps
         if before > self._taken:
             self._progress.note(f"{self._label}: goes on from step {before}")
             self._progress.skip((before - self._taken) * self._num_steps)
-        self._taken = seen.step
-        work = seen.steps * self._num_steps
+        self._taken = progress.step
+        work = progress.steps * self._num_steps
         self._progress.update(
             self._label,
-            f"step {seen.step}",
+            f"step {progress.step}",
             work,
-            steps=seen.steps,
-            time_steps=work * self._prepared.settings.batch * len(seen.values["loss"]),
-            loss=float(np.mean(seen.values["loss"])),
-            grad_norm=float(np.mean(seen.values["grad_norm"])),
+            steps=progress.steps,
+            time_steps=work * self._prepared.settings.batch * len(progress.values["loss"]),
+            loss=float(np.mean(progress.values["loss"])),
+            grad_norm=float(np.mean(progress.values["grad_norm"])),
         )
 
     def finish(self) -> None:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.sentiment.config import DATA, Config
-from seqmodels.data import labelled_texts, word_features, word_vectors
+from seqmodels.data import labeled_texts, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
-from seqmodels.data.labelled_texts import LabelledTexts
+from seqmodels.data.labeled_texts import LabeledTexts
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.datasets import reviews, tweets
 
@@ -27,7 +27,7 @@ class Data(NamedTuple):
 
     name: str
     target: str
-    splits: dict[str, LabelledTexts]
+    splits: dict[str, LabeledTexts]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,14 +51,14 @@ def load(config: Config) -> Data:
         if not pathlib.Path(config.csv).is_file():
             raise ValueError(f"csv: got {config.csv!r}, expected a file that exists")
         rating = config.target == "rating"
-        texts = labelled_texts.read_csv(
+        texts = labeled_texts.read_csv(
             config.csv, config.text_column, config.label_column, rating=rating
         )
     elif config.data == "tweets":
         texts = tweets.load(data_dir)
     else:
         texts = reviews.load(config.data, data_dir)
-    rows = labelled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
+    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
     splits = {name: texts.rows(chosen) for name, chosen in rows.items()}
     return Data(config.data, config.target, splits)
 
@@ -153,7 +153,7 @@ class Encoded:
         )
 
 
-def _ratings(texts: LabelledTexts) -> np.ndarray:
+def _ratings(texts: LabeledTexts) -> np.ndarray:
     if texts.ratings is None:
         raise ValueError("target: got rating, but these texts have classes alone")
     return texts.ratings

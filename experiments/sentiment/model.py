@@ -18,7 +18,7 @@ from experiments.sentiment.data import Encoded
 from seqmodels import model_files
 from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
-from seqmodels.model_files import Saved
+from seqmodels.model_files import SavedModel
 from seqmodels.models.text_classifier import TextClassifier, text_classifier
 from seqmodels.training.losses import weighted_cross_entropy
 from seqmodels.training.optimizers import OptimizerSettings
@@ -175,7 +175,7 @@ def training(
     )
 
 
-def restore(found: Saved) -> Predictor:
+def restore(found: SavedModel) -> Predictor:
     """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
     try:
         config = ModelConfig(**found.config)._replace(classes=tuple(found.config["classes"]))
@@ -185,8 +185,7 @@ def restore(found: Saved) -> Predictor:
     sizes = (config.shortest_ngram, config.longest_ngram)
     features = WordFeatures(tokenizer, config.buckets, sizes)
     model = build(config, features.num_features)
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    return Predictor(config, model, features, model_files.restore(found, template))
+    return Predictor(config, model, features, model_files.restore(found, model.init))
 
 
 def answer(config: ModelConfig, outputs: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from seqmodels.data.batches import Batches
 from seqmodels.data.paired_buckets import paired_buckets
 from seqmodels.data.phrase_splits import Splits
 from seqmodels.data.sentence_pairs import Pair
-from seqmodels.model_files import Saved, restore
+from seqmodels.model_files import SavedModel, restore
 from seqmodels.models import decoding
 from seqmodels.models.translator import Translator, translator
 from seqmodels.training.parallel import processes
@@ -85,11 +85,10 @@ def build_model(config: Mapping[str, Any]) -> Translator:
     return translator(*sizes, **{name: config[name] for name in names})
 
 
-def load(found: Saved) -> Built:
+def load(found: SavedModel) -> Built:
     """Returns a saved model; ValueError where its files do not fit each other."""
     model = build_model(found.config)
-    template = jax.eval_shape(model.init, jax.random.key(0))
-    params = jax.tree.map(jnp.asarray, restore(found, template))
+    params = restore(found, model.init)
     names = (f"{name}.json" for name in Tokenizers._fields)
     own = Tokenizers(*(subwords.from_text(found.texts[name]) for name in names))
     return Built(found.config, model, params, own)
@@ -214,7 +213,7 @@ def make_translate(
       max_tokens: sources are cut after so many tokens; translations have at most half as many
         again.
       width: of the beam; 1 is greedy.
-      length_penalty: of `decoding.beam`.
+      length_penalty: of `decoding.beam_search`.
 
     Returns:
       `translate(params, texts)`: for each text its translations, the best first.
@@ -231,7 +230,7 @@ def make_translate(
         if width == 1:
             found = decoding.greedy(step, carry, *ends)
             return jax.tree.map(lambda a: a[:, None], found)
-        return decoding.beam(step, carry, *ends, width, length_penalty)
+        return decoding.beam_search(step, carry, *ends, width=width, length_penalty=length_penalty)
 
     def translate(params: Params, texts: Sequence[str]) -> list[list[Translation]]:
         sources = [_cut(row, max_tokens) for row in tokens(tokenizers.source, texts)]

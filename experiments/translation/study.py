@@ -257,7 +257,7 @@ def evaluate() -> int:
     return 0
 
 
-def _figures(found: model_files.Saved, splits: Splits) -> dict[str, Any]:
+def _figures(found: model_files.SavedModel, splits: Splits) -> dict[str, Any]:
     built = work.load(found)
     count = sum(leaf.size for leaf in jax.tree.leaves(built.params))
     return {"parameters": count, **_test(built, splits)}

@@ -80,7 +80,7 @@ def shuffled(
     seed = whole_number("seed", seed, 0, LARGEST_SEED)
     if batch_size > num_rows:
         raise ValueError(f"batch_size: got {batch_size}, expected at most the {num_rows} rows")
-    left_over = kept_rest(rest, num_rows % batch_size)
+    left_over = rest_size(rest, num_rows % batch_size)
     if left_over % num_processes:
         raise ValueError(
             f"rest: got keep with {left_over} rows left over, expected a multiple of the "
@@ -136,7 +136,7 @@ def ordered(
     return Batches(at, per_epoch, batch_size, WeightedBatch._make((axes, 0)), padding)
 
 
-def kept_rest(rest: str, left_over: int) -> int:
+def rest_size(rest: str, left_over: int) -> int:
     """Returns how many of what is left over at the end of an epoch make a last, smaller batch.
 
     Args:

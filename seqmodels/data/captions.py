@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 _SEEDS_OF_SCENES = 2**63  # above all seeds of a training
 
 
-class Captioned(NamedTuple):
+class CaptionedImages(NamedTuple):
     """images: uint8 (N, height, width, channels). captions: N texts, lower case."""
 
     images: np.ndarray
@@ -77,14 +77,14 @@ def split_combinations(
     }
 
 
-def drawn(
+def draw_scenes(
     scenes: Scenes,
     split: str,
     number: int,
     *,
     pictures_of: str | None = None,
     series: int = 0,
-) -> Captioned:
+) -> CaptionedImages:
     """Draws a fixed set of scenes.
 
     Args:
@@ -95,7 +95,7 @@ def drawn(
       series: another number makes other scenes of the same combinations.
 
     Returns:
-      `Captioned`, always the same for the same arguments.
+      `CaptionedImages`, always the same for the same arguments.
     """
     combinations = scenes.combinations[split]
     seed = _SEEDS_OF_SCENES + len(SPLITS) * series + SPLITS.index(split)
@@ -105,7 +105,7 @@ def drawn(
         for n in range(number)
     ]
     images, captions = zip(*pairs, strict=True)
-    return Captioned(np.stack(images), captions)
+    return CaptionedImages(np.stack(images), captions)
 
 
 def scene_batches(
@@ -155,7 +155,7 @@ def scene_batches(
 
 
 def captioned_batches(
-    captioned: Captioned,
+    captioned: CaptionedImages,
     vocabulary: Vocabulary,
     batch_size: int,
     *,

@@ -6,14 +6,14 @@ import pathlib
 
 import numpy as np
 
-from seqmodels.data.captions import Captioned
+from seqmodels.data.captions import CaptionedImages
 
 COLUMNS = ("file", "caption")
 
 
 def load(
     folder: str | os.PathLike[str], captions_file: str | os.PathLike[str], side: int
-) -> tuple[Captioned, list[str]]:
+) -> tuple[CaptionedImages, list[str]]:
     """Reads the pictures that a file of captions names.
 
     Args:
@@ -54,7 +54,7 @@ def load(
             images[file] = read_image(folder / file, (side, side, 3))
         files.append(file)
         captions.append(caption.lower())
-    return Captioned(np.stack([images[file] for file in files]), tuple(captions)), files
+    return CaptionedImages(np.stack([images[file] for file in files]), tuple(captions)), files
 
 
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:

@@ -26,7 +26,7 @@ ROWS_AT_ONCE = 1024  # of a product of sparse matrices
 
 
 class Splits(NamedTuple):
-    """Pairs whose sources all differ, normalised.
+    """Pairs whose sources all differ, normalized.
 
     Attributes:
       train: what a model may learn from.
@@ -41,17 +41,17 @@ class Splits(NamedTuple):
     sources: list[Pair]
 
 
-def normalised(text: str) -> str:
+def normalized_text(text: str) -> str:
     """Returns the text in lower case, numbers as 0, without punctuation, spaces single."""
     text = re.sub(r"\d+", "0", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(NOT_A_WORD.sub(" ", text).split())
 
 
 def unique(pairs: Sequence[Pair]) -> list[Pair]:
-    """Returns the first pair of every normalised source, leaving out empty ones."""
+    """Returns the first pair of every normalized source, leaving out empty ones."""
     first: dict[str, Pair] = {}
     for pair in pairs:
-        first.setdefault(normalised(pair.source), pair)
+        first.setdefault(normalized_text(pair.source), pair)
     first.pop("", None)
     return list(first.values())
 
@@ -66,7 +66,7 @@ def split(
     all pairs are never held out whole.
 
     Args:
-      pairs: pairs; of those with the same normalised source the first is kept.
+      pairs: pairs; of those with the same normalized source the first is kept.
       validation: share of the pairs that is wanted in the split of this name, in (0, 1).
       components: the same.
       sources: the same.
@@ -79,7 +79,7 @@ def split(
       ValueError: if a split would be empty.
     """
     pairs = unique(pairs)
-    texts = [normalised(pair.source) for pair in pairs]
+    texts = [normalized_text(pair.source) for pair in pairs]
     shares = {"validation": validation, "components": components, "sources": sources}
     sizes = {name: round(share * len(pairs)) for name, share in shares.items()}
     hashes = [hashlib.sha256(f"{seed} {text}".encode()).hexdigest() for text in texts]
@@ -107,7 +107,7 @@ def component_labels(texts: Sequence[str]) -> np.ndarray:
     """Returns for each text the number of its connected component of near-duplicates.
 
     Args:
-      texts: N normalised texts with at least one word each.
+      texts: N normalized texts with at least one word each.
 
     Returns:
       int (N,).
@@ -136,11 +136,11 @@ def nearest(train: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, n
 
     Returns:
       (numbers, cosines): int (M,), which source is nearest, the first of equals; float (M,), the
-      cosine of the TF-IDF word vectors of the normalised texts, 0 where no word is known.
+      cosine of the TF-IDF word vectors of the normalized texts, 0 where no word is known.
     """
     vectorizer = _vectorizer()
-    known = vectorizer.fit_transform([normalised(text) for text in train])
-    asked = vectorizer.transform([normalised(text) for text in queries])
+    known = vectorizer.fit_transform([normalized_text(text) for text in train])
+    asked = vectorizer.transform([normalized_text(text) for text in queries])
     numbers, cosines = np.zeros(len(queries), int), np.zeros(len(queries))
     for start in range(0, len(queries), ROWS_AT_ONCE):
         rows = (asked[start : start + ROWS_AT_ONCE] @ known.T).toarray()

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqmodels.data.batches import Batches, kept_rest
+from seqmodels.data.batches import Batches, rest_size
 from seqmodels.data.shuffling import make_share, whole_number
 
 
-class Piece(NamedTuple):
+class StreamBatch(NamedTuple):
     """The same steps of B parallel streams.
 
     Attributes:
@@ -50,7 +50,7 @@ def contiguous(
       num_processes: how many processes load a share of the streams.
 
     Returns:
-      `Batches` of `Piece`.
+      `Batches` of `StreamBatch`.
 
     Raises:
       ValueError: if the series is too short for so many streams or such long pieces, or an argument
@@ -67,15 +67,15 @@ def contiguous(
             "series that have a next one"
         )
     steps = (len(series) - 1) // batch_size
-    per_epoch = steps // length + bool(kept_rest(rest, steps % length))
+    per_epoch = steps // length + bool(rest_size(rest, steps % length))
     if not per_epoch:
         raise ValueError(f"length: got {length}, expected at most the {steps} steps of a stream")
     starts = share.of(steps * np.arange(batch_size))
 
-    def at(cursor: int) -> Piece:
+    def at(cursor: int) -> StreamBatch:
         number = whole_number("cursor", cursor, 0) % per_epoch
         first, last = number * length, min((number + 1) * length, steps)
         where = np.arange(first, last)[:, None] + starts
-        return Piece(series[where], series[where + 1], np.full(len(starts), number == 0))
+        return StreamBatch(series[where], series[where + 1], np.full(len(starts), number == 0))
 
-    return Batches(at, per_epoch, batch_size, Piece._make((1, 1, 0)))
+    return Batches(at, per_epoch, batch_size, StreamBatch._make((1, 1, 0)))

@@ -42,8 +42,8 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     except pd.errors.EmptyDataError:
         raise ValueError(f"csv: got {path}, which is empty, expected a header and rows") from None
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"csv: {path} is not UTF-8 text with columns: {told}") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"csv: {path} is not UTF-8 text with columns: {reason}") from None
     frame = frame.fillna("").map(str.strip)
     names = enumerate(frame.iloc[0], 1)
     frame = frame.iloc[1:].set_axis([name or f"unnamed {n}" for n, name in names], axis=1)
@@ -56,16 +56,26 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     return frame
 
 
-def check_column(path: str | os.PathLike[str], frame: Any, flag: str, name: str) -> None:
-    """Raises ValueError, with the nearest name, unless the frame has a column of that name."""
+def check_column(path: str | os.PathLike[str], frame: Any, option: str, name: str) -> None:
+    """Raises ValueError unless the frame has exactly one column of that name.
+
+    Args:
+      path: the file, for the message.
+      frame: of `read_table`.
+      option: the argument whose value the name is, for the message.
+      name: the column.
+
+    Raises:
+      ValueError: in one line, with the nearest name.
+    """
     if name in frame.columns:
         if list(frame.columns).count(name) > 1:
-            raise ValueError(f"{flag}: {path} has two columns {name!r}, expected one")
+            raise ValueError(f"{option}: {path} has two columns {name!r}, expected one")
         return
     known = [str(column) for column in frame.columns]
     lower = {column.lower(): column for column in known}
     near = difflib.get_close_matches(name.lower(), lower, n=1)
     hint = f"; did you mean {lower[near[0]]}?" if near else ""
     raise ValueError(
-        f"{flag}: got {name!r}, expected one of the columns of {path}: {', '.join(known)}{hint}"
+        f"{option}: got {name!r}, expected one of the columns of {path}: {', '.join(known)}{hint}"
     )

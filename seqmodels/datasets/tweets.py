@@ -4,14 +4,14 @@ import html
 
 import numpy as np
 
-from seqmodels.data.labelled_texts import LabelledTexts
+from seqmodels.data.labeled_texts import LabeledTexts
 from seqmodels.datasets import fetching
 
 CLASSES = ("negative", "neutral", "positive")
 THRESHOLD = 0.5  # a mean rating this far from 0 is an opinion
 
 
-def parse(text: str) -> LabelledTexts:
+def parse(text: str) -> LabeledTexts:
     """Returns the tweets of tweets_GroundTruth.txt.
 
     The data are of Hutto, Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment
@@ -22,7 +22,7 @@ def parse(text: str) -> LabelledTexts:
       text: lines of `id TAB mean rating in [-4, 4] TAB tweet`, HTML-escaped.
 
     Returns:
-      `LabelledTexts` with ratings.
+      `LabeledTexts` with ratings.
 
     Raises:
       ValueError: if a line is not such a line.
@@ -39,10 +39,10 @@ def parse(text: str) -> LabelledTexts:
             ) from None
     values = np.array(ratings, np.float32)
     labels = np.where(values >= THRESHOLD, 2, np.where(values <= -THRESHOLD, 0, 1))
-    return LabelledTexts(texts, labels.astype(np.int32), CLASSES, values)
+    return LabeledTexts(texts, labels.astype(np.int32), CLASSES, values)
 
 
-def load(data_dir: str | None = None) -> LabelledTexts:
+def load(data_dir: str | None = None) -> LabeledTexts:
     """Returns the tweets from the cache, or from where they are published.
 
     Args:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.cells.stages import check_size, lift, new_state
+from seqmodels.models.layers import dense
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -33,7 +34,7 @@ class Memory(NamedTuple):
     mask: Array
 
 
-class Attended(NamedTuple):
+class AttentionOutput(NamedTuple):
     """hidden: the query (..., B, H). context: (..., B, M). weights: (..., B, S)."""
 
     hidden: Array
@@ -63,16 +64,16 @@ class Attention(NamedTuple):
       init: `init(key) -> params`.
       remember: `remember(params, values, lengths) -> Memory`, of values (S, B, M), time first as a
         cell leaves them, and int lengths (B,).
-      attend: `attend(params, memory, queries) -> Attended`, of queries (B, H) or (T, B, H). For a
-        memory of length 0 the context is zero.
+      attend: `attend(params, memory, queries) -> AttentionOutput`, of queries (B, H) or
+        (T, B, H). The context of a memory of length 0 is zero.
     """
 
     init: Callable[[Array], Params]
     remember: Callable[[Params, Array, Array], Memory]
-    attend: Callable[[Params, Memory, Array], Attended]
+    attend: Callable[[Params, Memory, Array], AttentionOutput]
 
 
-def additive(query_size: int, memory_size: int, attention_size: int) -> Attention:
+def additive_attention(query_size: int, memory_size: int, attention_size: int) -> Attention:
     """Returns the additive attention of Bahdanau.
 
     Args:
@@ -100,10 +101,9 @@ def additive(query_size: int, memory_size: int, attention_size: int) -> Attentio
         )
 
     def remember(params: AdditiveParams, values: Array, lengths: Array) -> Memory:
-        keys = values @ params.w_memory
-        return _memory(values, keys + lift(params.b, keys), lengths)
+        return _memory(values, dense((params.w_memory, params.b), values), lengths)
 
-    def attend(params: AdditiveParams, memory: Memory, queries: Array) -> Attended:
+    def attend(params: AdditiveParams, memory: Memory, queries: Array) -> AttentionOutput:
         asked = queries @ params.w_query
         each = jnp.tanh(asked[..., None, :] + lift(memory.keys, asked[..., None, :]))
         return _attended(memory, queries, each @ params.v)
@@ -111,7 +111,7 @@ def additive(query_size: int, memory_size: int, attention_size: int) -> Attentio
     return Attention(init, remember, attend)
 
 
-def general(query_size: int, memory_size: int) -> Attention:
+def general_attention(query_size: int, memory_size: int) -> Attention:
     """Returns the general (bilinear) attention of Luong.
 
     Args:
@@ -132,7 +132,7 @@ def general(query_size: int, memory_size: int) -> Attention:
     def remember(params: GeneralParams, values: Array, lengths: Array) -> Memory:
         return _memory(values, values @ params.w_memory, lengths)
 
-    def attend(params: GeneralParams, memory: Memory, queries: Array) -> Attended:
+    def attend(params: GeneralParams, memory: Memory, queries: Array) -> AttentionOutput:
         del params
         return _attended(memory, queries, jnp.einsum("...bh,bsh->...bs", queries, memory.keys))
 
@@ -144,16 +144,16 @@ def _memory(values: Array, keys: Array, lengths: Array) -> Memory:
     return Memory(jnp.swapaxes(values, 0, 1), jnp.swapaxes(keys, 0, 1), mask)
 
 
-def _attended(memory: Memory, queries: Array, scores: Array) -> Attended:
+def _attended(memory: Memory, queries: Array, scores: Array) -> AttentionOutput:
     mask = lift(memory.mask, scores)
     # The least number and not -inf, of which a source without any step would make NaN.
     scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     weights = jnp.where(mask, jax.nn.softmax(scores, axis=-1), 0)
     context = jnp.einsum("...bs,bsm->...bm", weights, memory.values)
-    return Attended(queries, context, weights)
+    return AttentionOutput(queries, context, weights)
 
 
-class AttendingParams(NamedTuple):
+class AttentionCellParams(NamedTuple):
     """What an attending cell is given.
 
     cell: parameters of the cell inside. attention: of the attention. memory: the `Memory` of the
@@ -166,13 +166,13 @@ class AttendingParams(NamedTuple):
     memory: Any
 
 
-def attending(cell: Cell, attention: Attention, hidden: Callable[[State], Array]) -> Cell:
+def attention_cell(cell: Cell, attention: Attention, hidden: Callable[[State], Array]) -> Cell:
     """Returns the cell that attends before each step and reads what it found beside its input.
 
         c_t = attend(memory, s_tm1),    s_t = step(s_tm1, [x_t, c_t])
 
-    Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473). Before it is unrolled its `AttendingParams` need
-    the memory: `params._replace(memory=attention.remember(...))`.
+    Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473). Set the memory in its
+    `AttentionCellParams` before unrolling: `params._replace(memory=attention.remember(...))`.
 
     Args:
       cell: the cell inside; it reads D + M features.
@@ -180,20 +180,20 @@ def attending(cell: Cell, attention: Attention, hidden: Callable[[State], Array]
       hidden: `hidden(state) -> (*batch, H)`, the query in a state of the cell inside.
 
     Returns:
-      A `Cell` with the states of `cell` whose output is `Attended`: the new hidden state, and the
-      context and the weights that it was made with.
+      A `Cell` with the states of `cell` whose output is `AttentionOutput`: the new hidden state,
+      and the context and the weights that it was made with.
     """
 
-    def init(key: Array) -> AttendingParams:
+    def init(key: Array) -> AttentionCellParams:
         key_cell, key_attention = jax.random.split(key)
-        return AttendingParams(cell.init(key_cell), attention.init(key_attention), None)
+        return AttentionCellParams(cell.init(key_cell), attention.init(key_attention), None)
 
     def initial_state(
-        params: AttendingParams, batch_shape: Sequence[int] = (), key: Array | None = None
+        params: AttentionCellParams, batch_shape: Sequence[int] = (), key: Array | None = None
     ) -> State:
         return new_state(cell, params.cell, batch_shape, key)
 
-    def step(params: AttendingParams, state: State, x_t: Array) -> tuple[State, Any]:
+    def step(params: AttentionCellParams, state: State, x_t: Array) -> tuple[State, Any]:
         found = attention.attend(params.attention, params.memory, hidden(state))
         state, _ = cell.step(params.cell, state, jnp.concatenate([x_t, found.context], axis=-1))
         return state, found._replace(hidden=hidden(state))

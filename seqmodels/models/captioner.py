@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
-from seqmodels.cells.stages import lift, new_state
+from seqmodels.cells.stages import new_state
 from seqmodels.drivers.unroll import unroll
-from seqmodels.models.cnn import CnnParams, LinearParams, cnn, dense
+from seqmodels.models.cnn import CnnParams, cnn
+from seqmodels.models.layers import DenseParams, dense, dense_init
 from seqmodels.types import Array, Cell, Driver, Params, State
 
 
@@ -24,10 +24,10 @@ class CaptionerParams(NamedTuple):
     """
 
     encoder: CnnParams
-    start: tuple[LinearParams, ...]
+    start: tuple[DenseParams, ...]
     embedding: Array
     cell: Params
-    out: LinearParams
+    out: DenseParams
 
 
 class Captioner(NamedTuple):
@@ -103,14 +103,12 @@ def captioner(
         return CaptionerParams(
             encoder=encoder.init(key_encoder),
             start=tuple(
-                LinearParams(glorot_uniform(k, (feature_size, leaf.size)), jnp.zeros(leaf.size))
+                dense_init(k, feature_size, leaf.size)
                 for k, leaf in zip(keys, leaves, strict=False)
             ),
             embedding=0.1 * jax.random.normal(key_words, (vocabulary_size, embedding_size)),
             cell=cell_params,
-            out=LinearParams(
-                glorot_uniform(key_out, (hidden_size, vocabulary_size)), jnp.zeros(vocabulary_size)
-            ),
+            out=dense_init(key_out, hidden_size, vocabulary_size),
         )
 
     def encode(params: CaptionerParams, images: Array) -> Array:
@@ -134,10 +132,6 @@ def captioner(
         ]
         return jax.tree.unflatten(structure, begun), features
 
-    def read(params: CaptionerParams, ys: Array) -> Array:
-        logits = ys @ params.out.w
-        return logits + lift(params.out.b, logits)
-
     def apply(
         params: CaptionerParams,
         images: Array,
@@ -151,13 +145,13 @@ def captioner(
         beside = jnp.broadcast_to(features, (*words.shape[:2], feature_size))
         xs = jnp.concatenate([words, beside], axis=-1)
         _, ys = unroll(cell, params.cell, xs, state, lengths=lengths, method=method)
-        return read(params, ys)
+        return dense(params.out, ys)
 
     def decode_step(params: CaptionerParams, carry: Any, token: Array) -> tuple[Any, Array]:
         state, features = carry
         x_t = jnp.concatenate([params.embedding[token], features], axis=-1)
         state, y_t = cell.step(params.cell, state, x_t)
-        return (state, features), jax.nn.log_softmax(read(params, y_t))
+        return (state, features), jax.nn.log_softmax(dense(params.out, y_t))
 
     return Captioner(init, apply, start, decode_step)
 

@@ -1,4 +1,4 @@
-"""The feed-forward reader of images: convolution, max pooling, fully connected layers, classes."""
+"""A convolutional classifier of images: convolution, max pooling, fully connected layers."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,26 +6,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
-from seqmodels.cells.stages import lift
+from seqmodels.models.layers import DenseParams, dense, dense_init
+from seqmodels.models.layers import dropout as apply_dropout
 from seqmodels.types import Array
 
 POOL = 2
 
 
-class LinearParams(NamedTuple):
-    """w: (..., inputs, outputs), for a convolution (height, width, inputs, outputs). b: outputs."""
-
-    w: Array
-    b: Array
-
-
 class CnnParams(NamedTuple):
-    """convs: one `LinearParams` a convolution. hidden and out: the fully connected layers."""
+    """convs: one `DenseParams` a convolution. hidden and out: the fully connected layers."""
 
-    convs: tuple[LinearParams, ...]
-    hidden: LinearParams
-    out: LinearParams
+    convs: tuple[DenseParams, ...]
+    hidden: DenseParams
+    out: DenseParams
 
 
 class Cnn(NamedTuple):
@@ -88,17 +81,13 @@ def cnn(
         he_normal = jax.nn.initializers.he_normal()
         return CnnParams(
             convs=tuple(
-                LinearParams(
+                DenseParams(
                     he_normal(key, (kernel_size, kernel_size, inputs, outputs)), jnp.zeros(outputs)
                 )
                 for key, inputs, outputs in zip(keys, depths[:-1], depths[1:], strict=True)
             ),
-            hidden=LinearParams(
-                he_normal(key_hidden, (flat_size, hidden_size)), jnp.zeros(hidden_size)
-            ),
-            out=LinearParams(
-                glorot_uniform(key_out, (hidden_size, output_size)), jnp.zeros(output_size)
-            ),
+            hidden=dense_init(key_hidden, flat_size, hidden_size, he_normal),
+            out=dense_init(key_out, hidden_size, output_size),
         )
 
     def features(params: CnnParams, images: Array) -> Array:
@@ -114,13 +103,13 @@ def cnn(
     def apply(params: CnnParams, images: Array, *, key: Array | None = None) -> Array:
         keys = (None, None) if key is None else jax.random.split(key)
         flat = features(params, images).reshape(len(images), -1)
-        hidden = jax.nn.relu(dense(params.hidden, drop(flat, dropout, keys[0])))
-        return dense(params.out, drop(hidden, dropout, keys[1]))
+        hidden = jax.nn.relu(dense(params.hidden, apply_dropout(keys[0], flat, dropout)))
+        return dense(params.out, apply_dropout(keys[1], hidden, dropout))
 
     return Cnn(init, features, apply)
 
 
-def conv(params: LinearParams, maps: Array) -> Array:
+def conv(params: DenseParams, maps: Array) -> Array:
     """Returns the convolution with zeros around the image, so that its size stays.
 
     Args:
@@ -134,11 +123,13 @@ def conv(params: LinearParams, maps: Array) -> Array:
     _, height, width, _ = maps.shape
     around = [((size - 1) // 2, size // 2) for size in (rows, columns)]
     padded = jnp.pad(maps.astype(params.w.dtype), ((0, 0), *around, (0, 0)))
-    # What each pixel sees, side by side, and one matrix product: on a CPU under `lax.scan`, where
+    # The patch of each pixel as one row, and one matrix product: on a CPU under `lax.scan`, where
     # training runs, many times as fast as `lax.conv_general_dilated` (JAX 0.10.2).
-    seen = [padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)]
-    out = jnp.concatenate(seen, axis=-1) @ params.w.reshape(-1, outputs)
-    return out + lift(params.b, out)
+    patches = [
+        padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)
+    ]
+    weights = params.w.reshape(-1, outputs)
+    return dense(DenseParams(weights, params.b), jnp.concatenate(patches, axis=-1))
 
 
 def max_pool(maps: Array, size: int = POOL) -> Array:
@@ -158,21 +149,3 @@ def max_pool(maps: Array, size: int = POOL) -> Array:
         batch, rows, size, columns, size, depth
     )
     return jnp.max(squares, axis=(2, 4))
-
-
-def dense(params: LinearParams, inputs: Array) -> Array:
-    """Returns inputs @ w + b: inputs (..., inputs), w (inputs, outputs), b (outputs,)."""
-    out = inputs @ params.w
-    return out + lift(params.b, out)
-
-
-def drop(values: Array, rate: float, key: Array | None) -> Array:
-    """Returns the values with a share of them set to 0 and the others scaled by 1 / (1 - rate).
-
-    Srivastava et al. 2014, "Dropout". Without a key, or at rate 0, the values are returned as
-    they are.
-    """
-    if key is None or not rate:
-        return values
-    kept = jax.random.bernoulli(key, 1 - rate, values.shape)
-    return jnp.where(kept, values / (1 - rate), jnp.zeros_like(values))

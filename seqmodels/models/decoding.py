@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from seqmodels.types import Array
 
-Step = Callable[[Any, Array], tuple[Any, Array]]
+DecodeStep = Callable[[Any, Array], tuple[Any, Array]]
 
 
 class Decoded(NamedTuple):
@@ -40,7 +40,7 @@ class Decoded(NamedTuple):
 
 
 def greedy(
-    step: Step, carry: Any, bos: int | Array, eos: int, max_steps: int, *, pad: int = 0
+    step: DecodeStep, carry: Any, bos: int | Array, eos: int, max_steps: int, *, pad: int = 0
 ) -> Decoded:
     """Takes the most probable token at every step.
 
@@ -58,21 +58,24 @@ def greedy(
     Raises:
       ValueError: if `carry` has no batch axis, or `max_steps` is not positive.
     """
-    return _one_by_one(
-        step, carry, bos, eos, max_steps, pad, lambda t, log_probs: jnp.argmax(log_probs, axis=-1)
-    )
+
+    def choose(t: Array, log_probs: Array) -> Array:
+        del t
+        return jnp.argmax(log_probs, axis=-1)
+
+    return _decode(step, carry, choose, _Ends(bos, eos, max_steps, pad))
 
 
 def sample(
-    step: Step,
+    step: DecodeStep,
     carry: Any,
-    key: Array,
     bos: int | Array,
     eos: int,
     max_steps: int,
+    *,
+    key: Array,
     temperature: float = 1.0,
     top_k: int | None = None,
-    *,
     pad: int = 0,
 ) -> Decoded:
     """Draws every token from softmax(log_probs / temperature).
@@ -80,10 +83,10 @@ def sample(
     Args:
       step: as in `greedy`; so are `carry`, `bos`, `eos`, `max_steps` and `pad`.
       carry: see `greedy`.
-      key: PRNG key. For several samples of each row, `jax.vmap` over keys.
       bos: see `greedy`.
       eos: see `greedy`.
       max_steps: see `greedy`.
+      key: PRNG key. For several samples per row, `jax.vmap` over keys.
       temperature: below 1 the probable tokens become more so.
       top_k: only the so many most probable tokens are drawn; None for all. (Fan, Lewis, Dauphin
         2018, arXiv 1805.04833.)
@@ -110,19 +113,23 @@ def sample(
             return drawn
         return jnp.take_along_axis(tokens, drawn[:, None], axis=1)[:, 0]
 
-    return _one_by_one(step, carry, bos, eos, max_steps, pad, choose)
+    return _decode(step, carry, choose, _Ends(bos, eos, max_steps, pad))
 
 
-def _one_by_one(
-    step: Step,
-    carry: Any,
-    bos: int | Array,
-    eos: int,
-    max_steps: int,
-    pad: int,
-    choose: Callable[[Array, Array], Array],
+class _Ends(NamedTuple):
+    """The token before the first, the last token, the most tokens, and the token after the end."""
+
+    bos: int | Array
+    eos: int
+    max_steps: int
+    pad: int
+
+
+def _decode(
+    step: DecodeStep, carry: Any, choose: Callable[[Array, Array], Array], ends: _Ends
 ) -> Decoded:
-    """Decodes one sequence a row, with `choose(t, log_probs) -> tokens (B,)`."""
+    """Decodes one sequence per row, with `choose(t, log_probs) -> tokens (B,)`."""
+    bos, eos, max_steps, pad = ends
     carry, token, dtype = _first(step, carry, bos, max_steps)
     B = token.shape[0]
     empty = Decoded(
@@ -153,15 +160,15 @@ def _one_by_one(
     return done
 
 
-def beam(
-    step: Step,
+def beam_search(
+    step: DecodeStep,
     carry: Any,
     bos: int | Array,
     eos: int,
     max_steps: int,
+    *,
     width: int,
     length_penalty: float = 0.6,
-    *,
     pad: int = 0,
 ) -> Decoded:
     """Searches the most probable sequences, `width` prefixes side by side.
@@ -267,7 +274,7 @@ def gnmt_penalty(lengths: Array, alpha: float) -> Array:
 
 
 def _first(
-    step: Step, carry: Any, bos: int | Array, max_steps: int
+    step: DecodeStep, carry: Any, bos: int | Array, max_steps: int
 ) -> tuple[Any, Array, jnp.dtype]:
     """Returns the carry as arrays, the token (B,) before the first, and the dtype of scores."""
     if max_steps < 1:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.stages import lift
 from seqmodels.drivers.unroll import unroll_full
-from seqmodels.models.sequence_model import ReadoutParams, readout
+from seqmodels.models.sequence_model import SequenceModelParams, sequence_model
 from seqmodels.types import Array, Cell, Driver
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: the ends of 95 % and 80 %, and the median
@@ -92,17 +92,17 @@ class Forecaster(NamedTuple):
     """A forecaster as a pair of pure functions, and one for more steps than it tells at once.
 
     Attributes:
-      init: `init(key) -> ReadoutParams`. The readout begins at 0, so that what is told first is 0,
-        which is the base's own forecast where targets are what it leaves over.
+      init: `init(key) -> SequenceModelParams`. The readout begins at 0, so the first forecasts are
+        0; where targets are residuals of a base forecaster, that is the base's own forecast.
       apply: `apply(params, xs, *, key=None, method="auto") -> outputs`: (T, *batch, D) to
         (T, *batch, K, C, P), from each step for the K steps after it. key switches dropout on.
-      run_on: `run_on(params, xs, feed, state, steps, *, keys=None, method="auto")`: see
+      rollout: `rollout(params, xs, feed, state, steps, *, keys=None, method="auto")`: see
         `forecaster`.
     """
 
-    init: Callable[[Array], ReadoutParams]
+    init: Callable[[Array], SequenceModelParams]
     apply: Callable[..., Array]
-    run_on: Callable[..., Array]
+    rollout: Callable[..., Array]
 
 
 def forecaster(
@@ -110,8 +110,8 @@ def forecaster(
 ) -> Forecaster:
     """Returns the model that reads a series and tells at each step the K steps after it.
 
-    Direct: the readout tells all K at once. Recursive: K = 1, and `run_on` goes on from what was
-    told: `run_on(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
+    Direct: the readout tells all K at once. Recursive: K = 1, and `rollout` goes on from what was
+    told: `rollout(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
     values of S paths from every step of xs. From the outputs after the last step read, a value is
     taken - the head's mean, or with a key a sample - and `feed(state, value, k) -> (state, x)`
     makes the next input from that value (T, *batch, C) and a state of its own, whose leaves have
@@ -131,18 +131,18 @@ def forecaster(
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
     kind = HEADS[head]
     shape = (steps, targets, kind.size)
-    model = readout(cell, hidden_size=hidden_size, output_size=math.prod(shape))
+    model = sequence_model(cell, hidden_size=hidden_size, output_size=math.prod(shape))
 
-    def init(key: Array) -> ReadoutParams:
+    def init(key: Array) -> SequenceModelParams:
         params = model.init(key)
         return params._replace(w_out=jnp.zeros_like(params.w_out))
 
-    def read(params: ReadoutParams, ys: Array) -> Array:
+    def read(params: SequenceModelParams, ys: Array) -> Array:
         outputs = model.read(params, ys)
         return outputs.reshape(*outputs.shape[:-1], *shape)
 
     def apply(
-        params: ReadoutParams,
+        params: SequenceModelParams,
         xs: Array,
         *,
         key: Array | None = None,
@@ -151,8 +151,8 @@ def forecaster(
         found = unroll_full(cell, params.cell, xs, key=key, method=method, states=False)
         return read(params, found.ys)
 
-    def run_on(
-        params: ReadoutParams,
+    def rollout(
+        params: SequenceModelParams,
         xs: Array,
         feed: Callable[[Any, Array, Array], tuple[Any, Array]],
         state: Any,
@@ -162,9 +162,9 @@ def forecaster(
         method: str | Driver = "auto",
     ) -> Array:
         if steps != 1:
-            raise ValueError(f"run_on: got a forecaster of {steps} steps, expected one of 1")
+            raise ValueError(f"rollout: got a forecaster of {steps} steps, expected one of 1")
         if keys is not None and kind.draw is None:
-            raise ValueError(f"run_on: got keys with head {head}, expected one that can be drawn")
+            raise ValueError(f"rollout: got keys with head {head}, expected one that can be drawn")
         found = unroll_full(cell, params.cell, xs, method=method)
         first = read(params, found.ys)[..., 0, :, :]
 
@@ -184,7 +184,7 @@ def forecaster(
 
         return path(None)[None] if keys is None else jax.vmap(path)(keys)
 
-    return Forecaster(init, apply, run_on)
+    return Forecaster(init, apply, rollout)
 
 
 def pooled_quantiles(samples: Array, levels: Sequence[float] = LEVELS) -> Array:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from seqmodels.models.sequence_model import ReadoutParams, readout
+from seqmodels.models.sequence_model import SequenceModelParams, sequence_model
 from seqmodels.types import Array, Cell, Driver
 
 READINGS = ("rows", "pixels")
@@ -16,16 +16,16 @@ class ImageReader(NamedTuple):
     """A recurrent classifier of images as pure functions.
 
     Attributes:
-      init: `init(key) -> ReadoutParams`.
+      init: `init(key) -> SequenceModelParams`.
       apply: `apply(params, images, *, key=None, method="auto") -> logits`, images (B, height,
         width, channels) to (B, C); key switches dropout on.
     """
 
-    init: Callable[[Array], ReadoutParams]
+    init: Callable[[Array], SequenceModelParams]
     apply: Callable[..., Array]
 
 
-def steps_of(images: Array, reading: str) -> Array:
+def image_to_sequence(images: Array, reading: str) -> Array:
     """Returns images as sequences, time first.
 
     Args:
@@ -76,16 +76,16 @@ def image_reader(
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
     if pooling not in POOLINGS:
         raise ValueError(f"pooling: got {pooling!r}, expected one of {', '.join(POOLINGS)}")
-    model = readout(cell, hidden_size=hidden_size, output_size=output_size)
+    model = sequence_model(cell, hidden_size=hidden_size, output_size=output_size)
 
     def apply(
-        params: ReadoutParams,
+        params: SequenceModelParams,
         images: Array,
         *,
         key: Array | None = None,
         method: str | Driver = "auto",
     ) -> Array:
-        xs = steps_of(images, reading)
+        xs = image_to_sequence(images, reading)
         last = 1 if pooling == "last" else len(xs)
         # The readout is affine: the mean of what is read is what is read from the mean.
         return jnp.mean(model.apply(params, xs, last=last, key=key, method=method), axis=0)

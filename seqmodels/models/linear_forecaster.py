@@ -111,7 +111,7 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
     return found[1:], float(found[0])
 
 
-def filled(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
+def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     """Returns the values with gaps filled by the forecast for one step from those before.
 
     Gaps before the first value get the first value. Nothing is filled from what comes later

@@ -4,15 +4,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
-from seqmodels.cells.stages import lift
 from seqmodels.drivers.unroll import unroll
+from seqmodels.models.layers import dense, dense_init
 from seqmodels.types import Array, Cell, Driver, Params
 
 
-class ReadoutParams(NamedTuple):
+class SequenceModelParams(NamedTuple):
     """embedding: (V, D) or None. cell: the cell's parameters. w_out: (H, C). b_out: (C,)."""
 
     embedding: Array | None
@@ -21,11 +19,11 @@ class ReadoutParams(NamedTuple):
     b_out: Array
 
 
-class Readout(NamedTuple):
+class SequenceModel(NamedTuple):
     """A model as a pair of pure functions.
 
     Attributes:
-      init: `init(key) -> ReadoutParams`.
+      init: `init(key) -> SequenceModelParams`.
       embed: `embed(params, inputs) -> xs`: tokens (T, *batch) or features (T, *batch, D) to the
         cell's inputs (T, *batch, D).
       read: `read(params, ys) -> outputs`: the cell's outputs (..., H) to (..., C).
@@ -33,13 +31,13 @@ class Readout(NamedTuple):
         (last, *batch, C) of the last steps; key switches dropout on.
     """
 
-    init: Callable[[Array], ReadoutParams]
-    embed: Callable[[ReadoutParams, Array], Array]
-    read: Callable[[ReadoutParams, Array], Array]
+    init: Callable[[Array], SequenceModelParams]
+    embed: Callable[[SequenceModelParams, Array], Array]
+    read: Callable[[SequenceModelParams, Array], Array]
     apply: Callable[..., Array]
 
 
-def readout(
+def sequence_model(
     cell: Cell,
     *,
     hidden_size: int,
@@ -47,7 +45,7 @@ def readout(
     vocabulary_size: int | None = None,
     embedding_size: int | None = None,
     embedding_scale: float = 0.1,
-) -> Readout:
+) -> SequenceModel:
     """Returns the model embedding -> cell -> linear readout.
 
     Args:
@@ -60,39 +58,34 @@ def readout(
         remembered one by one instead of being learned.
 
     Returns:
-      A `Readout`.
+      A `SequenceModel`.
 
     Raises:
       ValueError: if only one of `vocabulary_size` and `embedding_size` is given.
     """
     if (vocabulary_size is None) != (embedding_size is None):
         raise ValueError(
-            f"readout: got vocabulary_size {vocabulary_size} and embedding_size "
+            f"sequence_model: got vocabulary_size {vocabulary_size} and embedding_size "
             f"{embedding_size}, expected both or neither"
         )
 
-    def init(key: Array) -> ReadoutParams:
+    def init(key: Array) -> SequenceModelParams:
         key_embedding, key_cell, key_out = jax.random.split(key, 3)
         embedding = None
         if vocabulary_size is not None and embedding_size is not None:
             embedding = jax.random.normal(key_embedding, (vocabulary_size, embedding_size))
             embedding = embedding_scale * embedding
-        return ReadoutParams(
-            embedding=embedding,
-            cell=cell.init(key_cell),
-            w_out=glorot_uniform(key_out, (hidden_size, output_size)),
-            b_out=jnp.zeros(output_size),
-        )
+        w_out, b_out = dense_init(key_out, hidden_size, output_size)
+        return SequenceModelParams(embedding, cell.init(key_cell), w_out, b_out)
 
-    def embed(params: ReadoutParams, inputs: Array) -> Array:
+    def embed(params: SequenceModelParams, inputs: Array) -> Array:
         return inputs if params.embedding is None else params.embedding[inputs]
 
-    def read(params: ReadoutParams, ys: Array) -> Array:
-        outputs = ys @ params.w_out
-        return outputs + lift(params.b_out, outputs)
+    def read(params: SequenceModelParams, ys: Array) -> Array:
+        return dense((params.w_out, params.b_out), ys)
 
     def apply(
-        params: ReadoutParams,
+        params: SequenceModelParams,
         inputs: Array,
         *,
         last: int = 1,
@@ -101,11 +94,13 @@ def readout(
     ) -> Array:
         xs = embed(params, inputs)
         if not 1 <= last <= xs.shape[0]:
-            raise ValueError(f"readout: last: got {last}, expected 1 <= last <= T = {xs.shape[0]}")
+            raise ValueError(
+                f"sequence_model: last: got {last}, expected 1 <= last <= T = {xs.shape[0]}"
+            )
         _, ys = unroll(cell, params.cell, xs, key=key, method=method)
         return read(params, ys[xs.shape[0] - last :])
 
-    return Readout(init, embed, read, apply)
+    return SequenceModel(init, embed, read, apply)
 
 
 def parameter_count(params: Any) -> int:

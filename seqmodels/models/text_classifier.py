@@ -6,9 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
-from seqmodels.cells.stages import lift
 from seqmodels.drivers.unroll import unroll
+from seqmodels.models.layers import dense, dense_init
+from seqmodels.models.layers import dropout as apply_dropout
 from seqmodels.types import Array, Cell, Driver, Params
 
 
@@ -97,14 +97,15 @@ def text_classifier(
         key_embedding, key_cell, key_out = jax.random.split(key, 3)
         embedding = jax.random.normal(key_embedding, (num_features, embedding_size))
         if vectors is not None:
-            there = jnp.any(vectors != 0, axis=1, keepdims=True)
-            start = jnp.where(there, vectors, embedding[: len(vectors)])
+            is_given = jnp.any(vectors != 0, axis=1, keepdims=True)
+            start = jnp.where(is_given, vectors, embedding[: len(vectors)])
             embedding = embedding.at[: len(vectors)].set(start)
+        w_out, b_out = dense_init(key_out, pooled_size, output_size)
         return TextClassifierParams(
             embedding=embedding_scale * embedding,
             cell=() if cell is None else cell.init(key_cell),
-            w_out=glorot_uniform(key_out, (pooled_size, output_size)),
-            b_out=jnp.zeros(output_size),
+            w_out=w_out,
+            b_out=b_out,
         )
 
     def apply(
@@ -121,15 +122,13 @@ def text_classifier(
             key_word, key_number, pooled_key = jax.random.split(key, 3)
             kept = jax.random.bernoulli(key_word, 1 - word_dropout, xs.shape[:2])
             xs = jnp.where(kept[..., None], xs, 0)
-            xs = _drop(key_number, xs, embedding_dropout, (1, *xs.shape[1:]))
-        found = [xs] if pool_words or cell is None else []
+            xs = apply_dropout(key_number, xs, embedding_dropout, (1, *xs.shape[1:]))
+        sequences = [xs] if pool_words or cell is None else []
         if cell is not None:
-            found.insert(0, unroll(cell, params.cell, xs, lengths=lengths, method=method)[1])
-        pooled = jnp.concatenate([pool(ys, lengths) for ys in found], axis=-1)
-        if pooled_key is not None:
-            pooled = _drop(pooled_key, pooled, dropout, pooled.shape)
-        outputs = pooled @ params.w_out
-        return outputs + lift(params.b_out, outputs)
+            sequences.insert(0, unroll(cell, params.cell, xs, lengths=lengths, method=method)[1])
+        pooled = jnp.concatenate([pool(ys, lengths) for ys in sequences], axis=-1)
+        pooled = apply_dropout(pooled_key, pooled, dropout)
+        return dense((params.w_out, params.b_out), pooled)
 
     return TextClassifier(init, apply)
 
@@ -155,11 +154,6 @@ def pool(ys: Array, lengths: Array) -> Array:
 
 def _embed(embedding: Array, features: Array) -> Array:
     """Returns the mean embedding (T, B, D) of features (T, B, K), of those that are not 0."""
-    there = (features > 0)[..., None]
-    total = jnp.sum(jnp.where(there, embedding[features], 0), axis=2)
-    return total / jnp.maximum(jnp.sum(there, axis=2), 1).astype(embedding.dtype)
-
-
-def _drop(key: Array, values: Array, rate: float, shape: tuple[int, ...]) -> Array:
-    kept = jnp.broadcast_to(jax.random.bernoulli(key, 1 - rate, shape), values.shape)
-    return jnp.where(kept, values / (1 - rate), 0)
+    is_feature = (features > 0)[..., None]
+    total = jnp.sum(jnp.where(is_feature, embedding[features], 0), axis=2)
+    return total / jnp.maximum(jnp.sum(is_feature, axis=2), 1).astype(embedding.dtype)

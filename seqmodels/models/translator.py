@@ -18,20 +18,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.initializers import glorot_uniform
 from seqmodels.cells.lstm import LSTMState, lstm
 from seqmodels.cells.stages import check_size, lift
 from seqmodels.combinators import bidirectional
 from seqmodels.drivers.unroll import unroll
 from seqmodels.models.attention import (
-    Attended,
-    AttendingParams,
     Attention,
+    AttentionCellParams,
+    AttentionOutput,
     Memory,
-    additive,
-    attending,
-    general,
+    additive_attention,
+    attention_cell,
+    general_attention,
 )
+from seqmodels.models.layers import dense, dense_init
+from seqmodels.models.layers import dropout as apply_dropout
 from seqmodels.types import Array, Cell, Params, State
 
 ATTENTIONS = ("none", "luong", "bahdanau")
@@ -75,11 +76,12 @@ class Translator(NamedTuple):
       init: `init(key) -> TranslatorParams`.
       encode: `encode(params, sources, lengths, key=None) -> Carry`, of tokens (S, B) and int
         lengths (B,); what lies behind an end changes nothing. With a key there is dropout.
-      apply: `apply(params, carry, inputs, key=None, own=None) -> (logits, weights)`, of the words
-        before each word (T, B): (T, B, V_t), and the attention (T, B, S), None without. Where the
-        bool (T, B) `own` is true the decoder reads the word that it holds most likely itself
-        instead of the one in `inputs`: scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015,
-        arXiv 1506.03099). No gradient goes through the choice.
+      apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`:
+        inputs (T, B) are the words before each target word, logits (T, B, V_t), weights the
+        attention (T, B, S), or None without attention. Where the bool (T, B) `use_predicted` is
+        true, the decoder reads its own most probable word instead of the one in `inputs`:
+        scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No gradient
+        goes through the choice.
       decode_step: `decode_step(params, carry, token) -> (carry, log_probs)`, of (B,) to (B, V_t).
     """
 
@@ -134,16 +136,18 @@ def translator(
 
     def init(key: Array) -> TranslatorParams:
         keys = jax.random.split(key, 7)
+        w_bridge, b_bridge = dense_init(keys[5], H, 2 * H)
+        w_vector, b_vector = dense_init(keys[6], 2 * H if look else H, E)
         return TranslatorParams(
             source=EMBEDDING_SCALE * jax.random.normal(keys[0], (source_size, E)),
             target=EMBEDDING_SCALE * jax.random.normal(keys[1], (target_size, E)),
             encoder=encoder.init(keys[2]),
             decoder=lstm(E if attention != "bahdanau" else E + H, H).init(keys[3]),
             attention=look.init(keys[4]) if look else (),
-            w_bridge=glorot_uniform(keys[5], (H, 2 * H)),
-            b_bridge=jnp.zeros(2 * H),
-            w_vector=glorot_uniform(keys[6], (2 * H if look else H, E)),
-            b_vector=jnp.zeros(E),
+            w_bridge=w_bridge,
+            b_bridge=b_bridge,
+            w_vector=w_vector,
+            b_vector=b_vector,
             b_out=jnp.zeros(target_size),
         )
 
@@ -151,19 +155,20 @@ def translator(
         params: TranslatorParams, sources: Array, lengths: Array, key: Array | None = None
     ) -> Carry:
         keys = _split(key, 2)
-        xs = _drop(keys[0], params.source[sources], dropout)
+        xs = apply_dropout(keys[0], params.source[sources], dropout)
         final, ys = unroll(encoder, params.encoder, xs, lengths=lengths)
-        last = jnp.concatenate([final.forward.h, final.backward.h], axis=-1) @ params.w_bridge
-        h, c = jnp.split(jnp.tanh(last + lift(params.b_bridge, last)), 2, axis=-1)
+        last = jnp.concatenate([final.forward.h, final.backward.h], axis=-1)
+        bridge = jnp.tanh(dense((params.w_bridge, params.b_bridge), last))
+        h, c = jnp.split(bridge, 2, axis=-1)
         if look is None:
             return Carry(LSTMState(h, c), ())
-        ys = _drop(keys[1], ys, dropout)
+        ys = apply_dropout(keys[1], ys, dropout)
         return Carry(LSTMState(h, c), look.remember(params.attention, ys, lengths))
 
     def run_params(params: TranslatorParams, memory: Any) -> Params:
         if attention != "bahdanau":
             return params.decoder
-        return AttendingParams(params.decoder, params.attention, memory)
+        return AttentionCellParams(params.decoder, params.attention, memory)
 
     def vectors(
         params: TranslatorParams, memory: Any, ys: Any, key: Array | None = None
@@ -172,28 +177,27 @@ def translator(
         if look is None:
             features, weights = ys, None
         else:
-            if not isinstance(ys, Attended):
+            if not isinstance(ys, AttentionOutput):
                 ys = look.attend(params.attention, memory, ys)
             features = jnp.concatenate([ys.hidden, ys.context], axis=-1)
             weights = ys.weights
-        before = features @ params.w_vector
-        return _drop(key, jnp.tanh(before + lift(params.b_vector, before)), dropout), weights
+        vector = jnp.tanh(dense((params.w_vector, params.b_vector), features))
+        return apply_dropout(key, vector, dropout), weights
 
     def read(params: TranslatorParams, vectors: Array) -> Array:
-        logits = vectors @ params.target.T
-        return logits + lift(params.b_out, logits)
+        return dense((params.target.T, params.b_out), vectors)
 
     def apply(
         params: TranslatorParams,
         carry: Carry,
         inputs: Array,
         key: Array | None = None,
-        own: Array | None = None,
+        use_predicted: Array | None = None,
     ) -> tuple[Array, Array | None]:
         keys = _split(key, 2)
-        if own is not None:
-            inputs = own_words(params, carry, inputs, own)
-        xs = _drop(keys[0], params.target[inputs], dropout)
+        if use_predicted is not None:
+            inputs = mix_predicted(params, carry, inputs, use_predicted)
+        xs = apply_dropout(keys[0], params.target[inputs], dropout)
         _, ys = unroll(decoder, run_params(params, carry.memory), xs, carry.state)
         found, weights = vectors(params, carry.memory, ys, keys[1])
         return read(params, found), weights
@@ -210,13 +214,15 @@ def translator(
 
     feeding = Cell(init, feed_initial, feed)
 
-    def own_words(params: TranslatorParams, carry: Carry, inputs: Array, own: Array) -> Array:
-        """Returns the inputs, where `own` is true the decoder's own words, found without dropout.
+    def mix_predicted(
+        params: TranslatorParams, carry: Carry, inputs: Array, use_predicted: Array
+    ) -> Array:
+        """Returns the inputs, with the decoder's predictions where `use_predicted` is true.
 
-        One pass finds them word by word; the pass that is trained then reads them all at once.
+        One pass without dropout predicts word by word; the trained pass then reads all at once.
         """
-        own = own & lift(jnp.arange(len(inputs)) > 0, own.T).T  # before the first word is none
-        xs = jnp.stack([inputs, own], axis=-1).astype(jnp.int32)
+        is_later = lift(jnp.arange(len(inputs)) > 0, use_predicted.T).T  # no word before the first
+        xs = jnp.stack([inputs, use_predicted & is_later], axis=-1).astype(jnp.int32)
         return unroll(feeding, jax.lax.stop_gradient((params, carry)), xs)[1]
 
     def decode_step(params: TranslatorParams, carry: Carry, token: Array) -> tuple[Carry, Array]:
@@ -235,21 +241,10 @@ def _decoder(
     """Returns the attention and the cell that goes through time."""
     E, H = embedding_size, hidden_size
     if attention == "bahdanau":
-        look = additive(H, H, H)
-        return look, attending(lstm(E + H, H), look, lambda state: state.h)
-    return general(H, H) if attention == "luong" else None, lstm(E, H)
+        look = additive_attention(H, H, H)
+        return look, attention_cell(lstm(E + H, H), look, lambda state: state.h)
+    return general_attention(H, H) if attention == "luong" else None, lstm(E, H)
 
 
 def _split(key: Array | None, number: int) -> Sequence[Array | None]:
     return [None] * number if key is None else list(jax.random.split(key, number))
-
-
-def _drop(key: Array | None, xs: Array, rate: float) -> Array:
-    """Returns `xs` with a share of its features dropped and the others scaled up; all without key.
-
-    Srivastava et al. 2014, "Dropout", Journal of Machine Learning Research 15.
-    """
-    if key is None or not rate:
-        return xs
-    kept = jax.random.bernoulli(key, 1 - rate, xs.shape)
-    return jnp.where(kept, xs / (1 - rate), 0)

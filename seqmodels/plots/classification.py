@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLOURS, drawable
+from seqmodels.plots.style import COLORS, drawable
 
 
 def confusion_matrices(
@@ -90,7 +90,7 @@ def image_probabilities(
         width = 0.8 / len(probabilities)
         for place, (name, values) in enumerate(probabilities.items()):
             at = np.arange(len(classes)) + (place - (len(probabilities) - 1) / 2) * width
-            colour = COLOURS[place % len(COLOURS)]
+            colour = COLORS[place % len(COLORS)]
             bars.bar(at, values[number], width, color=colour, label=name)
         bars.set_ylim(0, 1)
         bars.set_yticks([0, 0.5, 1], ["0", "", "1"], fontsize=7)
@@ -121,7 +121,7 @@ def prediction_by_word(
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.25)
-    for (name, values), colour in zip(curves.items(), COLOURS * 9, strict=False):
+    for (name, values), colour in zip(curves.items(), COLORS * 9, strict=False):
         axes.plot(values, "o-", color=colour, label=drawable(name), markersize=4)
     every = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
     places = range(0, len(words), every)

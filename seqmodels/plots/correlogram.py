@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqmodels.plots.style import COLOURS, drawable
+from seqmodels.plots.style import COLORS, drawable
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
 STACKED = 3  # panels that stand one above the other; more of them stand in a grid
@@ -96,9 +96,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
         tells &= (values < low) | (values > high)
         extent = np.concatenate([values, low, high])
     for shown, alpha in ((tells, 1.0), (np.isfinite(values) & ~tells, 0.45)):
-        axes.vlines(lags[shown], 0, values[shown], color=COLOURS[2], alpha=alpha, linewidth=1.4)
+        axes.vlines(lags[shown], 0, values[shown], color=COLORS[2], alpha=alpha, linewidth=1.4)
         if len(lags) <= MOST_DOTS:
-            axes.plot(lags[shown], values[shown], "o", color=COLOURS[2], alpha=alpha, markersize=3)
+            axes.plot(lags[shown], values[shown], "o", color=COLORS[2], alpha=alpha, markersize=3)
     largest = float(np.max(np.abs(extent), where=np.isfinite(extent), initial=0))
     edge = 1.3 * largest if 0 < largest < SMALL / 2 else max(1.05, 1.05 * largest)
     if panel.low is None and np.nanmin(values) >= 0:
@@ -111,9 +111,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
     values = np.asarray(values, np.float64)
-    axes.plot(times, values, color=COLOURS[6], linewidth=0.9)
+    axes.plot(times, values, color=COLORS[6], linewidth=0.9)
     # A value between two gaps is no line.
     there = np.pad(np.isfinite(values), 1)
     alone = there[1:-1] & ~there[:-2] & ~there[2:]
-    axes.plot(times[alone], values[alone], ".", color=COLOURS[6], markersize=3)
+    axes.plot(times[alone], values[alone], ".", color=COLORS[6], markersize=3)
     axes.grid(alpha=0.25)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLOURS, one_panel
+from seqmodels.plots.style import COLORS, one_panel
 
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
@@ -32,7 +32,7 @@ def accuracy_by_distance(
       A figure.
     """
     figure, axes = one_panel(title)
-    for (name, (mean, low, high)), colour in zip(curves.items(), COLOURS * 9, strict=False):
+    for (name, (mean, low, high)), colour in zip(curves.items(), COLORS * 9, strict=False):
         axes.plot(mean, "o-", color=colour, label=name, markersize=4)
         axes.fill_between(range(len(mean)), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label="horizon threshold")
@@ -66,7 +66,7 @@ def gradient_by_distance(
     figure, axes = one_panel(title)
     every = np.asarray([*initial.values(), *trained.values()], np.float64)
     edge = 0.1 * np.min(every[every > 0], initial=1.0)
-    for (name, after), colour in zip(trained.items(), COLOURS * 9, strict=False):
+    for (name, after), colour in zip(trained.items(), COLORS * 9, strict=False):
         gone = [n for n, ratio in enumerate(after) if ratio == 0]
         axes.plot(gone, [edge] * len(gone), "v", color=colour, clip_on=False)
         axes.plot(after, "o-", color=colour, label=f"{name}, trained", markersize=4)

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLOURS, drawable
+from seqmodels.plots.style import COLORS, drawable
 
 
 def forecasts(
@@ -40,16 +40,16 @@ def forecasts(
     axes.grid(alpha=0.25)
     at = _drawable_times(times)
     if quantiles is not None:
-        _bands(axes, at, quantiles, COLOURS[0])
+        _bands(axes, at, quantiles, COLORS[0])
     axes.plot(
         at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="observed"
     )
-    for (name, values), colour in zip(curves.items(), COLOURS * 9, strict=False):
+    for (name, values), colour in zip(curves.items(), COLORS * 9, strict=False):
         axes.plot(at, values, "-", color=colour, linewidth=1.2, label=drawable(name))
     if future is not None:
         later = _drawable_times(future[0])
-        _bands(axes, later, future[2], COLOURS[2], labels=False)
-        axes.plot(later, future[1], "o-", color=COLOURS[2], markersize=3, label="after the end")
+        _bands(axes, later, future[2], COLORS[2], labels=False)
+        axes.plot(later, future[1], "o-", color=COLORS[2], markersize=3, label="after the end")
     axes.set_ylabel(drawable(ylabel), parse_math=False)
     axes.legend(fontsize=8)
     return figure

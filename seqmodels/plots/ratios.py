@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from seqmodels.plots.style import COLOURS
+from seqmodels.plots.style import COLORS
 
 
 def ratios_by_shape(
@@ -40,7 +40,7 @@ def ratios_by_shape(
             at = np.arange(len(shapes)) + (number - (len(panel) - 1) / 2) * width
             # From 1, so that slower and faster point to different sides.
             change = np.asarray(heights, np.float64) - 1
-            colour = COLOURS[names.index(name) % len(COLOURS)]
+            colour = COLORS[names.index(name) % len(COLORS)]
             axes.bar(at, change, width, bottom=1.0, color=colour, label=name)
         axes.set_xlim(-0.5, len(shapes) - 0.5)
         axes.axhline(1, color="0.2", linewidth=1)

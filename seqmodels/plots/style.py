@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
 # Told apart also by those who do not see red and green (Okabe and Ito).
-COLOURS = ("#d55e00", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+COLORS = ("#d55e00", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def one_panel(title: str) -> tuple[Figure, Axes]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLOURS, drawable
+from seqmodels.plots.style import COLORS, drawable
 
 
 def attention_map(
@@ -68,6 +68,6 @@ def contact_sheet(
         grey = image.shape[-1] == 1
         axes.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None)
         told = textwrap.fill(drawable(caption), 24) or "(nothing)"
-        colour = COLOURS[1] if good else COLOURS[0]
+        colour = COLORS[1] if good else COLORS[0]
         axes.set_title(told, fontsize=8, color=colour, parse_math=False)
     return figure

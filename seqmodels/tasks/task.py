@@ -19,7 +19,7 @@ class Task(NamedTuple):
     """A source of batches whose answer depends on something `distance` steps back.
 
     Attributes:
-      name: what `--task` calls it.
+      name: the task's name, such as "sky".
       sample: `sample(key, batch_size, split) -> Batch`, pure; split is a static string, "train",
         "validation" or "test".
       num_steps: T.

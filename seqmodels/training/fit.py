@@ -1,4 +1,4 @@
-"""The training loop: dispatches, logs, evaluates, stops early, saves, and goes on after a kill."""
+"""The training loop: dispatch, log, evaluate, stop early, save, and resume after a kill."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ import numpy as np
 
 from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Loop, Seen
+from seqmodels.training.loop import Loop, Progress
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.parallel import processes
 from seqmodels.training.settings import FitSettings
@@ -19,19 +19,19 @@ from seqmodels.training.steps import StepMetrics
 from seqmodels.training.stopping import Stopping
 
 
-class Fit(NamedTuple):
-    """How training ended.
+class FitResult(NamedTuple):
+    """Result of one `fit` call.
 
     Attributes:
       state: after the last step.
-      seen: the last record.
-      resumed: the step it went on from; 0 for a fresh start.
-      diverged: () or (S,) bools, whether updates that were not finite ended it (only where they are
-        skipped).
+      progress: at the last record.
+      resumed: the step of the checkpoint that was resumed; 0 for a fresh start.
+      diverged: () or (S,) bools, whether non-finite updates ended the training (only where such
+        updates are skipped).
     """
 
     state: TrainState
-    seen: Seen
+    progress: Progress
     resumed: int
     diverged: np.ndarray
 
@@ -48,13 +48,13 @@ def fit(
     log: MetricsLog | None = None,
     about: dict[str, Any] | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
-    watch: Callable[[Seen], None] | None = None,
+    watch: Callable[[Progress], None] | None = None,
     interruption: Interruption | None = None,
-) -> Fit:
+) -> FitResult:
     """Trains until the last step, or until every seed has stopped.
 
-    Where `checkpoints` hold one, training goes on from it, and ends with the same parameters and
-    the same records, bit for bit, as one that was never interrupted (same machine and devices).
+    If `checkpoints` hold a checkpoint, training resumes from it and ends with the same parameters
+    and the same records, bit for bit, as an uninterrupted run (same machine and devices).
 
     Args:
       state: the state before the first step, of one model, or of S seeds with a leading axis S.
@@ -69,12 +69,12 @@ def fit(
       log: where records go.
       about: what stands at the front of each record.
       tensorboard: folder for event files, which also have the speed.
-      watch: called with what is `Seen` at each record.
+      watch: called with the `Progress` at each record.
       interruption: an entered `Interruption`; when its signal comes, the dispatch is finished, a
         checkpoint written, and `Interrupted` raised.
 
     Returns:
-      A `Fit`.
+      A `FitResult`.
 
     Raises:
       ValueError: if the settings, or a name in them, cannot be.
@@ -85,7 +85,15 @@ def fit(
       OSError: if a checkpoint or a record cannot be written; in one line.
     """
     events = None if tensorboard is None else pathlib.Path(tensorboard)
-    loop = Loop(state, settings, stopping, checkpoints, log, about or {}, events)
+    loop = Loop(
+        state,
+        settings,
+        stopping=stopping,
+        checkpoints=checkpoints,
+        log=log,
+        about=about or {},
+        tensorboard=events,
+    )
     feed = batches(loop.cursor) if batches is not None and not loop.finished else None
     try:
         while not loop.finished:
@@ -104,7 +112,7 @@ def fit(
         loop.close()
         if isinstance(feed, Generator):
             feed.close()
-    return Fit(loop.state, loop.seen, loop.resumed, loop.diverged)
+    return FitResult(loop.state, loop.progress, loop.resumed, loop.diverged)
 
 
 def _next(feed: Iterator[Any], step: int) -> Any:

@@ -1,4 +1,4 @@
-"""The state of the training loop, and what it does between two dispatches."""
+"""The state of the training loop, and its work between two dispatches."""
 
 import pathlib
 import time
@@ -16,28 +16,28 @@ from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.nonfinite import (
     LAST_NORMS,
     NonFiniteError,
-    describe,
+    describe_non_finite,
     find_non_finite,
-    first_bad,
+    first_non_finite,
 )
 from seqmodels.training.parallel import processes, transfer
-from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check, deciding
+from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check_settings, run_settings
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
-from seqmodels.training.stopping import Stopping, better, wanted
+from seqmodels.training.stopping import Stopping, is_better, metric_value
 from seqmodels.training.tensorboard import TensorBoardLog
 
 
-class Seen(NamedTuple):
-    """What a record shows.
+class Progress(NamedTuple):
+    """Progress of a training at one record.
 
     Attributes:
       step: steps taken so far by the loop.
-      steps: taken since the last record, or since it went on.
-      values: means since the last record, by name, and what was evaluated; floats or (S,) lists;
-        the step itself too, which stands still for a seed that has stopped.
-      steps_per_second: over the time since the last record, without evaluations.
-      seconds: of training so far, those before a resume included.
+      steps: steps taken since the last record, or since the resume.
+      values: floats or (S,) lists by name: means since the last record, the results of an
+        evaluation, and the step, which stays constant for a seed that has stopped.
+      steps_per_second: speed since the last record, without evaluations.
+      seconds: training time so far, including the time before a resume.
     """
 
     step: int
@@ -48,7 +48,7 @@ class Seen(NamedTuple):
 
 
 class Loop:
-    """Where training is. `fit` takes it through: dispatch, collect, record, save.
+    """Mutable state of one `fit` call, which calls dispatch, collect, record and save.
 
     Metrics of a dispatch are read only after the next one has been started, so that the device does
     not wait for the host; before a checkpoint everything is read, so that no checkpoint holds a
@@ -57,33 +57,34 @@ class Loop:
     Attributes:
       state: the newest `TrainState`.
       step: steps taken.
-      cursor: the batch to begin with.
-      resumed: the step it went on from; 0 for a fresh start.
-      seen: the last record.
+      cursor: the first batch to use.
+      resumed: the step of the checkpoint that was resumed; 0 for a fresh start.
+      progress: at the last record.
     """
 
     def __init__(
         self,
         state: TrainState,
         settings: FitSettings,
+        *,
         stopping: Stopping | None,
         checkpoints: Checkpoints | None,
         log: MetricsLog | None,
         about: dict[str, Any],
         tensorboard: pathlib.Path | None,
     ):
-        """Checks the settings and takes the newest checkpoint, if there is one.
+        """Checks the settings and restores the newest checkpoint, if there is one.
 
-        Args: as of `seqmodels.training.fit.fit`, which names what is raised.
+        Arguments and errors are those of `seqmodels.training.fit.fit`.
         """
-        check(settings)
+        check_settings(settings)
         self._settings, self._stopping = settings, stopping
         self._checkpoints, self._log, self._about = checkpoints, log, about
         self._names = leaf_names(state.params)
         self._shape = state.stopped.shape
         self.state = jax.tree.map(jnp.asarray, state)
         self.step = int(np.max(transfer.to_host(state.step)))
-        # All that the host knows and a resume needs; JSON.
+        # Host state saved in each checkpoint (JSON).
         self._memory: dict[str, Any] = {
             "sums": {},
             "counts": np.zeros(self._shape).tolist(),
@@ -96,7 +97,7 @@ class Loop:
             "best": None,
             "seconds": 0.0,
             "metrics_bytes": log.offset if log else 0,
-            "settings": deciding(settings),
+            "settings": run_settings(settings),
         }
         self._restore()
         self.cursor = int(np.max(transfer.to_host(self.state.cursor)))
@@ -106,7 +107,7 @@ class Loop:
         self._begun = self._saved = self._recorded = time.monotonic()
         self._before = self._memory["seconds"]
         self._recorded_step = self.step
-        self.seen = self._seen(0.0, 0)
+        self.progress = self._progress(0.0, 0)
         self._events = None
         if tensorboard is not None:
             again = tensorboard.exists()
@@ -145,14 +146,14 @@ class Loop:
             metrics, batches = self._pending.pop(0)
             metrics = transfer.to_host(metrics)
             if self._shape:
-                # Of seeds side by side: (S, K, ...) to (K, S, ...).
+                # Several seeds: (S, K, ...) to (K, S, ...).
                 metrics = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, 1), metrics)
             behind = self.step - len(self._pending) * self._settings.steps_per_dispatch
             self._check_finite(metrics, batches, behind - len(metrics.loss) + 1)
             self._add(metrics)
 
     def _check_finite(self, metrics: StepMetrics, batches: Any, first_step: int) -> None:
-        bad = first_bad(metrics)
+        bad = first_non_finite(metrics)
         if bad is not None and self._settings.on_nonfinite == "stop":
             raise NonFiniteError(self._describe(metrics, bad, batches, first_step))
         skips = np.array(self._memory["skips"])
@@ -171,7 +172,7 @@ class Loop:
         """
         if not seeds.any():
             return
-        bad = first_bad(metrics)
+        bad = first_non_finite(metrics)
         if not self._shape and bad is not None:
             line = self._describe(metrics, bad, batches, first_step)
             raise NonFiniteError(f"{CONSECUTIVE_SKIPS} updates in a row left out; {line}")
@@ -182,12 +183,14 @@ class Loop:
     ) -> str:
         step, seed = bad[0], bad[1:]
         data = None
-        # What another process has of a batch it looks at itself.
+        # Each process inspects only its addressable rows.
         if all(getattr(leaf, "is_fully_addressable", True) for leaf in jax.tree.leaves(batches)):
             batch = jax.tree.map(lambda leaf: leaf[(*seed, step)], batches[0]) if batches else ()
             data = find_non_finite(batch)
         before = self._norms(seed)
-        return describe(metrics, bad, self._names, step=first_step, before=before, data=data)
+        return describe_non_finite(
+            metrics, bad, self._names, step=first_step, before=before, data=data
+        )
 
     def _norms(self, seed: tuple[int, ...]) -> list[float]:
         norms = [np.asarray(norm)[seed] for norm in self._memory["norms"]]
@@ -208,9 +211,9 @@ class Loop:
     def record(
         self,
         evaluate: Callable[[TrainState], dict[str, Any]] | None,
-        watch: Callable[[Seen], None] | None,
+        watch: Callable[[Progress], None] | None,
     ) -> None:
-        """Evaluates if that is due, writes a record, and applies the rules that look at it."""
+        """Evaluates if due, writes a record, and applies the stopping rules to it."""
         memory, settings = self._memory, self._settings
         stopped = self._stopped
         self._stop(self.diverged)
@@ -236,12 +239,12 @@ class Loop:
         memory["skipped"] = np.zeros(self._shape, int).tolist()
         if self._log is not None:
             self._log.append(self._about | memory["values"])
-        self.seen = self._seen(speed, steps)
+        self.progress = self._progress(speed, steps)
         if self._events is not None:
             scalars = {name: value for name, value in memory["values"].items() if name != "step"}
             self._events.write(self.step, scalars | {"steps_per_second": speed})
         if watch is not None:
-            watch(self.seen)
+            watch(self.progress)
         if evaluated:
             self._judge({name: np.array(value) for name, value in memory["values"].items()})
         self._recorded, self._recorded_step = time.monotonic(), self.step
@@ -252,8 +255,8 @@ class Loop:
             memory["stopping"], stop = self._stopping.update(memory["stopping"], values)
             self._stop(stop)
         if settings.best is not None:
-            value = float(np.mean(wanted(values, settings.best)))
-            if better(settings.best, settings.best_mode, value, memory["best"]):
+            value = float(np.mean(metric_value(values, settings.best)))
+            if is_better(settings.best, settings.best_mode, value, memory["best"]):
                 memory["best"] = value
                 self.save(best=True)
 
@@ -264,9 +267,9 @@ class Loop:
             placed = _put_like(np.array(stopped), self.state.stopped)
             self.state = self.state._replace(stopped=placed)
 
-    def _seen(self, speed: float, steps: int) -> Seen:
+    def _progress(self, speed: float, steps: int) -> Progress:
         seconds = self._before + time.monotonic() - self._begun
-        return Seen(self.step, steps, self._memory["values"], speed, seconds)
+        return Progress(self.step, steps, self._memory["values"], speed, seconds)
 
     def save(self, *, wait: bool = False, best: bool = False) -> None:
         """Writes a checkpoint of this step, unless there is one.
@@ -301,31 +304,31 @@ class Loop:
             self._events.close()
 
     def _restore(self) -> None:
-        """Takes the newest checkpoint, which process 0 alone reads."""
+        """Restores the newest checkpoint, which only process 0 reads."""
         if self._checkpoints is None:
             return
-        found = self._checkpoints.restore(self.state) if processes.is_main() else None
-        known = processes.broadcast_json(found and [found.step, found.progress])
+        restored = self._checkpoints.restore(self.state) if processes.is_main() else None
+        known = processes.broadcast_json(restored and [restored.step, restored.progress])
         if known is None:
             return
         self.step, memory = known
         self._check_memory(memory)
         self._memory = self._memory | {k: v for k, v in memory.items() if v is not None}
-        state = transfer.broadcast(found.state if found else _blank(self.state))
+        state = transfer.broadcast(restored.state if restored else _blank(self.state))
         self.state = jax.tree.map(_put_like, state, self.state)
         if self._log is not None:
             self._log.truncate(self._memory["metrics_bytes"])
 
 
 def _put_like(value: Any, leaf: jax.Array) -> jax.Array:
-    """Returns a value of the host where a leaf is, and as free to move as it is."""
+    """Returns a host value with the placement of a leaf, committed if the leaf is."""
     if leaf.committed:
         return transfer.from_host(value, leaf.sharding)
     return jnp.asarray(value)
 
 
 def _blank(state: TrainState) -> TrainState:
-    """Returns a state of these shapes in this process alone."""
+    """Returns a state of zeros of these shapes, in this process only."""
 
     def blank(leaf: jax.Array) -> Any:
         if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):

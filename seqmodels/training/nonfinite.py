@@ -15,7 +15,7 @@ class NonFiniteError(ArithmeticError):
     """Training came to a loss or gradient that is NaN or infinite; the message is one line."""
 
 
-def first_bad(metrics: StepMetrics) -> tuple[int, ...] | None:
+def first_non_finite(metrics: StepMetrics) -> tuple[int, ...] | None:
     """Returns the index of the first step, and seed, whose loss or gradient is not finite.
 
     Args:
@@ -28,7 +28,7 @@ def first_bad(metrics: StepMetrics) -> tuple[int, ...] | None:
     return tuple(map(int, bad[0])) if len(bad) else None
 
 
-def describe(
+def describe_non_finite(
     metrics: StepMetrics,
     bad: tuple[int, ...],
     names: Sequence[str],
@@ -41,7 +41,7 @@ def describe(
 
     Args:
       metrics: NumPy arrays with a leading axis of steps.
-      bad: of `first_bad`.
+      bad: of `first_non_finite`.
       names: of the leaves of the parameters.
       step: number of the first of these steps, counted from 1.
       before: gradient norms of the steps before these, the latest last.

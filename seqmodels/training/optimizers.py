@@ -160,7 +160,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     return optimizer
 
 
-def averaged(opt_state: optax.OptState, params: Params, decay: float) -> Params:
+def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> Params:
     """Returns the averaged parameters that an optimiser keeps, or `params` where it keeps none.
 
     Args:

@@ -50,7 +50,7 @@ def prefetch(
     return _ahead(lambda cursor: place(at(cursor)), cursors, depth)
 
 
-def dispatches(
+def prefetch_dispatches(
     at: Callable[[int], Any],
     steps: int,
     *,

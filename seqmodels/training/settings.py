@@ -39,7 +39,7 @@ def steps_per_dispatch(settings: FitSettings, at_most: int) -> int:
     return max(n for n in range(1, min(whole, at_most) + 1) if whole % n == 0)
 
 
-def check(settings: FitSettings) -> None:
+def check_settings(settings: FitSettings) -> None:
     """Raises ValueError, in one line, for settings that cannot be."""
     for name in ("steps", "steps_per_dispatch", "log_every"):
         if getattr(settings, name) < 1:
@@ -64,7 +64,7 @@ def check(settings: FitSettings) -> None:
         raise ValueError(f"best_mode: got {settings.best_mode!r}, expected min or max")
 
 
-def deciding(settings: FitSettings) -> dict[str, Any]:
+def run_settings(settings: FitSettings) -> dict[str, Any]:
     """Returns the settings that must stay the same for a resume to be exact.
 
     How long to train may change: a finished training can be given more steps.

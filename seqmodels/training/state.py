@@ -34,7 +34,7 @@ class TrainState(NamedTuple):
     stopped: Array
 
 
-def start(
+def create_train_state(
     init: Callable[[Array], Params],
     optimizer: optax.GradientTransformation,
     key: Array,

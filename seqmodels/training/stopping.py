@@ -19,7 +19,7 @@ class Stopping(NamedTuple):
     update: Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], np.ndarray]]
 
 
-def better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
+def is_better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
     """Returns whether a value is better than the best so far; NaN never is.
 
     Args:
@@ -59,8 +59,8 @@ def patience(name: str, mode: str, evaluations: int) -> Stopping:
         return {"best": None, "since": 0}
 
     def update(memory: dict[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-        value = np.asarray(wanted(values, name), float)
-        improved = better(name, mode, value, memory["best"])
+        value = np.asarray(metric_value(values, name), float)
+        improved = is_better(name, mode, value, memory["best"])
         best = value if memory["best"] is None else np.where(improved, value, memory["best"])
         since = np.where(improved, 0, np.asarray(memory["since"]) + 1)
         return {"best": best.tolist(), "since": since.tolist()}, since >= evaluations
@@ -84,14 +84,14 @@ def reached(name: str, at_least: float, evaluations: int = 1) -> Stopping:
         return {"good": 0}
 
     def update(memory: dict[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-        enough = np.asarray(wanted(values, name), float) >= at_least
+        enough = np.asarray(metric_value(values, name), float) >= at_least
         good = np.where(enough, np.asarray(memory["good"]) + 1, 0)
         return {"good": good.tolist()}, good >= evaluations
 
     return Stopping(init, update)
 
 
-def wanted(values: dict[str, Any], name: str) -> Any:
+def metric_value(values: dict[str, Any], name: str) -> Any:
     """Returns the value of a metric; ValueError names those there are."""
     if name not in values:
         raise ValueError(f"metric: got {name!r}, expected one of {', '.join(values)}")

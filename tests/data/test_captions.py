@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from seqmodels.data import captions, vocabulary
-from seqmodels.data.captions import BATCH_AXES, Captioned
+from seqmodels.data.captions import BATCH_AXES, CaptionedImages
 from seqmodels.datasets import emoji_scenes, number_images
 from seqmodels.tasks import digits
 
@@ -49,14 +49,14 @@ def test_digits_are_told_from_left_to_right(language):
         for image, digit in zip((255 * x).astype(np.uint8), y, strict=True):
             known[split, image.tobytes()] = int(digit)
     for split in captions.SPLITS:
-        drawn = captions.drawn(scenes, split, 50)
+        drawn = captions.draw_scenes(scenes, split, 50)
         assert drawn.images.shape == (50, 8, 24, 1)
         for image, caption in zip(drawn.images, drawn.captions, strict=True):
             tiles = [image[:, 8 * n : 8 * n + 8] for n in range(3)]
             told = [known[split, np.ascontiguousarray(tile).tobytes()] for tile in tiles]
             assert " ".join(WORDS[language][digit] for digit in told) == caption
             assert tuple(sorted(told)) in sets(scenes.combinations[split])
-    asked = captions.drawn(scenes, "train", 5, pictures_of="test")
+    asked = captions.draw_scenes(scenes, "train", 5, pictures_of="test")
     assert all(("test", np.ascontiguousarray(i[:, :8]).tobytes()) in known for i in asked.images)
 
 
@@ -77,7 +77,7 @@ def matches(image, item):
 def test_emoji_are_where_the_caption_says(language):
     """Found again in the picture by their pixels, not by how it was drawn."""
     names = emoji_scenes.names(language)
-    drawn = captions.drawn(emoji_scenes.scenes(language), "test", 24)
+    drawn = captions.draw_scenes(emoji_scenes.scenes(language), "test", 24)
     across, down = emoji_scenes.RELATIONS[language]
     told = set()
     for image, caption in zip(drawn.images, drawn.captions, strict=True):
@@ -103,21 +103,21 @@ def test_names_and_pictures(emoji):
         assert gaps.min() > 0.01
         assert 0 <= glyphs.min() <= glyphs.max() <= 1
         assert (glyphs[..., :3] <= glyphs[..., 3:] + 1e-6).all()
-    three = captions.drawn(emoji_scenes.scenes("en", 3), "test", 1)
+    three = captions.draw_scenes(emoji_scenes.scenes("en", 3), "test", 1)
     assert three.images.shape == (1, 72, 72, 3)
     assert sum(three.captions[0].count(word) for word in ("left of", "above")) == 2
     words = vocabulary.build(emoji.captions)
     for split in captions.SPLITS:
-        tokens, _ = words.encode(captions.drawn(emoji, split, 100).captions)
+        tokens, _ = words.encode(captions.draw_scenes(emoji, split, 100).captions)
         assert vocabulary.UNK not in tokens
 
 
 def test_drawn_scenes_are_always_the_same(emoji):
-    one, again = (captions.drawn(emoji, "validation", 6) for _ in range(2))
+    one, again = (captions.draw_scenes(emoji, "validation", 6) for _ in range(2))
     np.testing.assert_array_equal(one.images, again.images)
     assert one.captions == again.captions
-    other = captions.drawn(emoji, "validation", 200, series=1)
-    more = captions.drawn(emoji, "validation", 200)
+    other = captions.draw_scenes(emoji, "validation", 200, series=1)
+    more = captions.draw_scenes(emoji, "validation", 200)
     both = {image.tobytes() for image in (*other.images, *more.images)}
     assert len(both) == 400
     np.testing.assert_array_equal(more.images[:6], one.images)
@@ -163,7 +163,7 @@ def test_training_scenes_are_of_training_combinations(emoji):
 @pytest.mark.parametrize(("number", "batch_size"), [(7, 3), (3, 8)])
 def test_batches_of_what_is_there(number, batch_size):
     images = np.arange(number, dtype=np.uint8).reshape(-1, 1, 1, 1)
-    data = Captioned(images, tuple(f"w{n}" for n in range(number)))
+    data = CaptionedImages(images, tuple(f"w{n}" for n in range(number)))
     words = vocabulary.build(data.captions)
     batches = captions.captioned_batches(data, words, batch_size, seed=1)
     rows = np.concatenate([batches.at(n).images[:, 0, 0, 0] for n in range(number)])

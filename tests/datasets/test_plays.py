@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seqmodels.datasets.plays import TEST, UNKNOWN, VALIDATION, Characters, characters_of, parse
+from seqmodels.datasets.plays import TEST, UNKNOWN, VALIDATION, CharacterSet, character_set, parse
 
 MARKDOWN = (
     "# Title\n\n## ACT I\n\n_Enter ANN_\n\n**ANN**  \r\nGood morrow,  \nsir.\n\n\n\n**BOB**\nAy."
@@ -22,9 +22,9 @@ def test_markdown_is_taken_away_and_plays_are_held_out_whole():
 
 
 def test_characters():
-    known = characters_of("banana" + UNKNOWN)
+    known = character_set("banana" + UNKNOWN)
     assert known.known == UNKNOWN + "abn"
     assert known.encode("ban\U0001f680").tolist() == [2, 1, 3, 0]
     assert known.encode("").shape == (0,)
     assert known.encode("a").dtype == np.int32
-    assert Characters(known.known).decode(known.encode("nab")) == "nab"
+    assert CharacterSet(known.known).decode(known.encode("nab")) == "nab"

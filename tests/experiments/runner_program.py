@@ -13,7 +13,7 @@ from experiments.common import app, hosts, runner, saved_models, training_flags
 from experiments.common import report as study_report
 from seqmodels import model_files
 from seqmodels.data.batches import shuffled
-from seqmodels.models.sequence_model import readout
+from seqmodels.models.sequence_model import sequence_model
 from seqmodels.training.steps import Loss
 
 KILL = flags.DEFINE_string("kill", None, "SIGNAL:MODEL:N: at the N-th evaluation of the model.")
@@ -32,7 +32,7 @@ def build():
 
     def training(name):
         cell = {"rnn": sm.rnn, "gru": sm.gru}[name](1, HIDDEN.value)
-        model = readout(cell, hidden_size=HIDDEN.value, output_size=1)
+        model = sequence_model(cell, hidden_size=HIDDEN.value, output_size=1)
 
         def error(params, xs, ys):
             return (model.apply(params, xs)[0] - ys) ** 2

@@ -9,7 +9,7 @@ from programs import starter
 
 from experiments.captioning import data as captioning_data
 from experiments.captioning import report as captioning_report
-from seqmodels.data.captions import Captioned
+from seqmodels.data.captions import CaptionedImages
 
 start = starter("experiments.captioning")
 QUICK = ("--steps=4", "--eval_every=2", "--batch=8", "--seeds=1", "--devices=1", "--hidden=8",
@@ -114,7 +114,7 @@ def test_scores_by_hand():
 
 def test_the_nearest_picture():
     images = np.array([0, 100, 200], np.uint8).reshape(3, 1, 1, 1)
-    train = Captioned(images, ("black", "grey", "white"))
+    train = CaptionedImages(images, ("black", "grey", "white"))
     asked = np.array([49, 51, 255], np.uint8).reshape(3, 1, 1, 1)
     assert captioning_report.nearest(train, asked) == ["black", "grey", "white"]
 

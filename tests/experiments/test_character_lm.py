@@ -12,10 +12,10 @@ import seqmodels as sm
 from experiments.character_lm import study as character_lm
 from seqmodels import model_files
 from seqmodels.data.streams import contiguous
-from seqmodels.datasets.plays import Plays, characters_of
+from seqmodels.datasets.plays import Plays, character_set
 
 TEXT = "to be, or not to be: that is the question. " * 3
-CHARACTERS = characters_of(TEXT)
+CHARACTERS = character_set(TEXT)
 SIZE = len(CHARACTERS.known)
 
 

@@ -38,7 +38,7 @@ def test_list(tmp_path):
     assert str(tmp_path) in lines[0]
     for name, artifact in ARTIFACTS.items():
         (line,) = [line for line in lines if line[1:].startswith(f"{name} ")]
-        assert artifact.licence in line
+        assert artifact.license in line
         assert line.strip().endswith("no")
 
 

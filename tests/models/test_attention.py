@@ -9,16 +9,16 @@ import pytest
 import seqmodels as sm
 from seqmodels.models.attention import (
     AdditiveParams,
-    AttendingParams,
+    AttentionCellParams,
     GeneralParams,
-    additive,
-    attending,
-    general,
+    additive_attention,
+    attention_cell,
+    general_attention,
 )
 
 B, S, T, H, M, A = 3, 5, 4, 6, 7, 8
 LENGTHS = np.array([5, 1, 3])
-KINDS = {"additive": additive(H, M, A), "general": general(H, M)}
+KINDS = {"additive": additive_attention(H, M, A), "general": general_attention(H, M)}
 
 
 def drawn(name):
@@ -71,7 +71,7 @@ def test_against_a_loop(name):
 def test_general_weights_by_hand():
     # Scores 0, log 2 and log 5 make weights 1/8, 2/8 and 5/8.
     values = jnp.log(jnp.array([1.0, 2.0, 5.0]))[:, None, None]
-    attention = general(1, 1)
+    attention = general_attention(1, 1)
     params = GeneralParams(jnp.ones((1, 1)))
     found = attention.attend(params, attention.remember(params, values, [3]), jnp.ones((1, 1)))
     cases.assert_close(found.weights, np.array([[1, 2, 5]]) / 8)
@@ -82,7 +82,7 @@ def test_general_weights_by_hand():
 
 def test_additive_weights_by_hand():
     # tanh(atanh(x)) = x, so that the scores are 0 and 1/2 * 2 log 3 = log 3: weights 1/4, 3/4.
-    attention = additive(1, 1, 1)
+    attention = additive_attention(1, 1, 1)
     params = AdditiveParams(
         w_query=jnp.ones((1, 1)), w_memory=jnp.ones((1, 1)), b=jnp.zeros(1),
         v=jnp.array([2 * np.log(3)], jnp.float32),
@@ -132,11 +132,11 @@ def test_an_attending_cell_against_a_loop(name):
     attention, params, values, _ = drawn(name)
     D = 2
     inner = sm.lstm(D + M, H)
-    cell = attending(inner, attention, lambda state: state.h)
+    cell = attention_cell(inner, attention, lambda state: state.h)
     fresh = cell.init(jax.random.key(3))
     assert jax.tree.map(jnp.shape, fresh.attention) == jax.tree.map(jnp.shape, params)
     memory = attention.remember(params, values, LENGTHS)
-    given = AttendingParams(fresh.cell, params, memory)
+    given = AttentionCellParams(fresh.cell, params, memory)
     xs = jax.random.normal(jax.random.key(4), (T, B, D))
     lengths = np.array([4, 2, 0])
     final, ys = sm.unroll(cell, given, xs, lengths=lengths)
@@ -156,6 +156,6 @@ def test_an_attending_cell_against_a_loop(name):
 
 def test_sizes():
     with pytest.raises(ValueError, match="additive: attention_size: got 0"):
-        additive(1, 1, 0)
+        additive_attention(1, 1, 0)
     with pytest.raises(ValueError, match="general: memory_size: got 0"):
-        general(1, 0)
+        general_attention(1, 0)

@@ -7,7 +7,7 @@ import pytest
 
 import seqmodels as sm
 from seqmodels.models.captioner import captioner
-from seqmodels.models.decoding import beam, greedy
+from seqmodels.models.decoding import beam_search, greedy
 
 KEY = jax.random.key(0)
 V, SHAPE = 7, (4, 8, 3)
@@ -95,7 +95,7 @@ def test_rows_are_told_apart_and_decoded_apart():
             return captioning.decode_step(params, carry, token)
 
         carry = captioning.start(params, images)
-        return greedy(step, carry, 2, 3, 6), beam(step, carry, 2, 3, 6, 3)
+        return greedy(step, carry, 2, 3, 6), beam_search(step, carry, 2, 3, 6, width=3)
 
     one, several = decode(images)
     for row in range(4):

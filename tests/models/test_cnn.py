@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqmodels.models.cnn import LinearParams, cnn, conv, drop, max_pool
+from seqmodels.models.cnn import cnn, conv, max_pool
+from seqmodels.models.layers import DenseParams, dropout
 
 KEY = jax.random.key(0)
 
@@ -32,7 +33,7 @@ def test_conv(kernel, size):
     random = np.random.default_rng(0)
     w, b = random.normal(size=(*kernel, 2, 3)), random.normal(size=3)
     maps = random.normal(size=(2, *size, 2))
-    params = LinearParams(jnp.asarray(w, jnp.float32), jnp.asarray(b, jnp.float32))
+    params = DenseParams(jnp.asarray(w, jnp.float32), jnp.asarray(b, jnp.float32))
     got = conv(params, jnp.asarray(maps, jnp.float32))
     np.testing.assert_allclose(got, convolved(w, b, maps), atol=1e-5)
 
@@ -70,10 +71,10 @@ def test_dropout_needs_a_key_and_keeps_the_mean():
     np.testing.assert_array_equal(model.apply(params, images), model.apply(params, images))
     one, two = (model.apply(params, images, key=jax.random.key(seed)) for seed in (1, 2))
     assert not np.allclose(one, two)
-    values = np.asarray(drop(jnp.ones(20_000), 0.3, KEY))
+    values = np.asarray(dropout(KEY, jnp.ones(20_000), 0.3))
     assert set(np.unique(values)) == {np.float32(0), np.float32(1 / 0.7)}
     assert values.mean() == pytest.approx(1, abs=0.02)
-    np.testing.assert_array_equal(drop(values, 0.0, KEY), values)
+    np.testing.assert_array_equal(dropout(KEY, values, 0.0), values)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])

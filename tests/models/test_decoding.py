@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from seqmodels.models.decoding import beam, gnmt_penalty, greedy, sample
+from seqmodels.models.decoding import beam_search, gnmt_penalty, greedy, sample
 
 BOS, EOS, PAD = 1, 2, 0
 
@@ -77,7 +77,9 @@ def scored(step, carry, tokens, length):
 def test_a_beam_as_wide_as_there_are_prefixes_is_exhaustive_search(vocabulary, steps, alpha):
     B, W = 2, vocabulary**steps
     step, carry, log_probs = random_model(vocabulary + steps, vocabulary, B)
-    found = jax.jit(lambda carry: beam(step, carry, BOS, EOS, steps, W, alpha))(carry)
+    found = jax.jit(
+        lambda carry: beam_search(step, carry, BOS, EOS, steps, width=W, length_penalty=alpha)
+    )(carry)
     for row in range(B):
         want = exhaustive(log_probs, row, vocabulary, steps, alpha)
         assert int(np.sum(np.isfinite(found.scores[row]))) == len(want) <= W
@@ -96,7 +98,7 @@ def test_a_beam_as_wide_as_there_are_prefixes_is_exhaustive_search(vocabulary, s
 def test_width_one_is_greedy(seed, alpha):
     step, carry, log_probs = random_model(seed, 5, 8)
     one = greedy(step, carry, BOS, EOS, 9)
-    found = beam(step, carry, BOS, EOS, 9, 1, alpha)
+    found = beam_search(step, carry, BOS, EOS, 9, width=1, length_penalty=alpha)
     np.testing.assert_array_equal(found.tokens[:, 0], one.tokens)
     np.testing.assert_array_equal(found.lengths[:, 0], one.lengths)
     np.testing.assert_allclose(found.scores[:, 0], one.scores, rtol=1e-6)
@@ -112,8 +114,8 @@ def test_scores_are_sums_of_log_probabilities():
     step, carry, _ = random_model(0, 6, 5)
     results = [
         greedy(step, carry, BOS, EOS, 7),
-        sample(step, carry, jax.random.key(0), BOS, EOS, 7, temperature=2.0, top_k=3),
-        beam(step, carry, BOS, EOS, 7, 4),
+        sample(step, carry, BOS, EOS, 7, key=jax.random.key(0), temperature=2.0, top_k=3),
+        beam_search(step, carry, BOS, EOS, 7, width=4),
     ]
     for found in results:
         tokens = found.tokens.reshape(5, -1, 7)
@@ -135,7 +137,7 @@ def test_a_beam_of_two_by_hand():
     one = greedy(step, carry, BOS, EOS, 3)
     assert one.tokens.tolist() == [[3, 3, EOS]]
     np.testing.assert_allclose(np.exp(one.scores), [0.175], rtol=1e-5)
-    two = beam(step, carry, BOS, EOS, 3, 2, 0.0)
+    two = beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=0.0)
     # Step 1 finishes (4, eos) with .36; (3, 3) and (3, 4), of .175 each, go on and end.
     assert two.tokens.tolist() == [[[4, EOS, PAD], [3, 3, EOS]]]
     assert two.lengths.tolist() == [[2, 3]]
@@ -148,7 +150,9 @@ def test_a_finished_sequence_takes_no_prefix_place():
     table[0, BOS] = [0, 0, 0.4, 0.35, 0.25]
     table[1, 3] = [0, 0, 0.2, 0.4, 0.4]
     table[1, 4] = [0, 0, 1, 0, 0]
-    found = beam(table_model(table), jnp.zeros(1, int), BOS, EOS, 2, 2, 0.0)
+    found = beam_search(
+        table_model(table), jnp.zeros(1, int), BOS, EOS, 2, width=2, length_penalty=0.0
+    )
     assert found.tokens.tolist() == [[[EOS, PAD], [4, EOS]]]
 
 
@@ -159,8 +163,12 @@ def test_the_length_penalty_turns_the_order():
     table[2, 3] = [0, 0, 0.9, 0.1]
     step, carry = table_model(table), jnp.zeros(1, int)
     # log .5 = -.693 against log .45 = -.799; divided by (8 / 6)^.6 = 1.188 that is -.672.
-    assert beam(step, carry, BOS, EOS, 3, 2, 0.0).lengths.tolist() == [[1, 3]]
-    assert beam(step, carry, BOS, EOS, 3, 2, 0.6).lengths.tolist() == [[3, 1]]
+    assert beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=0.0).lengths.tolist() == [
+        [1, 3]
+    ]
+    assert beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=0.6).lengths.tolist() == [
+        [3, 1]
+    ]
     np.testing.assert_allclose(gnmt_penalty(jnp.array([1, 3, 7]), 0.5), [1, (8 / 6) ** 0.5, 2**0.5])
 
 
@@ -169,7 +177,7 @@ def test_unended_sequences_come_last():
     table = np.zeros((2, 5, 5))
     table[0, BOS] = [0, 0, 0.2, 0.8, 0]
     table[1, 3] = [0, 0, 0, 1, 0]
-    found = beam(table_model(table), jnp.zeros(1, int), BOS, EOS, 2, 2)
+    found = beam_search(table_model(table), jnp.zeros(1, int), BOS, EOS, 2, width=2)
     assert found.tokens.tolist() == [[[EOS, PAD], [3, 3]]]
 
 
@@ -179,12 +187,12 @@ def test_eos_at_the_first_step():
     step, carry = table_model(table), jnp.zeros(3, int)
     for found in (
         greedy(step, carry, BOS, EOS, 4),
-        sample(step, carry, jax.random.key(0), BOS, EOS, 4),
+        sample(step, carry, BOS, EOS, 4, key=jax.random.key(0)),
     ):
         assert found.tokens.tolist() == [[EOS, PAD, PAD, PAD]] * 3
         assert found.lengths.tolist() == [1] * 3
         assert found.scores.tolist() == [0] * 3
-    found = beam(step, carry, BOS, EOS, 4, 2)
+    found = beam_search(step, carry, BOS, EOS, 4, width=2)
     assert found.tokens.tolist() == [[[EOS, PAD, PAD, PAD], [PAD] * 4]] * 3
     assert found.scores.tolist() == [[0, -np.inf]] * 3
 
@@ -209,16 +217,16 @@ def test_the_loop_ends_when_all_rows_have():
     count, found = run(lambda step, carry: greedy(step, carry, BOS, EOS, 50, pad=7))
     assert (count, found.lengths.tolist()) == (3, [1, 3])
     assert found.tokens[0, :4].tolist() == [EOS, 7, 7, 7]
-    count, found = run(lambda step, carry: beam(step, carry, BOS, EOS, 50, 1))
+    count, found = run(lambda step, carry: beam_search(step, carry, BOS, EOS, 50, width=1))
     assert (count, found.lengths.tolist()) == (3, [[1], [3]])
     # Wider than there are sequences: nothing is left to search.
-    count, found = run(lambda step, carry: beam(step, carry, BOS, EOS, 50, 3))
+    count, found = run(lambda step, carry: beam_search(step, carry, BOS, EOS, 50, width=3))
     assert (count, found.lengths.tolist()) == (3, [[1, 0, 0], [3, 0, 0]])
 
 
 def test_a_row_is_decoded_as_if_it_were_alone():
     step, carry, _ = random_model(3, 5, 6)
-    search = jax.jit(lambda carry: beam(step, carry, BOS, EOS, 8, 3))
+    search = jax.jit(lambda carry: beam_search(step, carry, BOS, EOS, 8, width=3))
     together = search(carry)
     for row in range(6):
         alone = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], carry)
@@ -236,7 +244,9 @@ def test_sampled_tokens_have_their_probabilities(temperature, top_k):
         return carry, jnp.broadcast_to(jnp.log(probs), (token.shape[0], 4))
 
     found = jax.jit(
-        lambda key: sample(step, jnp.zeros(B), key, BOS, EOS, 2, temperature, top_k, pad=9)
+        lambda key: sample(
+            step, jnp.zeros(B), BOS, EOS, 2, key=key, temperature=temperature, top_k=top_k, pad=9
+        )
     )(jax.random.key(5))
     want = probs ** (1 / temperature)
     want[np.argsort(want)[: 4 - min(top_k or 4, 4)]] = 0
@@ -260,28 +270,28 @@ def test_sampled_tokens_have_their_probabilities(temperature, top_k):
 def test_one_key_one_sample():
     step, carry, _ = random_model(1, 6, 4)
     key = jax.random.key(3)
-    one, again = (sample(step, carry, key, BOS, EOS, 6) for _ in range(2))
+    one, again = (sample(step, carry, BOS, EOS, 6, key=key) for _ in range(2))
     np.testing.assert_array_equal(one.tokens, again.tokens)
-    many = jax.vmap(lambda key: sample(step, carry, key, BOS, EOS, 6))(jax.random.split(key, 5))
+    many = jax.vmap(lambda key: sample(step, carry, BOS, EOS, 6, key=key))(jax.random.split(key, 5))
     assert many.tokens.shape == (5, 4, 6)
     assert len(np.unique(many.tokens, axis=0)) > 1
-    cold = sample(step, carry, key, BOS, EOS, 6, temperature=1e-4)
+    cold = sample(step, carry, BOS, EOS, 6, key=key, temperature=1e-4)
     np.testing.assert_array_equal(cold.tokens, greedy(step, carry, BOS, EOS, 6).tokens)
-    one_token = sample(step, carry, key, BOS, EOS, 6, top_k=1)
+    one_token = sample(step, carry, BOS, EOS, 6, key=key, top_k=1)
     np.testing.assert_array_equal(one_token.tokens, cold.tokens)
 
 
 def test_one_step_one_row_and_vmap():
     step, carry, log_probs = random_model(2, 4, 1)
-    found = beam(step, carry, BOS, EOS, 1, 3, 0.0)
+    found = beam_search(step, carry, BOS, EOS, 1, width=3, length_penalty=0.0)
     order = np.argsort(-log_probs(0, ()))
     ended = [EOS] if EOS in order[:3] else []
     unended = [int(token) for token in order if token != EOS]
     assert found.tokens[0, :, 0].tolist() == (ended + unended)[:3]
     step, carry, _ = random_model(2, 4, 6)
-    plain = beam(step, carry, BOS, EOS, 5, 3)
+    plain = beam_search(step, carry, BOS, EOS, 5, width=3)
     grouped = jax.tree.map(lambda leaf: leaf.reshape(3, 2, *leaf.shape[1:]), carry)
-    mapped = jax.vmap(lambda carry: beam(step, carry, BOS, EOS, 5, 3))(grouped)
+    mapped = jax.vmap(lambda carry: beam_search(step, carry, BOS, EOS, 5, width=3))(grouped)
     np.testing.assert_array_equal(mapped.tokens.reshape(6, 3, 5), plain.tokens)
     np.testing.assert_allclose(mapped.scores.reshape(6, 3), plain.scores, rtol=1e-5)
 
@@ -293,7 +303,7 @@ def test_low_precision_is_summed_in_float32():
     each = float(jnp.log(jnp.float32(0.25)).astype(jnp.bfloat16))
     for found in (
         greedy(step, jnp.zeros(1), BOS, -1, 300),
-        beam(step, jnp.zeros(1), BOS, -1, 300, 2, 0.0),
+        beam_search(step, jnp.zeros(1), BOS, -1, 300, width=2, length_penalty=0.0),
     ):
         assert found.scores.dtype == jnp.float32
         np.testing.assert_allclose(found.scores, 300 * each, rtol=1e-5)
@@ -313,13 +323,16 @@ def test_each_row_may_have_its_own_first_token():
         (lambda step, c: greedy(step, c, BOS, EOS, 0), "max_steps: got 0, expected at least 1"),
         (lambda step, c: greedy(step, (), BOS, EOS, 3), "carry: got leaves of shapes"),
         (lambda step, c: greedy(step, (c, 1.0), BOS, EOS, 3), "carry: got leaves of shapes"),
-        (lambda step, c: beam(step, c, BOS, EOS, 3, 0), "width: got 0, expected at least 1"),
         (
-            lambda step, c: sample(step, c, jax.random.key(0), BOS, EOS, 3, 0.0),
+            lambda step, c: beam_search(step, c, BOS, EOS, 3, width=0),
+            "width: got 0, expected at least 1",
+        ),
+        (
+            lambda step, c: sample(step, c, BOS, EOS, 3, key=jax.random.key(0), temperature=0.0),
             "temperature: got 0.0, expected more than 0",
         ),
         (
-            lambda step, c: sample(step, c, jax.random.key(0), BOS, EOS, 3, top_k=0),
+            lambda step, c: sample(step, c, BOS, EOS, 3, key=jax.random.key(0), top_k=0),
             "top_k: got 0, expected at least 1",
         ),
         (

@@ -36,7 +36,7 @@ def test_a_fresh_forecaster_tells_zero():
 
 
 def test_running_on_is_reading_what_was_told():
-    """Every path of run_on equals a loop that appends its own forecasts to the inputs."""
+    """Every path of rollout equals a loop that appends its own forecasts to the inputs."""
     model = forecaster(sm.gru(3, H), hidden_size=H, targets=2)
     params = params_of(model)
     xs = jax.random.normal(jax.random.key(3), (T, B, 3))
@@ -45,7 +45,7 @@ def test_running_on_is_reading_what_was_told():
     def feed(clock, value, k):
         return clock + 1, jnp.concatenate([value, clock[..., None]], axis=-1)
 
-    paths = model.run_on(params, xs, feed, clock, 4)
+    paths = model.rollout(params, xs, feed, clock, 4)
     assert paths.shape == (1, T, B, 4, 2)
     for t in (0, 3, T - 1):
         read, told = xs[: t + 1], []
@@ -61,7 +61,7 @@ def test_paths_have_the_distribution_of_the_head():
     model = forecaster(sm.rnn(1, H), hidden_size=H, head="gaussian")
     params = model.init(jax.random.key(0))._replace(b_out=jnp.array([2.0, 0.0]))
     keys = jax.random.split(jax.random.key(1), 20_000)
-    paths = model.run_on(params, jnp.zeros((1, 1)), lambda s, v, k: (s, v), (), 2, keys=keys)
+    paths = model.rollout(params, jnp.zeros((1, 1)), lambda s, v, k: (s, v), (), 2, keys=keys)
     # A readout of 0 for the scale is a standard deviation of 1, and the floor.
     np.testing.assert_allclose(paths.mean(axis=0).ravel(), 2.0, atol=0.03)
     np.testing.assert_allclose(paths.std(axis=0).ravel(), 1.001, atol=0.03)
@@ -101,8 +101,8 @@ def test_mistakes_are_told():
     direct = forecaster(sm.rnn(1, 2), hidden_size=2, steps=3)
     params, xs = direct.init(jax.random.key(0)), jnp.zeros((2, 1))
     with pytest.raises(ValueError, match="got a forecaster of 3 steps"):
-        direct.run_on(params, xs, lambda s, v, k: (s, v), (), 2)
+        direct.rollout(params, xs, lambda s, v, k: (s, v), (), 2)
     one = forecaster(sm.rnn(1, 2), hidden_size=2)
     params, keys = one.init(jax.random.key(0)), jax.random.split(jax.random.key(0), 2)
     with pytest.raises(ValueError, match="got keys with head point"):
-        one.run_on(params, xs, lambda s, v, k: (s, v), (), 2, keys=keys)
+        one.rollout(params, xs, lambda s, v, k: (s, v), (), 2, keys=keys)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import seqmodels as sm
-from seqmodels.models.image_reader import image_reader, input_size, steps_of
+from seqmodels.models.image_reader import image_reader, image_to_sequence, input_size
 
 KEY = jax.random.key(0)
 SHAPE = (3, 4, 2)
@@ -14,8 +14,8 @@ IMAGES = jnp.arange(5.0 * 24).reshape(5, *SHAPE) / 120
 
 
 def test_steps():
-    rows = np.asarray(steps_of(IMAGES, "rows"))
-    pixels = np.asarray(steps_of(IMAGES, "pixels"))
+    rows = np.asarray(image_to_sequence(IMAGES, "rows"))
+    pixels = np.asarray(image_to_sequence(IMAGES, "pixels"))
     assert rows.shape == (3, 5, input_size(SHAPE, "rows")) == (3, 5, 8)
     assert pixels.shape == (12, 5, input_size(SHAPE, "pixels")) == (12, 5, 2)
     for image in range(5):
@@ -33,7 +33,7 @@ def test_against_a_loop(reading, pooling, make):
     model = image_reader(cell, hidden_size=6, output_size=3, reading=reading, pooling=pooling)
     params = model.init(KEY)._replace(b_out=jnp.array([1.0, 2.0, 3.0]))
     state, ys = cell.initial_state(params.cell, (5,)), []
-    for x_t in steps_of(IMAGES, reading):
+    for x_t in image_to_sequence(IMAGES, reading):
         state, y_t = cell.step(params.cell, state, x_t)
         ys.append(np.asarray(y_t))
     pooled = ys[-1] if pooling == "last" else np.mean(ys, axis=0)
@@ -54,6 +54,6 @@ def test_mistakes():
     with pytest.raises(ValueError, match="reading: got 'columns', expected one of rows, pixels"):
         image_reader(sm.rnn(1, 2), hidden_size=2, output_size=2, reading="columns")
     with pytest.raises(ValueError, match="reading: got 'columns', expected one of rows, pixels"):
-        steps_of(IMAGES, "columns")
+        image_to_sequence(IMAGES, "columns")
     with pytest.raises(ValueError, match="pooling: got 'max', expected one of last, mean"):
         image_reader(sm.rnn(1, 2), hidden_size=2, output_size=2, reading="rows", pooling="max")

@@ -65,11 +65,11 @@ def test_too_few_steps_are_refused():
 
 def test_gaps_are_filled_from_the_past_alone():
     values = np.array([np.nan, 1.0, 2.0, np.nan, np.nan, 5.0])
-    found = lf.filled(values, lf.autoregression(1, (1,), (0.5,), 1.0))
+    found = lf.fill_gaps(values, lf.autoregression(1, (1,), (0.5,), 1.0))
     np.testing.assert_allclose(found, [1, 1, 2, 2, 2, 5])
     later = values.copy()
     later[5] = 99.0
-    np.testing.assert_array_equal(lf.filled(later, lf.seasonal(1))[:5], [1, 1, 2, 2, 2])
+    np.testing.assert_array_equal(lf.fill_gaps(later, lf.seasonal(1))[:5], [1, 1, 2, 2, 2])
 
 
 @pytest.mark.parametrize(

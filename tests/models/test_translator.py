@@ -75,9 +75,9 @@ def test_scheduled_sampling_against_a_loop(attention):
         carry, log_probs = model.decode_step(params, carry, read[-1])
         last = jnp.argmax(log_probs, axis=-1)
     assert np.any(np.stack(read) != np.asarray(inputs))
-    got, _ = jax.jit(model.apply)(params, start, inputs, own=own)
+    got, _ = jax.jit(model.apply)(params, start, inputs, use_predicted=own)
     cases.assert_close(got, model.apply(params, start, jnp.stack(read))[0])
-    never, _ = model.apply(params, start, inputs, own=jnp.zeros((T, B), bool))
+    never, _ = model.apply(params, start, inputs, use_predicted=jnp.zeros((T, B), bool))
     cases.assert_close(never, model.apply(params, start, inputs)[0])
     # With dropout the words are still those found without it.
     key = jax.random.key(6)
@@ -86,7 +86,7 @@ def test_scheduled_sampling_against_a_loop(attention):
     assert np.abs(np.asarray(dropped - got)).max() > 1e-3
 
     def total(params):
-        return jnp.sum(model.apply(params, start, inputs, own=own)[0])
+        return jnp.sum(model.apply(params, start, inputs, use_predicted=own)[0])
 
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(jax.grad(total)(params)))
 

@@ -12,7 +12,7 @@ from seqmodels.tasks.sky.filler import FILLER
 
 CORPUS = sky.make_corpus()
 COLOUR_WORDS = {
-    *clues.COLOURS,
+    *clues.COLORS,
     *("gray", "pink", "violet", "yellow", "golden", "brown", "silver", "gold", "lilac"),
     *("lavender", "sky", "skies", "colour", "color"),
 }
@@ -27,7 +27,7 @@ def sentences(distance, split, size=400, corpus=CORPUS):
         begun = next(n for n, word in enumerate(words) if word != sky.PAD)
         assert sky.PAD not in words[begun:]
         assert task.far_step == task.num_steps - len(sky.QUESTION) - distance - 1
-        yield words[begun:], clues.COLOURS[int(target)]
+        yield words[begun:], clues.COLORS[int(target)]
 
 
 def all_clues(templates):
@@ -73,14 +73,14 @@ def test_training_clues_are_not_test_clues():
 
 def test_every_colour_is_drawn_alike():
     colours = [colour for _, colour in sentences(0, "train", 4000)]
-    shares = [colours.count(colour) / 4000 for colour in clues.COLOURS]
+    shares = [colours.count(colour) / 4000 for colour in clues.COLORS]
     assert shares == pytest.approx([1 / 8] * 8, abs=0.02)
 
 
 def test_text_gives_no_colour_away():
     templates = [
         template
-        for colour in clues.COLOURS
+        for colour in clues.COLORS
         for template in (*clues.TRAIN_CLUES[colour], *clues.TEST_CLUES[colour])
     ]
     texts = [*FILLER, *templates, *clues.FRAMES, *clues.PLACES]

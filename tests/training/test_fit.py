@@ -15,11 +15,11 @@ from seqmodels.training.fit import fit
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.nonfinite import NonFiniteError
-from seqmodels.training.optimizers import OptimizerSettings, averaged, make_optimizer
+from seqmodels.training.optimizers import OptimizerSettings, averaged_params, make_optimizer
 from seqmodels.training.parallel.mesh import make_mesh
-from seqmodels.training.prefetch import dispatches
+from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.settings import FitSettings, steps_per_dispatch
-from seqmodels.training.state import start
+from seqmodels.training.state import create_train_state
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 from seqmodels.training.stopping import patience, reached
 
@@ -51,21 +51,23 @@ def run(
     """Trains; killed at a record, if so asked, after the last save has been written."""
     optax_optimizer = make_optimizer(optimizer)
     train = make_train_steps(loss, optax_optimizer, settings.steps_per_dispatch)
-    state = start(init, optax_optimizer, jax.random.key(0), carry=jnp.zeros((), jnp.int32))
+    state = create_train_state(
+        init, optax_optimizer, jax.random.key(0), carry=jnp.zeros((), jnp.int32)
+    )
     data = shuffled((x, Y), 8, seed=1)
 
     def evaluate(state):
-        params = averaged(state.opt_state, state.params, optimizer.average)
+        params = averaged_params(state.opt_state, state.params, optimizer.average)
         return {"error": jnp.mean((X @ params["w"] + params["b"] - Y) ** 2)}
 
-    def watch(seen):
-        if seen.step == killed_at:
+    def watch(progress):
+        if progress.step == killed_at:
             checkpoints.wait()
             raise Killed
 
     settings = settings._replace(checkpoint_every=0.0 if saved is None else saved)
     arguments = {
-        "batches": dispatches(data.at, settings.steps_per_dispatch),
+        "batches": prefetch_dispatches(data.at, settings.steps_per_dispatch),
         "evaluate": evaluate,
         "watch": watch,
     }
@@ -98,7 +100,7 @@ def records(folder):
 def test_records_are_means_over_the_steps_between():
     """Against the same steps one by one."""
     optimizer = make_optimizer(OPTIMIZER)
-    state = start(init, optimizer, jax.random.key(0), carry=jnp.zeros((), jnp.int32))
+    state = create_train_state(init, optimizer, jax.random.key(0), carry=jnp.zeros((), jnp.int32))
     one = jax.jit(make_train_steps(loss, optimizer, 1))
     data, seen = shuffled((X, Y), 8, seed=1), []
     for step in range(12):
@@ -128,7 +130,7 @@ def test_a_killed_run_ends_as_if_nothing_had_been(tmp_path, killed_at):
     assert 0 < got.resumed < killed_at + 6
     assert bits(got.state) == bits(want.state)
     assert (again / "metrics.jsonl").read_bytes() == (alone / "metrics.jsonl").read_bytes()
-    assert got.seen.values == want.seen.values
+    assert got.progress.values == want.progress.values
     assert [r["step"] for r in records(again)] == list(range(6, 61, 6))
 
 
@@ -153,7 +155,7 @@ def test_killed_between_two_records(tmp_path):
                     raise Killed
                 yield batch
 
-    batches = At(dispatches(shuffled((X, Y), 8, seed=1).at, 3))
+    batches = At(prefetch_dispatches(shuffled((X, Y), 8, seed=1).at, 3))
     with pytest.raises(Killed):
         run(again, settings, batches=batches)
     assert not records(again)
@@ -168,7 +170,7 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     got = run(tmp_path, batches=lambda cursor: pytest.fail("asked for a batch"))
     assert got.resumed == 60
     assert bits(got.state) == bits(want.state)
-    assert got.seen.values == want.seen.values
+    assert got.progress.values == want.progress.values
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
@@ -184,15 +186,17 @@ def test_a_killed_run_on_a_mesh(tmp_path, made):
         return Loss(jnp.sum(error**2), len(y), {}, carry + y)
 
     def train_in(folder, until):
-        def watch(seen):
-            if seen.step == until:
+        def watch(progress):
+            if progress.step == until:
                 checkpoints.wait()
                 raise Killed
 
         sample = {"sample": lambda key: (jax.random.normal(key, (8, 3)), jnp.ones(8))}
         train = make_train_steps(one, optimizer, 3, mesh=mesh, **sample if made else {})
-        state = start(init, optimizer, jax.random.key(0), carry=np.zeros(8, np.float32))
-        batches = {} if made else {"batches": dispatches(data.at, 3)}
+        state = create_train_state(
+            init, optimizer, jax.random.key(0), carry=np.zeros(8, np.float32)
+        )
+        batches = {} if made else {"batches": prefetch_dispatches(data.at, 3)}
         with (
             Checkpoints(folder / "checkpoints") as checkpoints,
             MetricsLog(folder / "metrics.jsonl") as log,
@@ -218,7 +222,7 @@ def test_other_settings_of_the_loop_are_refused_but_for_more_steps(tmp_path):
     with pytest.raises(RunError, match="other settings: steps_per_dispatch 3 there, 2 got"):
         run(tmp_path, PLAIN._replace(steps_per_dispatch=2))
     longer = run(tmp_path, PLAIN._replace(steps=72))
-    assert (longer.resumed, longer.seen.step) == (60, 72)
+    assert (longer.resumed, longer.progress.step) == (60, 72)
     assert [r["step"] for r in records(tmp_path)] == list(range(6, 73, 6))
 
 
@@ -241,8 +245,8 @@ def test_a_signal_ends_with_a_checkpoint_of_this_step(tmp_path, number):
     before = signal.getsignal(number)
     with Interruption() as interruption:
 
-        def watch(seen):
-            if seen.step == 18:
+        def watch(progress):
+            if progress.step == 18:
                 signal.raise_signal(number)
 
         with pytest.raises(Interrupted, match="interrupted at step 21") as stopped:
@@ -289,9 +293,9 @@ def test_patience_stops_and_resumes(tmp_path):
     since = [n - max(k for k in range(n + 1) if errors[k] == best[k]) for n in range(len(errors))]
     assert since[-1] == 2
     assert max(since[:-1]) < 2
-    assert done.seen.step == 6 * len(errors) < 60
+    assert done.progress.step == 6 * len(errors) < 60
     assert bool(done.state.stopped)
-    assert run(tmp_path, settings, optimizer, stopping=rule).resumed == done.seen.step
+    assert run(tmp_path, settings, optimizer, stopping=rule).resumed == done.progress.step
 
 
 def test_a_metric_that_is_not_there():
@@ -327,7 +331,7 @@ def exploding(params, batch, key, carry):
 
 def explode(settings, optimizer=OPTIMIZER):
     optimizer = make_optimizer(optimizer)
-    state = start(init, optimizer, jax.random.key(0), carry=jnp.zeros(()))
+    state = create_train_state(init, optimizer, jax.random.key(0), carry=jnp.zeros(()))
     train = make_train_steps(exploding, optimizer, 3, sample=lambda key: ())
     return fit(state, jax.jit(train), settings)
 
@@ -368,7 +372,9 @@ def test_seeds_stop_and_diverge_one_by_one(tmp_path):
         return Loss(bad * jnp.sum((params["w"] - target) ** 2), 1.0, {}, carry + jnp.array([0, 1]))
 
     def begin(number, key):
-        return start(init, optimizer, key, carry=jnp.array([0, 0]) + number * jnp.array([1, 0]))
+        return create_train_state(
+            init, optimizer, key, carry=jnp.array([0, 0]) + number * jnp.array([1, 0])
+        )
 
     state = over_seeds(begin, mesh)(jnp.arange(4), keys)
     train = make_train_steps(one, optimizer, 3, sample=lambda key: ())
@@ -384,7 +390,7 @@ def test_seeds_stop_and_diverge_one_by_one(tmp_path):
         )  # fmt: skip
     assert done.diverged.tolist() == [False, False, True, False]
     assert done.state.stopped.tolist() == [False, True, True, False]
-    assert done.seen.values["step"] == [60, 24, 18, 60]
+    assert done.progress.values["step"] == [60, 24, 18, 60]
     assert np.isfinite(np.array(done.state.params["w"])).all()
     assert records(tmp_path)[-1]["step"] == [60, 24, 18, 60]
     assert records(tmp_path)[-1]["loss"][1] == records(tmp_path)[4]["loss"][1]
@@ -395,7 +401,7 @@ def test_data_that_are_not_finite_for_one_of_several_seeds():
     keys = jax.vmap(jax.random.key)(jnp.arange(2))
 
     def begin(key):
-        return start(init, optimizer, key, carry=jnp.zeros((), jnp.int32))
+        return create_train_state(init, optimizer, key, carry=jnp.zeros((), jnp.int32))
 
     state = over_seeds(begin, mesh)(keys)
     train = over_seeds(make_train_steps(loss, optimizer, 3), mesh)
@@ -413,16 +419,16 @@ def test_the_last_seed_to_diverge_is_evaluated_still():
     def broken(params, batch, key, carry):
         return Loss(jnp.nan * jnp.sum(params["w"]), 1.0, {}, carry)
 
-    state = over_seeds(lambda key: start(init, optimizer, key), mesh)(keys)
+    state = over_seeds(lambda key: create_train_state(init, optimizer, key), mesh)(keys)
     train = over_seeds(make_train_steps(broken, optimizer, 3, sample=lambda key: ()), mesh)
     done = fit(
         state, train, PLAIN._replace(on_nonfinite="skip", eval_every=60),
         evaluate=lambda state: {"score": jnp.ones(1)},
     )  # fmt: skip
     assert done.diverged.tolist() == [True]
-    assert done.seen.step < 60
-    assert done.seen.values["score"] == [1.0]
-    assert np.isnan(done.seen.values["loss"]).all()
+    assert done.progress.step < 60
+    assert done.progress.values["score"] == [1.0]
+    assert np.isnan(done.progress.values["loss"]).all()
     assert np.isfinite(np.array(done.state.params["w"])).all()
 
 
@@ -437,7 +443,7 @@ def test_what_counts_as_finite_is_what_is_left_out(total, scale, finite):
     def one(params, batch, key, carry):
         return Loss(total + scale * jnp.sum(params["w"]), 1.0, {}, carry)
 
-    state = start(init, optimizer, jax.random.key(0))
+    state = create_train_state(init, optimizer, jax.random.key(0))
     new, metrics = jax.jit(make_train_steps(one, optimizer, sample=lambda key: ()))(state)
     assert bool(metrics.finite[0]) is finite
     if not finite:

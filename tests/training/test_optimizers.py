@@ -10,7 +10,7 @@ import pytest
 from seqmodels.training.optimizers import (
     OptimizerSettings,
     average_params,
-    averaged,
+    averaged_params,
     make_optimizer,
     make_schedule,
 )
@@ -118,18 +118,18 @@ def test_average_is_the_weighted_mean_of_what_was_visited():
     want = jax.tree.map(
         lambda *leaves: np.average(np.stack(leaves), axis=0, weights=weights), *visited
     )
-    cases.assert_close(averaged(state, visited[-1], decay), want, 1e-5)
+    cases.assert_close(averaged_params(state, visited[-1], decay), want, 1e-5)
 
 
 @pytest.mark.parametrize(("skip", "accumulate"), [(False, 1), (True, 1), (True, 2)])
 def test_average_before_the_first_update_and_without_one(skip, accumulate):
     settings = PLAIN._replace(average=0.9, skip=skip, accumulate=accumulate, clip_norm=1.0)
     state = make_optimizer(settings).init(PARAMS)
-    cases.assert_close(averaged(state, PARAMS, 0.9), PARAMS, 0)
+    cases.assert_close(averaged_params(state, PARAMS, 0.9), PARAMS, 0)
     visited, state = run(settings, [gradient(step) for step in range(4)])
-    different = averaged(state, visited[-1], 0.9)["w"] - visited[-1]["w"]
+    different = averaged_params(state, visited[-1], 0.9)["w"] - visited[-1]["w"]
     assert np.all(np.abs(different) > 1e-4)
-    assert averaged(make_optimizer(PLAIN).init(PARAMS), PARAMS, 0.0) is PARAMS
+    assert averaged_params(make_optimizer(PLAIN).init(PARAMS), PARAMS, 0.0) is PARAMS
 
 
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
@@ -161,6 +161,6 @@ def test_average_of_a_constant_is_the_constant(dtype, decay):
 
     first = transformation.init(jax.tree.map(jnp.zeros_like, params))
     state, _ = jax.lax.scan(step, first, length=5000)
-    got = averaged(state, params, decay)["w"]
+    got = averaged_params(state, params, decay)["w"]
     assert got.dtype == dtype
     np.testing.assert_allclose(np.asarray(got, np.float32), 1.0, rtol=1e-5)

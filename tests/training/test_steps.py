@@ -10,7 +10,7 @@ import pytest
 import seqmodels as sm
 from seqmodels.training.optimizers import OptimizerSettings, make_optimizer
 from seqmodels.training.parallel.mesh import make_mesh, place
-from seqmodels.training.state import start
+from seqmodels.training.state import create_train_state
 from seqmodels.training.steps import Loss, leaf_names, make_train_steps, over_seeds
 
 OPTIMIZER = make_optimizer(OptimizerSettings(0.05, steps=100, clip_norm=1.0))
@@ -43,7 +43,7 @@ def make_batches(steps, seed=0):
 
 
 def by_hand(batches, steps):
-    state = start(init, OPTIMIZER, jax.random.key(0))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     params, opt_state, seen = state.params, state.opt_state, []
     for step in range(steps):
         batch = jax.tree.map(lambda a, n=step: a[n], batches)
@@ -65,7 +65,7 @@ def test_steps_equal_a_python_loop_on_any_number_of_devices(devices):
     params, (values, norms, large) = by_hand(batches, 4)
     mesh = make_mesh(devices, "batch") if devices else None
     train = make_train_steps(loss, OPTIMIZER, 4, mesh=mesh, batch_axes=AXES)
-    state = start(init, OPTIMIZER, jax.random.key(0))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     state, metrics = jax.jit(train, donate_argnums=0)(state, batches)
     cases.assert_close(state.params, params, 1e-5)
     cases.assert_close(metrics.loss, values, 1e-5)
@@ -83,7 +83,7 @@ def test_names_are_those_of_the_leaves():
 
 def test_many_steps_at_once_are_single_steps():
     batches = make_batches(6)
-    state = start(init, OPTIMIZER, jax.random.key(0))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     together, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 6))(state, batches)
     one = jax.jit(make_train_steps(loss, OPTIMIZER, 1))
     for n in range(6):
@@ -94,7 +94,7 @@ def test_many_steps_at_once_are_single_steps():
 
 def test_a_batch_without_items_has_no_loss_and_no_gradient():
     batches = make_batches(1) | {"lengths": np.zeros((1, B), int)}
-    state = start(init, OPTIMIZER, jax.random.key(0))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     new, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 1))(state, batches)
     cases.assert_close(new.params, state.params, 0)
     assert metrics.loss[0] == 0
@@ -112,7 +112,7 @@ def sample(key):
 @pytest.mark.parametrize("devices", [0, 2])
 def test_batches_made_on_the_device(devices):
     """Step n draws from fold_in(key, n), the same rows on any number of devices."""
-    state = start(init, OPTIMIZER, jax.random.key(0))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     made = [sample(jax.random.fold_in(state.key, step)) for step in range(3)]
     batches = jax.tree.map(lambda *leaves: np.stack(leaves), *made)
     want, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 3))(state, batches)
@@ -123,7 +123,7 @@ def test_batches_made_on_the_device(devices):
 
 
 def test_a_stopped_state_stays():
-    state = start(init, OPTIMIZER, jax.random.key(0))._replace(stopped=jnp.array(True))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))._replace(stopped=jnp.array(True))
     new, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 3, sample=sample))(state)
     cases.assert_close(new.params, state.params, 0)
     assert int(new.step) == 0
@@ -139,7 +139,7 @@ def test_dropout_draws_differ_by_step_and_by_device():
     for devices in (0, 2):
         mesh = make_mesh(devices, "batch") if devices else None
         train = make_train_steps(noisy, OPTIMIZER, 3, mesh=mesh, batch_axes=AXES)
-        state = start(init, OPTIMIZER, jax.random.key(0))
+        state = create_train_state(init, OPTIMIZER, jax.random.key(0))
         seen[devices] = np.array(jax.jit(train)(state, make_batches(3))[1].loss)
         assert len(set(seen[devices].tolist())) == 3
     assert not np.allclose(seen[0], seen[2])  # the mean of two devices' own draws
@@ -166,7 +166,7 @@ def test_truncated_backpropagation_hands_the_state_on(devices):
     train = make_train_steps(piece, OPTIMIZER, steps, mesh=mesh, batch_axes=axes)
     params = init(jax.random.key(3))
     first = CELL.initial_state(params["cell"], (B,))
-    state = start(init, OPTIMIZER, jax.random.key(0), carry=first)
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0), carry=first)
     if mesh:
         state = state._replace(carry=place(first, mesh, 0))
     got, metrics = jax.jit(train)(state, batches)
@@ -191,7 +191,7 @@ def test_devices_that_do_not_divide_the_rows(made):
     settings = {"sample": sample} if made else {}
     mesh = make_mesh(3, "batch")
     train = make_train_steps(loss, OPTIMIZER, 1, mesh=mesh, batch_axes=AXES, **settings)
-    state = start(init, OPTIMIZER, jax.random.key(0))
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     with pytest.raises(ValueError, match="batch: got 8 rows, expected a multiple of the 3 devices"):
         jax.jit(train)(state, *([] if made else [make_batches(1)]))
 
@@ -200,14 +200,14 @@ def test_devices_that_do_not_divide_the_rows(made):
 def test_seeds_do_not_touch_each_other(devices):
     mesh = make_mesh(devices, "seeds")
     keys = jax.vmap(jax.random.key)(jnp.arange(4))
-    states = over_seeds(lambda key: start(init, OPTIMIZER, key), mesh)(keys)
+    states = over_seeds(lambda key: create_train_state(init, OPTIMIZER, key), mesh)(keys)
     states = states._replace(stopped=place(jnp.array([False, False, True, False]), mesh, 0))
     train = make_train_steps(loss, OPTIMIZER, 3, sample=sample)
     first = jax.tree.map(np.array, states.params)
     together, metrics = over_seeds(train, mesh, donate=(0,))(states)
     assert metrics.loss.shape == (4, 3)
     for n in range(4):
-        alone, seen = jax.jit(train)(start(init, OPTIMIZER, keys[n]))
+        alone, seen = jax.jit(train)(create_train_state(init, OPTIMIZER, keys[n]))
         own = jax.tree.map(lambda a, n=n: a[n], together.params)
         if n == 2:
             cases.assert_close(own, jax.tree.map(lambda a: a[2], first), 0)

@@ -13,9 +13,9 @@ from seqmodels.analysis.autocorrelation.inputs import (
     as_array,
     checked_lengths,
     checked_mask,
-    traced,
+    float64_context,
+    is_traced,
     whole_number,
-    wide,
 )
 from seqmodels.types import Array
 
@@ -109,9 +109,9 @@ def lagged_association(
         num_categories=max(num_categories, 1), dtype=jnp.zeros((), float).dtype,
     )  # fmt: skip
     lags = np.arange(0 if y is not None else 1, nlags + 1)
-    if traced(key, *arrays, mask, lengths):
+    if is_traced(key, *arrays, mask, lengths):
         return Association(lags, *call())
-    with jax.ensure_compile_time_eval(), wide():
+    with jax.ensure_compile_time_eval(), float64_context():
         statistic, pvalue = call()
     if np.any(wrong := np.isnan(statistic)):
         *index, lag = np.argwhere(wrong)[0].tolist()
@@ -131,7 +131,7 @@ def _labels(name: str, given: Any, num_categories: int | None) -> Any:
         )
     if not array.ndim:
         raise ValueError(f"{name}: got a number, expected a series (at least one axis)")
-    if traced(array):
+    if is_traced(array):
         if num_categories is None:
             raise ValueError("num_categories: got None, expected a number inside a transformation")
     elif num_categories is not None and array.size and np.max(array) >= num_categories:

@@ -10,7 +10,7 @@ from scipy import special
 from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps, whole_number
 from seqmodels.analysis.autocorrelation.series import (
     Series,
-    centred,
+    centered,
     compute,
     lagged_products,
     pair_counts,
@@ -23,7 +23,7 @@ class Correlogram(NamedTuple):
 
     Attributes:
       values: (*batch, lags).
-      confint: (*batch, lags, 2), low and high, centred on `values`: subtract these for the band
+      confint: (*batch, lags, 2), low and high, centered on `values`: subtract these for the band
         around 0 that a plot shows.
     """
 
@@ -181,7 +181,7 @@ def ccf(
 
 def autocorrelations(series: Series, nlags: int, adjusted: bool = False, fft: bool = True) -> Array:
     """Returns r_0, ..., r_nlags of one series; NaN at lags without a pair."""
-    values = centred(series)
+    values = centered(series)
     products = lagged_products(values, values, nlags, fft)
     counts = pair_counts(series, series, nlags)
     if adjusted:
@@ -208,7 +208,7 @@ def correlogram(values: Array, half: Array) -> Correlogram:
     return Correlogram(values, jnp.stack([values - half, values + half], axis=-1))
 
 
-def quantile(alpha: float) -> float:
+def normal_quantile(alpha: float) -> float:
     """Returns what a standard normal exceeds in size with probability `alpha`."""
     # Of the small tail: 1 - alpha / 2 is rounded.
     return -float(special.ndtri(alpha / 2))
@@ -224,13 +224,13 @@ def _acf(
     variances = bartlett_variances(values, series.number) if bartlett else white
     # A root has no slope at 0.
     roots = jnp.where(variances > 0, jnp.sqrt(jnp.where(variances > 0, variances, 1)), 0)
-    return values, quantile(alpha) * roots
+    return values, normal_quantile(alpha) * roots
 
 
 def _ccf(
     x: Series, y: Series, *, adjusted: bool, nlags: int, fft: bool, alpha: float | None
 ) -> tuple[Array, Array | None]:
-    of_x, of_y = centred(x), centred(y)
+    of_x, of_y = centered(x), centered(y)
     products = lagged_products(of_x, of_y, nlags - 1, fft)
     counts = pair_counts(x, y, nlags - 1)
     size = jnp.sqrt(x.number * y.number)
@@ -240,4 +240,4 @@ def _ccf(
     values = jnp.where((counts > 0) & (scale > 0), products / divisors / safe, jnp.nan)
     if alpha is None:
         return values, None
-    return values, jnp.full_like(values, quantile(alpha) / jnp.sqrt(x.number))
+    return values, jnp.full_like(values, normal_quantile(alpha) / jnp.sqrt(x.number))

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from seqmodels.types import Array
 
 
-class Facts(NamedTuple):
+class SeriesChecks(NamedTuple):
     """What the values of a series can be told to be wrong for; a scalar each.
 
     Attributes:
@@ -31,12 +31,12 @@ def as_array(given: ArrayLike) -> Any:
     return given if isinstance(given, jax.Array) else np.asarray(given)
 
 
-def traced(*arrays: Any) -> bool:
+def is_traced(*arrays: Any) -> bool:
     """Returns whether the values of any are not at hand."""
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
-def wide() -> Any:
+def float64_context() -> Any:
     """Returns a context in which computations are in float64, but on TPUs, whose FFT has none."""
     narrow = jax.default_backend() == "tpu"
     return contextlib.nullcontext() if narrow else jax.enable_x64(True)
@@ -118,13 +118,13 @@ def checked_lengths(lengths: Any, n: int, batch_shape: tuple[int, ...]) -> Any:
             f"lengths: got {lengths.dtype}{list(lengths.shape)}, "
             f"expected integers{list(batch_shape)}, one a series"
         )
-    if not traced(lengths) and (np.any(lengths < 0) or np.any(lengths > n)):
+    if not is_traced(lengths) and (np.any(lengths < 0) or np.any(lengths > n)):
         wrong = np.asarray(lengths)[(lengths < 0) | (lengths > n)]
         raise ValueError(f"lengths: got {wrong[0]}, expected 0 to {n}")
     return lengths
 
 
-def check_facts(
+def check_series(
     name: str, facts: Any, num_lags: tuple[str, int] | None, may_be_constant: bool
 ) -> None:
     """Raises ValueError about the first series that is not fit."""

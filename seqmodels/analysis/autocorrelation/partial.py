@@ -12,7 +12,7 @@ from seqmodels.analysis.autocorrelation.correlogram import (
     autocorrelations,
     checked_num_lags,
     correlogram,
-    quantile,
+    normal_quantile,
 )
 from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps
 from seqmodels.analysis.autocorrelation.series import Series, compute
@@ -114,5 +114,5 @@ def _pacf(
     values = jnp.concatenate([correlations[:1], values])
     if alpha is None:
         return values, None
-    half = jnp.full_like(values, quantile(alpha) / jnp.sqrt(series.number))
+    half = jnp.full_like(values, normal_quantile(alpha) / jnp.sqrt(series.number))
     return values, half.at[0].set(0)

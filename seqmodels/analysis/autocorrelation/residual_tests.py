@@ -1,4 +1,4 @@
-"""Has a model taken all there was? Tests of its residuals for what is left of the past."""
+"""Tests of residual autocorrelation: Ljung-Box, Box-Pierce, Durbin-Watson."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -70,7 +70,17 @@ def ljung_box(
     Raises:
       ValueError: as `acf`, with `lags` for nlags; model_df is negative, period less than 2.
     """
-    return _portmanteau(x, lags, model_df, period, missing, mask, lengths, axis, ljung=True)
+    return _portmanteau(
+        x,
+        lags,
+        model_df,
+        period,
+        ljung=True,
+        missing=missing,
+        mask=mask,
+        lengths=lengths,
+        axis=axis,
+    )
 
 
 def box_pierce(
@@ -105,7 +115,17 @@ def box_pierce(
     Raises:
       ValueError: as `ljung_box`.
     """
-    return _portmanteau(x, lags, model_df, period, missing, mask, lengths, axis, ljung=False)
+    return _portmanteau(
+        x,
+        lags,
+        model_df,
+        period,
+        ljung=False,
+        missing=missing,
+        mask=mask,
+        lengths=lengths,
+        axis=axis,
+    )
 
 
 def durbin_watson(
@@ -159,11 +179,12 @@ def _portmanteau(
     lags: Any,
     model_df: int,
     period: int | None,
+    *,
+    ljung: bool,
     missing: str,
     mask: ArrayLike | None,
     lengths: ArrayLike | None,
     axis: int,
-    ljung: bool,
 ) -> Portmanteau:
     n = num_steps({"x": x}, axis)
     model_df = whole_number("model_df", model_df, 0, n)

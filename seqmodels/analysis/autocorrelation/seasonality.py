@@ -9,7 +9,7 @@ from scipy import special
 
 from seqmodels.analysis.autocorrelation.correlogram import autocorrelations
 from seqmodels.analysis.autocorrelation.inputs import checked_alpha, num_steps, whole_number
-from seqmodels.analysis.autocorrelation.series import Series, centred, compute
+from seqmodels.analysis.autocorrelation.series import Series, centered, compute
 from seqmodels.types import Array
 
 LEAST_PERIOD = 2
@@ -90,10 +90,10 @@ def seasonal_period(
 
 def _detrended(series: Series) -> Series:
     """Returns the series less its straight line; all zeros if it is nothing but a line."""
-    values = centred(series)
+    values = centered(series)
     n = values.shape[0]
     steps = jnp.arange(n, dtype=values.dtype) / n
-    times = centred(series._replace(values=steps if series.valid is None
+    times = centered(series._replace(values=steps if series.valid is None
                                     else jnp.where(series.valid, steps, 0)))  # fmt: skip
     spread = jnp.sum(times**2)
     slope = jnp.sum(times * values) / jnp.where(spread > 0, spread, 1)

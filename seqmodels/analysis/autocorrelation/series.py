@@ -11,14 +11,14 @@ from jax.typing import ArrayLike
 from scipy.fft import next_fast_len
 
 from seqmodels.analysis.autocorrelation.inputs import (
-    Facts,
+    SeriesChecks,
     as_array,
-    check_facts,
+    check_series,
     checked_lengths,
     checked_mask,
+    float64_context,
+    is_traced,
     result_dtype,
-    traced,
-    wide,
 )
 from seqmodels.types import Array
 
@@ -67,7 +67,7 @@ def compute(
 
     Returns:
       What `function` returns, batch axes first, in the dtype of the input. Where a series is not
-      fit (`Facts`), NaN inside a transformation and otherwise a ValueError.
+      fit (`SeriesChecks`), NaN inside a transformation and otherwise a ValueError.
     """
     if missing not in MISSING:
         raise ValueError(f"missing: got {missing!r}, expected one of {', '.join(MISSING)}")
@@ -81,17 +81,17 @@ def compute(
         _over_series, function, ready, mask, lengths, axis=axis, missing=missing,
         may_be_constant=may_be_constant, dtype=result_dtype(*ready), options=tuple(options.items()),
     )  # fmt: skip
-    if traced(*ready, mask, lengths):
+    if is_traced(*ready, mask, lengths):
         return call()[0]
     # Also where the function that calls is being traced: these values are constants to it.
-    with jax.ensure_compile_time_eval(), wide():
+    with jax.ensure_compile_time_eval(), float64_context():
         result, facts = call()
     for name, fact in zip(arrays, facts, strict=True):
-        check_facts(name, fact, num_lags, may_be_constant)
+        check_series(name, fact, num_lags, may_be_constant)
     return result
 
 
-def centred(series: Series) -> Array:
+def centered(series: Series) -> Array:
     """Returns the values less their mean, 0 where nothing is there.
 
     A mean that is large beside the spread is rounded, and what it leaves after one subtraction has
@@ -157,15 +157,15 @@ def _over_series(
     may_be_constant: bool,
     dtype: Any,
     options: tuple[tuple[str, Any], ...],
-) -> tuple[Any, list[Facts]]:
-    """Returns the results and one `Facts` an array, both with the batch axes first."""
+) -> tuple[Any, list[SeriesChecks]]:
+    """Returns the results and one `SeriesChecks` an array, both with the batch axes first."""
     arrays = tuple(jnp.moveaxis(array, axis, -1) for array in arrays)
     mask = None if mask is None else jnp.moveaxis(mask, axis, -1)
     *batch_shape, _ = arrays[0].shape
 
     def one(
         arrays: tuple[Array, ...], mask: Array | None, length: Array | None
-    ) -> tuple[Any, list[Facts]]:
+    ) -> tuple[Any, list[SeriesChecks]]:
         looked = [_look(array.astype(float), mask, length, missing) for array in arrays]
         result = function(*(series for series, _ in looked), **dict(options))
         fit = jnp.array(True)
@@ -191,7 +191,7 @@ def _spoiled(leaf: Array, fit: Array, dtype: Any) -> Array:
 
 def _look(
     values: Array, mask: Array | None, length: Array | None, missing: str
-) -> tuple[Series, Facts]:
+) -> tuple[Series, SeriesChecks]:
     """Returns a series, scaled by a power of two, and the facts about it."""
     n = values.shape[0]
     valid = jnp.ones(n, bool) if mask is None else mask
@@ -203,7 +203,7 @@ def _look(
     count = jnp.sum(valid)
     high = jnp.max(values, where=valid, initial=-jnp.inf)
     low = jnp.min(values, where=valid, initial=jnp.inf)
-    facts = Facts(count, high == low, ~jnp.all(jnp.isfinite(values)))
+    facts = SeriesChecks(count, high == low, ~jnp.all(jnp.isfinite(values)))
     if missing == "drop":
         values = values[jnp.argsort(~valid, stable=True)]
         valid = jnp.arange(n) < count

@@ -4,7 +4,7 @@ They were written for this project. Apache-2.0. `{day}` and `{place}` are slots,
 `DAYS` and `PLACES`.
 """
 
-COLOURS = (
+COLORS = (
     "red",
     "blue",
     "grey",

@@ -105,9 +105,9 @@ def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
 
     train = [
         expand(clues.TRAIN_CLUES[colour]) + expand_frames(clues.PHENOMENA[colour])
-        for colour in clues.COLOURS
+        for colour in clues.COLORS
     ]
-    test = [expand(clues.TEST_CLUES[colour]) for colour in clues.COLOURS]
+    test = [expand(clues.TEST_CLUES[colour]) for colour in clues.COLORS]
     fill = [split_words(sentence) for sentence in filler]
     used = {word for group in (*train, *test, fill) for sentence in group for word in sentence}
     words = (PAD, *sorted(used | set(QUESTION)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 
-class Leaf(NamedTuple):
+class ArraySpec(NamedTuple):
     """What one array of a tree is.
 
     path: as `jax.tree_util.keystr` writes it. shape: for keys, that of the array of keys. dtype:
@@ -25,14 +25,14 @@ class Leaf(NamedTuple):
         return f"{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
-def describe(tree: Any) -> tuple[Leaf, ...]:
+def describe_arrays(tree: Any) -> tuple[ArraySpec, ...]:
     """Returns what the arrays of a tree are, in the tree's order.
 
     Args:
       tree: a pytree of JAX or NumPy arrays, or of `jax.ShapeDtypeStruct`s; may hold typed keys.
 
     Returns:
-      One `Leaf` for each.
+      One `ArraySpec` per leaf.
 
     Raises:
       ValueError: if a leaf is something else, such as a Python number, or an array of objects.
@@ -45,8 +45,8 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
     """Returns copies of the arrays of a tree, which may be donated or written to afterwards.
 
     Args:
-      tree: arrays as `describe` takes them, each whole in this process: on one device, or spread or
-        copied over several of its devices, or copied over those of many processes.
+      tree: arrays as `describe_arrays` takes them, each whole in this process: on one device, or
+        sharded or replicated over several of its devices, or replicated over many processes.
 
     Returns:
       NumPy arrays in the tree's order, for keys their data (*shape, words) uint32.
@@ -65,7 +65,7 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
     return [np.array(leaf, order="C", copy=True) for leaf in local]
 
 
-def rebuild(template: Any, leaves: Sequence[Leaf], arrays: Sequence[np.ndarray]) -> Any:
+def rebuild(template: Any, leaves: Sequence[ArraySpec], arrays: Sequence[np.ndarray]) -> Any:
     """Returns a tree of the template's structure with these arrays as its leaves.
 
     Args:
@@ -85,7 +85,7 @@ def rebuild(template: Any, leaves: Sequence[Leaf], arrays: Sequence[np.ndarray])
     return jax.tree.unflatten(jax.tree.structure(template), filled)
 
 
-def data_shape_and_dtype(leaf: Leaf) -> tuple[tuple[int, ...], np.dtype]:
+def data_shape_and_dtype(leaf: ArraySpec) -> tuple[tuple[int, ...], np.dtype]:
     """Returns the shape and dtype of what `copy_to_host` returns for such a leaf."""
     if leaf.key_impl is None:
         return leaf.shape, np.dtype(leaf.dtype)
@@ -93,7 +93,7 @@ def data_shape_and_dtype(leaf: Leaf) -> tuple[tuple[int, ...], np.dtype]:
     return (*leaf.shape, *words.shape), np.dtype(words.dtype)
 
 
-def first_difference(there: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | None:
+def first_difference(there: Sequence[ArraySpec], wanted: Sequence[ArraySpec]) -> str | None:
     """Returns how two trees differ, at their first leaf that does; None where they do not.
 
     Args:
@@ -113,7 +113,7 @@ def first_difference(there: Sequence[Leaf], wanted: Sequence[Leaf]) -> str | Non
     return None
 
 
-def _describe(path: str, leaf: Any) -> Leaf:
+def _describe(path: str, leaf: Any) -> ArraySpec:
     wanted = "expected a JAX or NumPy array of numbers, truth values or keys"
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
         raise ValueError(f"state{path}: got {type(leaf).__name__}, {wanted}")
@@ -121,12 +121,12 @@ def _describe(path: str, leaf: Any) -> Leaf:
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         # A ShapeDtypeStruct does not say its implementation's full name, but its dtype names it.
         impl = str(jax.random.key_impl(leaf)) if isinstance(leaf, jax.Array) else ""
-        return Leaf(path, tuple(leaf.shape), str(dtype), impl)
+        return ArraySpec(path, tuple(leaf.shape), str(dtype), impl)
     # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
     # NumPy's long double is another thing on each machine.
     if (dtype.kind not in "biufc" and dtype.isbuiltin != 2) or dtype.char in "gG":
         raise ValueError(f"state{path}: got an array of {dtype}, {wanted}")
-    return Leaf(path, tuple(leaf.shape), dtype.name)
+    return ArraySpec(path, tuple(leaf.shape), dtype.name)
 
 
 def _whole_here(path: str, leaf: Any) -> Any:

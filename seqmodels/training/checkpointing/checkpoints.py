@@ -17,7 +17,7 @@ import numpy as np
 
 import seqmodels
 from seqmodels.training.checkpointing import array_files, array_specs, manifest, step_directories
-from seqmodels.training.checkpointing.array_specs import Leaf
+from seqmodels.training.checkpointing.array_specs import ArraySpec
 from seqmodels.training.checkpointing.manifest import DamageError, Manifest
 from seqmodels.training.errors import RunError
 
@@ -82,7 +82,7 @@ class Checkpoints:
         self.folder = pathlib.Path(os.path.abspath(folder))
         self._shown = pathlib.Path(folder)
         self._keep = keep
-        self._settings = manifest.plain_object("settings", settings or {})
+        self._settings = manifest.normalize_json_object("settings", settings or {})
         self._report = report
         self._writes = writes
         self._damaged: set[int] = set()
@@ -182,8 +182,8 @@ class Checkpoints:
         if step < 0:
             raise ValueError(f"checkpoints: got step {step}, expected one that is not negative")
         self.wait()
-        described = array_specs.describe(state)
-        kept = manifest.plain_object("progress", progress)
+        described = array_specs.describe_arrays(state)
+        kept = manifest.normalize_json_object("progress", progress)
         arrays = array_specs.copy_to_host(state)
         # The step's state is what it was when it was saved as the best one.
         best = best or (step in self.steps() and self._is_best(step))
@@ -223,7 +223,7 @@ class Checkpoints:
     def _newest_whole(self, steps: list[int], template: Any) -> Restored | None:
         if not steps:
             return None
-        wanted = array_specs.describe(template)
+        wanted = array_specs.describe_arrays(template)
         self._check_clock(steps[-1])
         damage = []
         for step in reversed(steps):
@@ -241,7 +241,7 @@ class Checkpoints:
             f"{self._shown} away"
         )
 
-    def _read(self, step: int, template: Any, wanted: tuple[Leaf, ...]) -> Restored:
+    def _read(self, step: int, template: Any, wanted: tuple[ArraySpec, ...]) -> Restored:
         folder, shown = self.folder / str(step), self._shown / str(step)
         found = manifest.read_manifest(folder)
         if found.step != step:

@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-from seqmodels.training.checkpointing.array_specs import Leaf
+from seqmodels.training.checkpointing.array_specs import ArraySpec
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -33,7 +33,7 @@ class Manifest(NamedTuple):
     best: bool
     settings: dict[str, Any]
     progress: dict[str, Any]
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[ArraySpec, ...]
     files: dict[str, FileRecord]
     versions: dict[str, str]
 
@@ -89,7 +89,7 @@ def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
 
     Args:
       folder: the folder.
-      manifest: what to write; settings and progress as `plain_json` returns them.
+      manifest: what to write; settings and progress as `normalize_json` returns them.
 
     Raises:
       OSError: if it cannot be written.
@@ -128,7 +128,9 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
         raise DamageError(f"{FILE}: it has another format than {FORMAT}, of a later version")
     leaves = [{**leaf, "shape": tuple(leaf["shape"])} for leaf in body["leaves"]]
     files = {name: FileRecord(**record) for name, record in body["files"].items()}
-    return Manifest(**{**body, "leaves": tuple(Leaf(**leaf) for leaf in leaves), "files": files})
+    return Manifest(
+        **{**body, "leaves": tuple(ArraySpec(**leaf) for leaf in leaves), "files": files}
+    )
 
 
 def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
@@ -154,8 +156,8 @@ def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
             raise DamageError(f"{name}: its contents have changed")
 
 
-def plain_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `plain_json` does of a dict.
+def normalize_json_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `normalize_json` does of a dict.
 
     Args:
       name: what an error calls it.
@@ -166,10 +168,10 @@ def plain_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         raise ValueError(f"{name}: got {type(value).__name__}, expected a dict")
-    return plain_json(name, value)
+    return normalize_json(name, value)
 
 
-def plain_json(name: str, value: Any) -> Any:
+def normalize_json(name: str, value: Any) -> Any:
     """Returns a copy of a JSON value as it will be read again: the same, but tuples are lists.
 
     Args:
@@ -184,9 +186,9 @@ def plain_json(name: str, value: Any) -> Any:
         for key in value:
             if not isinstance(key, str):
                 raise ValueError(f"{name}: got the key {key!r}, expected text for every key")
-        return {key: plain_json(f"{name}[{key!r}]", item) for key, item in value.items()}
+        return {key: normalize_json(f"{name}[{key!r}]", item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain_json(f"{name}[{n}]", item) for n, item in enumerate(value)]
+        return [normalize_json(f"{name}[{n}]", item) for n, item in enumerate(value)]
     if value is None or isinstance(value, str | int | float):
         # Subclasses, such as NumPy's float64 and enumerations, become what they stand for.
         return json.loads(json.dumps(value))

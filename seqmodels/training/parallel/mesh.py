@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from seqmodels.drivers.contract import vary_like
-from seqmodels.training.parallel.processes import mover
+from seqmodels.training.parallel.processes import resharding_function
 from seqmodels.training.parallel.transfer import from_host
 from seqmodels.types import Array, Params
 
@@ -161,7 +161,7 @@ def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
 
     def put(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            return mover(sharding)(leaf)
+            return resharding_function(sharding)(leaf)
         return from_host(leaf, sharding)
 
     if sharding.is_fully_addressable:

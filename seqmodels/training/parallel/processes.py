@@ -1,4 +1,4 @@
-"""Several processes, on one host or many, as one run: started together, and kept of one mind.
+"""Multi-process setup and host-level collectives, for processes on one host or many.
 
 Every process runs the same program and calls the same functions of this module in the same order.
 In a program that called no `initialize` they do next to nothing and start nothing.
@@ -120,7 +120,7 @@ def initialize(
         coordinator_address,
         num_processes,
         process_id,
-        # A launcher such as Slurm would choose the devices; here --devices does.
+        # A launcher such as Slurm would choose the devices; here the caller does.
         cluster_detection_method="deactivate",
         initialization_timeout=initialization_seconds,
         heartbeat_timeout_seconds=heartbeat_seconds,
@@ -189,7 +189,9 @@ def gather_bytes(values: np.ndarray) -> np.ndarray:
         NamedSharding(mesh, PartitionSpec("processes")),
         lambda _: values[None],
     )
-    return np.array(mover(NamedSharding(mesh, PartitionSpec()))(rows).addressable_data(0))
+    return np.array(
+        resharding_function(NamedSharding(mesh, PartitionSpec()))(rows).addressable_data(0)
+    )
 
 
 def gather_json(value: Any) -> list[Any]:
@@ -220,7 +222,7 @@ def check_same(values: dict[str, Any]) -> None:
     """Checks that every process was given the same: a collective.
 
     Args:
-      values: JSON values by name, such as the flags of a run.
+      values: JSON values by name, such as the settings of a run.
 
     Raises:
       ValueError: on every process, if a value of one differs from that of process 0.
@@ -245,7 +247,7 @@ def process_devices() -> list[jax.Device]:
 
 
 @functools.lru_cache(maxsize=64)
-def mover(sharding: Sharding) -> Callable[[jax.Array], jax.Array]:
+def resharding_function(sharding: Sharding) -> Callable[[jax.Array], jax.Array]:
     """Returns the compiled function that brings an array of all processes to a sharding."""
     return jax.jit(lambda array: array, out_shardings=sharding)
 

@@ -15,8 +15,8 @@ from seqmodels.training.parallel.processes import (
     check_same,
     gather_bytes,
     is_main,
-    mover,
     process_count,
+    resharding_function,
 )
 
 _CHUNK_BYTES = 1 << 24
@@ -36,7 +36,7 @@ def to_host(tree: Any) -> Any:
     def whole(leaf: Any) -> np.ndarray:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             if not leaf.is_fully_replicated:
-                leaf = mover(NamedSharding(_mesh_of(leaf), PartitionSpec()))(leaf)
+                leaf = resharding_function(NamedSharding(_mesh_of(leaf), PartitionSpec()))(leaf)
             leaf = leaf.addressable_data(0)
         return np.array(leaf)
 

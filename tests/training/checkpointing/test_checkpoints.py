@@ -176,7 +176,7 @@ def test_another_byte_order_becomes_that_of_this_machine(tmp_path):
 def test_progress_comes_back_exactly(tmp_path_factory, value):
     folder = tmp_path_factory.getbasetemp() / "progress"
     folder.mkdir(exist_ok=True)
-    progress = manifest.plain_object("progress", {"value": value})
+    progress = manifest.normalize_json_object("progress", {"value": value})
     written = manifest.Manifest(3, True, {}, progress, (), {}, {})
     manifest.write_manifest(folder, written)
     got = manifest.read_manifest(folder)

@@ -269,7 +269,7 @@ def test_one_process_starts_nothing():
     """Every helper without `initialize`, in a process where no backend may have started."""
     code = (
         "import jax, numpy as np\n"
-        "from seqmodels.training import distributed as d, transfer as t\n"
+        "from seqmodels.training.parallel import processes as d, transfer as t\n"
         "d.initialize(); d.initialize('10.0.0.1:1', 1, 0)\n"
         "assert d.is_main() and d.process_count() == 1 and d.process_index() == 0\n"
         "assert d.agree(True, False) == (True, False) and d.agree(False, True) == (False, True)\n"

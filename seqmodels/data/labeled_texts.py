@@ -17,7 +17,7 @@ LEAST_GROUPS = 10  # of a class: fewer cannot be split and measured
 LARGEST_FIELD = 2**27  # characters of one CSV field; the csv module alone stops at 131,072
 
 
-class LabelledTexts(NamedTuple):
+class LabeledTexts(NamedTuple):
     """N texts and what is to be told of them.
 
     Attributes:
@@ -32,14 +32,14 @@ class LabelledTexts(NamedTuple):
     classes: tuple[str, ...]
     ratings: np.ndarray | None = None
 
-    def rows(self, chosen: np.ndarray) -> "LabelledTexts":
+    def rows(self, chosen: np.ndarray) -> "LabeledTexts":
         """Returns the texts of these row numbers."""
         ratings = None if self.ratings is None else self.ratings[chosen]
         texts = [self.texts[row] for row in chosen]
-        return LabelledTexts(texts, self.labels[chosen], self.classes, ratings)
+        return LabeledTexts(texts, self.labels[chosen], self.classes, ratings)
 
 
-def normalised(text: str) -> str:
+def normalized_text(text: str) -> str:
     """Returns what two near-duplicates have in common.
 
     Links and @names are left out, digits become 0, case, accents of width, punctuation and spaces
@@ -57,7 +57,7 @@ def split(
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Returns a stratified split in which texts of the same `normalised` form stay together.
+    """Returns a stratified split in which texts of the same `normalized_text` stay together.
 
     The groups of such texts are drawn in a random order within each class (of a group: that of its
     first text) and handed out to test, validation and training, until each has its share.
@@ -76,7 +76,7 @@ def split(
     """
     groups: dict[str, list[int]] = {}
     for row, text in enumerate(texts):
-        groups.setdefault(normalised(text), []).append(row)
+        groups.setdefault(normalized_text(text), []).append(row)
     of_class: dict[int, list[list[int]]] = {int(label): [] for label in np.unique(labels)}
     for rows in groups.values():
         of_class[int(labels[rows[0]])].append(rows)
@@ -98,7 +98,7 @@ def split(
 
 def read_csv(
     path: str | os.PathLike[str], text_column: str, label_column: str, *, rating: bool = False
-) -> LabelledTexts:
+) -> LabeledTexts:
     """Returns the user's own texts from a CSV file (TSV where the name ends so) with a header.
 
     Args:
@@ -108,7 +108,7 @@ def read_csv(
       rating: whether the labels are numbers to be predicted; then there is one class.
 
     Returns:
-      `LabelledTexts`, classes in alphabetical order.
+      `LabeledTexts`, classes in alphabetical order.
 
     Raises:
       ValueError: if the file is not such a file, lacks a column, a label or a second class.
@@ -142,12 +142,12 @@ def read_csv(
     if not texts:
         raise ValueError(f"csv: got {path} without rows, expected at least one")
     if rating:
-        return LabelledTexts(texts, np.zeros(len(texts), np.int32), ("all",), _numbers(path, given))
+        return LabeledTexts(texts, np.zeros(len(texts), np.int32), ("all",), _numbers(path, given))
     classes = tuple(sorted(set(given)))
     if len(classes) < 2:
         raise ValueError(f"csv: got one class in {path}, {classes[0]!r}, expected two or more")
     labels = np.array([classes.index(label) for label in given], np.int32)
-    return LabelledTexts(texts, labels, classes)
+    return LabeledTexts(texts, labels, classes)
 
 
 def _numbers(path: pathlib.Path, given: list[str]) -> np.ndarray:

@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 
-from seqmodels.data import labelled_texts as lt
+from seqmodels.data import labeled_texts as lt
 
 
 @pytest.mark.parametrize(
@@ -18,14 +18,14 @@ from seqmodels.data import labelled_texts as lt
     ],
 )
 def test_near_duplicates_have_one_form(one, other):
-    assert lt.normalised(one) == lt.normalised(other)
+    assert lt.normalized_text(one) == lt.normalized_text(other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("love", "hate"), (":-)", ":-("), ("😍", "😡"), ("שלום", "עולם")]
 )
 def test_others_do_not(one, other):
-    assert lt.normalised(one) != lt.normalised(other)
+    assert lt.normalized_text(one) != lt.normalized_text(other)
 
 
 def letters(number):
@@ -42,7 +42,7 @@ def test_a_split_is_a_partition_that_no_near_duplicate_crosses(words, seed):
     found = lt.split(texts, labels, seed=seed)
     assert list(found) == ["train", "validation", "test"]
     np.testing.assert_array_equal(np.sort(np.concatenate(list(found.values()))), range(len(texts)))
-    forms = [{lt.normalised(texts[row]) for row in rows} for rows in found.values()]
+    forms = [{lt.normalized_text(texts[row]) for row in rows} for rows in found.values()]
     assert sum(map(len, forms)) == len(set.union(*forms))
 
 
