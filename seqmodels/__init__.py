@@ -19,7 +19,10 @@ from seqmodels.cells.min_gru import min_gru
 from seqmodels.cells.min_lstm import min_lstm
 from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
-from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.combinators.bidirectional import bidirectional
+from seqmodels.combinators.dropout import dropout
+from seqmodels.combinators.residual import residual
+from seqmodels.combinators.stack import stack
 from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
 from seqmodels.drivers.cudnn import cudnn
@@ -28,7 +31,7 @@ from seqmodels.drivers.newton.driver import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.streaming import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
-from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
+from seqmodels.types import Cell, Contract, Driver, DriverCall, Info, Unrolled
 
 __version__ = "0.1.0"
 
@@ -36,6 +39,7 @@ __all__ = [
     "Cell",
     "Contract",
     "Driver",
+    "DriverCall",
     "Info",
     "Unrolled",
     "associative",

@@ -21,6 +21,7 @@ MODULES = sorted(
 
 # A place may import places with a smaller number, and itself.
 FLOORS = {
+    "seqmodels.pytrees": 0,
     "seqmodels.types": 0,
     "seqmodels.cells": 1,
     "seqmodels.drivers": 2,

@@ -29,10 +29,10 @@ from seqmodels.cells.initializers import (
 from seqmodels.cells.stages import (
     check_last_axis,
     check_size,
-    filled_state,
     fold_stages,
     lift,
     make_cell,
+    zero_or_learned_state,
 )
 from seqmodels.types import Array, Cell, Stage
 
@@ -92,8 +92,8 @@ def gru_init(
       input_size: D.
       hidden_size: H.
       reset_after: whether the parameters are for the reset-after form, which has b_n.
-      w_x_init: initialiser of every gate's block of w_x.
-      w_h_init: initialiser of every gate's recurrent block, w_n included.
+      w_x_init: initializer of every gate's block of w_x.
+      w_h_init: initializer of every gate's recurrent block, w_n included.
       update_bias: bias of z, the share of the state that is kept; the other biases are zero.
       chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
         b_z = log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
@@ -127,7 +127,7 @@ def gru_initial_state(
 ) -> GRUState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_h.dtype
-    return filled_state(GRUState, params, dtype, batch_shape, params.w_h.shape[0])
+    return zero_or_learned_state(GRUState, params, dtype, batch_shape, params.w_h.shape[0])
 
 
 def gru_project(

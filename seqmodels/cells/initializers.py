@@ -1,6 +1,6 @@
 """Initial values of a cell's parameters.
 
-The matrices' initialisers are those of `jax.nn.initializers`: anything called as
+The matrices' initializers are those of `jax.nn.initializers`: anything called as
 `initializer(key, shape, dtype)` serves. Every gate has its own draw, so that fan-in, fan-out and
 orthogonality are those of one (D, H) or (H, H) block and not of the packed matrix.
 """
@@ -35,7 +35,7 @@ def orthogonal(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Ar
 
 
 def identity(scale: float = 1.0) -> Initializer:
-    """Returns the initialiser `scale * I`, for recurrent ReLU matrices.
+    """Returns the initializer `scale * I`, for recurrent ReLU matrices.
 
     Le, Jaitly, Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear
     Units" (arXiv 1504.00941).

@@ -60,7 +60,7 @@ def make_linear_cell(
             "make_linear_cell: init, initial_state, elements, output and reset: expected functions"
         )
     check_size("make_linear_cell", x_ndim=x_ndim)
-    read = output or _state_itself
+    read = output or _return_state
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
         state = linear_step(*linear_elements(elements, params, x_t, state), state)
@@ -71,7 +71,7 @@ def make_linear_cell(
     )
 
 
-def _state_itself(params: Params, state: State, x_t: Any) -> State:
+def _return_state(params: Params, state: State, x_t: Any) -> State:
     del params, x_t
     return state
 
@@ -102,11 +102,11 @@ def linear_elements(
     if not isinstance(pair, tuple) or len(pair) != 2:
         shapes = jax.tree.map(jnp.shape, pair)
         raise ValueError(f"elements: got shapes {shapes}, expected a pair (a_t, b_t)")
-    a_t, b_t = (_fitted(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
+    a_t, b_t = (_fit_to_state(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
     return a_t, b_t
 
 
-def _fitted(name: str, tree: Any, like: State) -> State:
+def _fit_to_state(name: str, tree: Any, like: State) -> State:
     def fit(given: Any, want: Any) -> Array:
         given = jnp.asarray(given)
         padded = (1,) * (want.ndim - given.ndim) + given.shape

@@ -73,9 +73,9 @@ def lru_init(
       r_max: greatest |lambda|; a unit remembers for about 1 / (1 - |lambda|) steps.
       max_phase: greatest angle of lambda; less than 2 pi for long sequences, so that a unit does
         not turn round many times in its memory.
-      b_init: initialiser of b_re and of b_im, each divided by sqrt(2), so that B has its variance.
-      c_init: initialiser of c_re and of c_im.
-      w_y_init: initialiser of w_y.
+      b_init: initializer of b_re and of b_im, each divided by sqrt(2), so that B has its variance.
+      c_init: initializer of c_re and of c_im.
+      w_y_init: initializer of w_y.
       param_dtype: dtype of the parameters.
 
     Returns:

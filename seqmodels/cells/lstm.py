@@ -25,7 +25,13 @@ from seqmodels.cells.initializers import (
     orthogonal,
     packed,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.cells.stages import (
+    check_last_axis,
+    check_size,
+    lift,
+    make_cell,
+    zero_or_learned_state,
+)
 from seqmodels.types import Array, Cell
 
 
@@ -66,8 +72,8 @@ def lstm_init(
       key: PRNG key.
       input_size: D.
       hidden_size: H.
-      w_x_init: initialiser of every gate's block of w_x.
-      w_h_init: initialiser of every gate's block of w_h.
+      w_x_init: initializer of every gate's block of w_x.
+      w_h_init: initializer of every gate's block of w_h.
       forget_bias: bias of the forget gate; the other biases are zero. (Jozefowicz et al. 2015.)
       chrono: the longest dependency expected, in steps. Then, instead of `forget_bias`,
         b_f = log U[1, chrono - 1] and b_i = -b_f (Tallec, Ollivier 2018, arXiv 1804.11188).
@@ -100,7 +106,7 @@ def lstm_initial_state(
 ) -> LSTMState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_h.dtype
-    return filled_state(LSTMState, params, dtype, batch_shape, params.w_h.shape[0])
+    return zero_or_learned_state(LSTMState, params, dtype, batch_shape, params.w_h.shape[0])
 
 
 def lstm_project(params: LSTMParams, state: LSTMState, x_t: Array, *, dtype: Any = None) -> Array:

@@ -33,7 +33,7 @@ from seqmodels.cells.linear import (
     make_linear_cell,
     positive_candidate,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state
+from seqmodels.cells.stages import check_last_axis, check_size, zero_or_learned_state
 from seqmodels.types import Array, Cell
 
 
@@ -71,7 +71,7 @@ def min_gru_init(
       key: PRNG key.
       input_size: D.
       hidden_size: H.
-      w_x_init: initialiser of every gate's block of w_x.
+      w_x_init: initializer of every gate's block of w_x.
       update_bias: bias of z, the share of the state that is replaced; that of n is zero.
       chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
         b_z = -log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
@@ -102,7 +102,7 @@ def min_gru_initial_state(
 ) -> MinGRUState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_x.dtype
-    return filled_state(MinGRUState, params, dtype, batch_shape, params.b.shape[0] // 2)
+    return zero_or_learned_state(MinGRUState, params, dtype, batch_shape, params.b.shape[0] // 2)
 
 
 def min_gru_elements(

@@ -31,7 +31,7 @@ from seqmodels.cells.linear import (
     make_linear_cell,
     positive_candidate,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state
+from seqmodels.cells.stages import check_last_axis, check_size, zero_or_learned_state
 from seqmodels.types import Array, Cell
 
 
@@ -69,7 +69,7 @@ def min_lstm_init(
       key: PRNG key.
       input_size: D.
       hidden_size: H.
-      w_x_init: initialiser of every gate's block of w_x.
+      w_x_init: initializer of every gate's block of w_x.
       forget_bias: bias of the forget gate; the other biases are zero.
       chrono: the longest dependency expected, in steps. Then, instead of `forget_bias`,
         b_f = log U[1, chrono - 1] and b_i = -b_f, which makes f' = sigmoid(b_f) (Tallec, Ollivier
@@ -102,7 +102,7 @@ def min_lstm_initial_state(
 ) -> MinLSTMState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_x.dtype
-    return filled_state(MinLSTMState, params, dtype, batch_shape, params.b.shape[0] // 3)
+    return zero_or_learned_state(MinLSTMState, params, dtype, batch_shape, params.b.shape[0] // 3)
 
 
 def min_lstm_elements(

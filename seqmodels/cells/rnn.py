@@ -13,7 +13,13 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.initializers import Initializer, glorot_uniform, orthogonal, packed
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.cells.stages import (
+    check_last_axis,
+    check_size,
+    lift,
+    make_cell,
+    zero_or_learned_state,
+)
 from seqmodels.types import Array, Cell
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
@@ -50,8 +56,8 @@ def rnn_init(
       key: PRNG key.
       input_size: D.
       hidden_size: H.
-      w_x_init: initialiser of w_x.
-      w_h_init: initialiser of w_h; for ReLU see `initializers.identity`.
+      w_x_init: initializer of w_x.
+      w_h_init: initializer of w_h; for ReLU see `initializers.identity`.
       learn_initial_state: whether the initial state is a parameter (it starts at zero).
       param_dtype: dtype of the parameters.
 
@@ -77,7 +83,7 @@ def rnn_initial_state(
 ) -> RNNState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_h.dtype
-    return filled_state(RNNState, params, dtype, batch_shape, params.w_h.shape[0])
+    return zero_or_learned_state(RNNState, params, dtype, batch_shape, params.w_h.shape[0])
 
 
 def rnn_project(params: RNNParams, state: RNNState, x_t: Array, *, dtype: Any = None) -> Array:

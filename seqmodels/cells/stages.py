@@ -116,7 +116,7 @@ def state_dtype(dtype: Any) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def filled_state(
+def zero_or_learned_state(
     template: Any, params: Params, dtype: Any, batch_shape: Sequence[int], hidden_size: int
 ) -> State:
     """Returns the state type `template` filled with zeros, or with the learned `params.initial`."""
@@ -137,6 +137,14 @@ def check_size(cell: str, **sizes: Any) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{cell}: {name}: got {size!r}, expected a positive integer")
+
+
+def check_cells(combinator: str, *cells: Any) -> None:
+    """Raises TypeError unless every argument is a `Cell`."""
+    for number, cell in enumerate(cells):
+        if not isinstance(cell, Cell):
+            kind = type(cell).__name__
+            raise TypeError(f"{combinator}: cell {number}: got a {kind}, expected a Cell")
 
 
 def check_dtype(dtype: Any) -> None:
