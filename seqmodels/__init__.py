@@ -6,18 +6,13 @@
     params = cell.init(key)
     state, ys = sm.unroll(cell, params, xs)          # xs (T, B, D) -> ys (T, B, H)
 
-`sm.cells` has the bare step functions, `sm.initializers` what parameters start from.
+`sm.cells` has the bare step functions, `sm.initializers` the initial values of parameters.
 """
 
 from seqmodels import cells
-from seqmodels.cells import initializers
-from seqmodels.cells.gru import gru
+from seqmodels.cells import catalog, initializers
+from seqmodels.cells.catalog import *  # noqa: F403
 from seqmodels.cells.linear import make_linear_cell
-from seqmodels.cells.lru import lru
-from seqmodels.cells.lstm import lstm
-from seqmodels.cells.min_gru import min_gru
-from seqmodels.cells.min_lstm import min_lstm
-from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
 from seqmodels.combinators.bidirectional import bidirectional
 from seqmodels.combinators.dropout import dropout
@@ -49,20 +44,15 @@ __all__ = [
     "cudnn",
     "dropout",
     "fused",
-    "gru",
     "initializers",
-    "lru",
-    "lstm",
     "make_cell",
     "make_linear_cell",
-    "min_gru",
-    "min_lstm",
     "newton",
     "residual",
-    "rnn",
     "scan",
     "stack",
     "stream",
     "unroll",
     "unroll_full",
 ]
+__all__ += catalog.__all__

@@ -1,7 +1,6 @@
 """The models of the sentiment study: built, trained, saved, and used on new texts."""
 
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +14,7 @@ from experiments.sentiment import data as sentiment_data
 from experiments.sentiment.baselines import scores
 from experiments.sentiment.data import EVALUATION_BATCH, Data
 from seqmodels import model_files
+from seqmodels.cells import catalog
 from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.model_files import Saved
@@ -62,15 +62,13 @@ class Predictor(NamedTuple):
 def build(config: Config, num_features: int, vectors: np.ndarray | None = None) -> TextClassifier:
     """Returns the model of a config that reads so many features; vectors: where words start."""
     sizes = config.embedding, config.hidden
-    make: dict[str, Callable[[], sm.Cell | None]] = {
-        "bag": lambda: None,
-        "rnn": lambda: sm.rnn(*sizes),
-        "gru": lambda: sm.gru(*sizes),
-        "lstm": lambda: sm.lstm(*sizes),
-        "bilstm": lambda: sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes)),
-    }
+    cell: sm.Cell | None = None
+    if config.cell == "bilstm":
+        cell = sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes))
+    elif config.cell != "bag":
+        cell = catalog.CELLS[config.cell](*sizes)
     return text_classifier(
-        make[config.cell](),
+        cell,
         num_features=num_features,
         embedding_size=config.embedding,
         hidden_size=config.hidden * {"bag": 0, "bilstm": 2}.get(config.cell, 1),
