@@ -122,8 +122,8 @@ def _fit_to_state(name: str, tree: Any, like: State) -> State:
     try:
         tree = jax.tree.broadcast(tree, like)
     except ValueError:
-        given, wanted = jax.tree.structure(tree), jax.tree.structure(like)
-        raise ValueError(f"elements: {name}: got {given}, expected {wanted}") from None
+        given, expected = jax.tree.structure(tree), jax.tree.structure(like)
+        raise ValueError(f"elements: {name}: got {given}, expected {expected}") from None
     return jax.tree.map(fit, tree, like)
 
 

@@ -128,9 +128,9 @@ def reset_state(cell: Cell, params: Params, state: State) -> State:
     if cell.reset is None:
         return _broadcast(cell.initial_state(params, ()), state)
     new = cell.reset(params, state)
-    given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (new, state))
-    if given != wanted:
-        raise ValueError(f"reset: got a state of shapes {given}, expected {wanted}")
+    given, expected = (jax.tree.map(jnp.shape, tree) for tree in (new, state))
+    if given != expected:
+        raise ValueError(f"reset: got a state of shapes {given}, expected {expected}")
     return new
 
 

@@ -1,7 +1,6 @@
 """The backward pass through time of any cell in stages, chunk by chunk."""
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,98 +8,22 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.drivers.contract import match_varying_axes, tree_where, zero_unless
-from seqmodels.drivers.fused.linear_program import compress
+from seqmodels.drivers.fused.linearization import LinearizedStage, linearize_stages, state_transpose
+from seqmodels.drivers.fused.records import (
+    Chunk,
+    FusedPlan,
+    OutputCotangents,
+    Residuals,
+    SequenceInputs,
+)
 from seqmodels.drivers.reshape import (
     merge_chunks,
     merge_time_batch,
     split_chunks,
     split_time_batch,
 )
-from seqmodels.drivers.stage_analysis import StageAnalysis
 from seqmodels.pytrees import combine, partition_floats
-from seqmodels.types import Array, Params, Stage, State
-
-
-class FusedPlan(NamedTuple):
-    """The static settings of one unroll.
-
-    Attributes:
-      stages: the stages of the cell.
-      analysis: the analysis of the stages.
-      chunk: K, steps a chunk of the backward pass.
-      save: whether the forward pass saves the gates.
-      reverse: whether time runs from the last step to the first.
-      keep_states: whether the states are an output.
-    """
-
-    stages: tuple[Stage, ...]
-    analysis: StageAnalysis
-    chunk: int
-    save: bool
-    reverse: bool
-    keep_states: bool
-
-
-class SequenceInputs(NamedTuple):
-    """The inputs of one unroll; arrays (T, B, ...) or (B, ...).
-
-    Attributes:
-      params: parameters.
-      xs: inputs.
-      state: the state before the first step, without its constant leaves.
-      constants: the constant leaves of the state.
-      fresh: the state that replaces the state at a reset, without constant leaves; None without
-        resets.
-      valid: bool (T, B) or None.
-      resets: bool (T, B), false in the padding, or None.
-    """
-
-    params: Params
-    xs: Array
-    state: State
-    constants: State
-    fresh: State
-    valid: Array | None
-    resets: Array | None
-
-
-class Residuals(NamedTuple):
-    """The arrays that the forward pass saves for the backward pass.
-
-    Attributes:
-      states: the state after each step, leaves (T, B, ...).
-      gates: the gates of each stage (T, B, ...); None if the backward pass recomputes them.
-    """
-
-    states: State
-    gates: Any
-
-
-class OutputCotangents(NamedTuple):
-    """Cotangents of the results of the forward pass; None for leaves without a cotangent.
-
-    Attributes:
-      final_state: (B, ...).
-      ys: (T, B, ...).
-      states: (T, B, ...), None if the states are not an output.
-    """
-
-    final_state: State
-    ys: Any
-    states: State
-
-
-class _Chunk(NamedTuple):
-    """K steps of all arrays that have a time axis; `start` is the state before the first step."""
-
-    xs: Array
-    states: State
-    gates: Any
-    dys: Any
-    dstates: State
-    valid: Array | None
-    resets: Array | None
-    start: State
+from seqmodels.types import Array, Params, State
 
 
 class _Carry(NamedTuple):
@@ -109,23 +32,6 @@ class _Carry(NamedTuple):
     state: State
     params: Params
     fresh: State
-
-
-class _LinearizedStage(NamedTuple):
-    """One stage at all steps of a chunk.
-
-    Attributes:
-      state: the state that the stage reads, (K, B, ...).
-      gates: its gates, (K, B, ...).
-      coefficients: coefficients of the transposed Jacobian of its update, each (K, ...).
-      rebuild: coefficients of one step -> the function from the cotangents of the results of the
-        update to the cotangents of (state, gates).
-    """
-
-    state: Any
-    gates: Any
-    coefficients: list[Array]
-    rebuild: Callable[[Sequence[Array]], Callable[..., Any]]
 
 
 class _StageCotangents(NamedTuple):
@@ -160,7 +66,7 @@ def backward(
         if num_chunks:
             last = rest if plan.reverse else num_chunks * K - 1
             start = jax.tree.map(lambda a: a[last], residuals.states)
-        leftover = _Chunk._make((*_slice(over_time, remainder), start))
+        leftover = Chunk._make((*_slice(over_time, remainder), start))
         carry, dx = _chunk_backward(plan, inputs, carry, leftover)
         dxs.append(dx)
     if num_chunks:
@@ -169,7 +75,7 @@ def backward(
 
         def body(carry: _Carry, rows_and_start: Any) -> tuple[_Carry, Any]:
             rows, start = rows_and_start
-            chunk = _Chunk._make((*split_time_batch(rows, K, batch), start))
+            chunk = Chunk._make((*split_time_batch(rows, K, batch), start))
             carry, dx = _chunk_backward(plan, inputs, carry, chunk)
             return carry, merge_time_batch(dx)
 
@@ -214,7 +120,7 @@ def _start_states(plan: FusedPlan, state: State, states: State) -> State:
     return jax.tree.map(start, state, states)
 
 
-def _states_read(plan: FusedPlan, inputs: SequenceInputs, chunk: _Chunk) -> State:
+def _states_read(plan: FusedPlan, inputs: SequenceInputs, chunk: Chunk) -> State:
     """Returns the state that each step of a chunk reads, constant leaves included."""
 
     def shift(start: Array, after: Array) -> Array:
@@ -233,49 +139,11 @@ def _states_read(plan: FusedPlan, inputs: SequenceInputs, chunk: _Chunk) -> Stat
     return combine(state, jax.tree.map(at_all_steps, inputs.constants))
 
 
-def _linearize(
-    plan: FusedPlan, params: Params, state: Any, chunk: _Chunk
-) -> list[_LinearizedStage]:
-    """Runs the stages at all K steps at once and computes the Jacobian of each update."""
-    stages = []
-    for n, (project, update) in enumerate(plan.stages):
-        if chunk.gates is not None:
-            gates = chunk.gates[n]
-        else:
-            gates = project(params, merge_time_batch(state), merge_time_batch(chunk.xs))
-            gates = split_time_batch(gates, chunk.xs.shape[0], chunk.xs.shape[1:2])
-        coefficients, rebuild = _local_jacobian(update, params, state, gates)
-        stages.append(_LinearizedStage(state, gates, coefficients, rebuild))
-        if n + 1 < len(plan.stages):
-            state = jax.vmap(lambda s, g, update=update: update(params, s, g))(state, gates)
-    return stages
-
-
-def _local_jacobian(
-    update: Callable[..., Any], params: Params, state: Any, gates: Any
-) -> tuple[list[Array], Callable[[Sequence[Array]], Callable[..., Any]]]:
-    """Returns the transposed Jacobian of `update` at each of K steps, in the form of `compress`."""
-    rebuild: Any = None
-
-    def at_one_step(state: Any, gates: Any) -> list[Array]:
-        nonlocal rebuild
-        (sf, so), (gf, go) = partition_floats(state), partition_floats(gates)
-
-        def of_floats(sf: Any, gf: Any) -> Any:
-            return partition_floats(update(params, combine(sf, so), combine(gf, go)))[0]
-
-        out, pull_back = jax.vjp(of_floats, sf, gf)
-        coefficients, rebuild = compress(pull_back, out)
-        return coefficients
-
-    return jax.vmap(at_one_step)(state, gates), rebuild
-
-
 def _chunk_backward(
-    plan: FusedPlan, inputs: SequenceInputs, carry: _Carry, chunk: _Chunk
+    plan: FusedPlan, inputs: SequenceInputs, carry: _Carry, chunk: Chunk
 ) -> tuple[_Carry, Array | None]:
     """Carries the cotangents K steps back; also returns dxs (K, B, D)."""
-    stages = _linearize(plan, inputs.params, _states_read(plan, inputs, chunk), chunk)
+    stages = linearize_stages(plan, inputs.params, _states_read(plan, inputs, chunk), chunk)
     # An affine function has the same matrix at every x_t, so its transpose is taken at zero. But
     # integers, such as words, may select the matrix.
     zero_x, x_others = jnp.zeros_like(chunk.xs[0]), partition_floats(chunk.xs)[1]
@@ -293,9 +161,7 @@ def _chunk_backward(
             dresult = d[0] if n + 1 == len(stages) else d
             dresults.append(dresult if plan.analysis.update_reads_params[n] else None)
             dread, dg = stages[n].rebuild(coefficients[n])(d)
-            transpose = _state_transpose(
-                plan.stages[n][0], inputs.params, stages[n], others[n], x_t
-            )
+            transpose = state_transpose(plan.stages[n][0], inputs.params, stages[n], others[n], x_t)
             d = jax.tree.map(jnp.add, dread, transpose(dg))
             dgates.append(dg)
         d = d if valid_t is None else tree_where(valid_t, d, dstate)
@@ -324,30 +190,11 @@ def _chunk_backward(
     return _Carry(dstate, dparams, dfresh), dx
 
 
-def _state_transpose(
-    project: Callable[..., Any],
-    params: Params,
-    stage: _LinearizedStage,
-    others: Any,
-    x_t: Array,
-) -> Callable[[Any], Any]:
-    """Returns the transpose of `project` in the state: cotangents of gates -> of the state."""
-    # An array and not a shape: in shard_map it has to vary as the data do, or its cotangent would
-    # be summed over the devices.
-    read = jax.tree.map(lambda a: a[0], partition_floats(stage.state)[0])
-
-    def linear(floats: Any) -> Any:
-        return partition_floats(project(params, combine(floats, others), x_t))[0]
-
-    transpose = jax.linear_transpose(linear, read)
-    return lambda dgates: transpose(dgates)[0]
-
-
 def _parameter_gradients(
     plan: FusedPlan,
     params: Params,
-    chunk: _Chunk,
-    stages: list[_LinearizedStage],
+    chunk: Chunk,
+    stages: list[LinearizedStage],
     cotangents: _StageCotangents,
     *,
     total: Params,

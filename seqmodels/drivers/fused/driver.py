@@ -21,12 +21,12 @@ from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
-from seqmodels.drivers.fused.backward import (
+from seqmodels.drivers.fused.backward import backward
+from seqmodels.drivers.fused.records import (
     FusedPlan,
     OutputCotangents,
     Residuals,
     SequenceInputs,
-    backward,
 )
 from seqmodels.drivers.reshape import chunk_size, merge_batch, split_batch
 from seqmodels.drivers.scan import run_scan
