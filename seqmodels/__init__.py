@@ -6,20 +6,18 @@
     params = cell.init(key)
     state, ys = sm.unroll(cell, params, xs)          # xs (T, B, D) -> ys (T, B, H)
 
-`sm.cells` has the bare step functions, `sm.initializers` what parameters start from.
+`sm.cells` has the bare step functions, `sm.initializers` the initial values of parameters.
 """
 
 from seqmodels import cells
-from seqmodels.cells import initializers
-from seqmodels.cells.gru import gru
+from seqmodels.cells import catalog, initializers
+from seqmodels.cells.catalog import *  # noqa: F403
 from seqmodels.cells.linear import make_linear_cell
-from seqmodels.cells.lru import lru
-from seqmodels.cells.lstm import lstm
-from seqmodels.cells.min_gru import min_gru
-from seqmodels.cells.min_lstm import min_lstm
-from seqmodels.cells.rnn import rnn
 from seqmodels.cells.stages import make_cell
-from seqmodels.combinators import bidirectional, dropout, residual, stack
+from seqmodels.combinators.bidirectional import bidirectional
+from seqmodels.combinators.dropout import dropout
+from seqmodels.combinators.residual import residual
+from seqmodels.combinators.stack import stack
 from seqmodels.drivers.associative import associative
 from seqmodels.drivers.chunked import chunked
 from seqmodels.drivers.cudnn import cudnn
@@ -28,7 +26,7 @@ from seqmodels.drivers.newton.driver import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.streaming import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
-from seqmodels.types import Cell, Contract, Driver, Info, Unrolled
+from seqmodels.types import Cell, Contract, Driver, DriverCall, Info, Unrolled
 
 __version__ = "0.1.0"
 
@@ -36,6 +34,7 @@ __all__ = [
     "Cell",
     "Contract",
     "Driver",
+    "DriverCall",
     "Info",
     "Unrolled",
     "associative",
@@ -45,20 +44,15 @@ __all__ = [
     "cudnn",
     "dropout",
     "fused",
-    "gru",
     "initializers",
-    "lru",
-    "lstm",
     "make_cell",
     "make_linear_cell",
-    "min_gru",
-    "min_lstm",
     "newton",
     "residual",
-    "rnn",
     "scan",
     "stack",
     "stream",
     "unroll",
     "unroll_full",
 ]
+__all__ += catalog.__all__

@@ -1,7 +1,7 @@
-"""The vocabulary of the library: what a cell is, and what taking it through time gives.
+"""The types of the library: a cell, a driver, one call of a driver and its result.
 
 Axis letters, the same everywhere: T time, B batch, D input features, H hidden units, V vocabulary,
-C classes, S seeds. `*batch` stands for any number of batch axes, also none. The suffixes `_t` and
+C classes, S seeds. `*batch` stands for zero or more batch axes. The suffixes `_t` and
 `_tm1` mean "at time t" and "at time t minus 1". Gate letters: i input, f forget, g candidate,
 o output; r reset, z update, n candidate in a GRU.
 """
@@ -27,18 +27,20 @@ class Cell(NamedTuple):
 
     Attributes:
       init: `init(key) -> params`.
-      initial_state: `initial_state(params, batch_shape=(), key=None) -> state`. What is random for
-        a whole sequence, such as a dropout mask, is drawn here from `key`; without a key there is
-        no randomness. A function that does not take `key` will not be given one.
+      initial_state: `initial_state(params, batch_shape=(), key=None) -> state`. It draws from `key`
+        what is random for a whole sequence, such as a dropout mask. Without a key nothing is
+        random. `key` is passed only to functions that take it.
       step: `step(params, state, x_t) -> (state, y_t)`, on any leading axes: `(D,)`, `(B, D)`, ...
       stages: pairs `(project, update)` of which `step` is the fold; see `sm.make_cell`.
       elements: `elements(params, x_t) -> (a_t, b_t)` of a linear recurrence
         `s_t = a_t * s_tm1 + b_t`.
       output: `output(params, state, x_t) -> y_t` of a linear recurrence.
-      reset: `reset(params, state) -> state`, what replaces the state where `resets` is true. None
-        means the cell's own initial state. A combinator resets by way of the cells inside it.
-      unroll: `unroll(run, params, xs, state, contract) -> Unrolled`, by which a combinator takes
-        over; `run(cell, params, xs, state, contract)` unrolls a cell inside it.
+      reset: `reset(params, state) -> state`, the state that replaces `state` where `resets` is
+        true. None means the cell's own initial state. Under `sm.unroll` the cells inside a
+        combinator are reset one by one.
+      unroll: `unroll(run, call) -> Unrolled`, the way a combinator unrolls the cells inside it:
+        `run(call._replace(cell=..., params=..., xs=..., state=...))` unrolls one of them. `call`
+        is a `DriverCall`. None for a cell that a driver runs.
       x_ndim: the number of feature axes of `x_t`.
     """
 
@@ -54,10 +56,10 @@ class Cell(NamedTuple):
 
 
 class Contract(NamedTuple):
-    """What the time steps of one call mean, after `sm.unroll` has checked them.
+    """Padding, resets and direction of one call, after `sm.unroll` has checked them.
 
     Attributes:
-      valid: bool (T, *batch), false in the padding; None: every step counts.
+      valid: bool (T, *batch), false in the padding; None: every step is valid.
       resets: bool (T, *batch), true where the state is replaced before `x_t` is read, false in the
         padding; None: never.
       reverse: whether time runs from the last step to the first.
@@ -68,6 +70,41 @@ class Contract(NamedTuple):
     reverse: bool
 
 
+class DriverCall(NamedTuple):
+    """One cell to unroll over one batch of sequences, checked by `sm.unroll`.
+
+    Attributes:
+      cell: the cell.
+      params: its parameters.
+      xs: inputs (T, *batch, ...), zero in the padding.
+      state: the state before the first step, leaves (*batch, ...).
+      contract: padding, resets and direction.
+      keep_states: whether `Unrolled.states` is returned.
+    """
+
+    cell: Cell
+    params: Params
+    xs: Any
+    state: State
+    contract: Contract
+    keep_states: bool
+
+    @property
+    def num_steps(self) -> int:
+        """T."""
+        return self.xs.shape[0]
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The batch axes of the inputs."""
+        return self.xs.shape[1 : self.xs.ndim - self.cell.x_ndim]
+
+    @property
+    def x_t(self) -> jax.ShapeDtypeStruct:
+        """Shape (*batch, ...) and dtype of the input of one step."""
+        return jax.ShapeDtypeStruct(self.xs.shape[1:], self.xs.dtype)
+
+
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["iterations", "residual", "converged"],
@@ -75,15 +112,15 @@ class Contract(NamedTuple):
 )
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What a driver has to say about one unroll.
+    """Diagnostics of one unroll.
 
     Attributes:
       method: the name of the driver that ran.
-      reason: why it was that one.
-      plan: how it went about it, where there was a choice; otherwise "".
-      iterations: int32 scalar, how often an iterative driver went over the sequence; None for the
-        others, as are the next two.
-      residual: float scalar, the largest error that is left in the recurrence at any valid step.
+      reason: why this driver was chosen.
+      plan: the execution plan, or "".
+      iterations: int32 scalar, the number of iterations of an iterative driver; None for other
+        drivers, and so are the next two.
+      residual: float scalar, the largest remaining error of the recurrence at any valid step.
       converged: bool scalar, whether the residual is within the tolerance.
     """
 
@@ -101,9 +138,10 @@ class Unrolled(NamedTuple):
     Attributes:
       final_state: the state after the last valid step in the order of processing.
       ys: outputs (T, *batch, ...), exactly zero in the padding.
-      states: the state after every step, each leaf (T, *batch, ...); in the padding the state that
-        is carried past it. None where they were not asked for.
-      info: an `Info`; a tuple of them for a stack or a bidirectional pair, one for each cell.
+      states: the state after every step, each leaf (T, *batch, ...); in the padding the last valid
+        state. None if the states were not requested.
+      info: an `Info`; for a stack a tuple and for a bidirectional pair a `Bidirectional`, with one
+        entry for each cell.
     """
 
     final_state: State
@@ -112,16 +150,18 @@ class Unrolled(NamedTuple):
     info: Any
 
 
+Run = Callable[[DriverCall], Unrolled]  # unrolls the cell of a call, see `Cell.unroll`
+
+
 class Driver(NamedTuple):
-    """A way to take a cell through time, with its settings; equal settings make equal drivers.
+    """A way to run a cell through time, with its settings; equal settings make equal drivers.
 
     Attributes:
-      name: what `method="name"` calls it.
-      run: `run(cell, params, xs, state, contract, keep_states, **settings) -> Unrolled`; xs arrives
-        with zeros in the padding.
+      name: the name that selects it, as in `method="scan"`.
+      run: `run(call, **settings) -> Unrolled`; `call` is a `DriverCall`.
       settings: pairs of a setting's name and value.
-      check: called with every `Info` of a call once it has run, to raise where the driver is to;
-        under an outer jit its arrays are traced.
+      check: called with every `Info` after a call has run; it may raise. Under an outer jit the
+        arrays of the `Info` are traced.
     """
 
     name: str

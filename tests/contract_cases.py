@@ -7,6 +7,7 @@ import oracle
 import pytest
 
 import seqmodels as sm
+from seqmodels.cells import catalog
 
 T, D, H = 7, 3, 4
 
@@ -67,19 +68,15 @@ def linear_attention():
     return sm.make_linear_cell(init, initial_state, elements, output)
 
 
-# name -> (cell, the same step in NumPy)
+# name -> (cell, the same step in NumPy): every cell of the catalog with the oracle's step of its
+# name, and these
 CELLS = {
-    "rnn": (sm.rnn(D, H), oracle.rnn_step),
-    "rnn_relu": (sm.rnn(D, H, activation="relu"), oracle.relu_step),
-    "gru_before": (sm.gru(D, H), oracle.gru_before_step),
-    "gru_after": (sm.gru(D, H, reset_after=True), oracle.gru_after_step),
-    "lstm": (sm.lstm(D, H), oracle.lstm_step),
+    name: (make(D, H), getattr(oracle, f"{name}_step")) for name, make in catalog.CELLS.items()
+} | {
     "lstm_learned": (sm.lstm(D, H, learn_initial_state=True, chrono=9), oracle.lstm_step),
     "peephole": (peephole_lstm(), oracle.peephole_step),
     "min_gru": (sm.min_gru(D, H, learn_initial_state=True), oracle.min_gru_step),
     "min_gru_positive": (sm.min_gru(D, H, positive=True), oracle.min_gru_positive_step),
-    "min_lstm": (sm.min_lstm(D, H), oracle.min_lstm_step),
-    "lru": (sm.lru(D, H), oracle.lru_step),
 }
 
 # Settings under which a short sequence has chunks, segments and steps that are left over.
@@ -105,7 +102,7 @@ def serves(method, name):
 
 
 # The cells that go through the long tests by default; the others do so as slow tests.
-FEW = ("gru_before", "lstm_learned", "peephole", "min_gru")
+FEW = ("gru", "lstm_learned", "peephole", "min_gru")
 
 
 def pairs(*methods, few=()):

@@ -18,7 +18,7 @@ def rnn_step(p, s, x):
     return {"h": h}, h
 
 
-def relu_step(p, s, x):
+def rnn_relu_step(p, s, x):
     h = np.maximum(x @ p.w_x + s["h"] @ p.w_h + p.b, 0)
     return {"h": h}, h
 
@@ -49,7 +49,7 @@ def _gru_gates(p, s, x):
     return r, z, a[2 * H :]
 
 
-def gru_before_step(p, s, x):
+def gru_step(p, s, x):
     r, z, a = _gru_gates(p, s, x)
     h = (1 - z) * np.tanh(a + (r * s["h"]) @ p.w_n) + z * s["h"]
     return {"h": h}, h

@@ -21,6 +21,7 @@ MODULES = sorted(
 
 # A place may import places with a smaller number, and itself.
 FLOORS = {
+    "seqmodels.pytrees": 0,
     "seqmodels.types": 0,
     "seqmodels.cells": 1,
     "seqmodels.drivers": 2,
@@ -108,7 +109,9 @@ def test_all_names_exist_and_are_not_submodules_of_their_package():
     for name in ("seqmodels", *MODULES):
         module = importlib.import_module(name)
         exported = getattr(module, "__all__", [])
-        assert sorted(exported) == exported
+        assert len(set(exported)) == len(exported)
+        if name != "seqmodels":  # whose list ends with the names of the catalog
+            assert sorted(exported) == exported
         for export in exported:
             assert hasattr(module, export)
         if name not in ("seqmodels",) and hasattr(module, "__path__"):

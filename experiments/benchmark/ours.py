@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec
 
 import seqmodels as sm
 from experiments.benchmark.cases import Shape, inputs, weights
+from seqmodels.cells import catalog
 from seqmodels.cells.gru import GRUParams
 from seqmodels.cells.lstm import LSTMParams, LSTMState
 from seqmodels.cells.rnn import RNNParams
@@ -69,15 +70,15 @@ def peephole_lstm(input_size: int, hidden_size: int) -> Cell:
 def make(name: str, input_size: int, hidden_size: int) -> tuple[Cell, Any]:
     """Returns the cell of that name and its parameters, from `weights`."""
     w = weights(name, input_size, hidden_size)
-    if name == "rnn":
-        return sm.rnn(input_size, hidden_size), RNNParams(**w)
-    if name == "lstm":
-        return sm.lstm(input_size, hidden_size), LSTMParams(**w)
     if name == "peephole":
         return peephole_lstm(input_size, hidden_size), PeepholeParams(**w)
+    cell = catalog.CELLS[name](input_size, hidden_size)
+    if name == "rnn":
+        return cell, RNNParams(**w)
+    if name == "lstm":
+        return cell, LSTMParams(**w)
     w_h = w.pop("w_h")
-    params = GRUParams(**w, w_h=w_h[:, : 2 * hidden_size], w_n=w_h[:, 2 * hidden_size :])
-    return sm.gru(input_size, hidden_size, reset_after=name == "gru_after"), params
+    return cell, GRUParams(**w, w_h=w_h[:, : 2 * hidden_size], w_n=w_h[:, 2 * hidden_size :])
 
 
 def loss_of(cell: Cell, method: str | Driver) -> Function:

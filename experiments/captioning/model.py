@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import seqmodels as sm
 from seqmodels import model_files
+from seqmodels.cells import catalog
 from seqmodels.data import vocabulary
 from seqmodels.data.captions import CaptionBatch
 from seqmodels.data.vocabulary import BOS, EOS, Vocabulary
@@ -17,9 +17,9 @@ from seqmodels.models import decoding
 from seqmodels.models.captioner import Captioner, captioner
 from seqmodels.models.decoding import Decoded
 from seqmodels.training.steps import Loss
-from seqmodels.types import Array, Cell, Params
+from seqmodels.types import Array, Params
 
-CELLS: dict[str, Callable[[int, int], Cell]] = {"rnn": sm.rnn, "gru": sm.gru, "lstm": sm.lstm}
+CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
 DECODERS = ("greedy", "sample", "beam")
 VOCABULARY = "vocabulary.json"
 ROWS = 256  # pictures that are captioned at once

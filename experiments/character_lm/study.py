@@ -23,6 +23,7 @@ import seqmodels as sm
 from experiments.common import app, runner, saved_models, training_flags
 from experiments.common import report as study_report
 from seqmodels import model_files
+from seqmodels.cells import catalog
 from seqmodels.data.batches import Batches
 from seqmodels.data.streams import StreamBatch, contiguous
 from seqmodels.datasets import plays
@@ -34,7 +35,7 @@ from seqmodels.training.steps import Loss
 from seqmodels.types import Array, Cell, Params, State
 
 PROGRAM = "character_lm"
-CELLS: dict[str, Callable[[int, int], Cell]] = {"rnn": sm.rnn, "gru": sm.gru, "lstm": sm.lstm}
+CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
 OWN_FLAGS = ["cells", "hidden", "embedding", "length"]
 LONGEST_GRAM = 8
 # Share of the pieces that begin with a fresh state in training. Where none does, a network learns

@@ -1,7 +1,6 @@
 """Recurrent forecasters of a series: what they read, how they are built, and what they tell."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +10,12 @@ import numpy as np
 import seqmodels as sm
 from experiments.forecasting import data as forecast_data
 from experiments.forecasting.data import Fitted, Problem
+from seqmodels.cells import catalog
 from seqmodels.models import linear_forecaster
 from seqmodels.models.forecaster import HEADS, Forecaster, forecaster, pooled_quantiles
-from seqmodels.types import Array, Cell, Params
+from seqmodels.types import Array, Params
 
-CELLS: dict[str, Callable[..., Cell]] = {"rnn": sm.rnn, "gru": sm.gru, "lstm": sm.lstm}
+CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
 STRATEGIES = ("direct", "recursive")
 
 

@@ -8,13 +8,14 @@ import numpy as np
 
 import seqmodels as sm
 from seqmodels import model_files
+from seqmodels.cells import catalog
 from seqmodels.datasets import digit_images
 from seqmodels.model_files import SavedModel
 from seqmodels.models.cnn import cnn
 from seqmodels.models.image_reader import image_reader, input_size
 from seqmodels.types import Array, Params
 
-CELLS: dict[str, Callable[..., sm.Cell]] = {"rnn": sm.rnn, "gru": sm.gru, "lstm": sm.lstm}
+CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
 MODELS = ("cnn", *CELLS)
 SIDES = {"digits": 8, "mnist": digit_images.MNIST_SIDE}
 # The most pixels that a digit of the set is high or wide.

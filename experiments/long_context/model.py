@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 import seqmodels as sm
 from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.cells import catalog
 from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequence_model
 from seqmodels.tasks.task import Batch, Task, accuracy
 from seqmodels.training.fit import fit
@@ -78,12 +79,9 @@ def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: 
     """Returns the cell of that name, initialised for long memories or in the standard way."""
     chrono = float(max(num_steps, 3)) if memory else None
     recurrent = sm.initializers.identity() if memory else sm.initializers.orthogonal
-    if name in ("rnn", "rnn_relu"):
-        activation = "relu" if name == "rnn_relu" else "tanh"
-        return sm.rnn(input_size, hidden, activation=activation, w_h_init=recurrent)
-    if name in ("gru", "gru_after"):
-        return sm.gru(input_size, hidden, reset_after=name == "gru_after", chrono=chrono)
-    return sm.lstm(input_size, hidden, chrono=chrono)
+    is_rnn = name in ("rnn", "rnn_relu")
+    options = {"w_h_init": recurrent} if is_rnn else {"chrono": chrono}
+    return catalog.CELLS[name](input_size, hidden, **options)
 
 
 class Prepared(NamedTuple):

@@ -2,7 +2,6 @@
 
 import functools
 import pathlib
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +15,7 @@ from experiments.sentiment.baselines import scores
 from experiments.sentiment.config import PROGRAM
 from experiments.sentiment.data import Encoded
 from seqmodels import model_files
+from seqmodels.cells import catalog
 from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.model_files import SavedModel
@@ -69,15 +69,13 @@ def build(
       vectors: float32 (W, D), initial embeddings of words; None: at random.
     """
     sizes = config.embedding, config.hidden
-    make: dict[str, Callable[[], sm.Cell | None]] = {
-        "bag": lambda: None,
-        "rnn": lambda: sm.rnn(*sizes),
-        "gru": lambda: sm.gru(*sizes),
-        "lstm": lambda: sm.lstm(*sizes),
-        "bilstm": lambda: sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes)),
-    }
+    cell: sm.Cell | None = None
+    if config.cell == "bilstm":
+        cell = sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes))
+    elif config.cell != "bag":
+        cell = catalog.CELLS[config.cell](*sizes)
     return text_classifier(
-        make[config.cell](),
+        cell,
         num_features=num_features,
         embedding_size=config.embedding,
         hidden_size=config.hidden * {"bag": 0, "bilstm": 2}.get(config.cell, 1),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state
-from seqmodels.drivers.contract import vary_like
+from seqmodels.drivers.contract import match_varying_axes
 from seqmodels.drivers.unroll import unroll
 from seqmodels.types import Array, Cell, Params, State
 
@@ -55,7 +55,7 @@ def state_gradient_norms(
     probe = Cell(cell.init, cell.initial_state, step, reset=cell.reset)
     zeros = jnp.zeros((xs.shape[0], *batch_shape, sum(sizes)), xs.dtype)
     # In shard_map the gradient of what is the same on every device is summed over the devices.
-    zeros = vary_like(zeros, params, xs)
+    zeros = match_varying_axes(zeros, params, xs)
 
     def total(nudges: Array) -> Array:
         _, ys = unroll(probe, params, jnp.concatenate([xs, nudges], axis=-1), state, method="scan")

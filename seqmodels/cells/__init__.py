@@ -1,4 +1,4 @@
-"""Step functions, initialisers and parameters of the cells; the factories stand at `sm.`."""
+"""Step functions, initial parameters and types of the cells; the factories are `sm.lstm`, ..."""
 
 from seqmodels.cells.gru import GRUParams, GRUState, gru_init, gru_initial_state, gru_step
 from seqmodels.cells.lru import LRUParams, LRUState, lru_init, lru_initial_state, lru_step

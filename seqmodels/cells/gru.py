@@ -29,10 +29,11 @@ from seqmodels.cells.initializers import (
 from seqmodels.cells.stages import (
     check_last_axis,
     check_size,
-    filled_state,
     fold_stages,
+    init_function,
     lift,
     make_cell,
+    zero_or_learned_state,
 )
 from seqmodels.types import Array, Cell, Stage
 
@@ -60,10 +61,10 @@ class GRUParams(NamedTuple):
 
 
 class GRUGated(NamedTuple):
-    """What passes between the two stages of the reset-before form.
+    """The state between the two stages of the reset-before form.
 
-    h: previous state. rh: r * h. z: update gate. n_x: the input's share of the candidate. All
-    (*batch, H).
+    h: previous state. rh: r * h. z: update gate. n_x: the candidate's pre-activation from the
+    input. All (*batch, H).
     """
 
     h: Array
@@ -72,68 +73,18 @@ class GRUGated(NamedTuple):
     n_x: Array
 
 
-def gru_init(
-    key: Array,
-    input_size: int,
-    hidden_size: int,
-    *,
-    reset_after: bool = False,
-    w_x_init: Initializer = glorot_uniform,
-    w_h_init: Initializer = orthogonal,
-    update_bias: float = 0.0,
-    chrono: float | None = None,
-    learn_initial_state: bool = False,
-    param_dtype: Any = jnp.float32,
-) -> GRUParams:
-    """Returns fresh parameters.
-
-    Args:
-      key: PRNG key.
-      input_size: D.
-      hidden_size: H.
-      reset_after: whether the parameters are for the reset-after form, which has b_n.
-      w_x_init: initialiser of every gate's block of w_x.
-      w_h_init: initialiser of every gate's recurrent block, w_n included.
-      update_bias: bias of z, the share of the state that is kept; the other biases are zero.
-      chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
-        b_z = log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
-      learn_initial_state: whether the initial state is a parameter (it starts at zero).
-      param_dtype: dtype of the parameters.
-
-    Returns:
-      `GRUParams`.
-
-    Raises:
-      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
-    """
-    check_size("gru", input_size=input_size, hidden_size=hidden_size)
-    key_x, key_h, key_n, key_b = jax.random.split(key, 4)
-    zeros = jnp.zeros(hidden_size, param_dtype)
-    b_z = jnp.full(hidden_size, update_bias, param_dtype)
-    if chrono is not None:
-        b_z = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
-    return GRUParams(
-        w_x=packed(w_x_init, key_x, input_size, hidden_size, 3, param_dtype),
-        w_h=packed(w_h_init, key_h, hidden_size, hidden_size, 2, param_dtype),
-        w_n=packed(w_h_init, key_n, hidden_size, hidden_size, 1, param_dtype),
-        b=jnp.concatenate([zeros, b_z, zeros]),
-        b_n=zeros if reset_after else None,
-        initial=GRUState(zeros) if learn_initial_state else None,
-    )
-
-
 def gru_initial_state(
     params: GRUParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
 ) -> GRUState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_h.dtype
-    return filled_state(GRUState, params, dtype, batch_shape, params.w_h.shape[0])
+    return zero_or_learned_state(GRUState, params, dtype, batch_shape, params.w_h.shape[0])
 
 
 def gru_project(
     params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array]:
-    """Returns pre-activations of r and z (*batch, 2H), and the input's share of n (*batch, H)."""
+    """Returns pre-activations of r and z (*batch, 2H), and n's from the input (*batch, H)."""
     check_last_axis("gru", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
     from_x = x_t.astype(dtype) @ params.w_x.astype(dtype)
@@ -143,7 +94,7 @@ def gru_project(
 
 
 def gru_gate(params: GRUParams, state: GRUState, gates: tuple[Array, Array]) -> GRUGated:
-    """Returns the update of the first stage of the reset-before form: r is applied to the state."""
+    """Returns the state after the first stage of the reset-before form: applies r to h."""
     del params
     rz, n_x = gates
     r, z = jnp.split(jax.nn.sigmoid(rz.astype(state.h.dtype)), 2, axis=-1)
@@ -170,7 +121,7 @@ def gru_update(params: GRUParams, state: GRUGated, gates: Array) -> tuple[GRUSta
 def gru_after_project(
     params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array, Array]:
-    """Returns `gru_project` and the state's share of n, h_tm1 W_n + b_n, (*batch, H)."""
+    """Returns `gru_project(...)` and n's from the state, h_tm1 W_n + b_n, (*batch, H)."""
     dtype = dtype or params.w_x.dtype
     n_h = state.h.astype(dtype) @ params.w_n.astype(dtype)
     if params.b_n is not None:
@@ -190,7 +141,7 @@ def gru_after_update(
 
 
 def gru_stages(*, reset_after: bool = False, dtype: Any = None) -> tuple[Stage, ...]:
-    """Returns the stages of the form asked for: two before, one after."""
+    """Returns the stages: two of the reset-before form, one of the reset-after form."""
     if reset_after:
         return ((functools.partial(gru_after_project, dtype=dtype), gru_after_update),)
     return (
@@ -207,14 +158,14 @@ def gru_step(
     reset_after: bool = False,
     dtype: Any = None,
 ) -> tuple[GRUState, Array]:
-    """Takes one step of the equations at the head of this module.
+    """Takes one step of the equations at the top of this module.
 
     Args:
       params: `GRUParams`.
       state: `GRUState`, h (*batch, H).
       x_t: input (*batch, D).
-      reset_after: which form.
-      dtype: dtype of the matrix products; None for that of the parameters.
+      reset_after: whether the reset gate is applied after the matrix product.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
 
     Returns:
       (state, y_t), y_t = h_t (*batch, H) in `dtype`.
@@ -239,24 +190,47 @@ def gru(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Cell:
-    """Returns the GRU as a `Cell`. Arguments as in `gru_init` and `gru_step`.
+    """Returns the GRU as a `Cell`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      reset_after: whether the parameters are for the reset-after form, which has b_n.
+      w_x_init: initializer of every gate's block of w_x.
+      w_h_init: initializer of every gate's recurrent block, w_n included.
+      update_bias: bias of z, the share of the state that is kept; the other biases are zero.
+      chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
+        b_z = log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` whose parameters are `GRUParams`.
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
     """
     check_size("gru", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)
-    init = functools.partial(
-        gru_init,
-        input_size=input_size,
-        hidden_size=hidden_size,
-        reset_after=reset_after,
-        w_x_init=w_x_init,
-        w_h_init=w_h_init,
-        update_bias=update_bias,
-        chrono=chrono,
-        learn_initial_state=learn_initial_state,
-        param_dtype=param_dtype,
-    )
+
+    def init(key: Array) -> GRUParams:
+        key_x, key_h, key_n, key_b = jax.random.split(key, 4)
+        zeros = jnp.zeros(hidden_size, param_dtype)
+        b_z = jnp.full(hidden_size, update_bias, param_dtype)
+        if chrono is not None:
+            b_z = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
+        return GRUParams(
+            w_x=packed(w_x_init, key_x, input_size, hidden_size, blocks=3, dtype=param_dtype),
+            w_h=packed(w_h_init, key_h, hidden_size, hidden_size, blocks=2, dtype=param_dtype),
+            w_n=packed(w_h_init, key_n, hidden_size, hidden_size, blocks=1, dtype=param_dtype),
+            b=jnp.concatenate([zeros, b_z, zeros]),
+            b_n=zeros if reset_after else None,
+            initial=GRUState(zeros) if learn_initial_state else None,
+        )
+
     initial_state = functools.partial(gru_initial_state, dtype=dtype)
     return make_cell(init, initial_state, *gru_stages(reset_after=reset_after, dtype=dtype))
+
+
+gru_init = init_function(gru, GRUParams)

@@ -1,8 +1,8 @@
 """Initial values of a cell's parameters.
 
-The matrices' initialisers are those of `jax.nn.initializers`: anything called as
-`initializer(key, shape, dtype)` serves. Every gate has its own draw, so that fan-in, fan-out and
-orthogonality are those of one (D, H) or (H, H) block and not of the packed matrix.
+The initializers of matrices have the signature of `jax.nn.initializers`:
+`initializer(key, shape, dtype)`. Every gate has its own draw, so fan-in, fan-out and orthogonality
+refer to one (D, H) or (H, H) block and not to the packed matrix.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ lecun_normal: Initializer = jax.nn.initializers.lecun_normal()
 def orthogonal(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
     """Returns an orthogonal matrix, uniform over all of them: `jax.nn.initializers.orthogonal`.
 
-    Safe under `vmap`: a batched QR decomposition on a CPU waits for a thread of the pool that it
-    runs in, and several at once, such as the gates of a cell for several seeds, wait for each other
-    for ever on a machine with few cores. So a batch is drawn one by one.
+    It is safe under `vmap`. A batched QR decomposition on a CPU waits for a thread of the pool that
+    it runs in. Several at once, such as the gates of a cell for several seeds, deadlock on a
+    machine with few cores. So a batch is drawn one by one.
     """
 
     @jax.custom_batching.sequential_vmap
@@ -35,7 +35,7 @@ def orthogonal(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Ar
 
 
 def identity(scale: float = 1.0) -> Initializer:
-    """Returns the initialiser `scale * I`, for recurrent ReLU matrices.
+    """Returns the initializer `scale * I`, for recurrent ReLU matrices.
 
     Le, Jaitly, Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear
     Units" (arXiv 1504.00941).
@@ -50,11 +50,12 @@ def identity(scale: float = 1.0) -> Initializer:
 
 
 def packed(
-    initializer: Initializer, key: Array, rows: int, columns: int, blocks: int, dtype: Any
+    initializer: Initializer, key: Array, rows: int, columns: int, *, blocks: int, dtype: Any
 ) -> Array:
-    """Returns `blocks` draws of shape (rows, columns) side by side, (rows, blocks * columns).
+    """Returns `blocks` draws of shape (rows, columns), concatenated: (rows, blocks * columns).
 
-    Drawn in at least float32 (an orthogonal draw needs a QR decomposition), then cast to `dtype`.
+    The draws are made in at least float32, because an orthogonal draw needs a QR decomposition, and
+    then cast to `dtype`.
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"param_dtype: got {jnp.dtype(dtype).name}, expected a floating dtype")
@@ -76,13 +77,13 @@ def check_chrono(t_max: float | None) -> None:
 def chrono_bias(key: Array, shape: Sequence[int], t_max: float, dtype: Any = jnp.float32) -> Array:
     """Returns log U[1, t_max - 1]: forget biases for memories of 1 to `t_max` steps.
 
-    A gate sigmoid(b) forgets in about 1 + exp(b) steps, so the units' time scales are spread evenly
+    A gate sigmoid(b) forgets in about 1 + exp(b) steps, so the time scales of the units are uniform
     between 2 and `t_max`. Tallec, Ollivier 2018, "Can Recurrent Neural Networks Warp Time?"
     (arXiv 1804.11188), section 2.
 
     Args:
       key: PRNG key.
-      shape: the shape wanted.
+      shape: the shape of the result.
       t_max: the longest dependency expected, in steps; greater than 2.
       dtype: dtype of the result.
 

@@ -1,9 +1,9 @@
-"""Cells whose state is a linear recurrence, so that all the steps can be taken at once.
+"""Cells whose state is a linear recurrence, which can be solved for all steps at once.
 
     s_t = a_t * s_tm1 + b_t,    y_t = output(s_t, x_t)
 
-The products are elementwise, and a_t, b_t depend on x_t alone. Two such steps in a row are again
-one, (a_t * a_tm1, a_t * b_tm1 + b_t): what makes a scan over time associative (Blelloch 1990,
+The products are elementwise, and a_t, b_t depend on x_t alone. Two consecutive steps are again such
+a step, (a_t * a_tm1, a_t * b_tm1 + b_t), which makes a scan over time associative (Blelloch 1990,
 "Prefix Sums and Their Applications"; Martin, Cundy 2018, "Parallelizing Linear Recurrent Neural
 Nets Over Sequence Length", arXiv 1709.04057).
 """
@@ -29,19 +29,19 @@ def make_linear_cell(
 ) -> Cell:
     """Returns the cell of the linear recurrence that `elements` and `output` declare.
 
-        a_t, b_t = elements(params, x_t)        free to hold matrices, as is output
+        a_t, b_t = elements(params, x_t)        may hold matrices, as may output
         state = a_t * state + b_t
         y_t = output(params, state, x_t)        of the state after the step
 
-    Both functions must take any leading axes: a driver calls them on all steps at once, with `x_t`
-    of shape (T, *batch, D) and a state with leaves (T, *batch, ...).
+    Both functions must accept any leading axes: a driver calls them on all steps at once, with
+    `x_t` of shape (T, *batch, D) and a state with leaves (T, *batch, ...).
 
     Args:
       init: `init(key) -> params`.
       initial_state: `initial_state(params, batch_shape) -> state`, leaves of shape (*batch, ...);
-        it may take `key=None` too.
-      elements: `elements(params, x_t) -> (a_t, b_t)`, each a pytree like the state, or one whose
-        leaves stand for whole subtrees of it; leaves are broadcast to those of the state.
+        it may also take `key=None`.
+      elements: `elements(params, x_t) -> (a_t, b_t)`, each a pytree like the state or a prefix of
+        it; leaves are broadcast to the leaves of the state.
       output: `output(params, state, x_t) -> y_t`; None: y_t is the state.
       reset: `reset(params, state) -> state`; None for the cell's own initial state.
       x_ndim: the number of feature axes of `x_t`.
@@ -50,7 +50,7 @@ def make_linear_cell(
       A `Cell`.
 
     Raises:
-      TypeError: if an argument that should be a function is none.
+      TypeError: if an argument is not callable.
       ValueError: if `x_ndim` is not a positive integer.
     """
     if not all(map(callable, (init, initial_state, elements))) or not all(
@@ -60,7 +60,7 @@ def make_linear_cell(
             "make_linear_cell: init, initial_state, elements, output and reset: expected functions"
         )
     check_size("make_linear_cell", x_ndim=x_ndim)
-    read = output or _state_itself
+    read = output or _return_state
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
         state = linear_step(*linear_elements(elements, params, x_t, state), state)
@@ -71,7 +71,7 @@ def make_linear_cell(
     )
 
 
-def _state_itself(params: Params, state: State, x_t: Any) -> State:
+def _return_state(params: Params, state: State, x_t: Any) -> State:
     del params, x_t
     return state
 
@@ -84,29 +84,29 @@ def linear_step(a_t: Any, b_t: Any, state: State) -> State:
 def linear_elements(
     elements: Callable[[Params, Any], tuple[Any, Any]], params: Params, x_t: Any, like: State
 ) -> tuple[State, State]:
-    """Returns `elements(params, x_t)` with the structure and the numbers of axes of `like`.
+    """Returns `elements(params, x_t)` with the structure of `like` and as many axes.
 
     Args:
-      elements: as in `make_linear_cell`.
+      elements: see `make_linear_cell`.
       params: its parameters.
       x_t: the inputs, of one step or of many.
       like: a state, or its shapes, with the leading axes of `x_t`.
 
     Returns:
-      (a_t, b_t), pytrees like `like`; an axis may be of size 1 where that of `like` is longer.
+      (a_t, b_t), pytrees like `like`; an axis may be of size 1 where the axis of `like` is longer.
 
     Raises:
-      ValueError: if `elements` returns something that cannot be broadcast to `like`.
+      ValueError: if a result of `elements` cannot be broadcast to `like`.
     """
     pair = elements(params, x_t)
     if not isinstance(pair, tuple) or len(pair) != 2:
         shapes = jax.tree.map(jnp.shape, pair)
         raise ValueError(f"elements: got shapes {shapes}, expected a pair (a_t, b_t)")
-    a_t, b_t = (_fitted(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
+    a_t, b_t = (_fit_to_state(name, t, like) for name, t in zip(("a_t", "b_t"), pair, strict=True))
     return a_t, b_t
 
 
-def _fitted(name: str, tree: Any, like: State) -> State:
+def _fit_to_state(name: str, tree: Any, like: State) -> State:
     def fit(given: Any, want: Any) -> Array:
         given = jnp.asarray(given)
         padded = (1,) * (want.ndim - given.ndim) + given.shape
@@ -122,15 +122,15 @@ def _fitted(name: str, tree: Any, like: State) -> State:
     try:
         tree = jax.tree.broadcast(tree, like)
     except ValueError:
-        given, wanted = jax.tree.structure(tree), jax.tree.structure(like)
-        raise ValueError(f"elements: {name}: got {given}, expected {wanted}") from None
+        given, expected = jax.tree.structure(tree), jax.tree.structure(like)
+        raise ValueError(f"elements: {name}: got {given}, expected {expected}") from None
     return jax.tree.map(fit, tree, like)
 
 
 def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
-    """Returns x_t W_x + b: the product in `dtype`, None for that of `w_x`; the sum in float32.
+    """Returns x_t W_x + b: the product in `dtype`, or that of `w_x` if None; the sum in float32.
 
-    So the gradient of `b`, a sum over all steps at once, is a float32 sum on every backend.
+    So the gradient of `b`, a sum over all steps at once, is accumulated in float32 on any backend.
     """
     dtype = dtype or w_x.dtype
     gates = x_t.astype(dtype) @ w_x.astype(dtype)
@@ -139,7 +139,7 @@ def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
 
 
 def positive_candidate(n: Array) -> Array:
-    """Returns g(n) = n + 1/2 where n >= 0, sigmoid(n) elsewhere: greater than zero, and continuous.
+    """Returns g(n) = n + 1/2 where n >= 0, sigmoid(n) elsewhere: positive and continuous.
 
     Feng et al. 2024 (arXiv 2410.01201), appendix B.
     """

@@ -5,11 +5,11 @@
     y_t = Re(h_t C) + x_t W_y
 
 Orvieto, Smith, Gu, Fernando, Gulcehre, Pascanu, De 2023, "Resurrecting Recurrent Neural Networks
-for Long Sequences" (arXiv 2303.06349), section 3. |lambda| = exp(-exp(nu_log)) is less than one
-whatever nu_log is, so training cannot leave what is stable, and the second exponential makes steps
-near the unit circle as fine as the distance to it. gamma starts at sqrt(1 - |lambda|^2), which
-gives h_t the variance of x_t B however long a unit remembers, and is learned, as in the paper. All
-parameters are real: complex ones come as a real and an imaginary part.
+for Long Sequences" (arXiv 2303.06349), section 3. |lambda| = exp(-exp(nu_log)) is less than one for
+any nu_log, so the recurrence stays stable in training. The second exponential scales the steps of
+training with the distance to the unit circle. gamma starts at sqrt(1 - |lambda|^2), which gives h_t
+the variance of x_t B for any memory length, and is learned, as in the paper. All parameters are
+real: complex ones are stored as a real and an imaginary part.
 """
 
 import functools
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.initializers import Initializer, lecun_normal, packed
 from seqmodels.cells.linear import linear_step, make_linear_cell
-from seqmodels.cells.stages import check_last_axis, check_size, lift, state_dtype
+from seqmodels.cells.stages import check_last_axis, check_size, init_function, lift, state_dtype
 from seqmodels.types import Array, Cell
 
 
@@ -35,7 +35,7 @@ class LRUParams(NamedTuple):
     """O is the size of the output; all are real.
 
     nu_log, theta_log, gamma_log: (H,). b_re, b_im: (D, H), the parts of B. c_re, c_im: (H, O), the
-    parts of C. w_y: (D, O), from the input to the output.
+    parts of C. w_y: (D, O), the matrix from the input to the output.
     """
 
     nu_log: Array
@@ -46,70 +46,6 @@ class LRUParams(NamedTuple):
     c_re: Array
     c_im: Array
     w_y: Array
-
-
-def lru_init(
-    key: Array,
-    input_size: int,
-    hidden_size: int,
-    *,
-    output_size: int | None = None,
-    r_min: float = 0.0,
-    r_max: float = 1.0,
-    max_phase: float = 2 * jnp.pi,
-    b_init: Initializer = lecun_normal,
-    c_init: Initializer = lecun_normal,
-    w_y_init: Initializer = lecun_normal,
-    param_dtype: Any = jnp.float32,
-) -> LRUParams:
-    """Returns fresh parameters; lambda is uniform over the ring r_min <= |lambda| <= r_max.
-
-    Args:
-      key: PRNG key.
-      input_size: D.
-      hidden_size: H, the number of complex units.
-      output_size: O; None: H.
-      r_min: least |lambda|.
-      r_max: greatest |lambda|; a unit remembers for about 1 / (1 - |lambda|) steps.
-      max_phase: greatest angle of lambda; less than 2 pi for long sequences, so that a unit does
-        not turn round many times in its memory.
-      b_init: initialiser of b_re and of b_im, each divided by sqrt(2), so that B has its variance.
-      c_init: initialiser of c_re and of c_im.
-      w_y_init: initialiser of w_y.
-      param_dtype: dtype of the parameters.
-
-    Returns:
-      `LRUParams`.
-
-    Raises:
-      ValueError: if a size is not a positive integer, or the ring or the phase is none.
-    """
-    output_size = hidden_size if output_size is None else output_size
-    check_size("lru", input_size=input_size, hidden_size=hidden_size, output_size=output_size)
-    _check_ring(r_min, r_max, max_phase)
-    key_r, key_theta, key_b, key_c, key_y = jax.random.split(key, 5)
-    b = packed(b_init, key_b, input_size, hidden_size, 2, param_dtype) / jnp.sqrt(2.0)
-    c = packed(c_init, key_c, hidden_size, output_size, 2, param_dtype)
-    draw_dtype = state_dtype(param_dtype)
-    limits = jnp.finfo(draw_dtype)
-    uniform = functools.partial(jax.random.uniform, shape=(hidden_size,), dtype=draw_dtype)
-    # A ring's area grows with the square of its radius. Neither 0 nor 1 has a finite nu_log.
-    squared = uniform(key_r, minval=r_min**2, maxval=r_max**2)
-    nu = -jnp.log(jnp.clip(squared, limits.tiny, 1 - limits.eps)) / 2
-    theta = jnp.maximum(uniform(key_theta, maxval=max_phase), limits.tiny)
-    gamma_log = jnp.log(-jnp.expm1(-2 * nu)) / 2
-    b_re, b_im = jnp.split(b.astype(param_dtype), 2, axis=-1)
-    c_re, c_im = jnp.split(c, 2, axis=-1)
-    return LRUParams(
-        nu_log=jnp.log(nu).astype(param_dtype),
-        theta_log=jnp.log(theta).astype(param_dtype),
-        gamma_log=gamma_log.astype(param_dtype),
-        b_re=b_re,
-        b_im=b_im,
-        c_re=c_re,
-        c_im=c_im,
-        w_y=packed(w_y_init, key_y, input_size, output_size, 1, param_dtype),
-    )
 
 
 def _check_ring(r_min: float, r_max: float, max_phase: float) -> None:
@@ -155,13 +91,13 @@ def lru_output(params: LRUParams, state: LRUState, x_t: Array, *, dtype: Any = N
 def lru_step(
     params: LRUParams, state: LRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[LRUState, Array]:
-    """Takes one step of the equations at the head of this module.
+    """Takes one step of the equations at the top of this module.
 
     Args:
       params: `LRUParams`.
       state: `LRUState`, h (*batch, H), complex.
       x_t: input (*batch, D).
-      dtype: dtype of the matrix products; None for that of the parameters.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
 
     Returns:
       (state, y_t), y_t (*batch, O) in `dtype`.
@@ -187,30 +123,66 @@ def lru(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Cell:
-    """Returns the linear recurrent unit as a `Cell`. Arguments as in `lru_init` and `lru_step`.
+    """Returns the linear recurrent unit as a `Cell`.
+
+    lambda starts uniform over the ring r_min <= |lambda| <= r_max.
+
+    Args:
+      input_size: D.
+      hidden_size: H, the number of complex units.
+      output_size: O; None: H.
+      r_min: least |lambda|.
+      r_max: greatest |lambda|; a unit remembers for about 1 / (1 - |lambda|) steps.
+      max_phase: greatest angle of lambda; less than 2 pi for long sequences, so that a unit does
+        not rotate many times within its memory.
+      b_init: initializer of b_re and of b_im, each divided by sqrt(2), so that B has its variance.
+      c_init: initializer of c_re and of c_im.
+      w_y_init: initializer of w_y.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` whose parameters are `LRUParams`.
 
     Raises:
-      ValueError: if a size is not a positive integer, or the ring or the phase is none.
+      ValueError: if a size is not a positive integer, or r_min, r_max or max_phase is out of range.
     """
     output_size = hidden_size if output_size is None else output_size
     check_size("lru", input_size=input_size, hidden_size=hidden_size, output_size=output_size)
     _check_ring(r_min, r_max, max_phase)
-    init = functools.partial(
-        lru_init,
-        input_size=input_size,
-        hidden_size=hidden_size,
-        output_size=output_size,
-        r_min=r_min,
-        r_max=r_max,
-        max_phase=max_phase,
-        b_init=b_init,
-        c_init=c_init,
-        w_y_init=w_y_init,
-        param_dtype=param_dtype,
-    )
+
+    def init(key: Array) -> LRUParams:
+        key_r, key_theta, key_b, key_c, key_y = jax.random.split(key, 5)
+        b = packed(b_init, key_b, input_size, hidden_size, blocks=2, dtype=param_dtype)
+        b = b / jnp.sqrt(2.0)
+        c = packed(c_init, key_c, hidden_size, output_size, blocks=2, dtype=param_dtype)
+        draw_dtype = state_dtype(param_dtype)
+        limits = jnp.finfo(draw_dtype)
+        uniform = functools.partial(jax.random.uniform, shape=(hidden_size,), dtype=draw_dtype)
+        # The area of a ring grows with the square of its radius. nu_log is infinite at 0 and 1.
+        squared = uniform(key_r, minval=r_min**2, maxval=r_max**2)
+        nu = -jnp.log(jnp.clip(squared, limits.tiny, 1 - limits.eps)) / 2
+        theta = jnp.maximum(uniform(key_theta, maxval=max_phase), limits.tiny)
+        gamma_log = jnp.log(-jnp.expm1(-2 * nu)) / 2
+        b_re, b_im = jnp.split(b.astype(param_dtype), 2, axis=-1)
+        c_re, c_im = jnp.split(c, 2, axis=-1)
+        return LRUParams(
+            nu_log=jnp.log(nu).astype(param_dtype),
+            theta_log=jnp.log(theta).astype(param_dtype),
+            gamma_log=gamma_log.astype(param_dtype),
+            b_re=b_re,
+            b_im=b_im,
+            c_re=c_re,
+            c_im=c_im,
+            w_y=packed(w_y_init, key_y, input_size, output_size, blocks=1, dtype=param_dtype),
+        )
+
     return make_linear_cell(
         init,
         functools.partial(lru_initial_state, dtype=dtype),
         functools.partial(lru_elements, dtype=dtype),
         functools.partial(lru_output, dtype=dtype),
     )
+
+
+lru_init = init_function(lru, LRUParams)

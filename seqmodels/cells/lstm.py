@@ -6,8 +6,8 @@
 
 Hochreiter, Schmidhuber 1997, "Long Short-Term Memory", Neural Computation 9(8); the forget gate is
 from Gers, Schmidhuber, Cummins 2000, "Learning to Forget", Neural Computation 12(10). A sigmoid
-lies in (0, 1), so that a gate is the share of a value that passes; tanh lies in (-1, 1), so that a
-candidate can raise or lower the cell state.
+lies in (0, 1), so a gate is the share of a value that passes. tanh lies in (-1, 1), so a candidate
+can raise or lower the cell state.
 """
 
 import functools
@@ -25,7 +25,14 @@ from seqmodels.cells.initializers import (
     orthogonal,
     packed,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.cells.stages import (
+    check_last_axis,
+    check_size,
+    init_function,
+    lift,
+    make_cell,
+    zero_or_learned_state,
+)
 from seqmodels.types import Array, Cell
 
 
@@ -48,59 +55,12 @@ class LSTMParams(NamedTuple):
     initial: LSTMState | None = None
 
 
-def lstm_init(
-    key: Array,
-    input_size: int,
-    hidden_size: int,
-    *,
-    w_x_init: Initializer = glorot_uniform,
-    w_h_init: Initializer = orthogonal,
-    forget_bias: float = 1.0,
-    chrono: float | None = None,
-    learn_initial_state: bool = False,
-    param_dtype: Any = jnp.float32,
-) -> LSTMParams:
-    """Returns fresh parameters.
-
-    Args:
-      key: PRNG key.
-      input_size: D.
-      hidden_size: H.
-      w_x_init: initialiser of every gate's block of w_x.
-      w_h_init: initialiser of every gate's block of w_h.
-      forget_bias: bias of the forget gate; the other biases are zero. (Jozefowicz et al. 2015.)
-      chrono: the longest dependency expected, in steps. Then, instead of `forget_bias`,
-        b_f = log U[1, chrono - 1] and b_i = -b_f (Tallec, Ollivier 2018, arXiv 1804.11188).
-      learn_initial_state: whether the initial state is a parameter (it starts at zero).
-      param_dtype: dtype of the parameters.
-
-    Returns:
-      `LSTMParams`.
-
-    Raises:
-      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
-    """
-    check_size("lstm", input_size=input_size, hidden_size=hidden_size)
-    key_x, key_h, key_b = jax.random.split(key, 3)
-    zeros = jnp.zeros(hidden_size, param_dtype)
-    b_i, b_f = zeros, jnp.full(hidden_size, forget_bias, param_dtype)
-    if chrono is not None:
-        b_f = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
-        b_i = -b_f
-    return LSTMParams(
-        w_x=packed(w_x_init, key_x, input_size, hidden_size, 4, param_dtype),
-        w_h=packed(w_h_init, key_h, hidden_size, hidden_size, 4, param_dtype),
-        b=jnp.concatenate([b_i, b_f, zeros, zeros]),
-        initial=LSTMState(zeros, zeros) if learn_initial_state else None,
-    )
-
-
 def lstm_initial_state(
     params: LSTMParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
 ) -> LSTMState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_h.dtype
-    return filled_state(LSTMState, params, dtype, batch_shape, params.w_h.shape[0])
+    return zero_or_learned_state(LSTMState, params, dtype, batch_shape, params.w_h.shape[0])
 
 
 def lstm_project(params: LSTMParams, state: LSTMState, x_t: Array, *, dtype: Any = None) -> Array:
@@ -124,13 +84,13 @@ def lstm_update(params: LSTMParams, state: LSTMState, gates: Array) -> tuple[LST
 def lstm_step(
     params: LSTMParams, state: LSTMState, x_t: Array, *, dtype: Any = None
 ) -> tuple[LSTMState, Array]:
-    """Takes one step of the equations at the head of this module.
+    """Takes one step of the equations at the top of this module.
 
     Args:
       params: `LSTMParams`.
       state: `LSTMState`, h and c (*batch, H).
       x_t: input (*batch, D).
-      dtype: dtype of the matrix products; None for that of the parameters.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
 
     Returns:
       (state, y_t), y_t = h_t (*batch, H) in `dtype`.
@@ -153,26 +113,48 @@ def lstm(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Cell:
-    """Returns the LSTM as a `Cell`. Arguments as in `lstm_init` and `lstm_step`.
+    """Returns the LSTM as a `Cell`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      w_x_init: initializer of every gate's block of w_x.
+      w_h_init: initializer of every gate's block of w_h.
+      forget_bias: bias of the forget gate; the other biases are zero. (Jozefowicz et al. 2015.)
+      chrono: the longest dependency expected, in steps. Then, instead of `forget_bias`,
+        b_f = log U[1, chrono - 1] and b_i = -b_f (Tallec, Ollivier 2018, arXiv 1804.11188).
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` whose parameters are `LSTMParams`.
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
     """
     check_size("lstm", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)
-    init = functools.partial(
-        lstm_init,
-        input_size=input_size,
-        hidden_size=hidden_size,
-        w_x_init=w_x_init,
-        w_h_init=w_h_init,
-        forget_bias=forget_bias,
-        chrono=chrono,
-        learn_initial_state=learn_initial_state,
-        param_dtype=param_dtype,
-    )
+
+    def init(key: Array) -> LSTMParams:
+        key_x, key_h, key_b = jax.random.split(key, 3)
+        zeros = jnp.zeros(hidden_size, param_dtype)
+        b_i, b_f = zeros, jnp.full(hidden_size, forget_bias, param_dtype)
+        if chrono is not None:
+            b_f = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
+            b_i = -b_f
+        return LSTMParams(
+            w_x=packed(w_x_init, key_x, input_size, hidden_size, blocks=4, dtype=param_dtype),
+            w_h=packed(w_h_init, key_h, hidden_size, hidden_size, blocks=4, dtype=param_dtype),
+            b=jnp.concatenate([b_i, b_f, zeros, zeros]),
+            initial=LSTMState(zeros, zeros) if learn_initial_state else None,
+        )
+
     return make_cell(
         init,
         functools.partial(lstm_initial_state, dtype=dtype),
         (functools.partial(lstm_project, dtype=dtype), lstm_update),
     )
+
+
+lstm_init = init_function(lstm, LSTMParams)

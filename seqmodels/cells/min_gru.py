@@ -6,11 +6,11 @@
 Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, "Were RNNs All We Needed?" (arXiv 2410.01201). Here,
 as in the paper, z is the share of the state that is replaced; in `sm.gru` it is the share kept.
 
-The paper computes in log-space, for its parallel scan divides by the products of all gates so far,
-which underflow; that in turn needs candidates greater than zero, n -> g(n). An associative scan
-divides by nothing: the gates lie in [0, 1], so their products do not overflow, and one that
-underflows to zero only says that nothing is left of a state long past. So these cells compute in
-plain numbers, candidates may have either sign, and g is there for those who want the paper's.
+The parallel scan of the paper divides by products of all previous gates, which underflow. Hence it
+computes in log-space and needs positive candidates, n -> g(n). An associative scan does not divide.
+The gates lie in [0, 1], so their products do not overflow, and a product that underflows to zero
+means that a state of long ago is forgotten. So these cells do not use log-space, and candidates may
+have either sign. `positive=True` gives the candidates of the paper.
 """
 
 import functools
@@ -33,7 +33,7 @@ from seqmodels.cells.linear import (
     make_linear_cell,
     positive_candidate,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state
+from seqmodels.cells.stages import check_last_axis, check_size, init_function, zero_or_learned_state
 from seqmodels.types import Array, Cell
 
 
@@ -54,55 +54,12 @@ class MinGRUParams(NamedTuple):
     initial: MinGRUState | None = None
 
 
-def min_gru_init(
-    key: Array,
-    input_size: int,
-    hidden_size: int,
-    *,
-    w_x_init: Initializer = glorot_uniform,
-    update_bias: float = 0.0,
-    chrono: float | None = None,
-    learn_initial_state: bool = False,
-    param_dtype: Any = jnp.float32,
-) -> MinGRUParams:
-    """Returns fresh parameters.
-
-    Args:
-      key: PRNG key.
-      input_size: D.
-      hidden_size: H.
-      w_x_init: initialiser of every gate's block of w_x.
-      update_bias: bias of z, the share of the state that is replaced; that of n is zero.
-      chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
-        b_z = -log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
-      learn_initial_state: whether the initial state is a parameter (it starts at zero).
-      param_dtype: dtype of the parameters.
-
-    Returns:
-      `MinGRUParams`.
-
-    Raises:
-      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
-    """
-    check_size("min_gru", input_size=input_size, hidden_size=hidden_size)
-    key_x, key_b = jax.random.split(key)
-    zeros = jnp.zeros(hidden_size, param_dtype)
-    b_z = jnp.full(hidden_size, update_bias, param_dtype)
-    if chrono is not None:
-        b_z = -chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
-    return MinGRUParams(
-        w_x=packed(w_x_init, key_x, input_size, hidden_size, 2, param_dtype),
-        b=jnp.concatenate([b_z, zeros]),
-        initial=MinGRUState(zeros) if learn_initial_state else None,
-    )
-
-
 def min_gru_initial_state(
     params: MinGRUParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
 ) -> MinGRUState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_x.dtype
-    return filled_state(MinGRUState, params, dtype, batch_shape, params.b.shape[0] // 2)
+    return zero_or_learned_state(MinGRUState, params, dtype, batch_shape, params.b.shape[0] // 2)
 
 
 def min_gru_elements(
@@ -112,7 +69,7 @@ def min_gru_elements(
     check_last_axis("min_gru", "x_t", x_t, params.w_x.shape[0])
     z, n = jnp.split(input_gates(params.w_x, params.b, x_t, dtype), 2, axis=-1)
     n = positive_candidate(n) if positive else n
-    # 1 - sigmoid(z), but exact for large z too, where the difference would be rounded to zero.
+    # 1 - sigmoid(z), but exact for large z too, where the difference would round to zero.
     return MinGRUState(jax.nn.sigmoid(-z)), MinGRUState(jax.nn.sigmoid(z) * n)
 
 
@@ -132,14 +89,14 @@ def min_gru_step(
     positive: bool = False,
     dtype: Any = None,
 ) -> tuple[MinGRUState, Array]:
-    """Takes one step of the equations at the head of this module.
+    """Takes one step of the equations at the top of this module.
 
     Args:
       params: `MinGRUParams`.
       state: `MinGRUState`, h (*batch, H).
       x_t: input (*batch, D).
       positive: whether the candidate is g(n); see `positive_candidate`.
-      dtype: dtype of the matrix products; None for that of the parameters.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
 
     Returns:
       (state, y_t), y_t = h_t (*batch, H) in `dtype`.
@@ -164,26 +121,47 @@ def min_gru(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Cell:
-    """Returns the minimal GRU as a `Cell`. Arguments as in `min_gru_init` and `min_gru_step`.
+    """Returns the minimal GRU as a `Cell`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      positive: whether the candidate is g(n); see `positive_candidate`.
+      w_x_init: initializer of every gate's block of w_x.
+      update_bias: bias of z, the share of the state that is replaced; that of n is zero.
+      chrono: the longest dependency expected, in steps. Then, instead of `update_bias`,
+        b_z = -log U[1, chrono - 1] (Tallec, Ollivier 2018, arXiv 1804.11188).
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` whose parameters are `MinGRUParams`.
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
     """
     check_size("min_gru", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)
-    init = functools.partial(
-        min_gru_init,
-        input_size=input_size,
-        hidden_size=hidden_size,
-        w_x_init=w_x_init,
-        update_bias=update_bias,
-        chrono=chrono,
-        learn_initial_state=learn_initial_state,
-        param_dtype=param_dtype,
-    )
+
+    def init(key: Array) -> MinGRUParams:
+        key_x, key_b = jax.random.split(key)
+        zeros = jnp.zeros(hidden_size, param_dtype)
+        b_z = jnp.full(hidden_size, update_bias, param_dtype)
+        if chrono is not None:
+            b_z = -chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
+        return MinGRUParams(
+            w_x=packed(w_x_init, key_x, input_size, hidden_size, blocks=2, dtype=param_dtype),
+            b=jnp.concatenate([b_z, zeros]),
+            initial=MinGRUState(zeros) if learn_initial_state else None,
+        )
+
     return make_linear_cell(
         init,
         functools.partial(min_gru_initial_state, dtype=dtype),
         functools.partial(min_gru_elements, positive=positive, dtype=dtype),
         functools.partial(min_gru_output, dtype=dtype),
     )
+
+
+min_gru_init = init_function(min_gru, MinGRUParams)

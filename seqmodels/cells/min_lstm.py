@@ -5,9 +5,9 @@
     h_t = f' * h_tm1 + i' * g,    y_t = h_t
 
 Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, "Were RNNs All We Needed?" (arXiv 2410.01201). The
-shares i' and f' add up to one, so that the scale of the state does not depend on time. They are the
-sigmoids of the differences of log sigmoid(i) and log sigmoid(f), which are defined also where both
-gates are shut and the quotients are 0 / 0. Plain numbers and not log-space, for the reasons given
+shares i' and f' add up to one, so the scale of the state does not depend on time. They are computed
+as sigmoids of the difference of log sigmoid(i) and log sigmoid(f), which is defined even if both
+gates are closed and the quotients are 0 / 0. The cell does not use log-space, for the reasons given
 in `seqmodels.cells.min_gru`.
 """
 
@@ -31,7 +31,7 @@ from seqmodels.cells.linear import (
     make_linear_cell,
     positive_candidate,
 )
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state
+from seqmodels.cells.stages import check_last_axis, check_size, init_function, zero_or_learned_state
 from seqmodels.types import Array, Cell
 
 
@@ -52,57 +52,12 @@ class MinLSTMParams(NamedTuple):
     initial: MinLSTMState | None = None
 
 
-def min_lstm_init(
-    key: Array,
-    input_size: int,
-    hidden_size: int,
-    *,
-    w_x_init: Initializer = glorot_uniform,
-    forget_bias: float = 1.0,
-    chrono: float | None = None,
-    learn_initial_state: bool = False,
-    param_dtype: Any = jnp.float32,
-) -> MinLSTMParams:
-    """Returns fresh parameters.
-
-    Args:
-      key: PRNG key.
-      input_size: D.
-      hidden_size: H.
-      w_x_init: initialiser of every gate's block of w_x.
-      forget_bias: bias of the forget gate; the other biases are zero.
-      chrono: the longest dependency expected, in steps. Then, instead of `forget_bias`,
-        b_f = log U[1, chrono - 1] and b_i = -b_f, which makes f' = sigmoid(b_f) (Tallec, Ollivier
-        2018, arXiv 1804.11188).
-      learn_initial_state: whether the initial state is a parameter (it starts at zero).
-      param_dtype: dtype of the parameters.
-
-    Returns:
-      `MinLSTMParams`.
-
-    Raises:
-      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
-    """
-    check_size("min_lstm", input_size=input_size, hidden_size=hidden_size)
-    key_x, key_b = jax.random.split(key)
-    zeros = jnp.zeros(hidden_size, param_dtype)
-    b_i, b_f = zeros, jnp.full(hidden_size, forget_bias, param_dtype)
-    if chrono is not None:
-        b_f = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
-        b_i = -b_f
-    return MinLSTMParams(
-        w_x=packed(w_x_init, key_x, input_size, hidden_size, 3, param_dtype),
-        b=jnp.concatenate([b_i, b_f, zeros]),
-        initial=MinLSTMState(zeros) if learn_initial_state else None,
-    )
-
-
 def min_lstm_initial_state(
     params: MinLSTMParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
 ) -> MinLSTMState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_x.dtype
-    return filled_state(MinLSTMState, params, dtype, batch_shape, params.b.shape[0] // 3)
+    return zero_or_learned_state(MinLSTMState, params, dtype, batch_shape, params.b.shape[0] // 3)
 
 
 def min_lstm_elements(
@@ -135,15 +90,14 @@ def min_lstm_step(
     positive: bool = False,
     dtype: Any = None,
 ) -> tuple[MinLSTMState, Array]:
-    """Takes one step of the equations at the head of this module.
+    """Takes one step of the equations at the top of this module.
 
     Args:
       params: `MinLSTMParams`.
       state: `MinLSTMState`, h (*batch, H).
       x_t: input (*batch, D).
-      positive: whether the candidate is made positive, as in the paper's log-space form:
-        g + 1/2 where g >= 0, sigmoid(g) elsewhere.
-      dtype: dtype of the matrix products; None for that of the parameters.
+      positive: whether the candidate is g(n); see `positive_candidate`.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
 
     Returns:
       (state, y_t), y_t = h_t (*batch, H) in `dtype`.
@@ -168,26 +122,49 @@ def min_lstm(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Cell:
-    """Returns the minimal LSTM as a `Cell`. Arguments as in `min_lstm_init` and `min_lstm_step`.
+    """Returns the minimal LSTM as a `Cell`.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      positive: whether the candidate is g(n); see `positive_candidate`.
+      w_x_init: initializer of every gate's block of w_x.
+      forget_bias: bias of the forget gate; the other biases are zero.
+      chrono: the longest dependency expected, in steps. Then, instead of `forget_bias`,
+        b_f = log U[1, chrono - 1] and b_i = -b_f, which makes f' = sigmoid(b_f) (Tallec, Ollivier
+        2018, arXiv 1804.11188).
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` whose parameters are `MinLSTMParams`.
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
     """
     check_size("min_lstm", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)
-    init = functools.partial(
-        min_lstm_init,
-        input_size=input_size,
-        hidden_size=hidden_size,
-        w_x_init=w_x_init,
-        forget_bias=forget_bias,
-        chrono=chrono,
-        learn_initial_state=learn_initial_state,
-        param_dtype=param_dtype,
-    )
+
+    def init(key: Array) -> MinLSTMParams:
+        key_x, key_b = jax.random.split(key)
+        zeros = jnp.zeros(hidden_size, param_dtype)
+        b_i, b_f = zeros, jnp.full(hidden_size, forget_bias, param_dtype)
+        if chrono is not None:
+            b_f = chrono_bias(key_b, (hidden_size,), chrono, param_dtype)
+            b_i = -b_f
+        return MinLSTMParams(
+            w_x=packed(w_x_init, key_x, input_size, hidden_size, blocks=3, dtype=param_dtype),
+            b=jnp.concatenate([b_i, b_f, zeros]),
+            initial=MinLSTMState(zeros) if learn_initial_state else None,
+        )
+
     return make_linear_cell(
         init,
         functools.partial(min_lstm_initial_state, dtype=dtype),
         functools.partial(min_lstm_elements, positive=positive, dtype=dtype),
         functools.partial(min_lstm_output, dtype=dtype),
     )
+
+
+min_lstm_init = init_function(min_lstm, MinLSTMParams)

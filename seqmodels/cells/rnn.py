@@ -13,7 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.initializers import Initializer, glorot_uniform, orthogonal, packed
-from seqmodels.cells.stages import check_last_axis, check_size, filled_state, lift, make_cell
+from seqmodels.cells.stages import (
+    check_last_axis,
+    check_size,
+    init_function,
+    lift,
+    make_cell,
+    zero_or_learned_state,
+)
 from seqmodels.types import Array, Cell
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
@@ -34,50 +41,12 @@ class RNNParams(NamedTuple):
     initial: RNNState | None = None
 
 
-def rnn_init(
-    key: Array,
-    input_size: int,
-    hidden_size: int,
-    *,
-    w_x_init: Initializer = glorot_uniform,
-    w_h_init: Initializer = orthogonal,
-    learn_initial_state: bool = False,
-    param_dtype: Any = jnp.float32,
-) -> RNNParams:
-    """Returns fresh parameters; the bias is zero.
-
-    Args:
-      key: PRNG key.
-      input_size: D.
-      hidden_size: H.
-      w_x_init: initialiser of w_x.
-      w_h_init: initialiser of w_h; for ReLU see `initializers.identity`.
-      learn_initial_state: whether the initial state is a parameter (it starts at zero).
-      param_dtype: dtype of the parameters.
-
-    Returns:
-      `RNNParams`.
-
-    Raises:
-      ValueError: if a size is not a positive integer.
-    """
-    check_size("rnn", input_size=input_size, hidden_size=hidden_size)
-    key_x, key_h = jax.random.split(key)
-    zeros = jnp.zeros(hidden_size, param_dtype)
-    return RNNParams(
-        w_x=packed(w_x_init, key_x, input_size, hidden_size, 1, param_dtype),
-        w_h=packed(w_h_init, key_h, hidden_size, hidden_size, 1, param_dtype),
-        b=zeros,
-        initial=RNNState(zeros) if learn_initial_state else None,
-    )
-
-
 def rnn_initial_state(
     params: RNNParams, batch_shape: Sequence[int] = (), *, dtype: Any = None
 ) -> RNNState:
     """Returns the state before the first step: zeros, or `params.initial`, in at least float32."""
     dtype = dtype or params.w_h.dtype
-    return filled_state(RNNState, params, dtype, batch_shape, params.w_h.shape[0])
+    return zero_or_learned_state(RNNState, params, dtype, batch_shape, params.w_h.shape[0])
 
 
 def rnn_project(params: RNNParams, state: RNNState, x_t: Array, *, dtype: Any = None) -> Array:
@@ -118,7 +87,7 @@ def rnn_step(
       state: `RNNState`, h (*batch, H).
       x_t: input (*batch, D).
       activation: "tanh", "relu" or a function.
-      dtype: dtype of the matrix products; None for that of the parameters.
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
 
     Returns:
       (state, y_t), y_t = h_t (*batch, H) in `dtype`.
@@ -141,7 +110,22 @@ def rnn(
     dtype: Any = None,
     param_dtype: Any = jnp.float32,
 ) -> Cell:
-    """Returns the simple RNN as a `Cell`. Arguments as in `rnn_init` and `rnn_step`.
+    """Returns the simple RNN as a `Cell`.
+
+    The bias starts at zero.
+
+    Args:
+      input_size: D.
+      hidden_size: H.
+      activation: "tanh", "relu" or a function.
+      w_x_init: initializer of w_x.
+      w_h_init: initializer of w_h; for ReLU see `initializers.identity`.
+      learn_initial_state: whether the initial state is a parameter (it starts at zero).
+      dtype: dtype of the matrix products; None for the dtype of the parameters.
+      param_dtype: dtype of the parameters.
+
+    Returns:
+      A `Cell` whose parameters are `RNNParams`.
 
     Raises:
       ValueError: if a size is not a positive integer or the activation is not known.
@@ -152,15 +136,17 @@ def rnn(
             f"rnn: activation: got {activation!r}, expected one of {', '.join(ACTIVATIONS)} "
             "or a function"
         )
-    init = functools.partial(
-        rnn_init,
-        input_size=input_size,
-        hidden_size=hidden_size,
-        w_x_init=w_x_init,
-        w_h_init=w_h_init,
-        learn_initial_state=learn_initial_state,
-        param_dtype=param_dtype,
-    )
+
+    def init(key: Array) -> RNNParams:
+        key_x, key_h = jax.random.split(key)
+        zeros = jnp.zeros(hidden_size, param_dtype)
+        return RNNParams(
+            w_x=packed(w_x_init, key_x, input_size, hidden_size, blocks=1, dtype=param_dtype),
+            w_h=packed(w_h_init, key_h, hidden_size, hidden_size, blocks=1, dtype=param_dtype),
+            b=zeros,
+            initial=RNNState(zeros) if learn_initial_state else None,
+        )
+
     return make_cell(
         init,
         functools.partial(rnn_initial_state, dtype=dtype),
@@ -169,3 +155,6 @@ def rnn(
             functools.partial(rnn_update, activation=activation),
         ),
     )
+
+
+rnn_init = init_function(rnn, RNNParams)

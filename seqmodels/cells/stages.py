@@ -1,13 +1,17 @@
-"""Cells declared in stages, and the few helpers that every cell shares."""
+"""Cells declared in stages, and helpers that all cells share."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from seqmodels.types import Array, Cell, Params, Stage, State
+
+Options = ParamSpec("Options")
+ParamsType = TypeVar("ParamsType")
 
 
 def make_cell(
@@ -22,17 +26,17 @@ def make_cell(
     A stage is a pair of functions:
 
         gates = project(params, state, x_t)     affine in state and in x_t; holds every matrix
-        state = update(params, state, gates)    holds none: activations, products, small vectors
+        state = update(params, state, gates)    holds no matrix: activations, products, vectors
 
-    Both take the rows of a batch one by one: a mean over the batch in `project` would be taken over
-    other rows by some drivers. The last update returns `(state, y_t)`. Between two stages the state
-    may be any pytree. A cell declared this way can be differentiated through time by every driver,
-    the fast ones included, without a hand-written backward pass.
+    Both treat the rows of a batch independently, because a driver may call them on other batches: a
+    mean over the batch would be wrong. The last update returns `(state, y_t)`. Between two stages
+    the state may be any pytree. Every driver can differentiate such a cell through time, without a
+    hand-written backward pass.
 
     Args:
       init: `init(key) -> params`.
       initial_state: `initial_state(params, batch_shape) -> state`, leaves of shape (*batch, ...);
-        it may take `key=None` too.
+        it may also take `key=None`.
       *stages: one or more pairs `(project, update)`.
       reset: `reset(params, state) -> state`; None for the cell's own initial state.
       x_ndim: the number of feature axes of `x_t`.
@@ -41,8 +45,8 @@ def make_cell(
       A `Cell`.
 
     Raises:
-      TypeError: if a stage is not a pair of functions, or if there is none, or if another argument
-        is not a function.
+      TypeError: if there are no stages, if a stage is not a pair of functions, or if another
+        argument is not callable.
       ValueError: if `x_ndim` is not a positive integer.
     """
     if not stages or not all(
@@ -67,15 +71,43 @@ def make_cell(
     return Cell(init, initial_state, step, stages=pairs, reset=reset or own_reset, x_ndim=x_ndim)
 
 
+def init_function(
+    factory: Callable[Options, Cell], params_type: type[ParamsType]
+) -> Callable[Concatenate[Array, Options], ParamsType]:
+    """Returns the function `init(key, *args, **options)`, short for `factory(...).init(key)`.
+
+    Args:
+      factory: the function that makes the cell, such as `sm.lstm`.
+      params_type: the type of its parameters.
+    """
+
+    def init(key: Array, *args: Options.args, **options: Options.kwargs) -> ParamsType:
+        return factory(*args, **options).init(key)
+
+    functools.update_wrapper(init, factory)
+    signature = inspect.signature(factory)
+    first = inspect.Parameter("key", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Array)
+    parameters = [first, *signature.parameters.values()]
+    init.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=parameters, return_annotation=params_type
+    )
+    init.__name__ = init.__qualname__ = f"{factory.__name__}_init"
+    init.__doc__ = (
+        f"Returns fresh parameters of `sm.{factory.__name__}`, drawn from `key`.\n\n"
+        f"Arguments as in `sm.{factory.__name__}`, after the key; `dtype` has no effect."
+    )
+    return init
+
+
 def fold_stages(stages: Sequence[Stage], params: Params, state: State, x_t: Any) -> Any:
-    """Returns what the last stage's update returns, which is `(state, y_t)`."""
+    """Returns the result of the last stage's update, `(state, y_t)`."""
     for project, update in stages:
         state = update(params, state, project(params, state, x_t))
     return state
 
 
 def new_state(cell: Cell, params: Params, batch_shape: Sequence[int], key: Array | None) -> State:
-    """Returns `cell.initial_state`, with the key only where there is one and it is wanted."""
+    """Returns `cell.initial_state(...)`; passes the key on if the function takes one."""
     batch_shape = tuple(batch_shape)
     if key is None or not _takes_key(cell.initial_state):
         return cell.initial_state(params, batch_shape)
@@ -88,17 +120,17 @@ def _takes_key(function: Callable[..., Any]) -> bool:
 
 
 def reset_state(cell: Cell, params: Params, state: State) -> State:
-    """Returns what replaces `state` at a reset.
+    """Returns the state that replaces `state` at a reset.
 
     Raises:
-      ValueError: if `cell.reset` returns something that does not fit `state`.
+      ValueError: if `cell.reset` returns a state that does not fit `state`.
     """
     if cell.reset is None:
         return _broadcast(cell.initial_state(params, ()), state)
     new = cell.reset(params, state)
-    given, wanted = (jax.tree.map(jnp.shape, tree) for tree in (new, state))
-    if given != wanted:
-        raise ValueError(f"reset: got a state of shapes {given}, expected {wanted}")
+    given, expected = (jax.tree.map(jnp.shape, tree) for tree in (new, state))
+    if given != expected:
+        raise ValueError(f"reset: got a state of shapes {given}, expected {expected}")
     return new
 
 
@@ -109,17 +141,17 @@ def _broadcast(tree: State, like: State) -> State:
 def state_dtype(dtype: Any) -> jnp.dtype:
     """Returns the dtype of a state: `dtype`, but at least float32.
 
-    A sum that is carried over hundreds of steps loses every increment below 1/256 of itself in
-    bfloat16, so only the matrix products run in low precision.
+    In bfloat16 a sum that is carried over hundreds of steps loses every increment below 1/256 of
+    itself. So only the matrix products run in low precision.
     """
     check_dtype(dtype)
     return jnp.promote_types(dtype, jnp.float32)
 
 
-def filled_state(
+def zero_or_learned_state(
     template: Any, params: Params, dtype: Any, batch_shape: Sequence[int], hidden_size: int
 ) -> State:
-    """Returns the state type `template` filled with zeros, or with the learned `params.initial`."""
+    """Returns a state of the type `template`: zeros, or the learned `params.initial`."""
     shape = (*batch_shape, hidden_size)
     dtype = state_dtype(dtype)
     if params.initial is None:
@@ -137,6 +169,14 @@ def check_size(cell: str, **sizes: Any) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{cell}: {name}: got {size!r}, expected a positive integer")
+
+
+def check_cells(combinator: str, *cells: Any) -> None:
+    """Raises TypeError unless every argument is a `Cell`."""
+    for number, cell in enumerate(cells):
+        if not isinstance(cell, Cell):
+            kind = type(cell).__name__
+            raise TypeError(f"{combinator}: cell {number}: got a {kind}, expected a Cell")
 
 
 def check_dtype(dtype: Any) -> None:

@@ -1,1 +1,1 @@
-"""The ways to take a cell through time, and the contract that all of them keep."""
+"""Drivers, which run a cell through time, and the sequence contract that each of them keeps."""

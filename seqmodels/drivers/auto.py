@@ -1,4 +1,4 @@
-"""Which driver a name stands for, and which one "auto" takes."""
+"""Drivers by name, and the choice that "auto" makes."""
 
 import difflib
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from seqmodels.drivers.fused.driver import fused, saving_pays
 from seqmodels.drivers.memory_plan import kept_bytes
 from seqmodels.drivers.newton.driver import newton
 from seqmodels.drivers.scan import scan
-from seqmodels.drivers.stage_analysis import read_traits
-from seqmodels.types import Array, Cell, Driver, Params, State
+from seqmodels.drivers.stage_analysis import analyze_stages
+from seqmodels.types import Driver, DriverCall
 
 DRIVERS: dict[str, Callable[[], Driver]] = {
     "scan": scan,
@@ -23,14 +23,14 @@ DRIVERS: dict[str, Callable[[], Driver]] = {
     "newton": newton,
     "cudnn": cudnn,
 }
-LARGE = 4 * 2**30  # bytes of states and gates that "auto" lets the forward pass keep
+MAX_KEPT_BYTES = 4 * 2**30  # bytes of states and gates that "auto" lets the forward pass keep
 
 
 def find_driver(method: str | Driver) -> Driver | None:
-    """Returns the driver that `method` names, None for "auto".
+    """Returns the driver that `method` names, or None for "auto".
 
     Raises:
-      ValueError: if there is none of that name.
+      ValueError: if no driver has that name.
     """
     if isinstance(method, Driver):
         return method
@@ -47,21 +47,22 @@ def find_driver(method: str | Driver) -> Driver | None:
     )
 
 
-def choose(cell: Cell, params: Params, xs: Array, state: State) -> tuple[Driver, str]:
-    """Returns the driver that "auto" stands for, and why.
+def choose_driver(call: DriverCall) -> tuple[Driver, str]:
+    """Returns the driver that "auto" chooses for a call, and the reason.
 
-    It is the fastest one of those measured on CPUs. Parallel drivers are never taken: there they
-    are slower, and elsewhere they have not been measured.
+    It is the fastest driver of those measured on CPUs. Drivers that are parallel in time are never
+    chosen: they are slower on CPUs and have not been measured elsewhere.
     """
+    cell = call.cell
     if not cell.stages:
         kind = "a linear recurrence" if cell.elements else "a step alone"
         return scan(), f"auto: the cell is {kind}, and scan is the fastest driver for it"
     try:
-        x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-        read_traits(cell, params, state, x_t, (True,) * len(jax.tree.leaves(state)))
+        keeps = (True,) * len(jax.tree.leaves(call.state))
+        analyze_stages(cell, call.params, call.state, call.x_t, keeps)
     except TypeError as error:
         return scan(), f"auto: {error}"
-    kept = kept_bytes(cell, params, xs, state, save=saving_pays(params))
-    if kept > LARGE:
+    kept = kept_bytes(call, save=saving_pays(call.params))
+    if kept > MAX_KEPT_BYTES:
         return chunked(), f"auto: to keep every step would take {kept / 2**30:.1f} GiB"
     return fused(), "auto: the cell is in stages, so its backward pass can be fused"

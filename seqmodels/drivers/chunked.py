@@ -1,9 +1,9 @@
-"""Very long sequences: the fused backward pass within a budget of memory.
+"""The driver for very long sequences: the fused backward pass within a budget of memory.
 
-The sequence is cut into segments of S steps. The forward pass keeps the state before each segment;
-the backward pass runs one segment again, from the last to the first, and takes it back with the
-fused driver (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174).
-What remains proportional to T is what the caller holds anyway: outputs and their cotangents.
+The sequence is cut into segments of S steps. The forward pass keeps the state before each segment.
+The backward pass runs each segment again, from the last to the first, and differentiates it with
+the fused driver (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv
+1604.06174). Only outputs and their cotangents, which the caller holds anyway, grow with T.
 """
 
 import functools
@@ -14,13 +14,19 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
-from seqmodels.drivers.contract import vary_like
+from seqmodels.drivers.contract import match_varying_axes
 from seqmodels.drivers.fused.driver import CHUNK, run_fused
 from seqmodels.drivers.memory_plan import choose_plan, parse_bytes
-from seqmodels.drivers.reshape import as_rows, as_steps, chunk_size, cut, joined
-from seqmodels.drivers.scan import widened
+from seqmodels.drivers.reshape import (
+    chunk_size,
+    merge_chunks,
+    merge_time_batch,
+    split_chunks,
+    split_time_batch,
+)
+from seqmodels.drivers.scan import widen_params
 from seqmodels.drivers.stage_analysis import require_stages
-from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
+from seqmodels.types import Contract, Driver, DriverCall, Info, Params, State, Unrolled
 
 
 def chunked(
@@ -29,24 +35,24 @@ def chunked(
     segment: int | None = None,
     inputs_gradient: bool = False,
 ) -> Driver:
-    """Returns the driver that trains through long sequences in little memory.
+    """Returns the driver that trains on long sequences in little memory.
 
-    It serves cells in stages. Given a budget, the whole sequence is run as `sm.fused` does it if
-    that fits, and otherwise in segments of about sqrt(T) steps; `Info.plan` tells which, and the
-    predicted peak. The prediction is of the memory that a gradient step takes beside its arguments,
-    on one device and for one call: outputs, their cotangents, and what this driver keeps. What the
-    loss keeps of its own, the states that `unroll_full` returns, the layers of a stack beside this
-    one, and the size of a `jax.vmap` around the call are not in it.
+    It serves cells in stages. If the whole sequence fits the budget, it runs as under `sm.fused`;
+    otherwise in segments of about sqrt(T) steps. `Info.plan` names the plan and its predicted peak.
+    The prediction is the memory of a gradient step without its arguments, on one device and for one
+    call: outputs, their cotangents, and the arrays that this driver keeps. It does not contain what
+    the loss keeps, the states that `unroll_full` returns, other layers of a stack, or the size of a
+    `jax.vmap` around the call.
 
     Args:
       memory_budget: bytes, or text such as "300MB" or "2GiB"; None for the lowest peak.
-      segment: S, steps a segment, in the place of a budget.
-      inputs_gradient: whether the gradient of xs will be asked for, as it is in every layer of a
-        stack but the first; it is as large as xs, and counts in the prediction.
+      segment: S, steps a segment, instead of a budget.
+      inputs_gradient: whether the gradient of xs is needed, as in every layer of a stack but the
+        first. It is as large as xs, and counts in the prediction.
 
     Returns:
-      A `Driver`. Where no plan fits the budget, it raises a ValueError that names the smallest
-      budget that would do, and the plan and peak that go with it.
+      A `Driver`. If no plan fits the budget, running it raises a ValueError that names the smallest
+      possible budget with its plan and peak.
 
     Raises:
       ValueError: if `memory_budget` is not a positive number of bytes, if `segment` is not a
@@ -67,85 +73,66 @@ def chunked(
 
 
 def _run(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    contract: Contract,
-    keep_states: bool,
-    *,
-    memory_budget: int | None,
-    segment: int | None,
-    inputs_gradient: bool,
+    call: DriverCall, *, memory_budget: int | None, segment: int | None, inputs_gradient: bool
 ) -> Unrolled:
-    require_stages("chunked", cell)
-    fresh = None if contract.resets is None else reset_state(cell, params, state)
+    require_stages("chunked", call.cell)
+    fresh = None
+    if call.contract.resets is not None:
+        fresh = reset_state(call.cell, call.params, call.state)
     plan = choose_plan(
-        cell,
-        params,
-        xs,
-        state,
-        contract,
+        call,
         budget=memory_budget,
         segment=segment,
         inputs_gradient=inputs_gradient,
         chunk=CHUNK,
     )
-    full = run_segments(cell, params, xs, state, fresh, contract, keep_states, plan.segment)
+    full = run_segments(call, fresh, plan.segment)
     return full._replace(info=Info("chunked", plan=str(plan)))
 
 
-def run_segments(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    fresh: State,
-    contract: Contract,
-    keep_states: bool,
-    segment: int,
-) -> Unrolled:
-    """Unrolls segments of `segment` steps, each to be run again in the backward pass.
+def run_segments(call: DriverCall, fresh: State, segment: int) -> Unrolled:
+    """Unrolls segments of `segment` steps, each of which the backward pass runs again.
 
-    Steps that are left over are a segment of their own, the last one in the order of processing.
+    Leftover steps are a segment of their own, the last one in the order of processing. `fresh` is
+    the state that replaces the state at a reset.
     """
-    num_steps = xs.shape[0]
+    _, params, xs, state, contract, _ = call
+    num_steps, batch_shape = call.num_steps, call.batch_shape
     if segment >= num_steps:
-        K = chunk_size(num_steps, CHUNK)
-        return run_fused(cell, params, xs, state, fresh, contract, keep_states, chunk=K, save=False)
+        return run_fused(call, fresh, chunk=chunk_size(num_steps, CHUNK), save=False)
     varying = (params, xs, state, contract.valid, contract.resets)
-    state, params, fresh = (vary_like(a, *varying) for a in (state, params, fresh))
-    wide, narrow = widened(params)
-
-    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
+    state, params, fresh = (match_varying_axes(a, *varying) for a in (state, params, fresh))
+    wide, narrow = widen_params(params)
 
     @functools.partial(jax.checkpoint, static_argnums=(4,))
     def run(wide: Params, state: State, fresh: State, rows: Any, size: int) -> tuple[State, Any]:
-        # Cut up in here, so that what is kept for the backward pass is xs itself and no copy.
-        xs, valid, resets = as_steps(rows, size, batch_shape)
-        part = Contract(valid, resets, contract.reverse)
-        K = chunk_size(size, CHUNK)
-        full = run_fused(
-            cell, narrow(wide), xs, state, fresh, part, keep_states, chunk=K, save=False
+        # Split in here, so that the backward pass keeps xs itself and not a copy.
+        xs, valid, resets = split_time_batch(rows, size, batch_shape)
+        piece = call._replace(
+            params=narrow(wide),
+            xs=xs,
+            state=state,
+            contract=Contract(valid, resets, contract.reverse),
         )
-        return full.final_state, as_rows((full.ys, full.states), len(batch_shape))
+        full = run_fused(piece, fresh, chunk=chunk_size(size, CHUNK), save=False)
+        return full.final_state, merge_time_batch((full.ys, full.states), len(batch_shape))
 
     num_segments, rest = divmod(num_steps, segment)
     inputs = (xs, contract.valid, contract.resets)
     whole = slice(rest, None) if contract.reverse else slice(num_segments * segment)
     remainder = slice(rest) if contract.reverse else slice(num_segments * segment, None)
-    pieces = jax.tree.map(lambda a: a[whole], inputs) if rest else inputs
+    segments = jax.tree.map(lambda a: a[whole], inputs) if rest else inputs
     state, out = lax.scan(
         lambda state, rows: run(wide, state, fresh, rows, segment),
         state,
-        cut(pieces, num_segments, batch_shape),
+        split_chunks(segments, num_segments, batch_shape),
         reverse=contract.reverse,
     )
-    out = joined(out, num_segments * segment, batch_shape)
+    out = merge_chunks(out, num_segments * segment, batch_shape)
     if rest:
-        rows = as_rows(jax.tree.map(lambda a: a[remainder], inputs), len(batch_shape))
+        rows = merge_time_batch(jax.tree.map(lambda a: a[remainder], inputs), len(batch_shape))
         state, last = run(wide, state, fresh, rows, rest)
-        last = as_steps(last, rest, batch_shape)
+        last = split_time_batch(last, rest, batch_shape)
         both = (last, out) if contract.reverse else (out, last)
         out = jax.tree.map(lambda *a: jnp.concatenate(a), *both)
     ys, states = out

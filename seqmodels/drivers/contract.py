@@ -1,4 +1,4 @@
-"""The sequence contract: what lengths, resets and states mean, and the checks that guard it."""
+"""The sequence contract: masks of valid steps and resets, and the checks of arguments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from seqmodels.cells.stages import new_state
 from seqmodels.types import Array, Cell, Params, State
 
 
-def select(mask: Array | None, if_true: Any, if_false: Any) -> Any:
-    """Returns `if_true` where the mask holds, `if_false` elsewhere; None is a mask never true.
+def tree_where(mask: Array | None, if_true: Any, if_false: Any) -> Any:
+    """Returns `if_true` where the mask is true, `if_false` elsewhere; None is a mask never true.
 
-    The mask's axes are the leading axes of every leaf. A selection and not a product, so that what
-    is not selected may be NaN.
+    The mask's axes are the leading axes of every leaf. It selects and does not multiply, so a NaN
+    that is not selected has no effect.
     """
     if mask is None:
         return if_false
@@ -27,17 +27,17 @@ def select(mask: Array | None, if_true: Any, if_false: Any) -> Any:
 
 
 def zero_unless(mask: Array | None, tree: Any) -> Any:
-    """Returns `tree` where the mask holds, zero elsewhere; None is a mask always true."""
-    return tree if mask is None else select(mask, tree, jax.tree.map(jnp.zeros_like, tree))
+    """Returns `tree` where the mask is true, zero elsewhere; None is a mask always true."""
+    return tree if mask is None else tree_where(mask, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
-def filled(valid: Array | None, xs: Array) -> Array:
+def fill_padding(valid: Array | None, xs: Array) -> Array:
     """Returns `xs` with ones in the padding.
 
-    The step runs in the padding too, and its result is dropped. Ones, because zero is where a norm,
-    a logarithm, a root or a quotient has no derivative, and 0 * NaN would reach the parameters.
+    The step runs in the padding too, and its result is dropped. Zeros would not do: a norm, a
+    logarithm, a root or a quotient has no derivative there, and 0 * NaN would reach the parameters.
     """
-    return xs if valid is None else select(valid, xs, jnp.ones_like(xs))
+    return xs if valid is None else tree_where(valid, xs, jnp.ones_like(xs))
 
 
 def valid_steps(lengths: Array | None, num_steps: int) -> Array | None:
@@ -47,19 +47,19 @@ def valid_steps(lengths: Array | None, num_steps: int) -> Array | None:
     return jnp.arange(num_steps).reshape((-1,) + (1,) * lengths.ndim) < lengths[None]
 
 
-def vary_like(tree: Any, *others: Any) -> Any:
+def match_varying_axes(tree: Any, *others: Any) -> Any:
     """Returns `tree` with the varying axes of `others`, so that a loop in shard_map can carry it.
 
     Inside `jax.shard_map` an array made of constants, such as a zero state, is the same on every
-    device, and a loop refuses to carry it next to data that differ between devices.
+    device. A loop refuses to carry it together with data that differ between devices.
     """
-    wanted = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(others)))
+    varying = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(others)))
 
     def cast(leaf: Array) -> Array:
-        missing = tuple(sorted(wanted - _varying(leaf)))
+        missing = tuple(sorted(varying - _varying(leaf)))
         return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
 
-    return jax.tree.map(cast, tree) if wanted else tree
+    return jax.tree.map(cast, tree) if varying else tree
 
 
 def _varying(leaf: Any) -> set[str]:
@@ -121,10 +121,9 @@ def _is_key(array: Any) -> bool:
 
 
 def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[int]) -> State:
-    """Returns `state`; ValueError unless it is one of the cell's states.
+    """Returns `state`; ValueError if it does not match the cell.
 
-    A state drawn with a key may differ in structure from one drawn without (dropout); either will
-    do.
+    A state drawn with a key may differ in structure from one drawn without (dropout). Both match.
     """
     key = jax.eval_shape(lambda: jax.random.key(0))
     without_key, with_key = (
@@ -132,13 +131,13 @@ def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[
         for k in (None, key)
     )
     structure: Any = jax.tree.structure(state)
-    for wanted in (without_key, with_key):
-        if structure == jax.tree.structure(wanted):
+    for expected in (without_key, with_key):
+        if structure == jax.tree.structure(expected):
             break
     else:
         raise ValueError(f"state: got {_describe(state)}, expected {_describe(without_key)}")
     given_leaves = jax.tree_util.tree_leaves_with_path(state)
-    for (path, given), want in zip(given_leaves, jax.tree.leaves(wanted), strict=True):
+    for (path, given), want in zip(given_leaves, jax.tree.leaves(expected), strict=True):
         both_keys = _is_key(given) and _is_key(want)  # of any implementation
         if given.shape != want.shape or (given.dtype != want.dtype and not both_keys):
             name = jax.tree_util.keystr(path)
@@ -146,11 +145,10 @@ def check_state(cell: Cell, params: Params, state: State, batch_shape: Sequence[
     return state
 
 
-def check_step(cell: Cell, params: Params, state: State, xs: Array) -> None:
-    """Raises ValueError unless a step turns the state into one of the same shapes and dtypes."""
-    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
+def check_step(cell: Cell, params: Params, state: State, x_t: Any) -> None:
+    """Raises ValueError unless a step returns a state of the same shapes and dtypes."""
+    batch_shape = x_t.shape[: len(x_t.shape) - cell.x_ndim]
     _check_leading_axes("state", state, batch_shape)
-    x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     given = jax.eval_shape(cell.step, params, state, x_t)
     if not isinstance(given, tuple) or len(given) != 2:
         raise ValueError(f"step: got {_describe(given)}, expected (state, y_t)")

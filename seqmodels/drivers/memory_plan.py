@@ -1,10 +1,10 @@
-"""How much memory a gradient step through a long sequence takes, and which plan fits a budget.
+"""The memory of a gradient step through a long sequence, and the plan that fits a budget.
 
-Counted are arrays, from their shapes. For a loss that is a function of the outputs, a step has at
-its peak either the outputs and their cotangents, or the cotangents and what one segment needs;
-beside that the states before every segment, one chunk's coefficients, and gradients of the
-parameters. `compiled.memory_analysis()` of XLA says the same within a few per cent on a CPU, but
-costs a compilation for every plan that is looked at.
+The prediction counts arrays from their shapes. For a loss that is a function of the outputs, the
+peak holds either the outputs and their cotangents, or the cotangents and the arrays of one segment.
+It also holds the states before every segment, one chunk's coefficients, and the gradients of the
+parameters. `compiled.memory_analysis()` of XLA agrees within a few percent on a CPU, but needs one
+compilation for every plan.
 """
 
 import math
@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import jax
 
 from seqmodels.drivers.reshape import chunk_size
-from seqmodels.drivers.stage_analysis import is_float, read_traits
-from seqmodels.types import Array, Cell, Contract, Params, State
+from seqmodels.drivers.stage_analysis import analyze_stages
+from seqmodels.pytrees import is_float
+from seqmodels.types import DriverCall
 
 _UNITS = {"": 1, "b": 1} | {
     prefix + unit: base**power
@@ -30,7 +31,7 @@ class MemoryPlan(NamedTuple):
     Attributes:
       segment: S, steps a segment; T for the whole sequence at once.
       num_steps: T.
-      peak: predicted bytes at the peak of a gradient step, its arguments not counted.
+      peak: predicted bytes at the peak of a gradient step, without its arguments.
     """
 
     segment: int
@@ -38,12 +39,12 @@ class MemoryPlan(NamedTuple):
     peak: int
 
     def __str__(self) -> str:
-        """The plan in words."""
+        """Text of the plan."""
         if self.segment >= self.num_steps:
-            way = f"the whole sequence of {self.num_steps} steps at once"
+            text = f"the whole sequence of {self.num_steps} steps at once"
         else:
-            way = f"{-(-self.num_steps // self.segment)} segments of {self.segment} steps"
-        return f"{way}, predicted peak {_text(self.peak)}"
+            text = f"{-(-self.num_steps // self.segment)} segments of {self.segment} steps"
+        return f"{text}, predicted peak {_format_bytes(self.peak)}"
 
 
 def parse_bytes(text: int | str) -> int:
@@ -66,7 +67,7 @@ def parse_bytes(text: int | str) -> int:
 
 
 class _Sizes(NamedTuple):
-    """Bytes: of x_t, y_t, the state that is kept of a step, the gates; of the parameters."""
+    """Bytes of x_t, of y_t, of the saved state and the gates of one step, and of the parameters."""
 
     x: int
     y: int
@@ -76,11 +77,7 @@ class _Sizes(NamedTuple):
 
 
 def choose_plan(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    contract: Contract,
+    call: DriverCall,
     *,
     budget: int | None,
     segment: int | None,
@@ -89,26 +86,33 @@ def choose_plan(
 ) -> MemoryPlan:
     """Returns the whole sequence at once if that fits, or else the segments with the lowest peak.
 
-    Segments of any length take about the same time, so the lowest peak costs nothing. Without a
-    budget it is always the lowest peak; a segment that is given is taken.
+    Segments of any length take about the same time, so the lowest peak costs no time. Without a
+    budget it returns the lowest peak.
+
+    Args:
+      call: the cell to unroll.
+      budget: bytes, or None.
+      segment: steps a segment, or None to choose it.
+      inputs_gradient: whether the gradient of xs counts.
+      chunk: steps a chunk of the fused backward pass.
 
     Raises:
-      ValueError: if nothing fits.
+      ValueError: if no plan fits.
     """
-    num_steps = xs.shape[0]
-    sizes = _sizes(cell, params, xs, state)
-    x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-    traits = read_traits(cell, params, state, x_t, (True,) * len(jax.tree.leaves(state)))
+    num_steps, padded = call.num_steps, call.contract.valid is not None
+    sizes = _sizes(call)
+    keeps = (True,) * len(jax.tree.leaves(call.state))
+    analysis = analyze_stages(call.cell, call.params, call.state, call.x_t, keeps)
     # Outputs are zeroed in the padding, states are not.
-    y_is_state = contract.valid is None and None not in traits.alias
+    y_is_state = not padded and None not in analysis.output_aliases
 
     def plan(segment: int) -> MemoryPlan:
-        # Of the size of xs: its gradient; with ones in the padding; without the steps left over.
+        # Copies of xs: its gradient; with ones in the padding; without the leftover steps.
         rest = num_steps % (segment if segment < num_steps else chunk_size(num_steps, chunk))
-        copies = inputs_gradient + (contract.valid is not None) + bool(rest)
+        copies = inputs_gradient + padded + bool(rest)
         peak = num_steps * copies * sizes.x
         peak += _peak(sizes, y_is_state, num_steps, segment, chunk)
-        if rest and segment >= num_steps:  # states too are cut there
+        if rest and segment >= num_steps:  # the states are sliced too
             peak += num_steps * sizes.state // 2
         return MemoryPlan(segment, num_steps, peak)
 
@@ -123,16 +127,16 @@ def choose_plan(
     smallest = min(smallest, whole, key=lambda p: p.peak)
     if budget is not None and smallest.peak > budget:
         raise ValueError(
-            f"chunked: memory_budget: got {_text(budget)}, expected at least "
-            f"{_text(smallest.peak)}: {smallest}, {_shares(sizes, num_steps)}"
+            f"chunked: memory_budget: got {_format_bytes(budget)}, expected at least "
+            f"{_format_bytes(smallest.peak)}: {smallest}, {_shares(sizes, num_steps)}"
         )
     return smallest
 
 
-def kept_bytes(cell: Cell, params: Params, xs: Array, state: State, *, save: bool) -> int:
-    """Returns the bytes that the fused driver keeps of all steps: states, and gates if `save`."""
-    sizes = _sizes(cell, params, xs, state)
-    return xs.shape[0] * (sizes.state + save * sizes.gates)
+def kept_bytes(call: DriverCall, *, save: bool) -> int:
+    """Returns the bytes that the fused driver saves for all steps: states, and gates if `save`."""
+    sizes = _sizes(call)
+    return call.num_steps * (sizes.state + save * sizes.gates)
 
 
 def _peak(sizes: _Sizes, y_is_state: bool, num_steps: int, segment: int, chunk: int) -> int:
@@ -148,21 +152,27 @@ def _peak(sizes: _Sizes, y_is_state: bool, num_steps: int, segment: int, chunk: 
 
 
 def _shares(sizes: _Sizes, num_steps: int) -> str:
-    return f"of which outputs and their cotangents {_text(2 * num_steps * sizes.y)}"
+    return f"of which outputs and their cotangents {_format_bytes(2 * num_steps * sizes.y)}"
 
 
-def _sizes(cell: Cell, params: Params, xs: Array, state: State) -> _Sizes:
-    x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-    gates, mid = 0, state
-    for project, update in cell.stages:
-        gated = jax.eval_shape(project, params, mid, x_t)
-        gates += _bytes(gated)
-        mid = jax.eval_shape(update, params, mid, gated)
-    floats = [a for a in jax.tree.leaves(state) if is_float(a)]
-    return _Sizes(_bytes(x_t), _bytes(mid[1]), _bytes(floats), gates, _bytes(params))
+def _sizes(call: DriverCall) -> _Sizes:
+    gates_size, state = 0, call.state
+    for project, update in call.cell.stages:
+        gates = jax.eval_shape(project, call.params, state, call.x_t)
+        gates_size += _bytes(gates)
+        state = jax.eval_shape(update, call.params, state, gates)
+    floats = [a for a in jax.tree.leaves(call.state) if is_float(a)]
+    _, y_t = state
+    return _Sizes(
+        x=_bytes(call.x_t),
+        y=_bytes(y_t),
+        state=_bytes(floats),
+        gates=gates_size,
+        params=_bytes(call.params),
+    )
 
 
-def _text(size: int) -> str:
+def _format_bytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
 
 

@@ -7,53 +7,47 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import filled, select, vary_like, zero_unless
-from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
+from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
+from seqmodels.types import Array, Driver, DriverCall, Info, Params, State, Unrolled
 
 
 def scan() -> Driver:
     """Returns the driver that runs any cell under `jax.lax.scan`.
 
-    Backpropagation through time is JAX's own: it saves what every step needs, T times. Forward
-    mode and second derivatives work. Gradients of low-precision parameters are summed over time in
-    float32.
+    Backpropagation through time is JAX's own: it saves T times what the backward pass of one step
+    needs. Forward mode and second derivatives work. Gradients of low-precision parameters are
+    summed over time in float32.
     """
-    return Driver("scan", run)
+    return Driver("scan", run_scan)
 
 
-def run(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    contract: Contract,
-    keep_states: bool,
-) -> Unrolled:
-    """Runs a cell that `sm.unroll` has checked; see `Driver.run`."""
+def run_scan(call: DriverCall) -> Unrolled:
+    """Unrolls the cell of a call; see `Driver.run`."""
+    contract = call.contract
     fresh = None
     if contract.resets is not None:
-        fresh = vary_like(reset_state(cell, params, state), state)
-    wide, narrow = widened(params)
-    xs = filled(contract.valid, xs)
+        fresh = match_varying_axes(reset_state(call.cell, call.params, call.state), call.state)
+    wide, narrow = widen_params(call.params)
+    xs = fill_padding(contract.valid, call.xs)
 
     def body(state: State, inputs: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs
-        entered = select(reset_t, fresh, state)
-        left, y_t = cell.step(narrow(wide), entered, x_t)
-        left = left if valid_t is None else select(valid_t, left, state)
-        return left, (y_t, left if keep_states else None)
+        before = tree_where(reset_t, fresh, state)
+        after, y_t = call.cell.step(narrow(wide), before, x_t)
+        after = after if valid_t is None else tree_where(valid_t, after, state)
+        return after, (y_t, after if call.keep_states else None)
 
     inputs = (xs, contract.valid, contract.resets)
-    final_state, (ys, states) = jax.lax.scan(body, state, inputs, reverse=contract.reverse)
+    final_state, (ys, states) = jax.lax.scan(body, call.state, inputs, reverse=contract.reverse)
     ys = zero_unless(contract.valid, ys)
     return Unrolled(final_state, ys, states, Info("scan"))
 
 
-def widened(params: Params) -> tuple[Params, Callable[[Params], Params]]:
+def widen_params(params: Params) -> tuple[Params, Callable[[Params], Params]]:
     """Returns the parameters in at least float32, and the function that casts them back.
 
-    The cast stands inside the loop, so its transpose does too, and the gradient that the loop sums
-    over T steps is a float32 one.
+    The cast is inside the loop, and so is its transpose. Hence the gradient that the loop sums
+    over T steps is in float32.
     """
 
     def widen(a: Array) -> Array:

@@ -1,53 +1,34 @@
-"""What a driver has to know about a cell in stages, read off its functions by tracing them."""
+"""Analysis of a cell in stages: properties that are found by tracing its functions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from seqmodels.cells.stages import fold_stages
 from seqmodels.drivers.reshape import merge_batch
+from seqmodels.pytrees import combine, is_float, partition_floats
 from seqmodels.types import Array, Cell, Params, State
 
 
-class Traits(NamedTuple):
-    """Facts about one cell, for states and inputs of one structure.
+class StageAnalysis(NamedTuple):
+    """Properties of one cell, for states and inputs of one structure.
 
     Attributes:
-      constant: for each leaf of the state, whether it is an integer, bool or key that no step
-        changes, such as a dropout mask.
-      alias: for each leaf of y_t, the index of the leaf of the new state that it is, if that is not
-        constant, or None.
-      reads: for each stage, whether its update reads a floating parameter.
+      constant_leaves: for each leaf of the state, whether it is an integer, bool or key that no
+        step changes, such as a dropout mask.
+      output_aliases: for each leaf of y_t, the index of the leaf of the new state that it equals,
+        constant leaves excepted, or None.
+      update_reads_params: for each stage, whether its update reads a floating-point parameter.
     """
 
-    constant: tuple[bool, ...]
-    alias: tuple[int | None, ...]
-    reads: tuple[bool, ...]
+    constant_leaves: tuple[bool, ...]
+    output_aliases: tuple[int | None, ...]
+    update_reads_params: tuple[bool, ...]
 
 
-def is_float(leaf: Any) -> bool:
-    """Returns whether a leaf can have a gradient: real or complex floating numbers."""
-    return jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-def split(tree: Any) -> tuple[Any, Any]:
-    """Returns the floating leaves of a tree, and the others; None stands where one is missing."""
-    floats = jax.tree.map(lambda a: a if is_float(a) else None, tree)
-    others = jax.tree.map(lambda a: None if is_float(a) else a, tree)
-    return floats, others
-
-
-def join(first: Any, second: Any) -> Any:
-    """Returns the tree that has been split in two."""
-    return jax.tree.map(
-        lambda a, b: b if a is None else a, first, second, is_leaf=lambda a: a is None
-    )
-
-
-def serving(cell: Cell) -> str:
-    """Returns the text "method='scan' or ..." of the drivers that a cell can run under."""
+def supported_methods(cell: Cell) -> str:
+    """Returns the text "method='scan' or ..." that names the drivers for this cell."""
     names = ["scan", *(["fused", "chunked"] if cell.stages else [])]
     names += ["associative"] if cell.elements is not None and cell.output is not None else []
     *first, last = map(repr, names)
@@ -59,35 +40,25 @@ def require_stages(method: str, cell: Cell) -> None:
     if not cell.stages:
         raise TypeError(
             f"{method}: got a cell without stages (sm.make_cell), expected one with them; for this "
-            f"cell {serving(cell)}"
+            f"cell {supported_methods(cell)}"
         )
 
 
-def part(tree: Any, flags: tuple[bool, ...]) -> tuple[Any, Any]:
-    """Returns the tree with the leaves that are not flagged, and with those that are."""
-    leaves, structure = jax.tree.flatten(tree)
-    pairs = list(zip(leaves, flags, strict=True))
-    return (
-        jax.tree.unflatten(structure, [None if flag else leaf for leaf, flag in pairs]),
-        jax.tree.unflatten(structure, [leaf if flag else None for leaf, flag in pairs]),
-    )
-
-
-def read_traits(
-    cell: Cell, params: Params, state: State, x_t: Any, fixed: tuple[bool, ...]
-) -> Traits:
-    """Returns the traits of a cell in stages.
+def analyze_stages(
+    cell: Cell, params: Params, state: State, x_t: Any, keeps: tuple[bool, ...]
+) -> StageAnalysis:
+    """Returns the analysis of a cell in stages.
 
     Args:
       cell: the cell.
       params: its parameters, or their shapes.
       state: a state with leaves (*batch, ...), or its shapes.
       x_t: an input (*batch, ...), or its shape.
-      fixed: for each leaf of the state, whether a reset leaves it alone.
+      keeps: for each leaf of the state, whether a reset keeps it.
 
     Raises:
-      TypeError: if a project is not affine in the state and in x_t, if what passes between the
-        cell's functions lacks the batch axis, or if they close over a traced array.
+      TypeError: if a project is not affine in the state and in x_t, if an array between the stages
+        lacks the batch axis, or if a function of the cell closes over a traced array.
     """
     num_axes = len(x_t.shape) - cell.x_ndim
     state, x_t = jax.eval_shape(lambda *rows: merge_batch(rows, 0, num_axes), state, x_t)
@@ -107,28 +78,27 @@ def read_traits(
     reads = tuple(_check_stages(cell, params, state, x_t))
     before, after = jaxpr.invars[: len(leaves)], jaxpr.outvars[: len(leaves)]
     constant = tuple(
-        stays and not is_float(leaf) and a is b
-        for stays, leaf, a, b in zip(fixed, leaves, before, after, strict=True)
+        kept and not is_float(leaf) and a is b
+        for kept, leaf, a, b in zip(keeps, leaves, before, after, strict=True)
     )
-    kept = [None if flag else out for flag, out in zip(constant, after, strict=True)]
-    alias = tuple(_index(kept, out) for out in jaxpr.outvars[len(leaves) :])
-    return Traits(constant, alias, reads)
+    changing = [None if flag else out for flag, out in zip(constant, after, strict=True)]
+    aliases = tuple(_index(changing, out) for out in jaxpr.outvars[len(leaves) :])
+    return StageAnalysis(constant, aliases, reads)
 
 
-def _index(variables: list[Any], wanted: Any) -> int | None:
-    return next((n for n, variable in enumerate(variables) if variable is wanted), None)
+def _index(variables: list[Any], variable: Any) -> int | None:
+    return next((n for n, other in enumerate(variables) if other is variable), None)
 
 
 def _check_stages(cell: Cell, params: Params, state: State, x_t: Array) -> list[bool]:
-    """Returns which updates read parameters; TypeError where a stage breaks the rules."""
+    """Returns which updates read parameters; raises TypeError if a stage breaks the rules."""
     size, reads = x_t.shape[0], []
     for n, (project, update) in enumerate(cell.stages):
-        gates = jax.eval_shape(project, params, state, x_t)
-        _check_affine(n, project, params, state, x_t, gates)
+        gates = _affine_gates(n, project, params, state, x_t)
         jaxpr = jax.make_jaxpr(
-            lambda pf, po, s, g, update=update: update(join(pf, po), s, g)
-        )(*split(params), state, gates).jaxpr  # fmt: skip
-        floats = set(jaxpr.invars[: len(jax.tree.leaves(split(params)[0]))])
+            lambda pf, po, s, g, update=update: update(combine(pf, po), s, g)
+        )(*partition_floats(params), state, gates).jaxpr  # fmt: skip
+        floats = set(jaxpr.invars[: len(jax.tree.leaves(partition_floats(params)[0]))])
         used = [v for eqn in jaxpr.eqns for v in eqn.invars] + jaxpr.outvars
         reads.append(any(v in floats for v in used if not hasattr(v, "val")))
         state = jax.eval_shape(update, params, state, gates)
@@ -141,26 +111,30 @@ def _check_stages(cell: Cell, params: Params, state: State, x_t: Array) -> list[
     return reads
 
 
-def _check_affine(
-    n: int, project: Callable[..., Any], params: Params, state: State, x_t: Array, gates: Any
-) -> None:
-    """Raises TypeError unless `project` is affine in the state and in x_t together.
+def _affine_gates(
+    n: int, project: Callable[..., Any], params: Params, state: State, x_t: Array
+) -> Any:
+    """Returns the shapes of the gates; raises TypeError if `project` is not affine.
 
-    The fused backward pass takes it for a matrix and would be wrong without a word. Only an affine
-    function can be transposed, so that is what is tried.
+    It has to be affine in the state and in x_t together. The fused backward pass assumes it;
+    otherwise gradients would be silently wrong. The test is a transposition: only an affine
+    function can be transposed.
     """
-    (state_floats, state_others), (x_floats, x_others) = split(state), split(x_t)
+    gates = jax.eval_shape(project, params, state, x_t)
+    (state_floats, state_others), (x_floats, x_others) = map(partition_floats, (state, x_t))
 
     def transpose(params: Params, others: Any, cotangent: Any) -> Any:
         def linear(state: Any, x_t: Any) -> Any:
-            return split(project(params, join(state, others[0]), join(x_t, others[1])))[0]
+            read = combine(state, others[0]), combine(x_t, others[1])
+            return partition_floats(project(params, *read))[0]
 
         return jax.linear_transpose(linear, state_floats, x_floats)(cotangent)
 
     try:
-        jax.eval_shape(transpose, params, (state_others, x_others), split(gates)[0])
+        jax.eval_shape(transpose, params, (state_others, x_others), partition_floats(gates)[0])
     except Exception as error:
         raise TypeError(
             f"stage {n}: project is not affine in the state and x_t, as the fused backward pass "
             f"needs it: move what is not affine to update, or use method='scan'"
         ) from error
+    return gates

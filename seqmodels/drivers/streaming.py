@@ -1,4 +1,4 @@
-"""One step at a time, for serving: the same cell that was trained over whole sequences."""
+"""One step at a time, for serving a cell that was trained on whole sequences."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state, reset_state
-from seqmodels.drivers import contract as rules
+from seqmodels.drivers.contract import check_resets, check_state, check_step, tree_where
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -19,23 +19,23 @@ def stream(
     *,
     batch_shape: Sequence[int] | None = None,
 ) -> tuple[State, Callable[..., tuple[State, Any]]]:
-    """Returns a state and a compiled step that takes the cell from x_t to y_t.
+    """Returns a state and a compiled step of the cell.
 
         state, step = sm.stream(cell, params)
         for x_t in source:
             state, y_t = step(state, x_t)
 
-    The outputs are those of `sm.unroll` on all of `source` at once. The step compiles at its first
-    call, once for each shape of x_t. It is given the state for good (its memory is used for the new
-    state), so a state that has been passed in must not be used again; the first one is a copy.
+    The outputs equal those of `sm.unroll` on all of `source` at once. The step compiles once for
+    each shape of x_t. The state is donated; do not reuse a state that has been passed in. The first
+    state is a copy.
 
     Args:
       cell: a `Cell`; a bidirectional pair has no step.
       params: its parameters.
-      state: where to begin, such as the final state of an `sm.unroll` over the past; None for the
-        cell's own.
-      batch_shape: how many sequences to step side by side, () if not given; not beside a state,
-        which has its own.
+      state: the state to begin with, such as the final state of an `sm.unroll` over the past;
+        None for the cell's own initial state.
+      batch_shape: the batch axes of the new state, () if not given. It cannot be combined with
+        `state`, which has its own batch axes.
 
     Returns:
       (state, step), `step(state, x_t, reset_t=None) -> (state, y_t)`, x_t (*batch, D), reset_t bool
@@ -43,8 +43,8 @@ def stream(
 
     Raises:
       TypeError: if `cell` is not a `Cell`.
-      ValueError: if the state is none of the cell's, or given with a batch_shape; from a step, if
-        x_t or reset_t does not fit the state.
+      ValueError: if the state does not match the cell, or is given with a batch_shape; the step
+        raises it if x_t or reset_t does not fit the state.
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"stream: cell: got a {type(cell).__name__}, expected a Cell")
@@ -56,14 +56,14 @@ def stream(
         raise ValueError("stream: batch_shape: got with a state, expected one of the two")
     else:
         state = jax.tree.map(jnp.asarray, state)
-        rules.check_state(cell, params, state, _batch_shape(cell, params, state))
-    # A copy, because a state may share memory with the parameters, or be wanted by the caller.
+        check_state(cell, params, state, _batch_shape(cell, params, state))
+    # A copy, because the state may share memory with the parameters, or the caller may use it.
     state = jax.tree.map(lambda a: jnp.array(a, copy=True), state)
     return state, functools.partial(_step, cell, params)
 
 
 def _batch_shape(cell: Cell, params: Params, state: State) -> tuple[int, ...]:
-    """Returns the batch axes of a state, as far as it is one."""
+    """Returns the batch axes of a state, or () if they cannot be known."""
     own = jax.tree.leaves(jax.eval_shape(lambda p: new_state(cell, p, (), None), params))
     leaves = jax.tree.leaves(state)
     if not own or not leaves or leaves[0].ndim < own[0].ndim:
@@ -79,9 +79,9 @@ def _step(
     if x_t.ndim < cell.x_ndim:
         features = ", ".join(["D", "D2", "D3"][: cell.x_ndim])
         raise ValueError(f"x_t: got shape {x_t.shape}, expected (*batch, {features})")
-    rules.check_state(cell, params, state, x_t.shape[: x_t.ndim - cell.x_ndim])
-    rules.check_step(cell, params, state, x_t[None])
+    check_state(cell, params, state, x_t.shape[: x_t.ndim - cell.x_ndim])
+    check_step(cell, params, state, x_t)
     if reset_t is not None:
-        reset_t = rules.check_resets(reset_t, x_t.shape[: x_t.ndim - cell.x_ndim], "reset_t")
-        state = rules.select(reset_t, reset_state(cell, params, state), state)
+        reset_t = check_resets(reset_t, x_t.shape[: x_t.ndim - cell.x_ndim], "reset_t")
+        state = tree_where(reset_t, reset_state(cell, params, state), state)
     return cell.step(params, state, x_t)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.lstm import LSTMState, lstm
 from seqmodels.cells.stages import check_size, lift
-from seqmodels.combinators import bidirectional
+from seqmodels.combinators.bidirectional import bidirectional
 from seqmodels.drivers.unroll import unroll
 from seqmodels.models.attention import (
     Attention,

@@ -74,7 +74,7 @@ class RunDirectory:
         keep_checkpoints: int = 2,
         tensorboard: bool = True,
     ):
-        """Creates the directory, adopts an existing one without a run, or resumes an unfinished run.
+        """Creates the directory, or resumes the unfinished run that it holds.
 
         Args:
           path: the directory.

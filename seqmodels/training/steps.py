@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from seqmodels.drivers.contract import vary_like
+from seqmodels.drivers.contract import match_varying_axes
 from seqmodels.training.state import TrainState
 from seqmodels.types import Array, Params
 
@@ -103,13 +103,13 @@ def make_train_steps(
 
         # The gradient of parameters that vary is that of this device's rows alone; of replicated
         # ones it would be summed already, in the middle of the backward pass.
-        params = state.params if name is None else vary_like(state.params, key)
+        params = state.params if name is None else match_varying_axes(state.params, key)
         (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
         real = jnp.promote_types(jnp.result_type(found.total), jnp.float32)
         numbers = found.total, found.weight, found.metrics
         sums = gradient, *jax.tree.map(lambda a: jnp.asarray(a, real), numbers)
         if name is not None:
-            sums = jax.lax.psum(vary_like(sums, key), name)
+            sums = jax.lax.psum(match_varying_axes(sums, key), name)
         gradient, value, weight, metrics = sums
         scale = jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1), 0)
         gradient, metrics = jax.tree.map(lambda a: a * scale.astype(a.dtype), (gradient, metrics))
@@ -137,7 +137,7 @@ def make_train_steps(
         _, metrics = jax.eval_shape(run, state, batches)
         zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), metrics)
         zeros = zeros._replace(finite=~zeros.finite)
-        return state, vary_like(zeros, state.step)
+        return state, match_varying_axes(zeros, state.step)
 
     def train(state: TrainState, batches: Any = None) -> tuple[TrainState, StepMetrics]:
         return jax.lax.cond(state.stopped, skip, run, state, batches)

@@ -37,13 +37,13 @@ def test_recurrence_by_hand():
     a = jnp.array([[2.0], [3.0], [0.0], [-1.0]])
     b = jnp.array([[1.0, 1.0], [0.0, 2.0], [5.0, 5.0], [1.0, 1.0]])
     state = jnp.array([1.0, 10.0])
-    run = lambda *rest, a=a: linear_recurrence(a, b, state, *rest).tolist()  # noqa: E731
+    run = lambda a=a, **rest: linear_recurrence(a, b, state, **rest).tolist()  # noqa: E731
     assert run() == [[3, 21], [9, 65], [5, 5], [-4, -4]]
-    assert run(None, None, True) == [[31, 35], [15, 17], [5, 5], [0, -9]]
+    assert run(reverse=True) == [[31, 35], [15, 17], [5, 5], [0, -9]]
     resets = jnp.array([[False, True], [True, False], [False, False], [False, True]])
     fresh = jnp.array([100.0, 7.0])
-    assert run(resets, fresh) == [[3, 15], [300, 47], [5, 5], [-4, -6]]
-    assert run(resets, fresh, True) == [[601, 15], [300, 17], [5, 5], [0, -6]]
+    assert run(resets=resets, fresh=fresh) == [[3, 15], [300, 47], [5, 5], [-4, -6]]
+    assert run(resets=resets, fresh=fresh, reverse=True) == [[601, 15], [300, 17], [5, 5], [0, -6]]
     assert run(a=jnp.full((1, 1), 2.0)) == [[3, 21], [6, 44], [17, 93], [35, 187]]
 
 

@@ -29,7 +29,7 @@ def by_reference(params, xs, state, lengths=None, reverse=False):
     """What `sm.unroll` would hand to the driver, with the reference in the place of cuDNN."""
     valid = None if lengths is None else valid_steps(jnp.asarray(lengths), xs.shape[0])
     contract = sm.Contract(valid, None, reverse)
-    return driver.through(reference, params, zero_unless(valid, xs), state, contract)
+    return driver.apply_contract(reference, params, zero_unless(valid, xs), state, contract)
 
 
 def by_cudnn(params, xs, state, **contract):

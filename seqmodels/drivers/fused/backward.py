@@ -1,167 +1,114 @@
 """The backward pass through time of any cell in stages, chunk by chunk."""
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqmodels.drivers.contract import select, vary_like, zero_unless
-from seqmodels.drivers.fused.linear_program import compress
-from seqmodels.drivers.reshape import as_rows, as_steps, cut, joined
-from seqmodels.drivers.stage_analysis import Traits, join, split
-from seqmodels.types import Array, Params, Stage, State
+from seqmodels.drivers.contract import match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.fused.linearization import LinearizedStage, linearize_stages, state_transpose
+from seqmodels.drivers.fused.records import (
+    Chunk,
+    FusedPlan,
+    OutputCotangents,
+    Residuals,
+    SequenceInputs,
+)
+from seqmodels.drivers.reshape import (
+    merge_chunks,
+    merge_time_batch,
+    split_chunks,
+    split_time_batch,
+)
+from seqmodels.pytrees import combine, partition_floats
+from seqmodels.types import Array, Params, State
 
 
-class Plan(NamedTuple):
-    """What is known when the driver is traced.
+class _Carry(NamedTuple):
+    """Cotangents that are carried from chunk to chunk."""
 
-    Attributes:
-      stages: the cell's.
-      traits: what its functions have shown.
-      chunk: K, steps a chunk of the backward pass.
-      save: whether the forward pass keeps the gates.
-      reverse: whether time runs from the last step to the first.
-      keep_states: whether the states are an output.
-    """
-
-    stages: tuple[Stage, ...]
-    traits: Traits
-    chunk: int
-    save: bool
-    reverse: bool
-    keep_states: bool
-
-
-class Inputs(NamedTuple):
-    """What a sequence is computed from; arrays (T, B, ...) or (B, ...).
-
-    Attributes:
-      params: parameters.
-      xs: inputs.
-      state: the state before the first step, without its constant leaves.
-      constants: the constant leaves.
-      fresh: what replaces the state at a reset, without constant leaves; None without resets.
-      valid: bool (T, B) or None.
-      resets: bool (T, B), false in the padding, or None.
-    """
-
-    params: Params
-    xs: Array
     state: State
-    constants: State
+    params: Params
     fresh: State
-    valid: Array | None
-    resets: Array | None
 
 
-class Kept(NamedTuple):
-    """What the forward pass keeps for the backward pass.
+class _StageCotangents(NamedTuple):
+    """Cotangents of each stage at all steps of a chunk, (K, B, ...).
 
     Attributes:
-      states: the state after each step, leaves (T, B, ...).
-      gates: for each stage its gates (T, B, ...); None where they are computed again.
+      gates: cotangents of the gates.
+      results: cotangents of the results of the update, without y_t; None where the update does not
+        read parameters.
     """
 
-    states: State
-    gates: Any
+    gates: list[Any]
+    results: list[Any]
 
 
-class Cotangents(NamedTuple):
-    """Cotangents of what the forward pass returned; None in the place of leaves that have none.
+def backward(
+    plan: FusedPlan, inputs: SequenceInputs, residuals: Residuals, cotangents: OutputCotangents
+) -> SequenceInputs:
+    """Returns the cotangents of `inputs`; None for non-floating leaves.
 
-    Attributes:
-      final_state: (B, ...).
-      ys: (T, B, ...).
-      states: (T, B, ...), None where the states are no output.
-    """
-
-    final_state: State
-    ys: Any
-    states: State
-
-
-class _Piece(NamedTuple):
-    """K steps of everything that has a time axis; `start` is the state before the first of them."""
-
-    xs: Array
-    states: State
-    gates: Any
-    dys: Any
-    dstates: State
-    valid: Array | None
-    resets: Array | None
-    start: State
-
-
-def backward(plan: Plan, inputs: Inputs, kept: Kept, cotangents: Cotangents) -> Inputs:
-    """Returns the cotangents of `inputs`; None for what is no floating number.
-
-    The rest of T modulo K steps lies at the end of the sequence in the order of processing, so it
-    comes first here.
+    The T mod K leftover steps are last in the forward pass, hence first here.
     """
     num_steps, K = inputs.xs.shape[0], plan.chunk
     num_chunks, rest = divmod(num_steps, K)
     carry = _zero_carry(inputs, cotangents.final_state)
     whole = slice(rest, None) if plan.reverse else slice(num_chunks * K)
     remainder = slice(rest) if plan.reverse else slice(num_chunks * K, None)
-    over_time: Any = (inputs.xs, *kept, *cotangents[1:], inputs.valid, inputs.resets)
+    over_time: Any = (inputs.xs, *residuals, *cotangents[1:], inputs.valid, inputs.resets)
     dxs = []
     if rest:
         start = inputs.state
         if num_chunks:
-            start = _at(kept.states, rest if plan.reverse else num_chunks * K - 1)
-        piece = _Piece._make((*_slices(over_time, remainder), start))
-        carry, dx = _chunk(plan, inputs, carry, piece)
+            last = rest if plan.reverse else num_chunks * K - 1
+            start = jax.tree.map(lambda a: a[last], residuals.states)
+        leftover = Chunk._make((*_slice(over_time, remainder), start))
+        carry, dx = _chunk_backward(plan, inputs, carry, leftover)
         dxs.append(dx)
     if num_chunks:
         batch = inputs.xs.shape[1:2]
-        over_chunks = _slices(over_time, whole) if rest else over_time
+        over_chunks = _slice(over_time, whole) if rest else over_time
 
-        def chunk(carry: Any, inputs_n: Any) -> Any:
-            rows, start = inputs_n
-            carry, dx = _chunk(
-                plan, inputs, carry, _Piece._make((*as_steps(rows, K, batch), start))
-            )
-            return carry, as_rows(dx)
+        def body(carry: _Carry, rows_and_start: Any) -> tuple[_Carry, Any]:
+            rows, start = rows_and_start
+            chunk = Chunk._make((*split_time_batch(rows, K, batch), start))
+            carry, dx = _chunk_backward(plan, inputs, carry, chunk)
+            return carry, merge_time_batch(dx)
 
-        starts = _starts(plan, inputs.state, over_chunks[1])
-        rows = cut(over_chunks, num_chunks, batch)
-        carry, dx = lax.scan(chunk, carry, (rows, starts), reverse=not plan.reverse)
-        dxs.insert(len(dxs) if plan.reverse else 0, joined(dx, num_chunks * K, batch))
+        starts = _start_states(plan, inputs.state, over_chunks[1])
+        rows = split_chunks(over_chunks, num_chunks, batch)
+        carry, dx = lax.scan(body, carry, (rows, starts), reverse=not plan.reverse)
+        dxs.insert(len(dxs) if plan.reverse else 0, merge_chunks(dx, num_chunks * K, batch))
     dxs = jax.tree.map(lambda *a: jnp.concatenate(a) if len(a) > 1 else a[0], *dxs)
-    dstate, dparams, dfresh = carry
-    params = split(inputs.params)[0]
-    dparams = jax.tree.map(lambda d, p: d.astype(p.dtype), dparams, params)
-    return Inputs(dparams, dxs, dstate, None, dfresh, None, None)
+    params = partition_floats(inputs.params)[0]
+    dparams = jax.tree.map(lambda d, p: d.astype(p.dtype), carry.params, params)
+    return SequenceInputs(dparams, dxs, carry.state, None, carry.fresh, None, None)
 
 
-def _zero_carry(inputs: Inputs, dfinal: State) -> tuple[State, Params, State]:
-    """Returns (dstate, dparams, dfresh) before the first chunk.
+def _zero_carry(inputs: SequenceInputs, dfinal: State) -> _Carry:
+    """Returns the carry before the first chunk.
 
-    Weight gradients are summed in at least float32.
+    Weight gradients are accumulated in at least float32.
     """
     dparams = jax.tree.map(
         lambda p: jnp.zeros(p.shape, jnp.promote_types(p.dtype, jnp.float32)),
-        split(inputs.params)[0],
+        partition_floats(inputs.params)[0],
     )
     dfresh = None
     if inputs.resets is not None:
-        dfresh = jax.tree.map(jnp.zeros_like, split(inputs.fresh)[0])
-    return vary_like((dfinal, dparams, dfresh), dfinal, inputs)
+        dfresh = jax.tree.map(jnp.zeros_like, partition_floats(inputs.fresh)[0])
+    return match_varying_axes(_Carry(dfinal, dparams, dfresh), dfinal, inputs)
 
 
-def _slices(tree: Any, where: slice) -> Any:
-    return jax.tree.map(lambda a: a[where], tree)
+def _slice(tree: Any, steps: slice) -> Any:
+    return jax.tree.map(lambda a: a[steps], tree)
 
 
-def _at(tree: Any, index: int) -> Any:
-    return jax.tree.map(lambda a: a[index], tree)
-
-
-def _starts(plan: Plan, state: State, states: State) -> State:
+def _start_states(plan: FusedPlan, state: State, states: State) -> State:
     """Returns the state before each chunk, from the states after every step (N * K, B, ...)."""
 
     def start(first: Array, after: Array) -> Array:
@@ -173,8 +120,8 @@ def _starts(plan: Plan, state: State, states: State) -> State:
     return jax.tree.map(start, state, states)
 
 
-def _entered(plan: Plan, inputs: Inputs, piece: _Piece) -> State:
-    """Returns the state that each step of a piece read, constant leaves included."""
+def _states_read(plan: FusedPlan, inputs: SequenceInputs, chunk: Chunk) -> State:
+    """Returns the state that each step of a chunk reads, constant leaves included."""
 
     def shift(start: Array, after: Array) -> Array:
         start = start[None]
@@ -182,148 +129,79 @@ def _entered(plan: Plan, inputs: Inputs, piece: _Piece) -> State:
             return jnp.concatenate([after[1:], start])
         return jnp.concatenate([start, after[:-1]])
 
-    state = jax.tree.map(shift, piece.start, piece.states)
+    state = jax.tree.map(shift, chunk.start, chunk.states)
 
-    def over_steps(tree: State, like: State) -> State:
-        return jax.tree.map(lambda a, b: jnp.broadcast_to(a, (len(b), *a.shape)), tree, like)
+    def at_all_steps(a: Array) -> Array:
+        return jnp.broadcast_to(a, (chunk.xs.shape[0], *a.shape))
 
-    if piece.resets is not None:
-        state = select(piece.resets, over_steps(inputs.fresh, state), state)
-    constants = jax.tree.map(
-        lambda a: jnp.broadcast_to(a, (piece.xs.shape[0], *a.shape)), inputs.constants
-    )
-    return join(state, constants)
+    if chunk.resets is not None:
+        state = tree_where(chunk.resets, jax.tree.map(at_all_steps, inputs.fresh), state)
+    return combine(state, jax.tree.map(at_all_steps, inputs.constants))
 
 
-class _Linearised(NamedTuple):
-    """One stage at all steps of a piece.
-
-    Attributes:
-      state: what the stage read, (K, B, ...).
-      gates: its gates, (K, B, ...).
-      coefficients: of the transposed Jacobian of its update, each (K, ...).
-      rebuild: coefficients of one step -> the function from the cotangents of what the update
-        returned to those of (state, gates).
-    """
-
-    state: Any
-    gates: Any
-    coefficients: list[Array]
-    rebuild: Callable[[Sequence[Array]], Callable[..., Any]]
-
-
-def _linearise(plan: Plan, params: Params, state: Any, piece: _Piece) -> list[_Linearised]:
-    """Goes through the stages with all K steps at once and takes the Jacobian of each update."""
-    stages = []
-    for n, (project, update) in enumerate(plan.stages):
-        if piece.gates is not None:
-            gates = piece.gates[n]
-        else:
-            gates = project(params, as_rows(state), as_rows(piece.xs))
-            gates = as_steps(gates, piece.xs.shape[0], piece.xs.shape[1:2])
-        coefficients, rebuild = _local_jacobian(update, params, state, gates)
-        stages.append(_Linearised(state, gates, coefficients, rebuild))
-        if n + 1 < len(plan.stages):
-            state = jax.vmap(lambda s, g, update=update: update(params, s, g))(state, gates)
-    return stages
-
-
-def _local_jacobian(
-    update: Callable[..., Any], params: Params, state: Any, gates: Any
-) -> tuple[list[Array], Callable[[Sequence[Array]], Callable[..., Any]]]:
-    """Returns the transposed Jacobian of `update` at each of K steps, as `compress` gives it."""
-    rebuild: Any = None
-
-    def at_one_step(state: Any, gates: Any) -> list[Array]:
-        nonlocal rebuild
-        (sf, so), (gf, go) = split(state), split(gates)
-
-        def of_floats(sf: Any, gf: Any) -> Any:
-            return split(update(params, join(sf, so), join(gf, go)))[0]
-
-        out, pull_back = jax.vjp(of_floats, sf, gf)
-        coefficients, rebuild = compress(pull_back, out)
-        return coefficients
-
-    return jax.vmap(at_one_step)(state, gates), rebuild
-
-
-def _chunk(
-    plan: Plan, inputs: Inputs, carry: tuple[State, Params, State], piece: _Piece
-) -> tuple[tuple[State, Params, State], Array | None]:
-    """Takes (dstate, dparams, dfresh) K steps back; also returns dxs (K, B, D)."""
-    dstate, dparams, dfresh = carry
-    stages = _linearise(plan, inputs.params, _entered(plan, inputs, piece), piece)
-    # An affine function has the same matrix at every x_t, so zero will do; but integers, such as
-    # words, may choose the matrix.
-    zero_x, x_others = jnp.zeros_like(piece.xs[0]), split(piece.xs)[1]
+def _chunk_backward(
+    plan: FusedPlan, inputs: SequenceInputs, carry: _Carry, chunk: Chunk
+) -> tuple[_Carry, Array | None]:
+    """Carries the cotangents K steps back; also returns dxs (K, B, D)."""
+    stages = linearize_stages(plan, inputs.params, _states_read(plan, inputs, chunk), chunk)
+    # An affine function has the same matrix at every x_t, so its transpose is taken at zero. But
+    # integers, such as words, may select the matrix.
+    zero_x, x_others = jnp.zeros_like(chunk.xs[0]), partition_floats(chunk.xs)[1]
 
     def step(carry: tuple[State, State], inputs_t: Any) -> tuple[tuple[State, State], Any]:
         dstate, dfresh = carry
-        coefficients, others, x_other, dy_t, dkept_t, valid_t, reset_t = inputs_t
+        coefficients, others, x_other, dy_t, dvisited_t, valid_t, reset_t = inputs_t
         x_t = zero_x if x_other is None else x_other
-        if dkept_t is not None:
-            dstate = jax.tree.map(jnp.add, dstate, dkept_t)
+        if dvisited_t is not None:
+            dstate = jax.tree.map(jnp.add, dstate, dvisited_t)
         d: Any = (zero_unless(valid_t, dstate), dy_t)
-        dgates, douts = [], []
+        dgates, dresults = [], []
         for n in reversed(range(len(stages))):
-            # What reaches y_t is known without going back; it is put beside this in `_weights`.
-            dout = d[0] if n + 1 == len(stages) else d
-            douts.append(dout if plan.traits.reads[n] else None)
+            # The cotangent of y_t is an input of the chunk; `_parameter_gradients` adds it.
+            dresult = d[0] if n + 1 == len(stages) else d
+            dresults.append(dresult if plan.analysis.update_reads_params[n] else None)
             dread, dg = stages[n].rebuild(coefficients[n])(d)
-            through = _transposed(plan.stages[n][0], inputs.params, stages[n], others[n], x_t)
-            d = jax.tree.map(jnp.add, dread, through(dg))
+            transpose = state_transpose(plan.stages[n][0], inputs.params, stages[n], others[n], x_t)
+            d = jax.tree.map(jnp.add, dread, transpose(dg))
             dgates.append(dg)
-        d = d if valid_t is None else select(valid_t, d, dstate)
+        d = d if valid_t is None else tree_where(valid_t, d, dstate)
         if reset_t is not None:
             dfresh = jax.tree.map(jnp.add, dfresh, zero_unless(reset_t, d))
             d = zero_unless(~reset_t, d)
-        return (d, dfresh), (dgates[::-1], douts[::-1])
+        return (d, dfresh), _StageCotangents(dgates[::-1], dresults[::-1])
 
-    (dstate, dfresh), (dgates, douts) = lax.scan(
+    (dstate, dfresh), cotangents = lax.scan(
         step,
-        (dstate, dfresh),
+        (carry.state, carry.fresh),
         (
             [stage.coefficients for stage in stages],
-            [split(stage.state)[1] for stage in stages],
+            [partition_floats(stage.state)[1] for stage in stages],
             x_others,
-            piece.dys,
-            piece.dstates,
-            piece.valid,
-            piece.resets,
+            chunk.dys,
+            chunk.dstates,
+            chunk.valid,
+            chunk.resets,
         ),
         reverse=not plan.reverse,
     )
-    dparams, dx = _weights(plan, inputs.params, piece, stages, dparams, dgates, douts)
-    return (dstate, dparams, dfresh), dx
+    dparams, dx = _parameter_gradients(
+        plan, inputs.params, chunk, stages, cotangents, total=carry.params
+    )
+    return _Carry(dstate, dparams, dfresh), dx
 
 
-def _transposed(
-    project: Callable[..., Any], params: Params, stage: _Linearised, others: Any, x_t: Array
-) -> Callable[[Any], Any]:
-    """Returns the transpose of `project` in the state: cotangents of gates -> of the state."""
-    # Not by its shape alone: in shard_map it must vary as the data do, or its cotangent is summed.
-    read = jax.tree.map(lambda a: a[0], split(stage.state)[0])
-
-    def linear(floats: Any) -> Any:
-        return split(project(params, join(floats, others), x_t))[0]
-
-    transpose = jax.linear_transpose(linear, read)
-    return lambda dgates: transpose(dgates)[0]
-
-
-def _weights(
-    plan: Plan,
+def _parameter_gradients(
+    plan: FusedPlan,
     params: Params,
-    piece: _Piece,
-    stages: list[_Linearised],
-    dparams: Params,
-    dgates: list[Any],
-    douts: list[Any],
+    chunk: Chunk,
+    stages: list[LinearizedStage],
+    cotangents: _StageCotangents,
+    *,
+    total: Params,
 ) -> tuple[Params, Array | None]:
-    """Returns the sum of `dparams` and a chunk's share of it, and dxs: one product a matrix."""
-    floats, others = split(params)
-    x, dx = split(piece.xs), None
+    """Returns `total` plus the gradient of one chunk, and dxs: one product for each matrix."""
+    floats, others = partition_floats(params)
+    (x_floats, x_others), dx = partition_floats(chunk.xs), None
 
     def add(total: Array, share: Array) -> Array:
         return total + share.astype(total.dtype)
@@ -331,19 +209,22 @@ def _weights(
     for n, ((project, update), stage) in enumerate(zip(plan.stages, stages, strict=True)):
 
         def of_project(pf: Params, xf: Any, project: Any = project, stage: Any = stage) -> Any:
-            rows = as_rows((stage.state, join(xf, x[1])))
-            return split(project(join(pf, others), *rows))[0]
+            rows = merge_time_batch((stage.state, combine(xf, x_others)))
+            return partition_floats(project(combine(pf, others), *rows))[0]
 
-        dp, dx_n = jax.vjp(of_project, floats, x[0])[1](as_rows(dgates[n]))
+        pull_back = jax.vjp(of_project, floats, x_floats)[1]
+        dparams, dx_n = pull_back(merge_time_batch(cotangents.gates[n]))
         dx = dx_n if dx is None else jax.tree.map(jnp.add, dx, dx_n)
-        dparams = jax.tree.map(add, dparams, dp)
-        if plan.traits.reads[n]:  # peepholes, scales, the shift of a layer norm: all in one sweep
+        total = jax.tree.map(add, total, dparams)
+        if plan.analysis.update_reads_params[n]:  # peepholes, scales, shifts: in one sweep
 
             def of_update(pf: Params, update: Any = update, stage: Any = stage) -> Any:
-                at_one_step = functools.partial(update, join(pf, others))
-                return split(jax.vmap(at_one_step)(stage.state, stage.gates))[0]
+                at_one_step = functools.partial(update, combine(pf, others))
+                return partition_floats(jax.vmap(at_one_step)(stage.state, stage.gates))[0]
 
-            dout = (douts[n], piece.dys) if n + 1 == len(stages) else douts[n]
-            (dp,) = jax.vjp(of_update, floats)[1](dout)
-            dparams = jax.tree.map(add, dparams, dp)
-    return dparams, dx
+            dresult = cotangents.results[n]
+            if n + 1 == len(stages):
+                dresult = (dresult, chunk.dys)
+            (dparams,) = jax.vjp(of_update, floats)[1](dresult)
+            total = jax.tree.map(add, total, dparams)
+    return total, dx

@@ -1,11 +1,15 @@
 """Backpropagation through time with a derived, fused backward pass, for every cell in stages.
 
-The forward pass is a scan that keeps the states (and, on request, the gates). The backward pass
-walks over chunks of K steps. In a chunk the local Jacobians of every `update` are taken for all
-steps at once; then an inner scan carries the cotangent of the state from step to step, which costs
-one product with the transposed recurrent matrices and a few multiply-adds; then the gradient of
-every matrix is one large product over the K * B rows of the chunk. Autodiff of a scan makes T small
-products instead, and reads and writes an accumulator of the size of the weights at each.
+The forward pass is a scan that saves the states (and, on request, the gates). The backward pass
+loops over chunks of K steps. For each chunk it
+
+1. computes the local Jacobians of every `update` for all steps at once;
+2. carries the cotangent of the state from step to step in an inner scan, which costs one product
+   with the transposed recurrent matrices and a few multiply-adds;
+3. computes the gradient of every matrix as one large product over the K * B rows of the chunk.
+
+Autodiff of a scan makes T small products instead, and reads and writes an accumulator of the size
+of the weights at each step.
 """
 
 import functools
@@ -16,33 +20,40 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
-from seqmodels.drivers import scan
-from seqmodels.drivers.contract import filled, select, vary_like, zero_unless
-from seqmodels.drivers.fused.backward import Cotangents, Inputs, Kept, Plan, backward
+from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.fused.backward import backward
+from seqmodels.drivers.fused.records import (
+    FusedPlan,
+    OutputCotangents,
+    Residuals,
+    SequenceInputs,
+)
 from seqmodels.drivers.reshape import chunk_size, merge_batch, split_batch
-from seqmodels.drivers.stage_analysis import join, part, read_traits, require_stages
-from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
+from seqmodels.drivers.scan import run_scan
+from seqmodels.drivers.stage_analysis import analyze_stages, require_stages
+from seqmodels.pytrees import combine, partition_by_flags
+from seqmodels.types import Array, Driver, DriverCall, Info, Params, State, Unrolled
 
-# K. On two CPU cores 16 and 64 train within 5 % of it at (T,B,D,H) = (1024,64,32,64), 8 is 13 %
+# K. On two CPU cores 16 and 64 train within 5% of it at (T,B,D,H) = (1024,64,32,64), 8 is 13%
 # slower.
 CHUNK = 32
-# Parameters. An LSTM of H = 512 trains 13 % faster with its gates kept, of H = 256 5 %; at H = 128
-# it makes no difference.
+# The number of parameters from which the gates are saved. That makes training of an LSTM 13% faster
+# at H = 512 and 5% faster at H = 256, and makes no difference at H = 128.
 SAVE_FROM = 2**18
 
 
 def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
-    """Returns the driver with the fused backward pass; values and gradients are those of `scan`.
+    """Returns the driver with the fused backward pass; values and gradients equal those of `scan`.
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`) raises TypeError; second
     derivatives by reverse over reverse work.
 
     Args:
-      chunk: K, about how many steps the backward pass takes together. Where K does not divide T, a
-        divisor of T near to it is taken if there is one.
-      save: whether the forward pass keeps the gates; otherwise they are computed again by one
-        product a chunk, which takes half the memory. None: whether the parameters are so many that
-        the product costs more than the memory traffic that it spares.
+      chunk: K, the approximate number of steps in a chunk of the backward pass. If K does not
+        divide T, a divisor of T near K is used if there is one.
+      save: whether the forward pass saves the gates. Otherwise the backward pass recomputes them
+        by one product for each chunk, which takes half the memory. None: saves them from
+        `SAVE_FROM` parameters on, where the product costs more than the memory traffic it avoids.
 
     Returns:
       A `Driver`.
@@ -56,76 +67,64 @@ def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
     return Driver("fused", _run, (("chunk", int(chunk)), ("save", save)))
 
 
-def _run(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    contract: Contract,
-    keep_states: bool,
-    *,
-    chunk: int,
-    save: bool | None,
-) -> Unrolled:
-    require_stages("fused", cell)
-    fresh = None if contract.resets is None else reset_state(cell, params, state)
-    K = chunk_size(xs.shape[0], chunk)
+def _run(call: DriverCall, *, chunk: int, save: bool | None) -> Unrolled:
+    require_stages("fused", call.cell)
+    fresh = None
+    if call.contract.resets is not None:
+        fresh = reset_state(call.cell, call.params, call.state)
+    K = chunk_size(call.num_steps, chunk)
     if save is None:
-        save = saving_pays(params)
-    full = run_fused(cell, params, xs, state, fresh, contract, keep_states, chunk=K, save=save)
+        save = saving_pays(call.params)
+    full = run_fused(call, fresh, chunk=K, save=save)
     return full._replace(info=Info("fused", plan=f"chunk={K}, save={save}"))
 
 
 def saving_pays(params: Params) -> bool:
-    """Returns whether keeping the gates is expected to be faster than computing them again."""
+    """Returns whether saving the gates is expected to be faster than recomputing them."""
     return sum(leaf.size for leaf in jax.tree.leaves(params)) >= SAVE_FROM
 
 
-def run_fused(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    fresh: State,
-    contract: Contract,
-    keep_states: bool,
-    *,
-    chunk: int,
-    save: bool,
-) -> Unrolled:
-    """Unrolls a cell in stages; `fresh` is what replaces the state at a reset.
+def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unrolled:
+    """Unrolls a cell in stages.
+
+    Args:
+      call: the cell to unroll.
+      fresh: the state that replaces the state at a reset; None without resets.
+      chunk: K, steps a chunk of the backward pass.
+      save: whether the forward pass saves the gates.
 
     Raises:
-      TypeError: as `read_traits` does.
+      TypeError: see `analyze_stages`.
     """
-    if xs.shape[0] == 0:
-        return scan.run(cell, params, xs, state, contract, keep_states)
+    if call.num_steps == 0:
+        return run_scan(call)
+    cell, params, xs, state, contract, keep_states = call
+    batch_shape = call.batch_shape
     state_leaves = jax.tree.leaves(state)
     fresh_leaves = state_leaves if fresh is None else jax.tree.leaves(fresh)
-    fixed = tuple(a is b for a, b in zip(state_leaves, fresh_leaves, strict=True))
+    keeps = tuple(a is b for a, b in zip(state_leaves, fresh_leaves, strict=True))
     varying = (xs, state, params, contract.valid, contract.resets)
-    # What goes into the custom derivative varies alike, so that every cotangent in it does too; it
-    # is the cast out here that sums over the devices what belongs to replicated parameters.
-    params, xs, state, fresh = (vary_like(a, *varying) for a in (params, xs, state, fresh))
-    num_axes = xs.ndim - 1 - cell.x_ndim
-    batch_shape = xs.shape[1 : 1 + num_axes]
+    # All inputs of the custom derivative vary over the same axes, and so do all cotangents in it.
+    # The transpose of this cast sums the gradient of replicated parameters over the devices.
+    params, xs, state, fresh = (match_varying_axes(a, *varying) for a in (params, xs, state, fresh))
+    num_axes = len(batch_shape)
     valid, resets = merge_batch((contract.valid, contract.resets), 1, num_axes)
     xs = merge_batch(xs, 1, num_axes)
     state, fresh = merge_batch((state, fresh), 0, num_axes)
-    xs = filled(valid, xs)
+    xs = fill_padding(valid, xs)
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-    traits = read_traits(cell, params, state, x_t, fixed)
-    plan = Plan(cell.stages, traits, chunk, save, contract.reverse, keep_states)
-    state, constants = part(state, traits.constant)
+    analysis = analyze_stages(cell, params, state, x_t, keeps)
+    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states)
+    state, constants = partition_by_flags(state, analysis.constant_leaves)
     if fresh is not None:
-        fresh, _ = part(fresh, traits.constant)
-    inputs = Inputs(params, xs, state, constants, fresh, valid, resets)
+        fresh, _ = partition_by_flags(fresh, analysis.constant_leaves)
+    inputs = SequenceInputs(params, xs, state, constants, fresh, valid, resets)
     final_state, ys, states = _with_gradient(plan, inputs)
     if keep_states:
-        states = join(states, jax.tree.map(lambda a: _repeat(a, xs.shape[0]), constants))
+        states = combine(states, jax.tree.map(lambda a: _repeat(a, xs.shape[0]), constants))
         states = split_batch(states, 1, batch_shape)
     return Unrolled(
-        final_state=split_batch(join(final_state, constants), 0, batch_shape),
+        final_state=split_batch(combine(final_state, constants), 0, batch_shape),
         ys=split_batch(zero_unless(valid, ys), 1, batch_shape),
         states=states,
         info=Info("fused"),
@@ -137,54 +136,60 @@ def _repeat(a: Array, num_steps: int) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _with_gradient(plan: Plan, inputs: Inputs) -> tuple[State, Any, State]:
-    final_state, ys, kept = _forward(plan, inputs, plan.keep_states, save=False)
-    return final_state, ys, kept.states
+def _with_gradient(plan: FusedPlan, inputs: SequenceInputs) -> tuple[State, Any, State]:
+    final_state, ys, residuals = _forward(plan, inputs, plan.keep_states, save=False)
+    return final_state, ys, residuals.states
 
 
-def _forward_rule(plan: Plan, inputs: Inputs) -> tuple[Any, tuple[Inputs, Kept]]:
-    final_state, ys, kept = _forward(plan, inputs, True, save=plan.save)
-    states = kept.states if plan.keep_states else None
-    return (final_state, ys, states), (inputs, kept)
+def _forward_rule(
+    plan: FusedPlan, inputs: SequenceInputs
+) -> tuple[Any, tuple[SequenceInputs, Residuals]]:
+    final_state, ys, residuals = _forward(plan, inputs, True, save=plan.save)
+    states = residuals.states if plan.keep_states else None
+    return (final_state, ys, states), (inputs, residuals)
 
 
-def _backward_rule(plan: Plan, saved: tuple[Inputs, Kept], cotangents: Any) -> tuple[Inputs]:
-    inputs, kept = saved
+def _backward_rule(
+    plan: FusedPlan, saved: tuple[SequenceInputs, Residuals], cotangents: Any
+) -> tuple[SequenceInputs]:
+    inputs, residuals = saved
     floats = jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, cotangents)
-    return (backward(plan, inputs, kept, Cotangents(*floats)),)
+    return (backward(plan, inputs, residuals, OutputCotangents(*floats)),)
 
 
 _with_gradient.defvjp(_forward_rule, _backward_rule)
 
 
 def _forward(
-    plan: Plan, inputs: Inputs, keep_states: bool, *, save: bool
-) -> tuple[State, Any, Kept]:
-    """Returns (final_state, ys, what is kept); ys is not zeroed in the padding."""
+    plan: FusedPlan, inputs: SequenceInputs, keep_states: bool, *, save: bool
+) -> tuple[State, Any, Residuals]:
+    """Returns (final_state, ys, residuals); ys is not zeroed in the padding."""
     params, xs, state, constants, fresh, valid, resets = inputs
-    aliases = plan.traits.alias if keep_states else (None,) * len(plan.traits.alias)
+    aliases = plan.analysis.output_aliases
+    if not keep_states:
+        aliases = (None,) * len(aliases)
     structure: list[Any] = []
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs_t
-        mid: Any = join(select(reset_t, fresh, state), constants)
+        staged: Any = combine(tree_where(reset_t, fresh, state), constants)
         gates = []
         for project, update in plan.stages:
-            gates.append(project(params, mid, x_t))
-            mid = update(params, mid, gates[-1])
-        new, y_t = mid
-        left, _ = part(new, plan.traits.constant)
-        left = left if valid_t is None else select(valid_t, left, state)
+            gates.append(project(params, staged, x_t))
+            staged = update(params, staged, gates[-1])
+        new, y_t = staged
+        after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
+        after = after if valid_t is None else tree_where(valid_t, after, state)
         y_leaves, y_structure = jax.tree.flatten(y_t)
         structure.append(y_structure)
-        # An output that is a leaf of the state is not written twice.
-        own = [leaf for leaf, alias in zip(y_leaves, aliases, strict=True) if alias is None]
-        return left, (own, left if keep_states else None, gates if save else None)
+        # An output that equals a leaf of the state is written once.
+        unaliased = [leaf for leaf, alias in zip(y_leaves, aliases, strict=True) if alias is None]
+        return after, (unaliased, after if keep_states else None, gates if save else None)
 
-    final_state, (own, states, gates) = lax.scan(
+    final_state, (unaliased, states, gates) = lax.scan(
         body, state, (xs, valid, resets), reverse=plan.reverse
     )
-    rest = iter(own)
-    kept_leaves = jax.tree.leaves(states, is_leaf=lambda a: a is None)
-    ys = [next(rest) if alias is None else kept_leaves[alias] for alias in aliases]
-    return final_state, structure[0].unflatten(ys), Kept(states, gates)
+    outputs = iter(unaliased)
+    state_leaves = jax.tree.leaves(states, is_leaf=lambda a: a is None)
+    ys = [next(outputs) if alias is None else state_leaves[alias] for alias in aliases]
+    return final_state, structure[0].unflatten(ys), Residuals(states, gates)

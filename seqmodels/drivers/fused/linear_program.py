@@ -1,11 +1,11 @@
-"""Linear functions with few coefficients.
+"""Compression of linear functions into programs with few coefficients.
 
 The transposed Jacobian of an `update` is a linear function that the backward pass applies at every
-step. As autodiff writes it down, it is a chain of products with intermediate values of the forward
-computation: eleven arrays for an LSTM, each read at every step, some of them twice. Here the chains
-are multiplied out for all steps at once, and parallel chains between the same two values are added,
-so that a step reads one array for each way that is left: six for an LSTM, with or without
-peepholes, which is what one derives by hand.
+step. Autodiff writes it as a chain of products with intermediate values of the forward computation:
+eleven arrays for an LSTM, each read at every step, some of them twice. This module multiplies the
+chains out for all steps at once and adds parallel chains between the same two values. Then a step
+reads one array for each remaining path: six for an LSTM, with or without peepholes, as many as in a
+derivation by hand.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,38 +18,38 @@ from jax import lax
 from seqmodels.types import Array
 
 
-class _Form(NamedTuple):
-    """A sum of products that is not computed yet: number of a value -> its coefficient, None: 1."""
+class _Combination(NamedTuple):
+    """A linear combination that is not computed yet: number of a value -> coefficient, None: 1."""
 
     terms: dict[int, Array | None]
     shape: tuple[int, ...]
     dtype: Any
 
 
-class _Beside(NamedTuple):
-    """Forms side by side along one axis."""
+class _Concatenation(NamedTuple):
+    """Combinations that are concatenated along one axis."""
 
     axis: int
-    forms: list[_Form]
+    parts: list[_Combination]
 
 
-class _Sum(NamedTuple):
-    """A value that is a sum of products: pairs of a value and a coefficient, None for one."""
+class _AddProducts(NamedTuple):
+    """Instruction: one value, a sum of products of a value and a coefficient, None for one."""
 
     terms: list[tuple[int, int | None]]
     shape: tuple[int, ...]
     dtype: Any
 
 
-class _Join(NamedTuple):
-    """A value that is a concatenation of values."""
+class _Concatenate(NamedTuple):
+    """Instruction: one value, a concatenation of values."""
 
     axis: int
     parts: list[int]
 
 
-class _Call(NamedTuple):
-    """Values from a linear primitive that is not a product; arguments are (is_value, number)."""
+class _Apply(NamedTuple):
+    """Instruction: values of another linear primitive; arguments are (is_value, number)."""
 
     equation: Any
     arguments: list[tuple[bool, int]]
@@ -58,20 +58,21 @@ class _Call(NamedTuple):
 def compress(
     function: Callable[..., Any], *examples: Any
 ) -> tuple[list[Array], Callable[[Sequence[Array]], Callable[..., Any]]]:
-    """Returns the coefficients of a linear function, and what makes a function of coefficients.
+    """Returns the coefficients of a linear function, and a function that rebuilds it from them.
 
     Args:
-      function: linear in all its arguments; it closes over the values its coefficients are made of.
+      function: linear in all its arguments; it closes over the values that determine its
+        coefficients.
       *examples: arguments, or their shapes.
 
     Returns:
-      (coefficients, rebuild): `rebuild(coefficients)(*arguments) = function(*arguments)`, also
-      where the coefficients are slices, along an axis added by `jax.vmap`, of those returned.
+      (coefficients, rebuild): `rebuild(coefficients)(*arguments) = function(*arguments)`. Under
+      `jax.vmap` the coefficients get an axis; `rebuild` takes their slices along it.
     """
     closed, shapes = jax.make_jaxpr(function, return_shape=True)(*examples)
     compressor = _Compressor(closed.jaxpr.invars)
     outputs = compressor.interpret(closed.jaxpr, closed.consts, compressor.arguments)
-    results = [compressor.value(output) for output in outputs]
+    results = [compressor.number_of(output) for output in outputs]
     structure = jax.tree.structure(shapes)
     program = compressor.program
 
@@ -86,19 +87,19 @@ def compress(
 
 
 def _run(program: list[Any], coefficients: Sequence[Array], values: list[Array]) -> list[Array]:
-    """Returns all values, the arguments first."""
+    """Returns all values of a program, the arguments first."""
     values = list(values)
     for instruction in program:
         match instruction:
-            case _Sum(terms, shape, dtype):
+            case _AddProducts(terms, shape, dtype):
                 products = [
                     values[v] if c is None else values[v] * coefficients[c] for v, c in terms
                 ]
                 total = sum(products[1:], products[0]) if products else jnp.zeros(shape, dtype)
                 values.append(jnp.broadcast_to(total, shape))
-            case _Join(axis, parts):
+            case _Concatenate(axis, parts):
                 values.append(lax.concatenate([values[v] for v in parts], axis))
-            case _Call(equation, arguments):
+            case _Apply(equation, arguments):
                 inputs = [values[n] if is_value else coefficients[n] for is_value, n in arguments]
                 values.extend(_bind(equation, inputs))
     return values
@@ -112,17 +113,18 @@ def _bind(equation: Any, inputs: list[Any]) -> list[Any]:
 
 
 class _Compressor:
-    """Reads a linear jaxpr, and writes a program and its coefficients."""
+    """Translates a linear jaxpr into a program and its coefficients."""
 
     def __init__(self, variables: Sequence[Any]):
         self.program: list[Any] = []
         self.coefficients: list[Array] = []
-        self.arguments = [_form({n: None}, var.aval) for n, var in enumerate(variables)]
+        self.arguments = [_combination({n: None}, var.aval) for n, var in enumerate(variables)]
         self._num_values = len(variables)
-        self._made: dict[int, tuple[Any, int]] = {}  # id of a form -> the form, its value's number
+        # id of a combination or concatenation -> (itself, number of its value)
+        self._numbers: dict[int, tuple[Any, int]] = {}
 
     def interpret(self, jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
-        """Returns what a jaxpr returns: forms, forms side by side, or arrays that are known."""
+        """Returns the results of a jaxpr: combinations, concatenations, or known arrays."""
         env = dict(zip(jaxpr.constvars, consts, strict=True))
         env.update(zip(jaxpr.invars, inputs, strict=True))
 
@@ -134,23 +136,23 @@ class _Compressor:
             env.update(zip(equation.outvars, self._apply(equation, given), strict=True))
         return [read(var) for var in jaxpr.outvars]
 
-    def value(self, a: Any) -> int:
-        """Returns the number of the value that a form has when it is computed."""
-        if not _is_linear(a):  # what a linear function returns and is known is zero
-            a = _Form({}, jnp.shape(a), jnp.result_type(a))
-        if isinstance(a, _Form) and list(a.terms.values()) == [None]:
+    def number_of(self, a: Any) -> int:
+        """Returns the number of the value of a combination; emits its instruction once."""
+        if not _is_linear(a):  # a known result of a linear function is zero
+            a = _Combination({}, jnp.shape(a), jnp.result_type(a))
+        if isinstance(a, _Combination) and list(a.terms.values()) == [None]:
             return next(iter(a.terms))
-        if id(a) not in self._made:
-            if isinstance(a, _Beside):
-                parts = [self.value(form) for form in a.forms]
-                number = self._emit(_Join(a.axis, parts))
+        if id(a) not in self._numbers:
+            if isinstance(a, _Concatenation):
+                parts = [self.number_of(part) for part in a.parts]
+                number = self._emit(_Concatenate(a.axis, parts))
             else:
                 terms = [
                     (n, None if c is None else self._coefficient(c)) for n, c in a.terms.items()
                 ]
-                number = self._emit(_Sum(terms, a.shape, a.dtype))
-            self._made[id(a)] = a, number
-        return self._made[id(a)][1]
+                number = self._emit(_AddProducts(terms, a.shape, a.dtype))
+            self._numbers[id(a)] = a, number
+        return self._numbers[id(a)][1]
 
     def _emit(self, instruction: Any, num_values: int = 1) -> int:
         self.program.append(instruction)
@@ -169,7 +171,7 @@ class _Compressor:
         linear = [_is_linear(a) for a in given]
         if not any(linear):
             if name == "broadcast_in_dim" and getattr(equation.invars[0], "val", None) == 0:
-                return [_form({}, out)]
+                return [_combination({}, out)]
             return _bind(equation, given)
         if name in ("jit", "pjit"):
             inner = equation.params["jaxpr"]
@@ -178,58 +180,61 @@ class _Compressor:
             return [self._times(given[0], jnp.full((1,) * out.ndim, -1, out.dtype), out)]
         if name == "mul" and sum(linear) == 1:
             a, factor = given if linear[0] else given[::-1]
-            if jnp.ndim(factor) == 0:  # a number in the program, of any rank
+            if jnp.ndim(factor) == 0:  # a literal of the jaxpr, which fits any rank
                 factor = jnp.full((1,) * out.ndim, factor, out.dtype)
             return [self._times(a, factor, out)]
         if name in ("add_any", "add") and all(linear):
             return [self._plus(given[0], given[1], out)]
-        if name == "concatenate" and all(isinstance(a, _Form) for a in given):
-            return [_Beside(equation.params["dimension"], given)]
+        if name == "concatenate" and all(isinstance(a, _Combination) for a in given):
+            return [_Concatenation(equation.params["dimension"], given)]
         arguments = [
-            (is_linear, self.value(a) if is_linear else self._coefficient(a))
+            (is_linear, self.number_of(a) if is_linear else self._coefficient(a))
             for a, is_linear in zip(given, linear, strict=True)
         ]
-        first = self._emit(_Call(equation, arguments), len(equation.outvars))
-        return [_form({first + n: None}, var.aval) for n, var in enumerate(equation.outvars)]
+        first = self._emit(_Apply(equation, arguments), len(equation.outvars))
+        return [_combination({first + n: None}, var.aval) for n, var in enumerate(equation.outvars)]
 
     def _times(self, a: Any, factor: Array, out: Any) -> Any:
-        if isinstance(a, _Beside):
-            forms, start = [], 0
-            for form in a.forms:
-                size, piece = form.shape[a.axis], factor
+        if isinstance(a, _Concatenation):
+            parts, start = [], 0
+            for part in a.parts:
+                size, share = part.shape[a.axis], factor
                 if factor.shape[a.axis] != 1:
-                    piece = lax.slice_in_dim(factor, start, start + size, axis=a.axis)
-                forms.append(self._times(form, piece, _Form({}, form.shape, out.dtype)))
+                    share = lax.slice_in_dim(factor, start, start + size, axis=a.axis)
+                parts.append(self._times(part, share, _Combination({}, part.shape, out.dtype)))
                 start += size
-            return _Beside(a.axis, forms)
+            return _Concatenation(a.axis, parts)
         terms = a.terms
-        if len(terms) > 1:  # one coefficient for the sum, and not one for each of its terms
-            terms = {self.value(a): None}
-        return _form({n: factor if c is None else c * factor for n, c in terms.items()}, out)
+        if len(terms) > 1:  # one coefficient for the sum instead of one for each of its terms
+            terms = {self.number_of(a): None}
+        return _combination({n: factor if c is None else c * factor for n, c in terms.items()}, out)
 
     def _plus(self, a: Any, b: Any, out: Any) -> Any:
-        if isinstance(a, _Beside) and isinstance(b, _Beside) and _sizes(a) == _sizes(b):
-            pairs = zip(a.forms, b.forms, strict=True)
-            return _Beside(a.axis, [self._plus(f, g, f) for f, g in pairs])
+        both = isinstance(a, _Concatenation) and isinstance(b, _Concatenation)
+        if both and _part_shapes(a) == _part_shapes(b):
+            pairs = zip(a.parts, b.parts, strict=True)
+            return _Concatenation(a.axis, [self._plus(f, g, f) for f, g in pairs])
         terms: dict[int, Array | None] = {}
-        for form in (a, b):
-            new = form.terms if isinstance(form, _Form) else {self.value(form): None}
+        for addend in (a, b):
+            new = (
+                addend.terms if isinstance(addend, _Combination) else {self.number_of(addend): None}
+            )
             for n, c in new.items():
                 if n in terms:
                     one = jnp.ones((1,) * len(out.shape), out.dtype)
                     first = terms[n]
                     c = (one if first is None else first) + (one if c is None else c)
                 terms[n] = c
-        return _form(terms, out)
+        return _combination(terms, out)
 
 
-def _form(terms: dict[int, Array | None], like: Any) -> _Form:
-    return _Form(terms, like.shape, like.dtype)
+def _combination(terms: dict[int, Array | None], like: Any) -> _Combination:
+    return _Combination(terms, like.shape, like.dtype)
 
 
 def _is_linear(a: Any) -> bool:
-    return isinstance(a, _Form | _Beside)
+    return isinstance(a, _Combination | _Concatenation)
 
 
-def _sizes(a: _Beside) -> tuple[int, list[tuple[int, ...]]]:
-    return a.axis, [form.shape for form in a.forms]
+def _part_shapes(a: _Concatenation) -> tuple[int, list[tuple[int, ...]]]:
+    return a.axis, [part.shape for part in a.parts]

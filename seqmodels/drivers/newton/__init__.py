@@ -1,1 +1,1 @@
-"""The Newton driver: all time steps at once, by Newton's method on the sequence of states."""
+"""The Newton driver, which solves for the states of all time steps at once."""

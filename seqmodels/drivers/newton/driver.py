@@ -1,7 +1,7 @@
 """All time steps at once, by Newton's method on the sequence of states.
 
-The states s_1 .. s_T of a recurrence are the root of r_t = f(s_tm1, x_t) - s_t. Newton's method for
-it is a sequence of linear recurrences, and a linear recurrence is solved for all t at once:
+The states s_1 .. s_T of a recurrence are the root of r_t = f(s_tm1, x_t) - s_t. Each iteration of
+Newton's method is a linear recurrence, which is solved for all t at once:
 
     d_t = J_t d_tm1 + r_t,    s_t <- s_t + d_t,    J_t = (1 - damping) df / ds (s_tm1, x_t)
 
@@ -11,8 +11,8 @@ Gonzalez, Warrington, Smith, Linderman 2024, "Towards Scalable and Stable Parall
 Nonlinear RNNs" (arXiv 2407.19115); it converges linearly, not quadratically. They also damp the
 step (ELK, by a Kalman smoother); the constant factor here is the cheap form of the same idea.
 
-Whatever J_t is, the first k steps are exact after k iterations, so T iterations always suffice, and
-a recurrence that forgets its past needs far fewer.
+For any J_t the first k steps are exact after k iterations, so T iterations always suffice. A
+recurrence that forgets its past needs far fewer.
 """
 
 from typing import Any
@@ -21,12 +21,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqmodels.drivers.contract import vary_like, zero_unless
-from seqmodels.drivers.newton.flat_state import Inputs, all_steps, flat_step, inputs_of, layout_of
-from seqmodels.drivers.newton.solver import Solver, solve
+from seqmodels.drivers.contract import match_varying_axes, zero_unless
+from seqmodels.drivers.newton.flat_state import (
+    StepInputs,
+    flat_step,
+    flat_steps,
+    prepare_inputs,
+    state_layout,
+)
+from seqmodels.drivers.newton.solver import Convergence, Solver, solve
 from seqmodels.drivers.reshape import split_batch
-from seqmodels.drivers.scan import scan, widened
-from seqmodels.types import Array, Cell, Contract, Driver, Info, Params, State, Unrolled
+from seqmodels.drivers.scan import run_scan, widen_params
+from seqmodels.types import Array, Contract, Driver, DriverCall, Info, Params, Unrolled
 
 JACOBIANS = ("dense", "diagonal")
 FAILURES = ("fallback", "raise", "return")
@@ -42,33 +48,34 @@ def newton(
 ) -> Driver:
     """Returns the driver that solves for the states of all time steps at once.
 
-    It is for devices with width to spare: an iteration does far more arithmetic than a pass of
-    `sm.scan`, all of it parallel in time. With n numbers in the state of one sequence (2H of an
-    LSTM) a dense iteration takes O(T B n^3 log T) work and O(T B n^2) memory, a diagonal one n
-    linearised steps and O(T B n) memory. Runs any cell whose state is made of floating leaves, and
-    of others (counters, masks, keys) that do not depend on them.
+    It is for devices with idle width: an iteration does far more arithmetic than a pass of
+    `sm.scan`, all of it parallel in time. With n numbers in the state of one sequence (2H for an
+    LSTM) a dense iteration takes O(T B n^3 log T) work and O(T B n^2) memory. A diagonal one takes
+    n linearized steps and O(T B n) memory. The driver runs any cell whose state has real
+    floating-point leaves, and other leaves (counters, masks, keys) that do not depend on them.
 
     `info.residual` is the largest |f(s_tm1, x_t) - s_t| over all valid steps, rows and entries of
-    the state, of each leaf and row relative to the largest |s_t| of that leaf in that row. It says
-    how well the recurrence holds at every step; a chaotic recurrence amplifies what is left.
-    `info.converged` is residual <= tolerance, so it is false where a state is NaN or infinite.
-    These two and `info.iterations` speak of Newton's method also where the result is not its own.
+    the state, relative to the largest |s_t| of the same leaf and row. It measures how well the
+    recurrence holds at every step; a chaotic recurrence amplifies the remaining error.
+    `info.converged` is residual <= tolerance, so it is false if a state is NaN or infinite. These
+    two and `info.iterations` describe Newton's method even if the fallback computed the result.
 
-    The gradient is exact at the states that are returned, however they were found: one linear
-    recurrence backwards with the full J_t for the states' cotangents, then one derivative of the
-    steps in bulk. With a diagonal that recurrence runs step by step. Reverse mode may be taken
-    twice; there is no forward mode. Under `jax.vmap` a fallback is always computed.
+    The gradient is exact at the returned states: one linear recurrence backwards with the full J_t
+    for the cotangents of the states, then one derivative of all steps in bulk. With a diagonal that
+    recurrence runs step by step. Second derivatives in reverse mode work; forward mode does not.
+    Under `jax.vmap` the fallback is always computed.
 
     Args:
-      tolerance: the residual to stop at; None for 8 eps of the state's coarsest dtype. Raise it for
-        matrix products in bfloat16, which jump by more than that.
-      max_iterations: where to stop in any case.
-      jacobian: "dense", or "diagonal" for the exact diagonal of it.
-      damping: from 0, Newton's method, to 1, which forgets the derivative. It shrinks products of
-        many J_t where a recurrence is unstable, and makes convergence linear.
-      on_failure: what to do where Newton's method has not converged. "fallback" runs the steps one
-        after the other and returns that. "raise" raises FloatingPointError, inside of jit by way of
-        a callback, whose error JAX wraps in its own. "return" returns what there is.
+      tolerance: the residual at which to stop; None for 8 eps of the state's coarsest dtype. Raise
+        it for matrix products in bfloat16, whose rounding errors are larger.
+      max_iterations: the largest number of iterations.
+      jacobian: "dense", or "diagonal" for its exact diagonal.
+      damping: from 0, Newton's method, to 1, which ignores the derivative. It shrinks products of
+        many J_t in an unstable recurrence, and makes convergence linear.
+      on_failure: the action if Newton's method has not converged. "fallback" runs the steps one
+        after the other and returns their result. "raise" raises FloatingPointError; under jit it is
+        raised in a callback, and JAX wraps it in an error of its own. "return" returns the last
+        iterate.
 
     Returns:
       A `Driver`.
@@ -84,12 +91,12 @@ def newton(
         raise ValueError(f"newton: max_iterations: got {max_iterations}, expected 1 or more")
     if not _is_real(damping) or not 0 <= damping <= 1:
         raise ValueError(f"newton: damping: got {damping!r}, expected 0 <= damping <= 1")
-    for name, given, wanted in [
+    for name, given, choices in [
         ("jacobian", jacobian, JACOBIANS),
         ("on_failure", on_failure, FAILURES),
     ]:
-        if given not in wanted:
-            raise ValueError(f"newton: {name}: got {given!r}, expected one of {', '.join(wanted)}")
+        if given not in choices:
+            raise ValueError(f"newton: {name}: got {given!r}, expected one of {', '.join(choices)}")
     settings = {
         "tolerance": None if tolerance is None else float(tolerance),
         "max_iterations": int(max_iterations),
@@ -106,28 +113,23 @@ def _is_real(value: Any) -> bool:
 
 
 def _raise_unless_converged(info: Info) -> None:
-    def check(converged: Any, residual: Any, iterations: Any) -> None:
-        for ok, left, count in zip(*map(np.ravel, (converged, residual, iterations)), strict=True):
+    def check(iterations: Any, residual: Any, converged: Any) -> None:
+        for count, error, ok in zip(*map(np.ravel, (iterations, residual, converged)), strict=True):
             if not ok:
                 raise FloatingPointError(
-                    f"newton: a residual of {left:.3g} is left after {count} iterations: raise "
+                    f"newton: a residual of {error:.3g} is left after {count} iterations: raise "
                     "tolerance, max_iterations or damping, or use method='scan'"
                 )
 
-    told = info.converged, info.residual, info.iterations
+    diagnostics = info.iterations, info.residual, info.converged
     try:
-        check(*map(np.asarray, told))
+        check(*map(np.asarray, diagnostics))
     except jax.errors.TracerArrayConversionError:
-        jax.debug.callback(check, *jax.lax.stop_gradient(told))
+        jax.debug.callback(check, *jax.lax.stop_gradient(diagnostics))
 
 
 def _run(
-    cell: Cell,
-    params: Params,
-    xs: Array,
-    state: State,
-    contract: Contract,
-    keep_states: bool,
+    call: DriverCall,
     *,
     tolerance: float | None,
     max_iterations: int,
@@ -135,43 +137,53 @@ def _run(
     damping: float,
     fallback: bool,
 ) -> Unrolled:
-    batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
-    layout = layout_of(state, batch_shape)
+    cell, batch_shape = call.cell, call.batch_shape
+    layout = state_layout(call.state, batch_shape)
     if tolerance is None:
         tolerance = 8 * max([float(jnp.finfo(dtype).eps) for dtype in layout.dtypes], default=0.0)
-    if xs.shape[0] == 0:
-        full = scan().run(cell, params, xs, state, contract, keep_states)
-        told = jnp.int32(0), jnp.zeros((), layout.dtype), jnp.bool_(True)
-        return full._replace(info=_info(told))
-    # As in `sm.scan`: gradients of low-precision parameters are float32 up to here. And varying as
-    # the data do, so that the transpose of this cast sums them over the devices, once.
-    wide, narrow = widened(params)
-    arrays = wide, xs, state, contract.valid, contract.resets
-    wide, xs, state, valid, resets = vary_like(arrays, arrays)
-    contract = Contract(valid, resets, contract.reverse)
-    start, inputs, others = inputs_of(cell, layout, narrow(wide), xs, state, contract)
+    if call.num_steps == 0:
+        full = run_scan(call)
+        convergence = Convergence(jnp.int32(0), jnp.zeros((), layout.dtype), jnp.bool_(True))
+        return full._replace(info=Info("newton", **convergence._asdict()))
+    # As in `sm.scan`, gradients of low-precision parameters are float32 up to here. They vary as
+    # the data do, so the transpose of this cast sums them over the devices once.
+    wide, narrow = widen_params(call.params)
+    reverse = call.contract.reverse
+    arrays = wide, call.xs, call.state, call.contract.valid, call.contract.resets
+    wide, xs, state, valid, resets = match_varying_axes(arrays, arrays)
+    call = call._replace(
+        params=narrow(wide), xs=xs, state=state, contract=Contract(valid, resets, reverse)
+    )
+    start, inputs, others = prepare_inputs(call, layout)
 
-    def after(params: Params, before: Array, inputs: Inputs) -> tuple[Array, Any]:
-        return all_steps(cell, layout, narrow(params), before, inputs)
+    def all_steps(params: Params, before: Array, inputs: StepInputs) -> tuple[Array, Any]:
+        return flat_steps(cell, layout, narrow(params), before, inputs)
 
-    def one(params: Params, before: Array, inputs: Inputs) -> tuple[Array, Any]:
+    def one_step(params: Params, before: Array, inputs: StepInputs) -> tuple[Array, Any]:
         return flat_step(cell, layout, narrow(params), before, inputs)
 
-    dense = jacobian == "dense"
-    solver = Solver(after, one, layout, tolerance, max_iterations, dense, damping, fallback)
+    solver = Solver(
+        all_steps=all_steps,
+        one_step=one_step,
+        layout=layout,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        dense=jacobian == "dense",
+        damping=damping,
+        fallback=fallback,
+    )
     solution = solve(solver, wide, start, inputs)
 
-    def out(a: Array) -> Array:
-        return split_batch(jnp.flip(a, 0) if contract.reverse else a, 1, batch_shape)
+    def restore_axes(a: Array) -> Array:
+        return split_batch(jnp.flip(a, 0) if reverse else a, 1, batch_shape)
 
     lead = solution.states.shape[:2]
-    states = jax.tree.map(out, layout.state(solution.states, others, lead))
-    final_state = jax.tree.map(lambda a: a[0 if contract.reverse else -1], states)
-    ys = zero_unless(contract.valid, jax.tree.map(out, solution.ys))
-    states = states if keep_states else None
-    return Unrolled(final_state, ys, states, _info(solution.told))
-
-
-def _info(told: tuple[Array, Array, Array]) -> Info:
-    iterations, residual, converged = told
-    return Info("newton", iterations=iterations, residual=residual, converged=converged)
+    states = jax.tree.map(restore_axes, layout.unflatten(solution.states, others, lead))
+    final_state = jax.tree.map(lambda a: a[0 if reverse else -1], states)
+    ys = zero_unless(valid, jax.tree.map(restore_axes, solution.ys))
+    return Unrolled(
+        final_state,
+        ys,
+        states if call.keep_states else None,
+        Info("newton", **solution.convergence._asdict()),
+    )

@@ -1,7 +1,7 @@
 """A cell's step as a function of one flat vector, on all time steps at once.
 
-What solves for the states of all steps together needs the state as a vector, the contract as part
-of the step, and everything that is not solved for as an input: this module makes these of a cell.
+The solver needs the state as a vector, the contract as part of the step, and everything that it
+does not solve for as an input. This module derives these from a cell.
 """
 
 from typing import Any, NamedTuple
@@ -12,17 +12,17 @@ import numpy as np
 from jax.interpreters import partial_eval
 
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import filled, select, vary_like
-from seqmodels.drivers.reshape import as_rows, as_steps, merge_batch
-from seqmodels.types import Array, Cell, Contract, Params, State
+from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where
+from seqmodels.drivers.reshape import merge_batch, merge_time_batch, split_time_batch
+from seqmodels.types import Array, Cell, DriverCall, Params, State
 
 
-class Inputs(NamedTuple):
-    """What a step reads beside the state that is solved for; leading axes (T, N).
+class StepInputs(NamedTuple):
+    """The inputs of a step other than the state that is solved for; leading axes (T, N).
 
-    xs: inputs, ones in the padding. others: the state's leaves that are not floating, as they are
-    when the step begins, after a reset. fresh: flat state (T, N, n) that a reset puts in, or None.
-    valid, resets: bool, or None, as in the contract; a step of the padding has no reset.
+    xs: inputs, ones in the padding. others: the non-floating leaves of the state before the step,
+    after a reset. fresh: flat state (T, N, n) that replaces the state at a reset, or None. valid,
+    resets: bool, or None, as in the contract; a step in the padding has no reset.
     """
 
     xs: Array
@@ -33,17 +33,17 @@ class Inputs(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How the state of a cell lies in the vector (n,): its floating leaves, one after the other."""
+    """The layout of a state in the vector (n,): its floating-point leaves, concatenated."""
 
     structure: Any
     batch_shape: tuple[int, ...]
     floating: tuple[bool, ...]
-    features: tuple[tuple[int, ...], ...]  # of the floating leaves, so are dtypes and sizes
+    features: tuple[tuple[int, ...], ...]  # of the floating leaves, as are dtypes and sizes
     dtypes: tuple[Any, ...]
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many entries each floating leaf has."""
+        """The number of entries of each floating leaf."""
         return tuple(int(np.prod(shape)) for shape in self.features)
 
     @property
@@ -51,39 +51,39 @@ class Layout(NamedTuple):
         """The dtype of the vector, at least float32."""
         return jnp.result_type(jnp.float32, *self.dtypes)
 
-    def rounded(self, flat: Array) -> Array:
-        """Returns the vector with every entry as its leaf can hold it."""
-        pairs = zip(self.split(flat), self.dtypes, strict=True)
+    def round_to_leaf_dtypes(self, flat: Array) -> Array:
+        """Returns the vector with every entry rounded to the dtype of its leaf."""
+        pairs = zip(self.split_leaves(flat), self.dtypes, strict=True)
         parts = [a.astype(dtype).astype(flat.dtype) for a, dtype in pairs]
         return jnp.concatenate(parts, axis=-1) if parts else flat
 
-    def flat(self, state: State, lead: tuple[int, ...]) -> Array:
+    def flatten(self, state: State, lead: tuple[int, ...]) -> Array:
         """Returns the floating leaves (*lead, ...) as one array (*lead, n), at least float32."""
         leaves = [a for a, f in zip(jax.tree.leaves(state), self.floating, strict=True) if f]
         parts = zip(leaves, self.sizes, strict=True)
         flat = [a.reshape((*lead, size)).astype(self.dtype) for a, size in parts]
         return jnp.concatenate(flat, axis=-1) if flat else jnp.zeros((*lead, 0), self.dtype)
 
-    def split(self, flat: Array) -> list[Array]:
+    def split_leaves(self, flat: Array) -> list[Array]:
         """Returns the part (..., size) of every floating leaf."""
         return jnp.split(flat, np.cumsum(self.sizes)[:-1].tolist(), axis=-1) if self.sizes else []
 
-    def state(self, flat: Array, others: tuple[Array, ...], lead: tuple[int, ...]) -> State:
-        """Returns the state, leaves (*lead, ...), of a vector and the leaves that are not in it."""
-        parts = zip(self.split(flat), self.features, self.dtypes, strict=True)
+    def unflatten(self, flat: Array, others: tuple[Array, ...], lead: tuple[int, ...]) -> State:
+        """Returns the state, leaves (*lead, ...), from a vector and its other leaves."""
+        parts = zip(self.split_leaves(flat), self.features, self.dtypes, strict=True)
         solved = iter([a.reshape(lead + shape).astype(dtype) for a, shape, dtype in parts])
         rest = iter(others)
         leaves = [next(solved) if f else next(rest) for f in self.floating]
         return jax.tree.unflatten(self.structure, leaves)
 
-    def others(self, state: State) -> tuple[Array, ...]:
+    def other_leaves(self, state: State) -> tuple[Array, ...]:
         """Returns the leaves that are not in the vector."""
         pairs = zip(jax.tree.leaves(state), self.floating, strict=True)
         return tuple(a for a, f in pairs if not f)
 
 
-def layout_of(state: State, batch_shape: tuple[int, ...]) -> Layout:
-    """Returns the layout of a state; TypeError if a leaf is complex."""
+def state_layout(state: State, batch_shape: tuple[int, ...]) -> Layout:
+    """Returns the layout of a state; raises TypeError if a leaf is complex."""
     floating = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
@@ -104,7 +104,7 @@ def layout_of(state: State, batch_shape: tuple[int, ...]) -> Layout:
 
 
 def flat_step(
-    cell: Cell, layout: Layout, params: Params, before: Array, inputs: Inputs
+    cell: Cell, layout: Layout, params: Params, before: Array, inputs: StepInputs
 ) -> tuple[Array, Any]:
     """Takes one step of the contract on the leading axis L of all its arrays.
 
@@ -113,51 +113,46 @@ def flat_step(
       layout: the layout of its state.
       params: its parameters.
       before: flat state (L, n) before the step.
-      inputs: `Inputs`, leading axis L.
+      inputs: `StepInputs`, leading axis L.
 
     Returns:
-      (after, y_t), (L, n) and leaves (L, ...): in the padding the state is handed on unchanged.
+      (after, y_t), (L, n) and leaves (L, ...); in the padding the state is unchanged.
     """
     lead = before.shape[:1]
-    entered = select(inputs.resets, inputs.fresh, before)
-    state, y_t = cell.step(params, layout.state(entered, inputs.others, lead), inputs.xs)
-    after = layout.flat(state, lead)
-    return (after if inputs.valid is None else select(inputs.valid, after, before)), y_t
+    entered = tree_where(inputs.resets, inputs.fresh, before)
+    state, y_t = cell.step(params, layout.unflatten(entered, inputs.others, lead), inputs.xs)
+    after = layout.flatten(state, lead)
+    return (after if inputs.valid is None else tree_where(inputs.valid, after, before)), y_t
 
 
-def all_steps(
-    cell: Cell, layout: Layout, params: Params, before: Array, inputs: Inputs
+def flat_steps(
+    cell: Cell, layout: Layout, params: Params, before: Array, inputs: StepInputs
 ) -> tuple[Array, Any]:
-    """Does what `flat_step` does at all (T, N) places at once; before (T, N, n)."""
+    """Takes the step of `flat_step` at all (T, N) places at once; before (T, N, n)."""
     lead = before.shape[:2]
-    # One leading axis: a matrix product over it is one GEMM, and so is its transpose.
-    out = flat_step(cell, layout, params, *as_rows((before, inputs)))
-    return as_steps(out, lead[0], lead[1:])
+    # With one leading axis a matrix product is one GEMM, and so is its transpose.
+    out = flat_step(cell, layout, params, *merge_time_batch((before, inputs)))
+    return split_time_batch(out, lead[0], lead[1:])
 
 
-def inputs_of(
-    cell: Cell, layout: Layout, params: Params, xs: Array, state: State, contract: Contract
-) -> tuple[Array, Inputs, tuple[Array, ...]]:
-    """Returns what the steps read, in the order of processing, with batch axes made one.
+def prepare_inputs(call: DriverCall, layout: Layout) -> tuple[Array, StepInputs, tuple[Array, ...]]:
+    """Returns the inputs of all steps, in the order of processing, with one batch axis.
 
-    Leaves that are not floating, such as counters and dropout masks, must not depend on floating
-    ones; so they are known at every step before the rest is solved for.
+    Non-floating leaves, such as counters and dropout masks, must not depend on floating ones. So
+    they are computed for every step before the solver starts.
 
     Args:
-      cell: the cell.
+      call: the cell to unroll.
       layout: the layout of its state.
-      params: its parameters.
-      xs: inputs (T, *batch, ...).
-      state: the state before the first step.
-      contract: the contract of the call.
 
     Returns:
-      (start, inputs, others): the flat state (N, n) before the first step; `Inputs`; the leaves
-      that are not floating, as they are after every step, (T, N, ...).
+      (start, inputs, others): the flat state (N, n) before the first step; `StepInputs`; the
+      non-floating leaves after every step, (T, N, ...).
 
     Raises:
-      TypeError: if a leaf that is not floating depends on one that is.
+      TypeError: if a non-floating leaf depends on a floating one.
     """
+    cell, params, xs, state, contract, _ = call
     num_steps, num_rows = xs.shape[0], int(np.prod(layout.batch_shape))
     valid, resets, reverse = contract
     num_axes = len(layout.batch_shape)
@@ -169,47 +164,51 @@ def inputs_of(
     def at_all_steps(a: Array) -> Array:
         return jnp.broadcast_to(a[None], (num_steps, *a.shape))
 
-    xs, valid, resets = jax.tree.map(in_order, (filled(valid, xs), valid, resets))
-    start, begin = layout.flat(state, (num_rows,)), layout.others(state)
+    xs, valid, resets = jax.tree.map(in_order, (fill_padding(valid, xs), valid, resets))
+    start, begin = layout.flatten(state, (num_rows,)), layout.other_leaves(state)
     fresh, replaced = None, begin
     if resets is not None:
         new = reset_state(cell, params, state)
-        fresh, replaced = vary_like(layout.flat(new, (num_rows,)), state), layout.others(new)
-    constant = all(a is b for a, b in zip(begin, replaced, strict=True))  # by a reset
-    begin, replaced = merge_batch((begin, vary_like(replaced, state)), 0, num_axes)
+        fresh, replaced = (
+            match_varying_axes(layout.flatten(new, (num_rows,)), state),
+            layout.other_leaves(new),
+        )
+    reset_keeps = all(a is b for a, b in zip(begin, replaced, strict=True))
+    begin, replaced = merge_batch((begin, match_varying_axes(replaced, state)), 0, num_axes)
 
     def walk(others: Any, inputs: Any) -> tuple[Any, Any]:
         x_t, valid_t, reset_t = inputs
-        entered = select(reset_t, replaced, others)
-        after = _step_others(cell, layout, params, jnp.zeros_like(start), entered, x_t)
-        after = after if valid_t is None else select(valid_t, after, others)
-        return after, (entered, after)
+        before = tree_where(reset_t, replaced, others)
+        after = _step_others(call, layout, jnp.zeros_like(start), before, x_t)
+        after = after if valid_t is None else tree_where(valid_t, after, others)
+        return after, (before, after)
 
-    if constant and not _step_changes_others(cell, layout, params, start, begin, xs):
-        entered = after = jax.tree.map(at_all_steps, begin)
+    x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+    if reset_keeps and not _step_changes_others(call, layout, start, begin, x_t):
+        before = after = jax.tree.map(at_all_steps, begin)
     else:
-        _, (entered, after) = jax.lax.scan(walk, begin, (xs, valid, resets))
+        _, (before, after) = jax.lax.scan(walk, begin, (xs, valid, resets))
     fresh = None if fresh is None else at_all_steps(fresh)
-    return start, Inputs(xs, entered, fresh, valid, resets), after
+    return start, StepInputs(xs, before, fresh, valid, resets), after
 
 
 def _step_others(
-    cell: Cell, layout: Layout, params: Params, flat: Array, others: Any, x_t: Array
+    call: DriverCall, layout: Layout, flat: Array, others: Any, x_t: Array
 ) -> tuple[Array, ...]:
-    state = layout.state(flat, others, flat.shape[:1])
-    return layout.others(cell.step(params, state, x_t)[0])
+    """Returns the non-floating leaves of the state after one step."""
+    state = layout.unflatten(flat, others, flat.shape[:1])
+    return layout.other_leaves(call.cell.step(call.params, state, x_t)[0])
 
 
 def _step_changes_others(
-    cell: Cell, layout: Layout, params: Params, flat: Array, others: Any, xs: Array
+    call: DriverCall, layout: Layout, flat: Array, others: Any, x_t: Any
 ) -> bool:
-    """Returns whether a step changes a leaf that is not floating; TypeError if by floating ones."""
+    """Returns whether a step changes a non-floating leaf; raises TypeError if by floating ones."""
 
     def step(flat: Array, others: Any, params: Params, x_t: Array) -> tuple[Array, ...]:
-        return _step_others(cell, layout, params, flat, others, x_t)
+        return _step_others(call._replace(params=params), layout, flat, others, x_t)
 
-    x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-    jaxpr = jax.make_jaxpr(step)(flat, others, params, x_t).jaxpr
+    jaxpr = jax.make_jaxpr(step)(flat, others, call.params, x_t).jaxpr
     _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     if used[0]:
         raise TypeError(

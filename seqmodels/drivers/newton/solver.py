@@ -1,7 +1,7 @@
 """The states of all time steps as the root of one equation: the iteration and its adjoint.
 
-Arrays are in the order of processing, with the batch axes made one: (T, N, n), n entries of a flat
-state. See `seqmodels.drivers.newton.driver` for the equations.
+Arrays are in the order of processing, with one batch axis: (T, N, n), n entries of a flat state.
+See `seqmodels.drivers.newton.driver` for the equations.
 """
 
 from collections.abc import Callable
@@ -10,17 +10,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.drivers.contract import select, vary_like
-from seqmodels.drivers.linear_scan import linear_scan, times
-from seqmodels.drivers.newton.flat_state import Inputs, Layout
+from seqmodels.drivers.contract import match_varying_axes, tree_where
+from seqmodels.drivers.linear_scan import linear_scan, multiply
+from seqmodels.drivers.newton.flat_state import Layout, StepInputs
 from seqmodels.types import Array, Params
 
 
 class Solver(NamedTuple):
-    """What is static while the states are solved for."""
+    """The static settings of a solve.
 
-    after: Callable[[Params, Array, Inputs], tuple[Array, Any]]  # all steps at once
-    one: Callable[[Params, Array, Inputs], tuple[Array, Any]]  # one step
+    `all_steps(params, before, inputs) -> (after, ys)` takes all steps at once, before (T, N, n);
+    `one_step` takes one step, before (N, n). The other fields are settings of `sm.newton`.
+    """
+
+    all_steps: Callable[[Params, Array, StepInputs], tuple[Array, Any]]
+    one_step: Callable[[Params, Array, StepInputs], tuple[Array, Any]]
     layout: Layout
     tolerance: float
     max_iterations: int
@@ -29,43 +33,59 @@ class Solver(NamedTuple):
     fallback: bool
 
 
+class Convergence(NamedTuple):
+    """Diagnostics of a solve, as in `Info`."""
+
+    iterations: Array
+    residual: Array
+    converged: Array
+
+
 class Solution(NamedTuple):
-    """What comes of it; `told` is iterations, residual, converged."""
+    """The result of a solve: states (T, N, n), outputs with leaves (T, N, ...), diagnostics."""
 
-    states: Array  # (T, N, n)
-    ys: Any  # leaves (T, N, ...)
-    told: tuple[Array, Array, Array]  # iterations, residual, converged
+    states: Array
+    ys: Any
+    convergence: Convergence
 
 
-def solve(solver: Solver, params: Params, start: Array, inputs: Inputs) -> Solution:
-    """Returns the states after all steps, and the outputs, with the gradient of the true states.
+class _Residuals(NamedTuple):
+    """The arrays that the forward pass saves for the backward pass."""
+
+    params: Params
+    start: Array
+    inputs: StepInputs
+    states: Array
+
+
+def solve(solver: Solver, params: Params, start: Array, inputs: StepInputs) -> Solution:
+    """Returns the states after all steps, and the outputs, with the gradient of the exact states.
 
     Args:
-      solver: what is static.
+      solver: the static settings.
       params: the parameters, for the functions of `solver`.
       start: (N, n), the state before the first step.
-      inputs: `Inputs` of all steps.
+      inputs: `StepInputs` of all steps.
     """
 
     @jax.custom_vjp
-    def solution_of(params: Params, start: Array, inputs: Inputs) -> Solution:
+    def solution_of(params: Params, start: Array, inputs: StepInputs) -> Solution:
         return _solve(solver, params, start, inputs)
 
-    def forward(params: Params, start: Array, inputs: Inputs) -> tuple[Solution, Any]:
-        # Not by _solve, whose loop has no derivative: this may be differentiated once more.
+    def forward(params: Params, start: Array, inputs: StepInputs) -> tuple[Solution, _Residuals]:
+        # Not `_solve`, whose loop has no derivative, because this may be differentiated again.
         solution = solution_of(params, start, inputs)
-        return solution, (params, start, inputs, solution.states)
+        return solution, _Residuals(params, start, inputs, solution.states)
 
-    def backward(saved: Any, cotangents: Solution) -> Any:
-        params, start, inputs, states = saved
-        return _adjoint(solver, params, start, inputs, states, cotangents.states, cotangents.ys)
+    def backward(residuals: _Residuals, cotangents: Solution) -> Any:
+        return _adjoint(solver, residuals, cotangents)
 
     solution_of.defvjp(forward, backward)
     return solution_of(params, start, inputs)
 
 
-def _solve(solver: Solver, params: Params, start: Array, inputs: Inputs) -> Solution:
-    begins = _begins(inputs, start)
+def _solve(solver: Solver, params: Params, start: Array, inputs: StepInputs) -> Solution:
+    restarts = _restarts(inputs, start)
 
     def unfinished(carry: Any) -> Array:
         count, _, error = carry
@@ -73,133 +93,129 @@ def _solve(solver: Solver, params: Params, start: Array, inputs: Inputs) -> Solu
 
     def iterate(carry: Any) -> Any:
         count, states, _ = carry
-        before = _shifted(start, states)
-        after, jacobian = _linearised(solver, params, before, inputs)
-        moved = linear_scan(jacobian, after - states, begins)
-        moved = _shifted(jnp.zeros_like(start), moved)
-        moved = jnp.where(begins[..., None], 0, moved)
-        # s_t + d_t as f + J_t d_tm1: exact where the states before it are, however large d_t is.
-        new = after + times(jacobian, moved)
-        # A product of many J_t may explode where the states do not. A correction that is 1 / eps of
-        # what it corrects, or not finite, has no digit of truth: there f alone is taken. But what
-        # is NaN because a step made it so stays NaN.
+        before = _states_before(start, states)
+        after, jacobian = _linearize(solver, params, before, inputs)
+        delta = linear_scan(jacobian, after - states, restarts)
+        delta = _states_before(jnp.zeros_like(start), delta)
+        delta = jnp.where(restarts[..., None], 0, delta)
+        # s_t + d_t as f + J_t d_tm1: exact if the states before it are, however large d_t is.
+        new = after + multiply(jacobian, delta)
+        # A product of many J_t may overflow even if the states do not. A correction that is not
+        # finite, or 1 / eps times as large as f, has no significant digits, so f is used. A NaN
+        # that a step itself returns is kept.
         size = jnp.max(jnp.abs(after), axis=-1, keepdims=True, initial=1)
         sane = jnp.abs(new) <= size / jnp.finfo(new.dtype).eps
-        new = jnp.where(sane | _spoilt(begins, after), new, after)
-        new = _held(inputs.valid, start, new)
-        after, _ = solver.after(params, _shifted(start, new), inputs)
-        return count + 1, new, _unsettled(solver.layout, inputs.valid, after, new)
+        new = jnp.where(sane | _nonfinite_since_restart(restarts, after), new, after)
+        new = _hold_in_padding(inputs.valid, start, new)
+        after, _ = solver.all_steps(params, _states_before(start, new), inputs)
+        return count + 1, new, _loop_residual(solver.layout, inputs.valid, after, new)
 
-    count, error = vary_like((jnp.int32(0), jnp.full((), jnp.inf, start.dtype)), start)
-    carry = count, _guess(inputs, start), error
+    count, error = match_varying_axes((jnp.int32(0), jnp.full((), jnp.inf, start.dtype)), start)
+    carry = count, _initial_guess(inputs, start), error
     count, states, _ = jax.lax.while_loop(unfinished, iterate, carry)
-    states = solver.layout.rounded(states)
-    after, ys = solver.after(params, _shifted(start, states), inputs)
+    states = solver.layout.round_to_leaf_dtypes(states)
+    after, ys = solver.all_steps(params, _states_before(start, states), inputs)
     residual = _residual(solver.layout, inputs.valid, after, states)
     converged = residual <= solver.tolerance
     if solver.fallback:
-        one_by_one = lambda: _one_by_one(solver, params, start, inputs)  # noqa: E731
+        one_by_one = lambda: _run_sequentially(solver, params, start, inputs)  # noqa: E731
         states, ys = jax.lax.cond(converged, lambda: (states, ys), one_by_one)
-    return Solution(states, ys, (count, residual, converged))
+    return Solution(states, ys, Convergence(count, residual, converged))
 
 
-def _one_by_one(solver: Solver, params: Params, start: Array, inputs: Inputs) -> tuple[Array, Any]:
-    def body(before: Array, inputs_t: Inputs) -> tuple[Array, Any]:
-        after, y_t = solver.one(params, before, inputs_t)
+def _run_sequentially(
+    solver: Solver, params: Params, start: Array, inputs: StepInputs
+) -> tuple[Array, Any]:
+    def body(before: Array, inputs_t: StepInputs) -> tuple[Array, Any]:
+        after, y_t = solver.one_step(params, before, inputs_t)
         return after, (after, y_t)
 
     return jax.lax.scan(body, start, inputs)[1]
 
 
-def _adjoint(
-    solver: Solver,
-    params: Params,
-    start: Array,
-    inputs: Inputs,
-    states: Array,
-    g_states: Array,
-    g_ys: Any,
-) -> Any:
+def _adjoint(solver: Solver, residuals: _Residuals, cotangents: Solution) -> Any:
     """Returns the cotangents of (params, start, inputs).
 
-    With g_t what reaches s_t from its own cotangent and by way of y_tp1, and J_t in full,
+    With the full J_t, and with g_t the cotangent of s_t itself plus its cotangent through y_tp1,
 
         l_t = g_t + J_tp1^T l_tp1.
     """
-    before = _shifted(start, states)
+    params, start, inputs, states = residuals
+    g_states, g_ys = cotangents.states, cotangents.ys
+    before = _states_before(start, states)
 
     def body(arriving: Array, step: Any) -> tuple[Array, Array]:
         before_t, inputs_t, g_state, g_y = step
         total = g_state + arriving
-        _, transposed = jax.vjp(lambda s: solver.one(params, s, inputs_t), before_t)
+        _, transposed = jax.vjp(lambda s: solver.one_step(params, s, inputs_t), before_t)
         return transposed((total, g_y))[0], total
 
     if solver.dense:
-        by_y = jax.vjp(lambda s: solver.after(params, s, inputs)[1], before)[1](g_ys)[0]
-        _, jacobian = _linearised(solver._replace(damping=0.0), params, before, inputs)
-        begins = _begins(inputs, start)
-        # From the end to the start: what s_t gets from step t + 1, and nothing over a reset.
+        through_y = jax.vjp(lambda s: solver.all_steps(params, s, inputs)[1], before)[1](g_ys)[0]
+        _, jacobian = _linearize(solver._replace(damping=0.0), params, before, inputs)
+        restarts = _restarts(inputs, start)
+        # From the end to the start: s_t gets its cotangent from step t + 1, unless that restarts.
         later = lambda a, last: jnp.flip(jnp.concatenate([a[1:], last]), 0)  # noqa: E731
         totals = linear_scan(
             later(jnp.swapaxes(jacobian, -1, -2), jacobian[:1]),
-            jnp.flip(g_states, 0) + later(by_y, jnp.zeros_like(by_y[:1])),
-            later(begins, jnp.ones_like(begins[:1])),
+            jnp.flip(g_states, 0) + later(through_y, jnp.zeros_like(through_y[:1])),
+            later(restarts, jnp.ones_like(restarts[:1])),
         )
         totals = jnp.flip(totals, 0)
     else:
         steps = before, inputs, g_states, g_ys
         _, totals = jax.lax.scan(body, jnp.zeros_like(start), steps, reverse=True)
-    _, transposed = jax.vjp(solver.after, params, before, inputs)
+    _, transposed = jax.vjp(solver.all_steps, params, before, inputs)
     g_params, g_before, g_inputs = transposed((totals, g_ys))
     return g_params, g_before[0], g_inputs
 
 
-def _begins(inputs: Inputs, start: Array) -> Array:
-    """Returns bool (T, N), true at the steps that do not read the state of the step before."""
+def _restarts(inputs: StepInputs, start: Array) -> Array:
+    """Returns bool (T, N), true at the steps that do not read the state of the previous step."""
     first = jnp.zeros((inputs.xs.shape[0], start.shape[0]), bool).at[:1].set(True)
     return first if inputs.resets is None else first | inputs.resets
 
 
-def _shifted(start: Array, states: Array) -> Array:
+def _states_before(start: Array, states: Array) -> Array:
     """Returns the state before every step."""
     return jnp.concatenate([start[None], states[:-1]])
 
 
-def _guess(inputs: Inputs, start: Array) -> Array:
-    """Returns the states if nothing but a reset changed them; finite wherever they begin finite."""
+def _initial_guess(inputs: StepInputs, start: Array) -> Array:
+    """Returns the states as if only resets changed them; finite if they begin finite."""
     states = jnp.broadcast_to(start, (inputs.xs.shape[0], *start.shape))
     if inputs.resets is None:
         return states
-    return select(jax.lax.cummax(inputs.resets.astype(jnp.int32)) > 0, inputs.fresh, states)
+    return tree_where(jax.lax.cummax(inputs.resets.astype(jnp.int32)) > 0, inputs.fresh, states)
 
 
-def _held(valid: Array | None, start: Array, states: Array) -> Array:
+def _hold_in_padding(valid: Array | None, start: Array, states: Array) -> Array:
     """Returns the states with exact copies of the last valid one in the padding."""
     if valid is None:
         return states
-    last = _latest(valid)
-    taken = jnp.take_along_axis(states, jnp.maximum(last, 0)[..., None], axis=0)
-    return jnp.where(last[..., None] < 0, start[None], taken)
+    last = _last_true_step(valid)
+    held = jnp.take_along_axis(states, jnp.maximum(last, 0)[..., None], axis=0)
+    return jnp.where(last[..., None] < 0, start[None], held)
 
 
-def _latest(mask: Array) -> Array:
-    """Returns int (T, N), the last step up to each at which the mask held, -1 before the first."""
+def _last_true_step(mask: Array) -> Array:
+    """Returns int (T, N), the last step up to t at which the mask is true; -1 before the first."""
     t = jnp.arange(mask.shape[0], dtype=jnp.int32)[:, None]
     return jax.lax.cummax(jnp.where(mask, t, -1))
 
 
-def _spoilt(begins: Array, after: Array) -> Array:
-    """Returns bool (T, N, 1), true where a step since the last beginning gave no finite number."""
+def _nonfinite_since_restart(restarts: Array, after: Array) -> Array:
+    """Returns bool (T, N, 1), true if a step since the last restart was not finite."""
     bad = ~jnp.all(jnp.isfinite(after), axis=-1)
-    return (_latest(bad) >= _latest(begins))[..., None]
+    return (_last_true_step(bad) >= _last_true_step(restarts))[..., None]
 
 
-def _linearised(
-    solver: Solver, params: Params, before: Array, inputs: Inputs
+def _linearize(
+    solver: Solver, params: Params, before: Array, inputs: StepInputs
 ) -> tuple[Array, Array]:
-    """Returns f (T, N, n) and J, (T, N, n, n) or its diagonal (T, N, n), damped."""
-    after, push = jax.linearize(lambda s: solver.after(params, s, inputs)[0], before)
-    eye = vary_like(jnp.eye(before.shape[-1], dtype=before.dtype), before)
+    """Returns f (T, N, n) and the damped J, (T, N, n, n) or its diagonal (T, N, n)."""
+    after, push = jax.linearize(lambda s: solver.all_steps(params, s, inputs)[0], before)
+    eye = match_varying_axes(jnp.eye(before.shape[-1], dtype=before.dtype), before)
 
     def column(unit: Array) -> Array:
         return push(jnp.broadcast_to(unit, before.shape))
@@ -207,7 +223,7 @@ def _linearised(
     if solver.dense:
         jacobian = jax.vmap(column, out_axes=-1)(eye)
     else:
-        # One column at a time, so that the other n^2 - n entries are never held.
+        # One column at a time, so that the other n^2 - n entries are never stored.
         numbered = jnp.arange(before.shape[-1]), eye
         jacobian = jax.lax.map(lambda e: jnp.take(column(e[1]), e[0], axis=-1), numbered)
         jacobian = jnp.moveaxis(jacobian, 0, -1)
@@ -219,22 +235,22 @@ def _linearised(
 def _residual(layout: Layout, valid: Array | None, after: Array, states: Array) -> Array:
     """Returns the largest |f - s| of the valid steps, relative to the largest |s| of leaf and row.
 
-    NaN if any of them is.
+    The result is NaN if any entry is NaN.
     """
     errors, sizes = jnp.abs(after - states), jnp.abs(states)
     if valid is not None:
-        errors, sizes = select(valid, (errors, sizes), (jnp.zeros_like(errors),) * 2)
+        errors, sizes = tree_where(valid, (errors, sizes), (jnp.zeros_like(errors),) * 2)
     largest = jnp.zeros((), states.dtype)
-    for error, size in zip(layout.split(errors), layout.split(sizes), strict=True):
+    for error, size in zip(layout.split_leaves(errors), layout.split_leaves(sizes), strict=True):
         error, size = (jnp.max(a, axis=(0, -1), initial=0) for a in (error, size))
         largest = jnp.maximum(largest, jnp.max(error / jnp.where(error == 0, 1, size), initial=0))
     return largest
 
 
-def _unsettled(layout: Layout, valid: Array | None, after: Array, states: Array) -> Array:
-    """Returns the residual for the loop: a state that rightly is not finite is no reason to go on.
+def _loop_residual(layout: Layout, valid: Array | None, after: Array, states: Array) -> Array:
+    """Returns the residual for the loop: non-finite entries shared by f and s do not block it.
 
-    It is NaN where only one of f and s is finite, which the next iteration may mend.
+    It is NaN if only one of f and s is finite, which the next iteration may repair.
     """
-    lost = ~jnp.isfinite(after) & ~jnp.isfinite(states)
-    return _residual(layout, valid, jnp.where(lost, 0, after), jnp.where(lost, 0, states))
+    shared = ~jnp.isfinite(after) & ~jnp.isfinite(states)
+    return _residual(layout, valid, jnp.where(shared, 0, after), jnp.where(shared, 0, states))

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from seqmodels.drivers.contract import vary_like
+from seqmodels.drivers.contract import match_varying_axes
 from seqmodels.training.parallel.processes import resharding_function
 from seqmodels.training.parallel.transfer import from_host
 from seqmodels.types import Array, Params
@@ -115,7 +115,9 @@ def data_parallel(
     def share(params: Params, *batch: Any) -> tuple[Array, Params]:
         # The gradient of parameters that vary is that of this device's rows alone; of replicated
         # ones it would be summed already, in the middle of the backward pass.
-        return jax.lax.pmean(jax.value_and_grad(loss)(vary_like(params, batch), *batch), name)
+        return jax.lax.pmean(
+            jax.value_and_grad(loss)(match_varying_axes(params, batch), *batch), name
+        )
 
     spread = jax.shard_map(
         share, mesh=mesh, in_specs=(PartitionSpec(), *specs), out_specs=PartitionSpec()

@@ -1,0 +1,43 @@
+"""Splitting a pytree into two of the same structure, and combining them again.
+
+None stands in the place of a leaf that is in the other tree.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def is_float(leaf: Any) -> bool:
+    """Returns whether a leaf can have a gradient: real or complex floating-point numbers."""
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
+
+
+def partition_floats(tree: Any) -> tuple[Any, Any]:
+    """Returns the tree of its floating-point leaves and the tree of the others."""
+    floats = jax.tree.map(lambda a: a if is_float(a) else None, tree)
+    others = jax.tree.map(lambda a: None if is_float(a) else a, tree)
+    return floats, others
+
+
+def partition_by_flags(tree: Any, flags: tuple[bool, ...]) -> tuple[Any, Any]:
+    """Returns the tree of the leaves whose flag is false and the tree of those whose flag is true.
+
+    Args:
+      tree: a pytree.
+      flags: one flag for each leaf.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    pairs = list(zip(leaves, flags, strict=True))
+    return (
+        jax.tree.unflatten(structure, [None if flag else leaf for leaf, flag in pairs]),
+        jax.tree.unflatten(structure, [leaf if flag else None for leaf, flag in pairs]),
+    )
+
+
+def combine(first: Any, second: Any) -> Any:
+    """Returns the tree of which `first` and `second` are the two parts."""
+    return jax.tree.map(
+        lambda a, b: b if a is None else a, first, second, is_leaf=lambda a: a is None
+    )
