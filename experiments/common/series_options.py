@@ -1,0 +1,108 @@
+"""Options of experiments that read a time series: a known one, or columns of the user's own CSV."""
+
+import dataclasses
+import difflib
+import pathlib
+
+from experiments.common.config import Options, option
+from seqmodels.data import series_files, tables
+from seqmodels.data.time_series import TimeSeries
+from seqmodels.datasets import series
+
+
+@dataclasses.dataclass(frozen=True)
+class SeriesConfig(Options):
+    """Which series is read."""
+
+    series: str | None = option(None, "A known series.", choices=tuple(series.known()))
+    csv: str | None = option(
+        None,
+        "Your own file: UTF-8, a header, a row a step (TSV where the name ends so).",
+        digest=True,
+    )
+    column: tuple[str, ...] | None = option(
+        None, "Columns to read; by default the only one that is not a date."
+    )
+    date_column: str | None = option(
+        None, "Column of the csv with dates; default: the one so named; none: no dates."
+    )
+    date_format: str | None = option(
+        None, "Format of the dates where not ISO: %d.%m.%Y, for example."
+    )
+    first: str | None = option(None, "The first date to use, such as 1987 or 1987-05.")
+    last: str | None = option(None, "The last date to use; all of the period that it names.")
+
+    def check(self) -> None:
+        """Raises ValueError for options that contradict each other."""
+        if self.series is not None and self.csv is not None:
+            raise ValueError("series, csv: got both, expected one of them")
+        if self.csv is None:
+            for name in ("date_column", "date_format"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: got it without csv, expected both")
+
+
+def load(
+    config: SeriesConfig, default: str | None = None, also: tuple[str, ...] = ()
+) -> TimeSeries:
+    """Returns the series that the options describe, its columns those of `column` first.
+
+    Args:
+      config: the options.
+      default: the known series where the options name none.
+      also: further columns, which follow.
+
+    Raises:
+      ValueError: in one line, if no series is named, and as `series_files.read_csv`.
+      OSError: if the file cannot be read.
+      ModuleNotFoundError: if a library is missing.
+    """
+    if config.csv is None:
+        name = config.series or default
+        if name is None:
+            raise ValueError("series, csv: got neither, expected one of them")
+        found = _with_columns(series.load(name), config.column, also)
+    else:
+        if not pathlib.Path(config.csv).is_file():
+            raise ValueError(f"csv: got {config.csv!r}, expected a file that exists")
+        columns = config.column or (_only_column(config.csv, config.date_column, also),)
+        found = series_files.read_csv(
+            config.csv, [*columns, *also], config.date_column, config.date_format
+        )
+    return found.between(config.first, config.last)
+
+
+def _only_column(path: str, date_column: str | None, also: tuple[str, ...]) -> str:
+    """Returns the only column of a file that is not a date; ValueError if there are several."""
+    frame = tables.read_table(path)
+    dates = series_files.date_column_of(path, frame, date_column)
+    rest = [str(name) for name in frame.columns if name != dates and name not in also]
+    if len(rest) != 1:
+        raise ValueError(
+            f"column: got nothing, and {path} has {', '.join(rest) or 'none'}, expected one of them"
+        )
+    return rest[0]
+
+
+def _with_columns(
+    found: TimeSeries, columns: tuple[str, ...] | None, also: tuple[str, ...]
+) -> TimeSeries:
+    if columns is None:
+        if len(found.columns) - len(also) != 1:
+            raise ValueError(
+                f"column: got nothing, and {found.name} has {', '.join(found.columns)}, expected "
+                "one of them"
+            )
+        columns = tuple(name for name in found.columns if name not in also)
+    for option_name, names in (("column", columns), ("exogenous, known", also)):
+        for name in names:
+            if name not in found.columns:
+                near = difflib.get_close_matches(name, found.columns, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(
+                    f"{option_name}: got {name!r}, expected one of the columns of {found.name}: "
+                    f"{', '.join(found.columns)}{hint}"
+                )
+    names = (*columns, *also)
+    places = [found.columns.index(name) for name in names]
+    return found._replace(columns=names, values=found.values[:, places])
