@@ -103,7 +103,7 @@ class _Jobs:
                 label=f"{training.name}, seed {seed}",
                 about={"model": training.name, "seed": seed},
                 fit=training.fit,
-                prepare=functools.partial(self._prepare, seed),
+                prepare=functools.partial(functools.partial, self._start, seed),
                 finish=functools.partial(self._finish, seed),
                 line=functools.partial(self._line, seed),
                 stopping=training.stopping,
@@ -111,7 +111,7 @@ class _Jobs:
             for seed in seeds
         ]
 
-    def _prepare(self, seed: int) -> Program:
+    def _start(self, seed: int) -> Program:
         training, mesh = self._training, self._mesh
         optimizer = make_optimizer(training.optimizer)
         steps = training.fit.steps_per_dispatch

@@ -27,7 +27,7 @@ class Program(NamedTuple):
     """What `fit` runs for a job.
 
     Attributes:
-      state: the state before the first step.
+      state: the state before the first step; `fit` may donate it.
       train: `train(state, batches=None) -> (state, StepMetrics)`, compiled or to be compiled.
       evaluate: `evaluate(state) -> values by name`.
       batches: `batches(cursor) -> iterator`; None where `train` makes its batches.
@@ -61,7 +61,8 @@ class Job(NamedTuple):
       label: of the job in progress lines, such as "lstm, seed 0".
       about: what identifies its record and stands at the front of its log lines, JSON.
       fit: how long to train.
-      prepare: makes the `Program`.
+      prepare: compiles what the job needs and returns `start() -> Program`; with `Study.ahead` it
+        runs in a thread while another job is trained.
       finish: `finish(trained, directory) -> record`, JSON, of the job that has ended; it saves the
         model.
       line: `line(record) -> text`, what is said when it has ended.
@@ -74,7 +75,7 @@ class Job(NamedTuple):
     label: str
     about: dict[str, Any]
     fit: FitSettings
-    prepare: Callable[[], Program]
+    prepare: Callable[[], Callable[[], Program]]
     finish: Callable[[Trained, RunDirectory], dict[str, Any]]
     line: Callable[[dict[str, Any]], str]
     stopping: Stopping | None = None
@@ -91,6 +92,7 @@ class Study(NamedTuple):
         the results so far after an interruption. Only the process that writes calls it.
       baselines: makes records such as {"model": "majority", ...}; None for a study without.
       summary: `summary(records) -> further entries of results.json`.
+      is_valid: `is_valid(record)` checks a record of an unfinished run; may raise KeyError.
       ahead: whether the next job is prepared in a thread while one is trained.
     """
 
@@ -98,6 +100,7 @@ class Study(NamedTuple):
     report: Callable[[dict[str, Any], RunDirectory], None]
     baselines: Callable[[], list[dict[str, Any]]] | None = None
     summary: Callable[[list[dict[str, Any]]], dict[str, Any]] = lambda records: {}
+    is_valid: Callable[[dict[str, Any]], bool] = lambda record: True
     ahead: bool = False
 
 
@@ -151,7 +154,8 @@ class Trainer:
         try:
             kept = {name: found[name] for name in ("baselines", "results")}
             for record in kept["results"]:
-                if self._job_of(record) is None or record["metrics_bytes"] < 0:
+                known = self._job_of(record) is not None and self._study.is_valid(record)
+                if not known or record["metrics_bytes"] < 0:
                     raise ValueError
         except (KeyError, TypeError, ValueError):
             raise RunError(
@@ -184,15 +188,15 @@ class Trainer:
             ProgressDisplay(total, console=quiet) as progress,
             ThreadPoolExecutor(max_workers=1) as pool,
         ):
-            pending: Future[Program] | None = None
+            pending: Future[Callable[[], Program]] | None = None
             for number, job in enumerate(left):
-                program = job.prepare() if pending is None else pending.result()
+                start = job.prepare() if pending is None else pending.result()
                 stop, _ = processes.agree(interruption.signal is not None, save=False)
                 if stop:
                     raise Interrupted(interruption.signal or signal.SIGTERM, step=0)
                 if self._study.ahead and number + 1 < len(left):
                     pending = pool.submit(left[number + 1].prepare)
-                self._train(job, program, log, progress, interruption)
+                self._train(job, start(), log, progress, interruption)
 
     def finish(self) -> None:
         """Marks the run complete; to be called when its report is written."""

@@ -1,1 +1,6 @@
-"""How far back can a recurrent network remember?"""
+"""The long-context study: how far back a recurrent network remembers."""
+
+from experiments.long_context.config import Config
+from experiments.long_context.study import run
+
+__all__ = ["Config", "run"]

@@ -1,6 +1,6 @@
-"""One cell at one distance: train it with many seeds, test it, look at its gradient."""
+"""One cell at one distance with all seeds at once: compiled training, test and gradient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,11 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 import seqmodels as sm
+from experiments.common.trainer import Program
 from seqmodels.analysis.gradient_flow import state_gradient_norms
 from seqmodels.cells import catalog
 from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequence_model
 from seqmodels.tasks.task import Batch, Task, accuracy
-from seqmodels.training.fit import fit
+from seqmodels.training.fit import FitResult
 from seqmodels.training.losses import cross_entropy, squared_error
 from seqmodels.training.optimizers import OptimizerSettings, averaged_params, make_optimizer
 from seqmodels.training.parallel import transfer
@@ -21,39 +22,31 @@ from seqmodels.training.parallel.mesh import place
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.state import TrainState, create_train_state
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
-from seqmodels.training.stopping import reached
 
-CELLS = ("rnn", "rnn_relu", "gru", "gru_after", "lstm")
-INITIALISATIONS = ("standard", "memory")
 GRADIENT_SEQUENCES = 64
 VALIDATION = "validation_accuracy"
 
 
 class Settings(NamedTuple):
-    """How to build, train and test.
+    """Settings of building, training and testing.
 
     `initialisation` "standard" is the library's default: orthogonal recurrent matrices, forget bias
     1 in the LSTM, no bias in the GRU. "memory" starts every cell as one that keeps its state: an
     identity recurrent matrix in the RNN (Le, Jaitly, Hinton 2015, there for ReLU), chrono biases up
     to the length of the sequence in LSTM and GRU (Tallec, Ollivier 2018).
-
-    A seed stops when its validation accuracy has been at least `stop_at` at `stop_after`
-    evaluations in a row.
     """
 
     hidden: int
     embedding: int
     batch: int
     initialisation: str
-    stop_at: float
-    stop_after: int
     test_sequences: int
     optimizer: OptimizerSettings
     fit: FitSettings
 
 
 class Measurement(NamedTuple):
-    """What was measured of one cell at one distance; lists have one entry a seed.
+    """Results of one cell at one distance; lists have one entry per seed.
 
     steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are
     of the test split, validation_accuracy of the validation split at the end of training.
@@ -75,7 +68,7 @@ class Measurement(NamedTuple):
     diverged: list[bool]
 
 
-def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: bool) -> sm.Cell:
+def build_cell(name: str, input_size: int, hidden: int, *, num_steps: int, memory: bool) -> sm.Cell:
     """Returns the cell of that name, initialised for long memories or in the standard way."""
     chrono = float(max(num_steps, 3)) if memory else None
     recurrent = sm.initializers.identity() if memory else sm.initializers.orthogonal
@@ -87,15 +80,20 @@ def build_cell(name: str, input_size: int, hidden: int, num_steps: int, memory: 
 class Prepared(NamedTuple):
     """Compiled functions of one cell at one distance, for all seeds at once.
 
-    init: keys -> TrainState. train: TrainState, which is donated -> (TrainState, StepMetrics) after
-    `settings.fit.steps_per_dispatch` steps. evaluate: (TrainState, keys) -> validation accuracy.
-    test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient before
-    and after training).
+    Attributes:
+      settings: how to train and test.
+      seeds: S seeds.
+      mesh: of the devices over which the seeds are spread.
+      init: keys -> TrainState.
+      train: TrainState, which is donated -> (TrainState, StepMetrics) after
+        `settings.fit.steps_per_dispatch` steps.
+      evaluate: (TrainState, keys) -> validation accuracy.
+      test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient
+        before and after training).
     """
 
-    cell: str
-    distance: int
     settings: Settings
+    seeds: Sequence[int]
     mesh: Mesh
     init: Callable[..., Any]
     train: Callable[..., Any]
@@ -104,24 +102,25 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    cell_name: str, distance: int, task: Task, settings: Settings, mesh: Mesh, num_seeds: int
+    cell_name: str, task: Task, settings: Settings, *, mesh: Mesh, seeds: Sequence[int]
 ) -> Prepared:
     """Compiles what `measure` runs; it may do so in a thread while another cell is trained.
 
     Args:
       cell_name: one of `CELLS`.
-      distance: for the record; `task` is made for it.
-      task: the task.
+      task: the task at one distance.
       settings: how to train and test.
-      mesh: one axis; its size divides `num_seeds`.
-      num_seeds: S.
+      mesh: one axis; its size divides the number of seeds.
+      seeds: S seeds.
 
     Returns:
       `Prepared`.
     """
     input_size = task.input_size or settings.embedding
     memory = settings.initialisation == "memory"
-    cell = build_cell(cell_name, input_size, settings.hidden, task.num_steps, memory)
+    cell = build_cell(
+        cell_name, input_size, settings.hidden, num_steps=task.num_steps, memory=memory
+    )
     model = sequence_model(
         cell,
         hidden_size=settings.hidden,
@@ -161,12 +160,11 @@ def prepare(
         return loss, right, ratios
 
     train = make_train_steps(loss, optimizer, settings.fit.steps_per_dispatch, sample=sample)
-    keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((num_seeds,), jnp.uint32))
+    keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((len(seeds),), jnp.uint32))
     state = jax.eval_shape(jax.vmap(init), keys)
     return Prepared(
-        cell=cell_name,
-        distance=distance,
         settings=settings,
+        seeds=seeds,
         mesh=mesh,
         init=over_seeds(init, mesh).lower(keys).compile(),
         train=over_seeds(train, mesh, donate=(0,)).lower(state).compile(),
@@ -175,46 +173,33 @@ def prepare(
     )
 
 
-def measure(prepared: Prepared, seeds: list[int], **services: Any) -> Measurement:
-    """Trains and tests one cell at one distance. What a seed gives does not depend on the others.
-
-    Args:
-      prepared: what `prepare` gave.
-      seeds: S seeds.
-      **services: `checkpoints`, `log`, `about`, `watch` and `interruption` of `fit`.
-
-    Returns:
-      A `Measurement`.
-
-    Raises:
-      As `fit`.
-    """
-    settings = prepared.settings
-    keys = place(_keys(jnp.asarray(seeds, jnp.uint32)), prepared.mesh, 0)
-    done = fit(
-        prepared.init(keys),
-        prepared.train,
-        settings.fit,
+def start(prepared: Prepared) -> Program:
+    """Returns what the trainer runs. The result of a seed does not depend on the other seeds."""
+    keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
+    return Program(
+        state=prepared.init(keys),
+        train=prepared.train,
         evaluate=lambda state: {VALIDATION: prepared.evaluate(state, keys)},
-        stopping=reached(VALIDATION, settings.stop_at, settings.stop_after),
-        **services,
     )
+
+
+def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
+    """Returns the fields of a `Measurement` but for cell and distance."""
+    keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
     first_params = prepared.init(keys).params
-    tested = prepared.test(first_params, done.state, keys)
+    tested = prepared.test(first_params, fitted.state, keys)
     loss, right, ratios = map(np.asarray, transfer.to_host(tested))
-    return Measurement(
-        cell=prepared.cell,
-        distance=prepared.distance,
-        parameters=parameter_count(first_params) // len(seeds),
-        steps=done.progress.values["step"],
-        seconds=round(done.progress.seconds, 2),
-        accuracy=right.tolist(),
-        loss=loss.tolist(),
-        validation_accuracy=done.progress.values[VALIDATION],
-        gradient_initial=ratios[:, 0].tolist(),
-        gradient_trained=ratios[:, 1].tolist(),
-        diverged=done.diverged.tolist(),
-    )
+    return {
+        "parameters": parameter_count(first_params) // len(prepared.seeds),
+        "steps": fitted.progress.values["step"],
+        "seconds": round(fitted.progress.seconds, 2),
+        "accuracy": right.tolist(),
+        "loss": loss.tolist(),
+        "validation_accuracy": fitted.progress.values[VALIDATION],
+        "gradient_initial": ratios[:, 0].tolist(),
+        "gradient_trained": ratios[:, 1].tolist(),
+        "diverged": fitted.diverged.tolist(),
+    }
 
 
 def _keys(seeds: jax.Array) -> jax.Array:

@@ -1,42 +1,74 @@
-"""The report of a long-context study: a table, two plots, results.json."""
+"""The report of a long-context study: a table and two plots."""
 
-import json
 import math
-import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+import rich.table
 from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from experiments.long_context.model import Measurement
 from seqmodels import plots
 from seqmodels.analysis.statistics import horizon_threshold, mean_interval, memory_horizon
 from seqmodels.tasks.task import Task
-from seqmodels.training.errors import RunError
-from seqmodels.training.run_directory import METRICS, PLOTS, RESULTS, RunFolder, cannot_be_written
+from seqmodels.training.files import cannot_be_written
+from seqmodels.training.run_directory import RunDirectory
 
 _BY_SEED = [name for name, kind in Measurement.__annotations__.items() if "list" in str(kind)]
+PLOTS = ("accuracy_by_distance.png", "gradient_by_distance.png")
 SHARE = 0.9  # how much of the way from chance to perfect counts as remembering
 
 
-class Study(NamedTuple):
-    """tasks: the task at each distance. flags: all that decides the run, by name."""
+class Table(NamedTuple):
+    """What was measured so far, and of what.
+
+    Attributes:
+      tasks: the task at each distance.
+      cells: names of the cells.
+      distances: ascending.
+      seeds: S seeds.
+      measurements: so far.
+    """
 
     tasks: dict[int, Task]
-    cells: list[str]
-    distances: list[int]
-    seeds: list[int]
-    num_devices: int
-    flags: dict[str, Any]
+    cells: Sequence[str]
+    distances: Sequence[int]
+    seeds: Sequence[int]
+    measurements: Sequence[Measurement]
 
     @property
     def task(self) -> Task:
         """The task at the shortest distance; its name and its chance are those of all."""
         return self.tasks[self.distances[0]]
+
+    def find(self, cell: str, distance: int) -> Measurement | None:
+        """Returns the measurement of a cell at a distance; None if there is none yet."""
+        for measurement in self.measurements:
+            if (measurement.cell, measurement.distance) == (cell, distance):
+                return measurement
+        return None
+
+
+def measurement(record: dict[str, Any]) -> Measurement:
+    """Returns the measurement of a record of results.json.
+
+    Raises:
+      KeyError: if the record lacks a field.
+    """
+    return Measurement(**{name: record[name] for name in Measurement._fields})
+
+
+def is_valid(record: dict[str, Any], num_seeds: int) -> bool:
+    """Returns whether a record is one of a study of so many seeds."""
+    lists = [value for value in measurement(record) if isinstance(value, list)]
+    numbers = [number for values in lists for number in values]
+    return (
+        len(lists) == len(_BY_SEED)
+        and {len(values) for values in lists} == {num_seeds}
+        and all(number is None or isinstance(number, int | float) for number in numbers)
+    )
 
 
 def line(result: Measurement) -> str:
@@ -49,99 +81,30 @@ def line(result: Measurement) -> str:
     )
 
 
-def write(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:
-    """Writes results.json with all that was measured so far."""
-    folder.write_json(
-        RESULTS,
-        {
-            "complete": complete,
-            "task": study.task.name,
-            "chance": study.task.chance,
-            "chance_loss": {d: task.chance_loss for d, task in study.tasks.items()},
-            "horizon_threshold": horizon_threshold(study.task.chance, SHARE),
-            "horizons": {cell: _horizon(study, measured, cell) for cell in study.cells},
-            "seeds": study.seeds,
-            "flags": study.flags,
-            "versions": {"python": platform.python_version(), "jax": jax.__version__},
-            "devices": f"{study.num_devices} x {jax.devices()[0].device_kind}",
-            "measurements": [
-                m._asdict()
-                | dict(zip(("mean", "low", "high"), mean_interval(m.accuracy), strict=True))
-                for m in measured
-            ],
-        },
-    )
+def summary(study: Table) -> dict[str, Any]:
+    """Returns the entries of results.json that describe the task and the horizons."""
+    return {
+        "task": study.task.name,
+        "chance": study.task.chance,
+        "chance_loss": {str(d): task.chance_loss for d, task in study.tasks.items()},
+        "horizon_threshold": horizon_threshold(study.task.chance, SHARE),
+        "horizons": {cell: _horizon(study, cell) for cell in study.cells},
+        "seeds": list(study.seeds),
+    }
 
 
-def measured_in(folder: RunFolder, study: Study) -> list[Measurement]:
-    """Returns what the unfinished run of a folder has measured; RunError if that cannot be."""
-    found = (folder.results or {}).get("measurements", [])
-    try:
-        measured = [Measurement(**{name: m[name] for name in Measurement._fields}) for m in found]
-        for one in measured:
-            lists = [value for value in one if isinstance(value, list)]
-            numbers = [number for values in lists for number in values]
-            if (
-                one.cell not in study.cells
-                or one.distance not in study.distances
-                or len(lists) != len(_BY_SEED)
-                or {len(values) for values in lists} != {len(study.seeds)}
-                or not all(number is None or isinstance(number, int | float) for number in numbers)
-            ):
-                raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise RunError(
-            f"run_dir: {folder.path / RESULTS} is not what this study writes; give another name, "
-            "or --overwrite"
-        ) from None
-    return measured
-
-
-def end_of_measured(folder: RunFolder, measured: list[Measurement]) -> int:
-    """Returns the bytes of metrics.jsonl about what has been measured; RunError if some lack."""
-    lacking = {(one.cell, one.distance) for one in measured}
-    done, end = set(lacking), 0
-    for line in (folder.path / METRICS).read_bytes().splitlines(keepends=True):
-        try:
-            record = json.loads(line)
-            about = (record["cell"], record["distance"])
-        except (ValueError, TypeError, KeyError):
-            break
-        if about not in done:
-            break
-        lacking.discard(about)
-        end += len(line)
-    for cell, distance in sorted(lacking):
-        raise RunError(
-            f"{folder.path / METRICS} lacks the records of {cell} at distance {distance}; put them "
-            "back, or begin anew with --overwrite"
-        )
-    return end
-
-
-def show(study: Study, measured: list[Measurement], folder: RunFolder, *, complete: bool) -> None:
-    """Writes the plots and results.json into the folder, and the table to standard output.
-
-    A run is complete when all else is there.
-    """
+def show(study: Table, directory: RunDirectory) -> None:
+    """Writes the plots, and the table to standard output."""
     # Wide enough for every column, also where the output is a file.
     console = Console(highlight=False, width=max(Console().width, 60 + 12 * len(study.distances)))
-    if measured:
-        _plot(study, measured, folder)
-    write(study, measured, folder, complete=complete)
-    if measured:
-        console.print(_table(study, measured))
-    console.print(f"results: {folder.path}", markup=False, soft_wrap=True)
+    _plot(study, directory)
+    console.print(_table(study))
+    console.print(f"results: {directory.path}", markup=False, soft_wrap=True)
 
 
-def _find(measured: list[Measurement], cell: str, distance: int) -> Measurement | None:
-    found = [m for m in measured if (m.cell, m.distance) == (cell, distance)]
-    return found[0] if found else None
-
-
-def _horizon(study: Study, measured: list[Measurement], cell: str) -> dict[str, Any]:
+def _horizon(study: Table, cell: str) -> dict[str, Any]:
     """Returns the horizon of the mean over seeds, and of every seed by itself."""
-    own = [m for d in study.distances if (m := _find(measured, cell, d))]
+    own = [m for d in study.distances if (m := study.find(cell, d))]
     distances = [m.distance for m in own]
 
     def reach(accuracies: list[float]) -> int | None:
@@ -155,10 +118,10 @@ def _horizon(study: Study, measured: list[Measurement], cell: str) -> dict[str, 
     }
 
 
-def _table(study: Study, measured: list[Measurement]) -> Table:
+def _table(study: Table) -> rich.table.Table:
     seeds = f"mean of {len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
     threshold = horizon_threshold(study.task.chance, SHARE)
-    table = Table(
+    table = rich.table.Table(
         title=f"{study.task.name}: test accuracy by distance, {seeds}. Horizon: the last distance "
         f"up to which the accuracy is at least {threshold:.3f}. Gradient: at what is to be "
         "remembered, over that at the answer.",
@@ -174,8 +137,8 @@ def _table(study: Study, measured: list[Measurement]) -> Table:
     losses = [study.tasks[d].chance_loss for d in study.distances]
     table.add_row("  loss", *[f"{loss:.3g}" for loss in losses])
     for cell in study.cells:
-        found = [_find(measured, cell, d) for d in study.distances]
-        horizon = _horizon(study, measured, cell)
+        found = [study.find(cell, d) for d in study.distances]
+        horizon = _horizon(study, cell)
         bound = ">= " if horizon["is_lower_bound"] else ""
         table.add_section()
         table.add_row(
@@ -222,11 +185,11 @@ def _geometric_mean(values: list[float]) -> float:
         return float(np.exp(np.mean(np.log(values))))
 
 
-def _plot(study: Study, measured: list[Measurement], folder: RunFolder) -> None:
+def _plot(study: Table, directory: RunDirectory) -> None:
     curves, initial, trained = {}, {}, {}
     nothing = (float("nan"),) * 3
     for cell in study.cells:
-        found = [_find(measured, cell, d) for d in study.distances]
+        found = [study.find(cell, d) for d in study.distances]
         triples = [mean_interval(m.accuracy) if m else nothing for m in found]
         mean, low, high = zip(*triples, strict=True)
         curves[cell] = (mean, tuple(np.maximum(low, 0)), tuple(np.minimum(high, 1)))
@@ -246,6 +209,6 @@ def _plot(study: Study, measured: list[Measurement], folder: RunFolder) -> None:
         trained,
         title=f"How much gradient reaches what is to be remembered ({name})",
     )
-    for figure, file in zip((accuracy, gradient), PLOTS, strict=False):
-        with cannot_be_written(str(folder.path / file)):
-            figure.savefig(folder.path / file)
+    for figure, file in zip((accuracy, gradient), PLOTS, strict=True):
+        with cannot_be_written(str(directory.file(file))):
+            figure.savefig(directory.file(file))
