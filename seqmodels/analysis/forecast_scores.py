@@ -1,4 +1,4 @@
-"""How far forecasts are from what came: errors, scaled errors, and the coverage of intervals."""
+"""Scores of forecasts: errors, scaled errors, and the coverage of intervals."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def mase_scale(values: np.ndarray, period: int = 1) -> float:
 def score(
     truth: np.ndarray, mean: np.ndarray, quantiles: np.ndarray | None, scale: float
 ) -> Scores:
-    """Returns the figures of forecasts against what came.
+    """Returns the scores of forecasts against observations.
 
     Args:
       truth: (N,); NaN where there is a gap, which is left out.

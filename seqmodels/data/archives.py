@@ -1,4 +1,4 @@
-"""Files out of a zip or tar archive, which is not trusted to name them well."""
+"""Files of a zip or tar archive, whose member names are not trusted."""
 
 import io
 import lzma

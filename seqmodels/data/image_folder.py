@@ -61,7 +61,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     """Returns the picture in an image file in the shape that a model knows.
 
     Any mode and size: turned as its EXIF data say, laid on white where it is transparent, made
-    grey for one channel or RGB for three, and scaled without regard to its proportions.
+    gray for one channel or RGB for three, and scaled without regard to its proportions.
 
     Args:
       path: of the file.

@@ -93,7 +93,7 @@ def read_labels(
 def date_column_of(
     path: str | os.PathLike[str], frame: Any, given: str | None, but: Sequence[str] = ()
 ) -> str | None:
-    """Returns the name of the column with the dates; None where there is none.
+    """Returns the name of the column with the dates, or None.
 
     Args:
       path: of the file, for messages.

@@ -70,7 +70,9 @@ def from_text(text: str) -> Tokenizer:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises no narrower type
         reason = str(error).splitlines()[0]
-        raise ValueError(f"tokenizer: got what is none, expected its JSON: {reason}") from None
+        raise ValueError(
+            f"tokenizer: got invalid JSON, expected a saved tokenizer: {reason}"
+        ) from None
     if [tokenizer.id_to_token(number) for number in range(len(SPECIALS))] != list(SPECIALS):
         raise ValueError(f"tokenizer: got one whose first tokens are not {' '.join(SPECIALS)}")
     return tokenizer

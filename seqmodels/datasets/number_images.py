@@ -1,4 +1,4 @@
-"""Digits side by side, told in words: "four seven two"."""
+"""Handwritten digits in a row, with captions such as "four seven two"."""
 
 import itertools
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""From a step that predicts the next token to whole sequences: greedy, sampled, beam search.
+"""Decoding of sequences from a next-token step: greedy, sampling, beam search.
 
 All three ask one function of the model, whatever it is made of:
 
@@ -46,7 +46,7 @@ def greedy(
 
     Args:
       step: `step(carry, token) -> (carry, log_probs)`, see the head of this module.
-      carry: what the first step is handed, a pytree with at least one leaf (B, ...).
+      carry: carry of the first step, a pytree with at least one leaf (B, ...).
       bos: the token before the first; one for all rows, or (B,).
       eos: the token that ends a sequence; -1 for none.
       max_steps: L, the most tokens.
@@ -259,7 +259,7 @@ def beam_search(
 
 
 def gnmt_penalty(lengths: Array, alpha: float) -> Array:
-    """Returns what the score of a sequence is divided by, ((5 + n) / 6)^alpha.
+    """Returns the length penalty that divides the score of a sequence, ((5 + n) / 6)^alpha.
 
     Wu et al. 2016, "Google's Neural Machine Translation System", arXiv 1609.08144, section 7.
 

@@ -1,4 +1,4 @@
-"""Forecasts that are linear in the last values: the last one, last season's, autoregression."""
+"""Linear forecasters: the last value, the value of the last season, autoregression."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,12 +21,12 @@ class LinearForecaster(NamedTuple):
 
 
 def constant(steps: int, value: float = 0.0) -> LinearForecaster:
-    """Returns the forecaster that always tells the same value."""
+    """Returns the forecaster of a constant value."""
     return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
 
 
 def seasonal(steps: int, period: int = 1) -> LinearForecaster:
-    """Returns the forecaster that tells the value of the last season: z[t + k - c period].
+    """Returns the forecaster of the value one season before: z[t + k - c period].
 
     With a period of 1 it is the last value. Hyndman, Athanasopoulos 2021, "Forecasting: Principles
     and Practice", section 5.2.
@@ -131,7 +131,7 @@ def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
 
 
 def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
-    """Returns (T, K): from every step, what is told of the K steps after it.
+    """Returns (T, K): from every step, the forecasts of the K steps after it.
 
     Args:
       values: (T,), without gaps. Before the first of them the first value is taken for all.

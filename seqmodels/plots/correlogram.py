@@ -1,4 +1,4 @@
-"""Figures of correlation by lag, with the band in which a value says nothing."""
+"""Figures of correlation by lag, with the band of values that are not significant."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -43,7 +43,7 @@ def correlograms(
 ) -> Figure:
     """Returns the figure of correlograms: stems from 0, and the band of values that say nothing.
 
-    Values outside their band are drawn in full colour, those inside are pale.
+    Values outside their band are drawn in full color, those inside are pale.
 
     Args:
       panels: up to three stand one above the other, more in a grid.

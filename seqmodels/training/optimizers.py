@@ -1,4 +1,4 @@
-"""Optax optimisers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
+"""Optax optimizers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
 
 import math
 from typing import NamedTuple
@@ -134,7 +134,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
       settings: `OptimizerSettings`.
 
     Returns:
-      An optax optimiser.
+      An optax optimizer.
 
     Raises:
       ValueError: as in `make_schedule`.
@@ -161,10 +161,10 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
 
 def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> Params:
-    """Returns the averaged parameters that an optimiser keeps, or `params` where it keeps none.
+    """Returns the averaged parameters that an optimizer keeps, or `params` where it keeps none.
 
     Args:
-      opt_state: state of an optimiser of `make_optimizer`.
+      opt_state: state of an optimizer of `make_optimizer`.
       params: the present parameters, of whose dtypes the result is; before the first update the
         average is the parameters that `init` was given.
       decay: `average` of its settings.

@@ -1,4 +1,4 @@
-"""Watching residuals while a model is trained: what is left of them that the past still tells?"""
+"""Residual autocorrelation as a training metric."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def residual_autocorrelation(
     variance, do not count.
 
     Args:
-      residuals: real (T, *batch), what came less what was told one step before.
+      residuals: real (T, *batch), one-step residuals (observed minus predicted).
       weights: (T, *batch), 0 where there is no residual.
       lags: from 1 to T - 1.
       weight: `Loss.weight` of the batch, by which the loop divides.

@@ -1,4 +1,4 @@
-"""Pure training steps: many optimiser steps in one dispatch, on one device, many, or many seeds."""
+"""Pure training steps: many optimizer steps in one dispatch, on one device, many, or many seeds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from seqmodels.types import Array, Params
 
 
 class Loss(NamedTuple):
-    """What a loss function returns: sums, so that shares of a batch add up to the whole.
+    """Result of a loss function: sums, so that shares of a batch add up to the whole.
 
     The loss is `total / weight`. With padded sequences `weight` is the number of valid steps; then
     devices whose rows have different numbers of them still give what one device gives.
@@ -23,7 +23,7 @@ class Loss(NamedTuple):
       total: scalar, the sum of the losses of all items.
       weight: scalar, the number of items, or the sum of their weights; where it is 0 the loss is 0.
       metrics: more sums over the same items, reported divided by `weight`.
-      carry: what the next step is handed.
+      carry: carry of the next step.
     """
 
     total: Array
@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What is seen of every step, each with a leading axis of the steps of a dispatch.
+    """Per-step metrics, with a leading axis of the steps of a dispatch.
 
     Attributes:
       loss: the loss.
@@ -69,11 +69,11 @@ def make_train_steps(
     mesh: Mesh | None = None,
     batch_axes: Any = 0,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """Returns the function that takes `num_steps` optimiser steps under one `lax.scan`.
+    """Returns the function that takes `num_steps` optimizer steps under one `lax.scan`.
 
     Args:
       loss: `loss(params, batch, key, carry) -> Loss`; the key is of the step, for dropout.
-      optimizer: an optax optimiser.
+      optimizer: an optax optimizer.
       num_steps: steps a call.
       sample: `sample(key) -> batch`, where batches are made on the device; None where they are
         arguments.
@@ -118,7 +118,7 @@ def make_train_steps(
         for leaf in jax.tree.leaves(gradient):
             finite &= jnp.all(jnp.isfinite(leaf))
         leaf_norms = jnp.stack([_norm(leaf) for leaf in jax.tree.leaves(gradient)])
-        # An optimiser that leaves out gradients that are not finite is to leave out this one too.
+        # An optimizer that leaves out gradients that are not finite is to leave out this one too.
         usable = jax.tree.map(lambda a: jnp.where(finite, a, jnp.nan), gradient)
         updates, opt_state = optimizer.update(usable, state.opt_state, state.params)
         state = state._replace(

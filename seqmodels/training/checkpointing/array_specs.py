@@ -1,4 +1,4 @@
-"""Leaves of a state: what they are, copied to the host, and put back into their tree."""
+"""Array leaves of a state: specifications, host copies, and reassembly."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ArraySpec(NamedTuple):
-    """What one array of a tree is.
+    """Specification of one array of a tree.
 
     path: as `jax.tree_util.keystr` writes it. shape: for keys, that of the array of keys. dtype:
     its name, such as "float32" or "key<fry>". key_impl: for PRNG keys, the implementation's name,
@@ -26,7 +26,7 @@ class ArraySpec(NamedTuple):
 
 
 def describe_arrays(tree: Any) -> tuple[ArraySpec, ...]:
-    """Returns what the arrays of a tree are, in the tree's order.
+    """Returns the specifications of the arrays of a tree, in the tree's order.
 
     Args:
       tree: a pytree of JAX or NumPy arrays, or of `jax.ShapeDtypeStruct`s; may hold typed keys.

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: what it holds, and by which its files are proven whole."""
+"""Checkpoint manifests and checksums."""
 
 import errno
 import hashlib
@@ -21,7 +21,7 @@ class FileRecord(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What stands in `manifest.json`.
+    """Contents of `manifest.json`.
 
     step: the training step. best: whether the checkpoint was the best so far. settings, progress:
     JSON objects of the caller. leaves: the arrays of the state, in the tree's order, also those
@@ -43,7 +43,7 @@ class DamageError(Exception):
 
 
 def record_files(folder: pathlib.Path) -> dict[str, FileRecord]:
-    """Returns the records of all files below a folder, and sees to it that they are on the disk.
+    """Returns the records of all files below a folder, and flushes them to disk (fsync).
 
     Args:
       folder: the folder.
@@ -68,7 +68,7 @@ def record_files(folder: pathlib.Path) -> dict[str, FileRecord]:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Sees to it that the names in a folder are on the disk.
+    """Flushes the names in a folder to disk (fsync).
 
     Raises:
       OSError: if they cannot be synced.
@@ -106,7 +106,7 @@ def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest:
-    """Returns the manifest of a checkpoint, itself proven whole; its files are not looked at.
+    """Reads and verifies the manifest of a checkpoint; does not verify the files.
 
     Args:
       folder: the checkpoint.
@@ -157,14 +157,14 @@ def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
 
 
 def normalize_json_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `normalize_json` does of a dict.
+    """Returns a dict as `normalize_json` does.
 
     Args:
       name: what an error calls it.
       value: the dict.
 
     Raises:
-      ValueError: if it is none, or something in it is no value of JSON.
+      ValueError: if it is not a dict, or a value in it is not JSON.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{name}: got {type(value).__name__}, expected a dict")
