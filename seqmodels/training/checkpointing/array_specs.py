@@ -93,22 +93,22 @@ def data_shape_and_dtype(leaf: ArraySpec) -> tuple[tuple[int, ...], np.dtype]:
     return (*leaf.shape, *words.shape), np.dtype(words.dtype)
 
 
-def first_difference(there: Sequence[ArraySpec], wanted: Sequence[ArraySpec]) -> str | None:
-    """Returns how two trees differ, at their first leaf that does; None where they do not.
+def first_difference(saved: Sequence[ArraySpec], expected: Sequence[ArraySpec]) -> str | None:
+    """Returns the first difference of two trees, or None if they are equal.
 
     Args:
-      there: the leaves that are there.
-      wanted: those that are wanted.
+      saved: the leaves of a checkpoint.
+      expected: the leaves that the caller expects.
 
     Returns:
-      Text such as ".params['w']: float32[3] there, float32[4] wanted".
+      Text such as ".params['w']: float32[3] there, float32[4] expected".
     """
-    found = {leaf.path: leaf for leaf in there}
-    for leaf in wanted:
-        other = found.pop(leaf.path, None)
+    remaining = {leaf.path: leaf for leaf in saved}
+    for leaf in expected:
+        other = remaining.pop(leaf.path, None)
         if other is None or (other.shape, other.dtype) != (leaf.shape, leaf.dtype):
             return f"{leaf.path or 'the array'}: {other or 'nothing'} there, {leaf} expected"
-    for leaf in found.values():
+    for leaf in remaining.values():
         return f"{leaf.path or 'the array'}: {leaf} there, nothing expected"
     return None
 

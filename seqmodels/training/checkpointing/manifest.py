@@ -195,21 +195,21 @@ def normalize_json(name: str, value: Any) -> Any:
     raise ValueError(f"{name}: got {type(value).__name__}, expected a value of JSON")
 
 
-def settings_difference(there: dict[str, Any], given: dict[str, Any]) -> str | None:
-    """Returns in what settings differ, such as "hidden 64 there, 128 given"; None if in nothing.
+def settings_difference(saved: dict[str, Any], given: dict[str, Any]) -> str | None:
+    """Returns the differences of settings, such as "hidden 64 there, 128 got", or None.
 
     Args:
-      there: the settings of a checkpoint.
-      given: those of this run.
+      saved: the settings of a checkpoint.
+      given: the settings of this run.
     """
     parts = []
-    for key in sorted(there | given):
+    for key in sorted(saved | given):
         # As text, so that NaN is itself and 1 is not True.
         old, new = (
-            json.dumps(s[key], sort_keys=True) if key in s else None for s in (there, given)
+            json.dumps(s[key], sort_keys=True) if key in s else None for s in (saved, given)
         )
         if old != new:
-            shown = [repr(s[key]) if key in s else "nothing" for s in (there, given)]
+            shown = [repr(s[key]) if key in s else "nothing" for s in (saved, given)]
             parts.append(f"{key} {shown[0]} there, {shown[1]} got")
     return "; ".join(parts) or None
 
