@@ -84,7 +84,7 @@ def export(
     """
     path = pathlib.Path(path)
     paths, structure = jax.tree.flatten_with_path(params)
-    names = [jax.tree_util.keystr(each, simple=True, separator=".") for each, _ in paths]
+    names = [jax.tree_util.keystr(leaf_path, simple=True, separator=".") for leaf_path, _ in paths]
     leaves = [np.asarray(leaf) for _, leaf in paths]
 
     def flat(leaves: list[Any], *values: Any) -> Any:

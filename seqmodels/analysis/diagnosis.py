@@ -83,6 +83,6 @@ def diagnose(
             out = np.flatnonzero(np.abs(values) > 1.96 / np.sqrt(count))
             order = out[np.argsort(-np.abs(values[out]), kind="stable")]
             missed[part] = tuple(int(lag) + 1 for lag in order)
-    every = [p for part in p_values.values() for p in part.values()]
-    sound = bool(min(every) > ALPHA) if every else None
+    all_p_values = [p for part in p_values.values() for p in part.values()]
+    sound = bool(min(all_p_values) > ALPHA) if all_p_values else None
     return Diagnosis(sound, p_values, missed)

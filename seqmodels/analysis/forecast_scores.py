@@ -59,16 +59,16 @@ def score(
       quantiles: (N, 5) at .025, .1, .5, .9, .975; None for no intervals.
       scale: of `mase_scale`.
     """
-    there = np.isfinite(truth) & np.isfinite(mean)
-    if not there.any():
+    is_valid = np.isfinite(truth) & np.isfinite(mean)
+    if not is_valid.any():
         return Scores(*[float("nan")] * 7)
-    y, f = truth[there], mean[there]
+    y, f = truth[is_valid], mean[is_valid]
     error = np.abs(y - f)
     size = np.abs(y) + np.abs(f)
     relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
     covered = [float("nan"), float("nan")]
     if quantiles is not None:
-        q = quantiles[there]
+        q = quantiles[is_valid]
         covered = [float(np.mean((q[:, a] <= y) & (y <= q[:, b]))) for a, b in ((1, 3), (0, 4))]
     mae = float(np.mean(error))
     mse = float(np.mean(error**2))

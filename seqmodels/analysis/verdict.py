@@ -155,11 +155,11 @@ def label_words(
     if not stands.any():
         least = float(np.min(pvalues))
         return f"{name} tells nothing (V up to {values[best]:.2f}, p from {least:.2g})."
-    found = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
+    significant = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
     best = int(np.argmax(np.where(stands, values, -1)))
-    plural = "s" if len(found) > 1 else ""
+    plural = "s" if len(significant) > 1 else ""
     return (
-        f"{name} tells something at lag{plural} {_listed(found)}, most at lag {lags[best]} "
+        f"{name} tells something at lag{plural} {_listed(significant)}, most at lag {lags[best]} "
         f"(V = {values[best]:.2f}, p = {pvalues[best]:.2g})."
     )
 

@@ -92,7 +92,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
       ValueError: if one is no Unicode text (a lone surrogate).
     """
     _check_unicode(texts)
-    return [np.array(one.ids, np.int32) for one in tokenizer.encode_batch(list(texts))]
+    return [np.array(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts))]
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:

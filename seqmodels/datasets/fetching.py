@@ -117,8 +117,8 @@ def _is_whole(folder: pathlib.Path, artifact: Artifact) -> bool:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        there = {path for path in folder.rglob("*") if path.is_file()}
-        if there != {folder / SUMS, *(folder / name for name in sums)}:
+        existing = {path for path in folder.rglob("*") if path.is_file()}
+        if existing != {folder / SUMS, *(folder / name for name in sums)}:
             return False
         right = all(_sha256(folder / name) == digest for name, digest in sums.items())
     except (OSError, ValueError):

@@ -123,8 +123,8 @@ def prediction_by_word(
     axes.grid(alpha=0.25)
     for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
         axes.plot(values, "o-", color=color, label=drawable(name), markersize=4)
-    every = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
-    places = range(0, len(words), every)
+    spacing = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
+    places = range(0, len(words), spacing)
     labels = [drawable(words[place]) for place in places]
     axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, parse_math=False)
     axes.set_ylabel(ylabel)

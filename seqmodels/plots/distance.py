@@ -64,8 +64,8 @@ def gradient_by_distance(
       A figure.
     """
     figure, axes = one_panel(title)
-    every = np.asarray([*initial.values(), *trained.values()], np.float64)
-    edge = 0.1 * np.min(every[every > 0], initial=1.0)
+    ratios = np.asarray([*initial.values(), *trained.values()], np.float64)
+    edge = 0.1 * np.min(ratios[ratios > 0], initial=1.0)
     for (name, after), color in zip(trained.items(), COLORS * 9, strict=False):
         gone = [n for n, ratio in enumerate(after) if ratio == 0]
         axes.plot(gone, [edge] * len(gone), "v", color=color, clip_on=False)

@@ -75,7 +75,7 @@ def _bands(axes: Axes, at: Any, quantiles: np.ndarray, color: str, *, labels: bo
 
 def _drawable_times(times: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Returns dates as Matplotlib takes them: not coarser than days."""
-    found = np.asarray(times)
-    if found.dtype.kind == "M" and np.datetime_data(found.dtype)[0] in ("Y", "M", "W"):
-        return found.astype("datetime64[D]")
-    return found
+    at = np.asarray(times)
+    if at.dtype.kind == "M" and np.datetime_data(at.dtype)[0] in ("Y", "M", "W"):
+        return at.astype("datetime64[D]")
+    return at

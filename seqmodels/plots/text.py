@@ -67,7 +67,7 @@ def contact_sheet(
     for axes, image, caption, good in zip(grid.flat, images, captions, right, strict=False):
         gray = image.shape[-1] == 1
         axes.imshow(image[..., 0] if gray else image, cmap="gray_r" if gray else None)
-        told = textwrap.fill(drawable(caption), 24) or "(nothing)"
+        label = textwrap.fill(drawable(caption), 24) or "(nothing)"
         color = COLORS[1] if good else COLORS[0]
-        axes.set_title(told, fontsize=8, color=color, parse_math=False)
+        axes.set_title(label, fontsize=8, color=color, parse_math=False)
     return figure

@@ -96,6 +96,6 @@ def find_non_finite(tree: Any) -> str | None:
         index = np.unravel_index(np.argmin(finite), array.shape)
         name = jax.tree_util.keystr(path)
         name = name[1:] if name.startswith(".") else f"batch{name}"
-        where = ", ".join(str(int(each)) for each in index)
+        where = ", ".join(str(int(number)) for number in index)
         return f"{name}{f'[{where}]' if where else ''} is {array[index]}"
     return None

@@ -155,8 +155,10 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         # A gradient that is not finite would stay in the sum for ever: it is reset by a product
         # with 0.
         leave_out = optax.skip_not_finite if settings.skip else None
-        every = optax.MultiSteps(optimizer, settings.accumulate, should_skip_update_fn=leave_out)
-        optimizer = every.gradient_transformation()
+        multi_steps = optax.MultiSteps(
+            optimizer, settings.accumulate, should_skip_update_fn=leave_out
+        )
+        optimizer = multi_steps.gradient_transformation()
     return optimizer
 
 

@@ -98,15 +98,15 @@ def make_train_steps(
         key = jax.random.fold_in(key, 0 if name is None else jax.lax.axis_index(name))
 
         def total(params: Params) -> tuple[Array, Loss]:
-            found = loss(params, batch, key, state.carry)
-            return found.total, found
+            result = loss(params, batch, key, state.carry)
+            return result.total, result
 
         # The gradient of parameters that vary is that of this device's rows alone; of replicated
         # ones it would be summed already, in the middle of the backward pass.
         params = state.params if name is None else vary_like(state.params, key)
-        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
-        real = jnp.promote_types(jnp.result_type(found.total), jnp.float32)
-        numbers = found.total, found.weight, found.metrics
+        (_, result), gradient = jax.value_and_grad(total, has_aux=True)(params)
+        real = jnp.promote_types(jnp.result_type(result.total), jnp.float32)
+        numbers = result.total, result.weight, result.metrics
         sums = gradient, *jax.tree.map(lambda a: jnp.asarray(a, real), numbers)
         if name is not None:
             sums = jax.lax.psum(vary_like(sums, key), name)
@@ -126,7 +126,7 @@ def make_train_steps(
             opt_state=opt_state,
             step=state.step + 1,
             cursor=state.cursor + 1,
-            carry=found.carry,
+            carry=result.carry,
         )
         return state, StepMetrics(value, _norm(leaf_norms), leaf_norms, finite, metrics)
 
@@ -229,7 +229,7 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh, *, donate: tuple[int, .
         if mesh.devices.flat[0].platform != "cpu":
             return jax.vmap(function)(*arguments)
         # One after the other: batches of small matrix products are slow on a CPU.
-        return jax.lax.map(lambda one: function(*one), arguments)
+        return jax.lax.map(lambda seed_arguments: function(*seed_arguments), arguments)
 
     spread = jax.shard_map(side_by_side, mesh=mesh, in_specs=spec, out_specs=spec)
     sharding = NamedSharding(mesh, spec)
