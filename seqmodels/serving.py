@@ -1,4 +1,4 @@
-"""A trained model as one file that runs where neither its code nor the training's is installed.
+"""A trained model as one file that runs without its code and without the training code.
 
     inputs = {"tokens": ("T, B", "int32"), "lengths": ("B", "int32")}
     serving.export("model.seq", apply, params, inputs)
@@ -6,7 +6,7 @@
     outputs = served(tokens, lengths)
 
 The file holds the compiled function (`jax.export`), the parameters, and what else is needed to use
-it: tokeniser, names of classes. This module needs JAX, NumPy and flatbuffers alone.
+it: tokenizer, names of classes. This module needs JAX, NumPy and flatbuffers alone.
 """
 
 import hashlib
@@ -84,7 +84,7 @@ def export(
     """
     path = pathlib.Path(path)
     paths, structure = jax.tree.flatten_with_path(params)
-    names = [jax.tree_util.keystr(each, simple=True, separator=".") for each, _ in paths]
+    names = [jax.tree_util.keystr(leaf_path, simple=True, separator=".") for leaf_path, _ in paths]
     leaves = [np.asarray(leaf) for _, leaf in paths]
 
     def flat(leaves: list[Any], *values: Any) -> Any:

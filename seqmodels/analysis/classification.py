@@ -1,4 +1,4 @@
-"""How good predicted classes are, and how sure the difference between two ways to predict is."""
+"""Scores of predicted classes, and a paired bootstrap interval of their difference."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Has a model taken all that the past tells? Then its residuals have no autocorrelation."""
+"""Residual diagnostics (Ljung-Box)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ PARTS = ("train", "test")
 
 
 class Diagnosis(NamedTuple):
-    """What the residuals of a model tell of it.
+    """Residual diagnostics of one model.
 
     Attributes:
       sound: whether no test rejects; None where no part has residuals enough for one.
@@ -51,7 +51,7 @@ ALPHA = 0.05
 def diagnose(
     train: np.ndarray, test: np.ndarray, *, lags: Sequence[int] = (10, 20), model_df: int = 0
 ) -> Diagnosis:
-    """Returns what one-step residuals tell of the model that left them.
+    """Returns the diagnostics of the one-step residuals of a model.
 
     Sound means that Ljung and Box's test has p > .05 at every lag, on the residuals of the training
     part, with degrees of freedom less by the fitted autoregressive parameters, and on those of the
@@ -83,6 +83,6 @@ def diagnose(
             out = np.flatnonzero(np.abs(values) > 1.96 / np.sqrt(count))
             order = out[np.argsort(-np.abs(values[out]), kind="stable")]
             missed[part] = tuple(int(lag) + 1 for lag in order)
-    every = [p for part in p_values.values() for p in part.values()]
-    sound = bool(min(every) > ALPHA) if every else None
+    all_p_values = [p for part in p_values.values() for p in part.values()]
+    sound = bool(min(all_p_values) > ALPHA) if all_p_values else None
     return Diagnosis(sound, p_values, missed)

@@ -1,4 +1,4 @@
-"""How far forecasts are from what came: errors, scaled errors, and the coverage of intervals."""
+"""Scores of forecasts: errors, scaled errors, and the coverage of intervals."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ def mase_scale(values: np.ndarray, period: int = 1) -> float:
 def score(
     truth: np.ndarray, mean: np.ndarray, quantiles: np.ndarray | None, scale: float
 ) -> Scores:
-    """Returns the figures of forecasts against what came.
+    """Returns the scores of forecasts against observations.
 
     Args:
       truth: (N,); NaN where there is a gap, which is left out.
@@ -59,16 +59,16 @@ def score(
       quantiles: (N, 5) at .025, .1, .5, .9, .975; None for no intervals.
       scale: of `mase_scale`.
     """
-    there = np.isfinite(truth) & np.isfinite(mean)
-    if not there.any():
+    is_valid = np.isfinite(truth) & np.isfinite(mean)
+    if not is_valid.any():
         return Scores(*[float("nan")] * 7)
-    y, f = truth[there], mean[there]
+    y, f = truth[is_valid], mean[is_valid]
     error = np.abs(y - f)
     size = np.abs(y) + np.abs(f)
     relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
     covered = [float("nan"), float("nan")]
     if quantiles is not None:
-        q = quantiles[there]
+        q = quantiles[is_valid]
         covered = [float(np.mean((q[:, a] <= y) & (y <= q[:, b]))) for a, b in ((1, 3), (0, 4))]
     mae = float(np.mean(error))
     mse = float(np.mean(error**2))

@@ -1,4 +1,4 @@
-"""How much of the gradient reaches a state far back in time."""
+"""Gradient norms of a score with respect to the states of earlier steps."""
 
 from collections.abc import Callable
 from typing import Any

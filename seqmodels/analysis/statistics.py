@@ -1,4 +1,4 @@
-"""How far back a model can remember, and how sure that is."""
+"""Memory horizon of a model, and confidence intervals of a mean."""
 
 from collections.abc import Sequence
 

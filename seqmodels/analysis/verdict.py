@@ -1,4 +1,4 @@
-"""What a correlogram says, in words: memory, a cycle, a trend, or nothing."""
+"""Summary of a correlogram in words: memory, cycle, trend, or nothing significant."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ MOST_NAMED = 6
 
 
 class Verdict(NamedTuple):
-    """What stands out of a correlogram.
+    """Significant features of a correlogram.
 
     Attributes:
       kind: "none", "trend" (fades slowly), "cycle" (has a period) or "memory".
@@ -45,7 +45,7 @@ def verdict(
     alpha: float = 0.05,
     duration: Callable[[float], str] = "{} steps".format,
 ) -> Verdict:
-    """Returns what the correlogram of a series says.
+    """Returns the summary of the correlogram of a series.
 
     Nothing is said of single lags unless Ljung and Box's test rejects. Then a lag stands out if its
     autocorrelation lies beyond z times Bartlett's deviation sqrt((1 + 2 sum_{j<k} r_j^2) / n), a
@@ -139,7 +139,7 @@ def verdict(
 def label_words(
     name: str, lags: Sequence[int], values: np.ndarray, pvalues: np.ndarray, alpha: float = 0.05
 ) -> str:
-    """Returns what an association by lag says, in a sentence.
+    """Returns a sentence that summarizes an association by lag.
 
     A lag stands out if p is up to alpha / L, of L lags (Bonferroni).
 
@@ -155,11 +155,11 @@ def label_words(
     if not stands.any():
         least = float(np.min(pvalues))
         return f"{name} tells nothing (V up to {values[best]:.2f}, p from {least:.2g})."
-    found = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
+    significant = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
     best = int(np.argmax(np.where(stands, values, -1)))
-    plural = "s" if len(found) > 1 else ""
+    plural = "s" if len(significant) > 1 else ""
     return (
-        f"{name} tells something at lag{plural} {_listed(found)}, most at lag {lags[best]} "
+        f"{name} tells something at lag{plural} {_listed(significant)}, most at lag {lags[best]} "
         f"(V = {values[best]:.2f}, p = {pvalues[best]:.2g})."
     )
 
@@ -170,7 +170,7 @@ def _run(shown: np.ndarray) -> int:
 
 
 def _top(values: np.ndarray, lag: int) -> float:
-    """Returns where the parabola through a peak and its neighbours is highest, to .1."""
+    """Returns where the parabola through a peak and its neighbors is highest, to .1."""
     if not 1 < lag < len(values):
         return lag
     left, peak, right = values[lag - 2 : lag + 1]

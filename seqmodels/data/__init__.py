@@ -1,1 +1,1 @@
-"""What any data goes through: tables, text, batches, buckets, streams, vocabularies."""
+"""Data handling: tables, text, batches, buckets, streams, vocabularies."""

@@ -1,4 +1,4 @@
-"""Files out of a zip or tar archive, which is not trusted to name them well."""
+"""Files of a zip or tar archive, whose member names are not trusted."""
 
 import io
 import lzma
@@ -34,21 +34,21 @@ def read_members(
     else:
         file = path.open("rb")
     names = {pattern: _expression(pattern) for pattern in patterns}
-    found = {}
+    contents = {}
     missing = set(patterns)
     where = path.name if nested is None else f"{path.name}: {nested}"
     with file:
         try:
             for name, content in _files(file, re.compile("|".join(names.values()))):
-                found[name] = content
+                contents[name] = content
                 missing -= {each for each in missing if re.fullmatch(names[each], name)}
         except _DAMAGE:
             raise ValueError(f"{where}: is a broken archive, or neither zip nor tar") from None
     if missing:
         raise ValueError(f"{where}: has no {', '.join(sorted(missing))}")
-    for name in found:
+    for name in contents:
         _check_name(name, where)
-    return found
+    return contents
 
 
 def matches(names: set[str], pattern: str) -> bool:

@@ -1,4 +1,4 @@
-"""Batches of rows as a pure function of a cursor, so that to resume is to hand over a number."""
+"""Batches of rows as a pure function of a cursor, so that a cursor is enough to resume."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ RESTS = ("drop", "keep")
 class Batches(NamedTuple):
     """Data cut into batches, without end: epoch after epoch.
 
-    Nothing is kept between two batches. Training that has used n batches goes on at `at(n)`,
+    No state is kept between two batches. Training that has used n batches resumes at `at(n)`,
     whatever ran before; the part of the batch that one process loads does not depend on the others.
 
     Attributes:
@@ -137,7 +137,7 @@ def ordered(
 
 
 def rest_size(rest: str, left_over: int) -> int:
-    """Returns how many of what is left over at the end of an epoch make a last, smaller batch.
+    """Returns the size of the last, smaller batch of an epoch; 0 if the rest is dropped.
 
     Args:
       rest: "drop" or "keep".

@@ -98,14 +98,16 @@ def bucketed(
     def at(cursor: int) -> SequenceBatch:
         epoch, number = divmod(whole_number("cursor", cursor, 0), per_epoch)
         batches, steps = plan(epoch)
-        own = share.of(batches[number])
-        present = own >= 0
-        columns = zip(*(rows[row] if row >= 0 else _empty(rows[0]) for row in own), strict=True)
+        rows_here = share.of(batches[number])
+        present = rows_here >= 0
+        columns = zip(
+            *(rows[row] if row >= 0 else _empty(rows[0]) for row in rows_here), strict=True
+        )
         leaves = [_stacked(leaves, int(steps[number])) for leaves in columns]
         return SequenceBatch(
             structure.unflatten(leaves),
-            np.where(present, lengths[own], 0).astype(np.int32),
-            take_rows(targets, jax.tree.map(lambda _: 0, targets), np.maximum(own, 0)),
+            np.where(present, lengths[rows_here], 0).astype(np.int32),
+            take_rows(targets, jax.tree.map(lambda _: 0, targets), np.maximum(rows_here, 0)),
             present.astype(np.float32),
         )
 

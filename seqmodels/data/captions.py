@@ -35,7 +35,7 @@ BATCH_AXES = CaptionBatch(0, 1, 0)  # type: ignore[arg-type]
 
 
 class Scenes(NamedTuple):
-    """Scenes that are drawn when they are wanted, from combinations of items.
+    """Scenes that are drawn on demand, from combinations of items.
 
     Attributes:
       combinations: for each of `SPLITS` int32 (N, items): numbers of items in ascending order. No

@@ -1,4 +1,4 @@
-"""A user's own picture of a digit, brought into the form of the images that models know."""
+"""A user's own picture of a digit, converted to the format of the training images."""
 
 import os
 import warnings
@@ -15,8 +15,8 @@ def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
     """Returns the digit in an image file as MNIST has its digits.
 
     Any mode and size: turned as its EXIF data say, laid on white where it is transparent, made
-    grey, inverted where the ground is light, cut to the ink, scaled to a square of `box` pixels
-    with its proportions kept, and moved until the ink's centre of mass is in the middle (LeCun,
+    gray, inverted where the ground is light, cut to the ink, scaled to a square of `box` pixels
+    with its proportions kept, and moved until the ink's center of mass is in the middle (LeCun,
     Bottou, Bengio, Haffner 1998, section III.A).
 
     Args:
@@ -28,7 +28,7 @@ def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
       float32 (side, side, 1) in [0, 1], ink 1.
 
     Raises:
-      ValueError: in one line, if the file is no image, is too large, or is of one colour.
+      ValueError: in one line, if the file is no image, is too large, or is of one color.
     """
     return place_digit(_ink(open_image(path), path), side, box)
 
@@ -63,9 +63,9 @@ def place_digit(ink: np.ndarray, side: int, box: int) -> np.ndarray:
 
 
 def _offset(profile: np.ndarray, side: int, size: int) -> int:
-    """Returns where a digit begins so that its centre of mass is in the middle, or near it."""
-    centre = np.sum(profile * (np.arange(size) + 0.5)) / np.sum(profile)
-    return min(max(round(side / 2 - float(centre)), 0), side - size)
+    """Returns where a digit begins so that its center of mass is in the middle, or near it."""
+    center = np.sum(profile * (np.arange(size) + 0.5)) / np.sum(profile)
+    return min(max(round(side / 2 - float(center)), 0), side - size)
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -106,18 +106,18 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 def _ink(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
     """Returns how much ink each pixel has, from 0 (the ground) to 1 (the strongest)."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        grey = np.asarray(image, np.float64)
+        gray = np.asarray(image, np.float64)
     else:
         if image.has_transparency_data:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        grey = np.asarray(image.convert("L"), np.float64)
+        gray = np.asarray(image.convert("L"), np.float64)
     # The ground is what most of the edge is.
-    edge = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     ground = np.median(edge)
-    ink = grey - ground
+    ink = gray - ground
     if abs(ink.min()) > ink.max():
         ink = -ink
     if not ink.max() > 0:
-        raise ValueError(f"image: {path}: is of one colour, expected a digit")
+        raise ValueError(f"image: {path}: is of one color, expected a digit")
     return np.clip(ink / ink.max(), 0, 1)

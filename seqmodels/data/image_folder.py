@@ -61,7 +61,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     """Returns the picture in an image file in the shape that a model knows.
 
     Any mode and size: turned as its EXIF data say, laid on white where it is transparent, made
-    grey for one channel or RGB for three, and scaled without regard to its proportions.
+    gray for one channel or RGB for three, and scaled without regard to its proportions.
 
     Args:
       path: of the file.
@@ -78,12 +78,12 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     from seqmodels.data.image_files import open_image
 
     height, width, depth = shape
-    found = open_image(path)
-    if found.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        found = Image.fromarray((np.asarray(found) // 256).clip(0, 255).astype(np.uint8))
-    found = found.convert("RGBA")
-    ground = Image.new("RGBA", found.size, "white")
-    found = Image.alpha_composite(ground, found).convert("L" if depth == 1 else "RGB")
-    if found.size != (width, height):
-        found = found.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(found).reshape(shape).copy()
+    image = open_image(path)
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    image = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, "white")
+    image = Image.alpha_composite(ground, image).convert("L" if depth == 1 else "RGB")
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(image).reshape(shape).copy()

@@ -18,7 +18,7 @@ LARGEST_FIELD = 2**27  # characters of one CSV field; the csv module alone stops
 
 
 class LabeledTexts(NamedTuple):
-    """N texts and what is to be told of them.
+    """N texts and their labels or ratings.
 
     Attributes:
       texts: N strings.
@@ -40,7 +40,7 @@ class LabeledTexts(NamedTuple):
 
 
 def normalized_text(text: str) -> str:
-    """Returns what two near-duplicates have in common.
+    """Returns the normal form of a text, which near-duplicates share.
 
     Links and @names are left out, digits become 0, case, accents of width, punctuation and spaces
     do not count. A text of which nothing is left, such as ":-)", stays as it is.

@@ -119,11 +119,11 @@ def paired_buckets(
     def at(cursor: int) -> PairBatch:
         epoch, number = divmod(whole_number("cursor", cursor, 0), per_epoch)
         batches, shape = plan(epoch)
-        own = share.of(batches[number])
-        present = own >= 0
-        own_lengths = np.where(present, lengths[:, own], 0).astype(np.int32)
+        rows_here = share.of(batches[number])
+        present = rows_here >= 0
+        own_lengths = np.where(present, lengths[:, rows_here], 0).astype(np.int32)
         arrays = [
-            _padded([side[row] if row >= 0 else side[0][:0] for row in own], int(steps))
+            _padded([side[row] if row >= 0 else side[0][:0] for row in rows_here], int(steps))
             for side, steps in zip(sides, shape[number], strict=True)
         ]
         return PairBatch(
@@ -132,7 +132,7 @@ def paired_buckets(
             arrays[1],
             own_lengths[1],
             present.astype(np.float32),
-            np.maximum(own, 0).astype(np.int32),
+            np.maximum(rows_here, 0).astype(np.int32),
         )
 
     padding = 1 - int(lengths.sum()) / (batch_size * int(shapes.sum()))

@@ -46,9 +46,9 @@ def read_csv(
     frame = read_table(path)
     path = pathlib.Path(path)
     times = None
-    found = date_column_of(path, frame, date_column)
-    if found is not None:
-        times = _dates(path, found, frame[found], date_format)
+    dates_name = date_column_of(path, frame, date_column)
+    if dates_name is not None:
+        times = _dates(path, dates_name, frame[dates_name], date_format)
     values = np.stack([_numbers(path, frame, name) for name in columns], axis=1)
     return regular(path.stem, columns, values, times)
 
@@ -70,21 +70,21 @@ def read_labels(
     """
     frame = read_table(path)
     path = pathlib.Path(path)
-    found = date_column_of(path, frame, date_column, columns)
-    times = None if found is None else _dates(path, found, frame[found], date_format)
+    dates_name = date_column_of(path, frame, date_column, columns)
+    times = None if dates_name is None else _dates(path, dates_name, frame[dates_name], date_format)
     known, numbers = [], []
     for name in columns:
         check_column(path, frame, "column", name)
         texts = frame[name].to_numpy(str)
-        there = ~np.isin(np.char.lower(texts), _MISSING)
-        labels, codes = np.unique(texts[there], return_inverse=True)
-        if len(labels) < 2 or 2 * len(labels) > there.sum():
+        given = ~np.isin(np.char.lower(texts), _MISSING)
+        labels, codes = np.unique(texts[given], return_inverse=True)
+        if len(labels) < 2 or 2 * len(labels) > given.sum():
             raise ValueError(
-                f"column: {path}: {name} has {len(labels)} different labels in {there.sum()} rows, "
+                f"column: {path}: {name} has {len(labels)} different labels in {given.sum()} rows, "
                 "expected two or more that repeat"
             )
         column = np.full(len(texts), np.nan)
-        column[there] = codes
+        column[given] = codes
         known.append(tuple(map(str, labels)))
         numbers.append(column)
     return regular(path.stem, columns, np.stack(numbers, axis=1), times), tuple(known)
@@ -93,7 +93,7 @@ def read_labels(
 def date_column_of(
     path: str | os.PathLike[str], frame: Any, given: str | None, but: Sequence[str] = ()
 ) -> str | None:
-    """Returns the name of the column with the dates; None where there is none.
+    """Returns the name of the column with the dates, or None.
 
     Args:
       path: of the file, for messages.

@@ -1,4 +1,4 @@
-"""Random orders that a seed decides, and which rows of a batch are a process's own."""
+"""Random orders determined by a seed, and the share of a batch that each process loads."""
 
 import operator
 from typing import NamedTuple

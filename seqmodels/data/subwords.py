@@ -70,7 +70,9 @@ def from_text(text: str) -> Tokenizer:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises no narrower type
         reason = str(error).splitlines()[0]
-        raise ValueError(f"tokenizer: got what is none, expected its JSON: {reason}") from None
+        raise ValueError(
+            f"tokenizer: got invalid JSON, expected a saved tokenizer: {reason}"
+        ) from None
     if [tokenizer.id_to_token(number) for number in range(len(SPECIALS))] != list(SPECIALS):
         raise ValueError(f"tokenizer: got one whose first tokens are not {' '.join(SPECIALS)}")
     return tokenizer
@@ -90,7 +92,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
       ValueError: if one is no Unicode text (a lone surrogate).
     """
     _check_unicode(texts)
-    return [np.array(one.ids, np.int32) for one in tokenizer.encode_batch(list(texts))]
+    return [np.array(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts))]
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:

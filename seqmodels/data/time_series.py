@@ -101,8 +101,8 @@ class TimeSeries(NamedTuple):
         if self.times is None:
             return np.arange(steps)
         code, size = _UNITS.get(self.unit, ("s", 1))
-        each = (size * self.every * np.arange(steps)).astype(f"timedelta64[{code}]")
-        return self.times[0].astype(f"datetime64[{code}]") + each
+        offsets = (size * self.every * np.arange(steps)).astype(f"timedelta64[{code}]")
+        return self.times[0].astype(f"datetime64[{code}]") + offsets
 
     def duration(self, steps: float) -> str:
         """Returns "11 years" for 11 steps of a year."""
@@ -143,17 +143,17 @@ def regular(
             break
     else:
         raise ValueError(f"{name}: dates: got two in one second, expected at most one")
-    every = int(np.gcd.reduce(np.diff(steps)))
-    places = (steps - steps[0]) // every
+    step_size = int(np.gcd.reduce(np.diff(steps)))
+    places = (steps - steps[0]) // step_size
     if places[-1] > 1_000 * len(places):
         raise ValueError(
             f"{name}: dates: got {len(places)} that lie on no regular step longer than "
-            f"{every} {unit}s, expected regular ones, with gaps if need be"
+            f"{step_size} {unit}s, expected regular ones, with gaps if need be"
         )
     whole = np.full((places[-1] + 1, len(columns)), np.nan)
     whole[places] = values
-    starts = (steps[0] + every * np.arange(len(whole))) * size + origin
-    return TimeSeries(name, columns, whole, starts.astype(f"datetime64[{code}]"), unit, every)
+    starts = (steps[0] + step_size * np.arange(len(whole))) * size + origin
+    return TimeSeries(name, columns, whole, starts.astype(f"datetime64[{code}]"), unit, step_size)
 
 
 def _moment(name: str, given: str, at: np.ndarray) -> Any:

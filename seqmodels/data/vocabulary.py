@@ -1,4 +1,4 @@
-"""Words by number: the vocabulary of short texts whose words are set apart by spaces."""
+"""Vocabulary of short texts whose words are separated by spaces."""
 
 import collections
 import json

@@ -96,9 +96,9 @@ def encode(features: WordFeatures, texts: Sequence[str]) -> list[np.ndarray]:
     known: dict[str, list[int]] = {}
     rows = []
     for text in texts:
-        own = words(features, text)
-        row = np.zeros((len(own), features.width), np.int32)
-        for place, word in enumerate(own):
+        text_words = words(features, text)
+        row = np.zeros((len(text_words), features.width), np.int32)
+        for place, word in enumerate(text_words):
             if word not in known:
                 known[word] = _numbers(features, word)[: features.width]
             row[place, : len(known[word])] = known[word]

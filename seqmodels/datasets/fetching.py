@@ -117,8 +117,8 @@ def _is_whole(folder: pathlib.Path, artifact: Artifact) -> bool:
     try:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        there = {path for path in folder.rglob("*") if path.is_file()}
-        if there != {folder / SUMS, *(folder / name for name in sums)}:
+        existing = {path for path in folder.rglob("*") if path.is_file()}
+        if existing != {folder / SUMS, *(folder / name for name in sums)}:
             return False
         right = all(_sha256(folder / name) == digest for name, digest in sums.items())
     except (OSError, ValueError):
@@ -192,7 +192,7 @@ def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pa
 
 
 def _reason(errors: str) -> str:
-    """Returns what says most of what pip has written about a failure."""
+    """Returns the most informative line of pip's errors."""
     if "No space left" in errors:
         return "no space left on the disk"
     if "connection broken" in errors or "Connection to" in errors:

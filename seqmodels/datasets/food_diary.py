@@ -36,11 +36,11 @@ def transitions() -> np.ndarray:
     after that of the day before (m_{t-2} + 3), both modulo 6, otherwise any of the six.
     """
     size = len(MEALS)
-    found = np.full((size, size, size), (1 - AFTER_LAST - AFTER_BEFORE) / size)
+    probabilities = np.full((size, size, size), (1 - AFTER_LAST - AFTER_BEFORE) / size)
     before, last = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-    np.add.at(found, (before, last, (last + 1) % size), AFTER_LAST)
-    np.add.at(found, (before, last, (before + 3) % size), AFTER_BEFORE)
-    return found
+    np.add.at(probabilities, (before, last, (last + 1) % size), AFTER_LAST)
+    np.add.at(probabilities, (before, last, (before + 3) % size), AFTER_BEFORE)
+    return probabilities
 
 
 def bayes_rate() -> float:
@@ -60,9 +60,9 @@ def bayes_rate() -> float:
 def bayes_rule(meals: np.ndarray) -> np.ndarray:
     """Returns the best guess (N,) of each day's meal from the meals before; 0 for the first two."""
     best = transitions().argmax(axis=2)
-    found = np.zeros(len(meals), np.int32)
-    found[2:] = best[meals[:-2], meals[1:-1]]
-    return found
+    guesses = np.zeros(len(meals), np.int32)
+    guesses[2:] = best[meals[:-2], meals[1:-1]]
+    return guesses
 
 
 def diary(key: Array, days: int) -> Diary:
@@ -76,7 +76,7 @@ def diary(key: Array, days: int) -> Diary:
       ValueError: if there is no day.
     """
     if days < 1:
-        raise ValueError(f"days: given {days}, wanted at least 1")
+        raise ValueError(f"days: got {days}, expected at least 1")
     logits = jnp.log(jnp.asarray(transitions(), jnp.float32))
     key_first, key_rest = jax.random.split(key)
     first = jax.random.randint(key_first, (2,), 0, len(MEALS))

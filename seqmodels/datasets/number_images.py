@@ -1,4 +1,4 @@
-"""Digits side by side, told in words: "four seven two"."""
+"""Handwritten digits in a row, with captions such as "four seven two"."""
 
 import itertools
 from collections.abc import Sequence
@@ -43,7 +43,9 @@ def scenes(language: str = "en", pictures: int = 3) -> Scenes:
         ]
         for split, (x, y) in digits.load_splits().items()
     }
-    every = np.array(list(itertools.combinations_with_replacement(range(10), pictures)), np.int32)
+    all_combinations = np.array(
+        list(itertools.combinations_with_replacement(range(10), pictures)), np.int32
+    )
 
     def draw(split: str, items: Sequence[int], rng: np.random.Generator) -> tuple[np.ndarray, str]:
         order = [int(items[place]) for place in rng.permutation(pictures)]
@@ -53,4 +55,4 @@ def scenes(language: str = "en", pictures: int = 3) -> Scenes:
 
     # Each digit is at each place of some training scene, so these have every word as often.
     captions = tuple(" ".join([word] * pictures) for word in words)
-    return Scenes(split_combinations(every), draw, captions, (SIZE, SIZE * pictures, 1))
+    return Scenes(split_combinations(all_combinations), draw, captions, (SIZE, SIZE * pictures, 1))

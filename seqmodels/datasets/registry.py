@@ -1,4 +1,4 @@
-"""The data sets that are fetched: where each is, in which exact version, and on which terms."""
+"""Registry of the fetched data sets: location, exact version, and license."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Artifact(NamedTuple):
       description: what it is, in a few words.
       rows: how many of what.
       megabytes: size of the package file.
-      license: of the data, as far as it is stated.
+      license: license of the data, as far as it is stated.
       citation: whom to cite.
       nested: name of an archive inside of the archive that has the members; None for none.
     """

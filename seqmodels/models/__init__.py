@@ -1,1 +1,1 @@
-"""Models made of a cell and what stands around it, each a pure `init` and `apply`."""
+"""Models built on cells, each a pure `init` and `apply`."""

@@ -7,7 +7,7 @@ For queries q_t and a memory of values m_s, s = 1 ... S:
 additive: score = v . tanh(q W_q + m W_m)   Bahdanau, Cho, Bengio 2015 (arXiv 1409.0473)
 general:  score = q . (m W_m)               Luong, Pham, Manning 2015 (arXiv 1508.04025)
 
-The weights of what lies behind the end of a source are exactly zero.
+Weights of steps after the end of a source are exactly zero.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from seqmodels.types import Array, Cell, Params, State
 
 
 class Memory(NamedTuple):
-    """What is attended to; the batch axis comes first, as in everything a decoder carries.
+    """Memory to attend to; the batch axis comes first, as in every carry of a decoder.
 
     values: (B, S, M). keys: (B, S, A), made of the values once. mask: bool (B, S), true where there
     is something.
@@ -104,9 +104,9 @@ def additive_attention(query_size: int, memory_size: int, attention_size: int) -
         return _memory(values, dense((params.w_memory, params.b), values), lengths)
 
     def attend(params: AdditiveParams, memory: Memory, queries: Array) -> AttentionOutput:
-        asked = queries @ params.w_query
-        each = jnp.tanh(asked[..., None, :] + lift(memory.keys, asked[..., None, :]))
-        return _attended(memory, queries, each @ params.v)
+        projected = (queries @ params.w_query)[..., None, :]
+        hidden = jnp.tanh(projected + lift(memory.keys, projected))
+        return _attended(memory, queries, hidden @ params.v)
 
     return Attention(init, remember, attend)
 
@@ -154,11 +154,10 @@ def _attended(memory: Memory, queries: Array, scores: Array) -> AttentionOutput:
 
 
 class AttentionCellParams(NamedTuple):
-    """What an attending cell is given.
+    """Parameters of an attention cell.
 
-    cell: parameters of the cell inside. attention: of the attention. memory: the `Memory` of the
-    batch at hand, None in fresh parameters; it is the same at all steps, so it is given as
-    parameters are.
+    cell: parameters of the cell inside. attention: parameters of the attention. memory: the
+    `Memory` of the current batch, None in fresh parameters; it is constant over time.
     """
 
     cell: Params
@@ -167,7 +166,7 @@ class AttentionCellParams(NamedTuple):
 
 
 def attention_cell(cell: Cell, attention: Attention, hidden: Callable[[State], Array]) -> Cell:
-    """Returns the cell that attends before each step and reads what it found beside its input.
+    """Returns the cell that attends before each step and reads the context with its input.
 
         c_t = attend(memory, s_tm1),    s_t = step(s_tm1, [x_t, c_t])
 
@@ -194,8 +193,9 @@ def attention_cell(cell: Cell, attention: Attention, hidden: Callable[[State], A
         return new_state(cell, params.cell, batch_shape, key)
 
     def step(params: AttentionCellParams, state: State, x_t: Array) -> tuple[State, Any]:
-        found = attention.attend(params.attention, params.memory, hidden(state))
-        state, _ = cell.step(params.cell, state, jnp.concatenate([x_t, found.context], axis=-1))
-        return state, found._replace(hidden=hidden(state))
+        attended = attention.attend(params.attention, params.memory, hidden(state))
+        x_t = jnp.concatenate([x_t, attended.context], axis=-1)
+        state, _ = cell.step(params.cell, state, x_t)
+        return state, attended._replace(hidden=hidden(state))
 
     return Cell(init, initial_state, step)

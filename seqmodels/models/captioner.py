@@ -1,7 +1,7 @@
-"""A picture told in words: a convolutional encoder whose features start a recurrent decoder.
+"""Image captioning: a convolutional encoder whose features start a recurrent decoder.
 
-Vinyals, Toshev, Bengio, Erhan 2015, "Show and Tell", arXiv 1411.4555. The features also stand
-beside every word that the decoder reads, so that its memory need not hold the picture.
+Vinyals, Toshev, Bengio, Erhan 2015, "Show and Tell", arXiv 1411.4555. The features are also
+an input of the decoder at every word, so that its state need not hold the picture.
 """
 
 from collections.abc import Callable, Sequence
@@ -142,8 +142,8 @@ def captioner(
     ) -> Array:
         state, features = start(params, images)
         words = params.embedding[tokens]
-        beside = jnp.broadcast_to(features, (*words.shape[:2], feature_size))
-        xs = jnp.concatenate([words, beside], axis=-1)
+        repeated = jnp.broadcast_to(features, (*words.shape[:2], feature_size))
+        xs = jnp.concatenate([words, repeated], axis=-1)
         _, ys = unroll(cell, params.cell, xs, state, lengths=lengths, method=method)
         return dense(params.out, ys)
 

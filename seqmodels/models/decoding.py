@@ -1,4 +1,4 @@
-"""From a step that predicts the next token to whole sequences: greedy, sampled, beam search.
+"""Decoding of sequences from a next-token step: greedy, sampling, beam search.
 
 All three ask one function of the model, whatever it is made of:
 
@@ -46,7 +46,7 @@ def greedy(
 
     Args:
       step: `step(carry, token) -> (carry, log_probs)`, see the head of this module.
-      carry: what the first step is handed, a pytree with at least one leaf (B, ...).
+      carry: carry of the first step, a pytree with at least one leaf (B, ...).
       bos: the token before the first; one for all rows, or (B,).
       eos: the token that ends a sequence; -1 for none.
       max_steps: L, the most tokens.
@@ -209,7 +209,7 @@ def beam_search(
         lengths=jnp.zeros((B, W), jnp.int32),
         scores=jnp.full((B, W), -jnp.inf, dtype),
     )
-    # One prefix, the empty one: copies of it would be found again and again.
+    # Only one empty prefix, or its copies would be found again and again.
     prefixes = none._replace(scores=none.scores.at[:, 0].set(0))
 
     def goes_on(loop: tuple[Array, Any, Array, Decoded, Decoded]) -> Array:
@@ -225,7 +225,7 @@ def beam_search(
         scores = prefixes.scores[:, :, None] + log_probs.astype(dtype).reshape(B, W, V)
         scores, places = jax.lax.top_k(scores.reshape(B, W * V), min(2 * W, W * V))
         parents, tokens = places // V, (places % V).astype(jnp.int32)
-        found = Decoded(
+        candidates = Decoded(
             tokens=_take(prefixes.tokens, parents).at[:, :, t].set(tokens),
             lengths=jnp.full(places.shape, t + 1),
             scores=scores,
@@ -234,10 +234,10 @@ def beam_search(
         # A row that has all it needs is not searched further, though others are.
         full = jnp.all(finished.scores > -jnp.inf, axis=1, keepdims=True)
         first = jnp.arange(scores.shape[1])[None] < W
-        new = found._replace(scores=jnp.where(ends & first & ~full, scores, -jnp.inf))
+        new = candidates._replace(scores=jnp.where(ends & first & ~full, scores, -jnp.inf))
         finished = _best(_joined(finished, new), W, length_penalty)
         kept_scores, kept = jax.lax.top_k(jnp.where(ends, -jnp.inf, scores), W)
-        prefixes = _rows(found, kept)._replace(scores=kept_scores)
+        prefixes = _rows(candidates, kept)._replace(scores=kept_scores)
         rows = jnp.arange(B)[:, None] * W + jnp.take_along_axis(parents, kept, axis=1)
         carry = jax.tree.map(lambda leaf: leaf[rows.reshape(B * W)], carry)
         return t + 1, carry, jnp.take_along_axis(tokens, kept, axis=1), prefixes, finished
@@ -259,7 +259,7 @@ def beam_search(
 
 
 def gnmt_penalty(lengths: Array, alpha: float) -> Array:
-    """Returns what the score of a sequence is divided by, ((5 + n) / 6)^alpha.
+    """Returns the length penalty that divides the score of a sequence, ((5 + n) / 6)^alpha.
 
     Wu et al. 2016, "Google's Neural Machine Translation System", arXiv 1609.08144, section 7.
 

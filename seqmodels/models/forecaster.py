@@ -1,4 +1,4 @@
-"""Many to many in step: a cell that reads a series and tells, at each step, what comes next."""
+"""Recurrent forecaster: at each step of a series, a forecast of the steps after it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: the ends of 95 % and 80 %, 
 
 
 class Head(NamedTuple):
-    """What is told of one value, and what telling it wrongly costs.
+    """Output head: predictive distribution and loss.
 
     Attributes:
-      size: P, how many numbers are told.
+      size: P, outputs per value.
       loss: `loss(outputs, targets) -> costs`: (..., P) and (...) to (...).
       mean: `mean(outputs) -> (...)`, the forecast as one number.
-      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None where only a mean is told.
+      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None for a head with a mean only.
       draw: `draw(key, outputs) -> (...)`, a sample; None where there is no distribution.
     """
 
@@ -61,8 +61,8 @@ def _ascending(outputs: Array) -> Array:
     steps = jax.nn.softplus(outputs + 0.5)
     down = jnp.cumsum(steps[..., middle - 1 :: -1], axis=-1)[..., ::-1]
     up = jnp.cumsum(steps[..., middle + 1 :], axis=-1)
-    centre = outputs[..., middle : middle + 1]
-    return jnp.concatenate([centre - down, centre, centre + up], axis=-1)
+    center = outputs[..., middle : middle + 1]
+    return jnp.concatenate([center - down, center, center + up], axis=-1)
 
 
 def _pinball(outputs: Array, targets: Array) -> Array:
@@ -89,7 +89,7 @@ HEADS = {
 
 
 class Forecaster(NamedTuple):
-    """A forecaster as a pair of pure functions, and one for more steps than it tells at once.
+    """A forecaster as pure functions.
 
     Attributes:
       init: `init(key) -> SequenceModelParams`. The readout begins at 0, so the first forecasts are
@@ -108,10 +108,10 @@ class Forecaster(NamedTuple):
 def forecaster(
     cell: Cell, *, hidden_size: int, steps: int = 1, targets: int = 1, head: str = "point"
 ) -> Forecaster:
-    """Returns the model that reads a series and tells at each step the K steps after it.
+    """Returns the model that reads a series and predicts at each step the K steps after it.
 
-    Direct: the readout tells all K at once. Recursive: K = 1, and `rollout` goes on from what was
-    told: `rollout(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
+    Direct: the readout predicts all K at once. Recursive: K = 1, and `rollout` feeds forecasts
+    back: `rollout(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
     values of S paths from every step of xs. From the outputs after the last step read, a value is
     taken - the head's mean, or with a key a sample - and `feed(state, value, k) -> (state, x)`
     makes the next input from that value (T, *batch, C) and a state of its own, whose leaves have
@@ -121,7 +121,7 @@ def forecaster(
       cell: reads D features.
       hidden_size: size H of its outputs.
       steps: K.
-      targets: C, columns that are told.
+      targets: C, predicted columns.
       head: one of `HEADS`.
 
     Raises:
@@ -148,8 +148,8 @@ def forecaster(
         key: Array | None = None,
         method: str | Driver = "auto",
     ) -> Array:
-        found = unroll_full(cell, params.cell, xs, key=key, method=method, states=False)
-        return read(params, found.ys)
+        result = unroll_full(cell, params.cell, xs, key=key, method=method, states=False)
+        return read(params, result.ys)
 
     def rollout(
         params: SequenceModelParams,
@@ -165,21 +165,21 @@ def forecaster(
             raise ValueError(f"rollout: got a forecaster of {steps} steps, expected one of 1")
         if keys is not None and kind.draw is None:
             raise ValueError(f"rollout: got keys with head {head}, expected one that can be drawn")
-        found = unroll_full(cell, params.cell, xs, method=method)
-        first = read(params, found.ys)[..., 0, :, :]
+        result = unroll_full(cell, params.cell, xs, method=method)
+        first = read(params, result.ys)[..., 0, :, :]
 
         def path(key: Array | None) -> Array:
-            def one(carry: Any, k: Array) -> tuple[Any, Array]:
-                cell_state, own, outputs = carry
+            def step(carry: Any, k: Array) -> tuple[Any, Array]:
+                cell_state, feed_state, outputs = carry
                 if key is None or kind.draw is None:
                     value = kind.mean(outputs)
                 else:
                     value = kind.draw(jax.random.fold_in(key, k), outputs)
-                own, x = feed(own, value, k)
+                feed_state, x = feed(feed_state, value, k)
                 cell_state, ys = cell.step(params.cell, cell_state, x)
-                return (cell_state, own, read(params, ys)[..., 0, :, :]), value
+                return (cell_state, feed_state, read(params, ys)[..., 0, :, :]), value
 
-            _, values = jax.lax.scan(one, (found.states, state, first), jnp.arange(num_steps))
+            _, values = jax.lax.scan(step, (result.states, state, first), jnp.arange(num_steps))
             return jnp.moveaxis(values, 0, -2)
 
         return path(None)[None] if keys is None else jax.vmap(path)(keys)

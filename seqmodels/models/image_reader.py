@@ -1,4 +1,4 @@
-"""The recurrent reader of images: a cell goes over the rows, or over the pixels, one by one."""
+"""Recurrent classifier of images: a cell reads the rows, or the pixels, one by one."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

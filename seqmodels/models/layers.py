@@ -77,13 +77,13 @@ def dropout(
         the shape of the values.
 
     Returns:
-      An array like `values`; `values` itself without a key or at rate 0.
+      An array like `values`; `values` itself without a key, or at rate 0 without a `mask_shape`.
 
     Examples:
       >>> sorted(set(dropout(jax.random.key(0), jnp.ones(9), 0.5).tolist()))
       [0.0, 2.0]
     """
-    if key is None or not rate:
+    if key is None or (not rate and mask_shape is None):
         return values
     kept = jax.random.bernoulli(key, 1 - rate, mask_shape or values.shape)
     kept = jnp.broadcast_to(kept, values.shape)

@@ -1,4 +1,4 @@
-"""Forecasts that are linear in the last values: the last one, last season's, autoregression."""
+"""Linear forecasters: the last value, the value of the last season, autoregression."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -21,12 +21,12 @@ class LinearForecaster(NamedTuple):
 
 
 def constant(steps: int, value: float = 0.0) -> LinearForecaster:
-    """Returns the forecaster that always tells the same value."""
+    """Returns the forecaster of a constant value."""
     return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
 
 
 def seasonal(steps: int, period: int = 1) -> LinearForecaster:
-    """Returns the forecaster that tells the value of the last season: z[t + k - c period].
+    """Returns the forecaster of the value one season before: z[t + k - c period].
 
     With a period of 1 it is the last value. Hyndman, Athanasopoulos 2021, "Forecasting: Principles
     and Practice", section 5.2.
@@ -66,8 +66,8 @@ def autoregression(
         row = phi @ np.stack(rows)
         row[-1] += intercept
         ahead.append(row)
-    found = np.stack(ahead)
-    return LinearForecaster(found[:, :-1], found[:, -1], tuple(lags))
+    rows_ahead = np.stack(ahead)
+    return LinearForecaster(rows_ahead[:, :-1], rows_ahead[:, -1], tuple(lags))
 
 
 def impulse_response(forecaster: LinearForecaster, steps: int) -> np.ndarray:
@@ -77,12 +77,12 @@ def impulse_response(forecaster: LinearForecaster, steps: int) -> np.ndarray:
     "Time Series Analysis", section 5.2.
     """
     weights = forecaster.weights[0]
-    found = np.zeros(steps)
-    found[:1] = 1.0
+    response = np.zeros(steps)
+    response[:1] = 1.0
     for j in range(1, steps):
-        last = found[max(0, j - len(weights)) : j][::-1]
-        found[j] = weights[: len(last)] @ last
-    return found
+        last = response[max(0, j - len(weights)) : j][::-1]
+        response[j] = weights[: len(last)] @ last
+    return response
 
 
 def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, float]:
@@ -101,14 +101,14 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
     columns = [values[largest - lag : len(values) - lag] for lag in lags]
     design = np.stack([np.ones(len(values) - largest), *columns], axis=1)
     target = values[largest:]
-    there = np.isfinite(target) & np.isfinite(design).all(axis=1)
-    if there.sum() <= design.shape[1]:
+    is_observed = np.isfinite(target) & np.isfinite(design).all(axis=1)
+    if is_observed.sum() <= design.shape[1]:
         raise ValueError(
-            f"lags: got {', '.join(map(str, lags))} with {there.sum()} steps that have them, "
+            f"lags: got {', '.join(map(str, lags))} with {is_observed.sum()} steps that have them, "
             f"expected more than {design.shape[1]}"
         )
-    found = np.linalg.lstsq(design[there], target[there])[0]
-    return found[1:], float(found[0])
+    solution = np.linalg.lstsq(design[is_observed], target[is_observed])[0]
+    return solution[1:], float(solution[0])
 
 
 def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
@@ -121,17 +121,17 @@ def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
       values: (T,), NaN where there is a gap, not all of them.
       forecaster: of the column.
     """
-    found = np.array(values, np.float64)
-    first = int(np.argmax(np.isfinite(found)))
-    found[:first] = found[first]
+    filled = np.array(values, np.float64)
+    first = int(np.argmax(np.isfinite(filled)))
+    filled[:first] = filled[first]
     weights, bias = forecaster.weights[0], forecaster.bias[0]
-    for t in np.flatnonzero(np.isnan(found)):
-        found[t] = _window(found[:t], len(weights)) @ weights + bias
-    return found
+    for t in np.flatnonzero(np.isnan(filled)):
+        filled[t] = _window(filled[:t], len(weights)) @ weights + bias
+    return filled
 
 
 def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
-    """Returns (T, K): from every step, what is told of the K steps after it.
+    """Returns (T, K): from every step, the forecasts of the K steps after it.
 
     Args:
       values: (T,), without gaps. Before the first of them the first value is taken for all.

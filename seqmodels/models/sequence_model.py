@@ -1,4 +1,4 @@
-"""A cell between an optional embedding and a linear readout: the common many-to-one model."""
+"""The common many-to-one model: optional embedding, cell, linear readout."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -104,5 +104,5 @@ def sequence_model(
 
 
 def parameter_count(params: Any) -> int:
-    """Returns the number of numbers in a pytree of parameters."""
+    """Returns the number of parameters in a pytree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -127,7 +127,7 @@ def text_classifier(
         if cell is not None:
             sequences.insert(0, unroll(cell, params.cell, xs, lengths=lengths, method=method)[1])
         pooled = jnp.concatenate([pool(ys, lengths) for ys in sequences], axis=-1)
-        pooled = apply_dropout(pooled_key, pooled, dropout)
+        pooled = apply_dropout(pooled_key, pooled, dropout, pooled.shape)
         return dense((params.w_out, params.b_out), pooled)
 
     return TextClassifier(init, apply)

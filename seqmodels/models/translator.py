@@ -1,4 +1,4 @@
-"""A sequence read by an encoder and another written by a decoder, with attention or without.
+"""Encoder-decoder model of sequence pairs, with attention or without.
 
     m_1 ... m_S = BiLSTM(E_s[source]),        s_0 = tanh([last states] W_bridge + b)
     h_t = LSTM(E_t[y_tm1], h_tm1),            v_t = tanh([h_t, c_t] W_v + b)
@@ -60,7 +60,7 @@ class TranslatorParams(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What a decoder knows after some words; the batch axis comes first in every leaf.
+    """State of a decoder between words; the batch axis comes first in every leaf.
 
     state: of the decoder's LSTM. memory: of the source, () without attention.
     """
@@ -75,7 +75,7 @@ class Translator(NamedTuple):
     Attributes:
       init: `init(key) -> TranslatorParams`.
       encode: `encode(params, sources, lengths, key=None) -> Carry`, of tokens (S, B) and int
-        lengths (B,); what lies behind an end changes nothing. With a key there is dropout.
+        lengths (B,); tokens after an end change nothing. With a key there is dropout.
       apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`:
         inputs (T, B) are the words before each target word, logits (T, B, V_t), weights the
         attention (T, B, S), or None without attention. Where the bool (T, B) `use_predicted` is

@@ -1,4 +1,4 @@
-"""Figures of classes: what was taken for what, how sure, and after which word."""
+"""Figures of classifiers: confusion matrices, probabilities, and predictions by word."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +11,7 @@ from seqmodels.plots.style import COLORS, drawable
 def confusion_matrices(
     counts: Mapping[str, np.ndarray], classes: Sequence[str], *, title: str
 ) -> Figure:
-    """Returns the figure of what was taken for what, one panel a model.
+    """Returns the figure of confusion matrices, one panel per model.
 
     Args:
       counts: for each name (C, C): how often class i (row) was taken for class j (column).
@@ -19,7 +19,7 @@ def confusion_matrices(
       title: title of the figure.
 
     Returns:
-      A figure; colours are shares of a row, so that classes of different sizes compare.
+      A figure; colors are shares of a row, so that classes of different sizes compare.
     """
     columns = min(3, len(counts))
     rows = -(-len(counts) // columns)
@@ -40,10 +40,10 @@ def confusion_matrices(
         # The root lifts the few mistakes, which are what one looks for, off the white.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(matrix):
-            colour = "white" if shares[row, column] > 0.4 else "black"
+            color = "white" if shares[row, column] > 0.4 else "black"
             if count:
                 axes.text(
-                    column, row, f"{count:g}", ha="center", va="center", size=size, color=colour
+                    column, row, f"{count:g}", ha="center", va="center", size=size, color=color
                 )
         right = np.trace(matrix) / max(matrix.sum(), 1)
         axes.set_title(f"{name}: {100 * right:.1f} % right", fontsize=9)
@@ -90,8 +90,8 @@ def image_probabilities(
         width = 0.8 / len(probabilities)
         for place, (name, values) in enumerate(probabilities.items()):
             at = np.arange(len(classes)) + (place - (len(probabilities) - 1) / 2) * width
-            colour = COLORS[place % len(COLORS)]
-            bars.bar(at, values[number], width, color=colour, label=name)
+            color = COLORS[place % len(COLORS)]
+            bars.bar(at, values[number], width, color=color, label=name)
         bars.set_ylim(0, 1)
         bars.set_yticks([0, 0.5, 1], ["0", "", "1"], fontsize=7)
         bars.set_xticks(range(len(classes)), classes, fontsize=7)
@@ -121,10 +121,10 @@ def prediction_by_word(
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.25)
-    for (name, values), colour in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(values, "o-", color=colour, label=drawable(name), markersize=4)
-    every = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
-    places = range(0, len(words), every)
+    for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
+        axes.plot(values, "o-", color=color, label=drawable(name), markersize=4)
+    spacing = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
+    places = range(0, len(words), spacing)
     labels = [drawable(words[place]) for place in places]
     axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, parse_math=False)
     axes.set_ylabel(ylabel)

@@ -1,4 +1,4 @@
-"""Figures of correlation by lag, with the band in which a value says nothing."""
+"""Figures of correlation by lag, with the band of values that are not significant."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -43,7 +43,7 @@ def correlograms(
 ) -> Figure:
     """Returns the figure of correlograms: stems from 0, and the band of values that say nothing.
 
-    Values outside their band are drawn in full colour, those inside are pale.
+    Values outside their band are drawn in full color, those inside are pale.
 
     Args:
       panels: up to three stand one above the other, more in a grid.
@@ -113,7 +113,7 @@ def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
     values = np.asarray(values, np.float64)
     axes.plot(times, values, color=COLORS[6], linewidth=0.9)
     # A value between two gaps is no line.
-    there = np.pad(np.isfinite(values), 1)
-    alone = there[1:-1] & ~there[:-2] & ~there[2:]
+    is_observed = np.pad(np.isfinite(values), 1)
+    alone = is_observed[1:-1] & ~is_observed[:-2] & ~is_observed[2:]
     axes.plot(times[alone], values[alone], ".", color=COLORS[6], markersize=3)
     axes.grid(alpha=0.25)

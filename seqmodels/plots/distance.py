@@ -1,4 +1,4 @@
-"""Figures of what is left of a memory, and of a gradient, after a distance."""
+"""Figures of accuracy and of gradient norms against distance."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,9 +32,9 @@ def accuracy_by_distance(
       A figure.
     """
     figure, axes = one_panel(title)
-    for (name, (mean, low, high)), colour in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(mean, "o-", color=colour, label=name, markersize=4)
-        axes.fill_between(range(len(mean)), low, high, color=colour, alpha=0.15, linewidth=0)
+    for (name, (mean, low, high)), color in zip(curves.items(), COLORS * 9, strict=False):
+        axes.plot(mean, "o-", color=color, label=name, markersize=4)
+        axes.fill_between(range(len(mean)), low, high, color=color, alpha=0.15, linewidth=0)
     axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label="horizon threshold")
     axes.axhline(chance, color="0.4", linestyle=":", linewidth=1, label="without memory (chance)")
     _distance_axis(axes, distances)
@@ -64,13 +64,13 @@ def gradient_by_distance(
       A figure.
     """
     figure, axes = one_panel(title)
-    every = np.asarray([*initial.values(), *trained.values()], np.float64)
-    edge = 0.1 * np.min(every[every > 0], initial=1.0)
-    for (name, after), colour in zip(trained.items(), COLORS * 9, strict=False):
+    ratios = np.asarray([*initial.values(), *trained.values()], np.float64)
+    edge = 0.1 * np.min(ratios[ratios > 0], initial=1.0)
+    for (name, after), color in zip(trained.items(), COLORS * 9, strict=False):
         gone = [n for n, ratio in enumerate(after) if ratio == 0]
-        axes.plot(gone, [edge] * len(gone), "v", color=colour, clip_on=False)
-        axes.plot(after, "o-", color=colour, label=f"{name}, trained", markersize=4)
-        axes.plot(initial[name], "--", color=colour, label=f"{name}, before", linewidth=1)
+        axes.plot(gone, [edge] * len(gone), "v", color=color, clip_on=False)
+        axes.plot(after, "o-", color=color, label=f"{name}, trained", markersize=4)
+        axes.plot(initial[name], "--", color=color, label=f"{name}, before", linewidth=1)
     axes.axhline(1, color="0.4", linestyle=":", linewidth=1)
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(bottom=edge)

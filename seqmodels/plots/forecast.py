@@ -20,7 +20,7 @@ def forecasts(
     ylabel: str = "",
     future: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
 ) -> Figure:
-    """Returns the figure of one-step forecasts against the truth, and of the future beside it.
+    """Returns the figure of one-step forecasts against the truth, and of later forecasts.
 
     Args:
       times: (N,) dates or numbers of the steps.
@@ -44,8 +44,8 @@ def forecasts(
     axes.plot(
         at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="observed"
     )
-    for (name, values), colour in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(at, values, "-", color=colour, linewidth=1.2, label=drawable(name))
+    for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
+        axes.plot(at, values, "-", color=color, linewidth=1.2, label=drawable(name))
     if future is not None:
         later = _drawable_times(future[0])
         _bands(axes, later, future[2], COLORS[2], labels=False)
@@ -55,27 +55,27 @@ def forecasts(
     return figure
 
 
-def _bands(axes: Axes, at: Any, quantiles: np.ndarray, colour: str, *, labels: bool = True) -> None:
+def _bands(axes: Axes, at: Any, quantiles: np.ndarray, color: str, *, labels: bool = True) -> None:
     for low, high, alpha, name in ((0, 4, 0.12, "95 %"), (1, 3, 0.22, "80 %")):
         if len(at) == 1:  # a band of one step has no width
             axes.vlines(
                 at,
                 quantiles[:, low],
                 quantiles[:, high],
-                color=colour,
+                color=color,
                 alpha=3 * alpha,
                 linewidth=3,
             )
             continue
         axes.fill_between(
-            at, quantiles[:, low], quantiles[:, high], color=colour, alpha=alpha, linewidth=0,
+            at, quantiles[:, low], quantiles[:, high], color=color, alpha=alpha, linewidth=0,
             label=name if labels else None,
         )  # fmt: skip
 
 
 def _drawable_times(times: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Returns dates as Matplotlib takes them: not coarser than days."""
-    found = np.asarray(times)
-    if found.dtype.kind == "M" and np.datetime_data(found.dtype)[0] in ("Y", "M", "W"):
-        return found.astype("datetime64[D]")
-    return found
+    at = np.asarray(times)
+    if at.dtype.kind == "M" and np.datetime_data(at.dtype)[0] in ("Y", "M", "W"):
+        return at.astype("datetime64[D]")
+    return at

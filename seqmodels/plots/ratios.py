@@ -1,4 +1,4 @@
-"""The figure of a benchmark: how much longer or more than a reference."""
+"""The figure of a benchmark: ratios to a reference."""
 
 from collections.abc import Mapping, Sequence
 
@@ -40,8 +40,8 @@ def ratios_by_shape(
             at = np.arange(len(shapes)) + (number - (len(panel) - 1) / 2) * width
             # From 1, so that slower and faster point to different sides.
             change = np.asarray(heights, np.float64) - 1
-            colour = COLORS[names.index(name) % len(COLORS)]
-            axes.bar(at, change, width, bottom=1.0, color=colour, label=name)
+            color = COLORS[names.index(name) % len(COLORS)]
+            axes.bar(at, change, width, bottom=1.0, color=color, label=name)
         axes.set_xlim(-0.5, len(shapes) - 0.5)
         axes.axhline(1, color="0.2", linewidth=1)
         axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""What all figures share: colours, one panel, and text that can be drawn."""
+"""Style shared by all figures: colors, one panel, and drawable text."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

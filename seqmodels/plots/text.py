@@ -1,4 +1,4 @@
-"""Figures of what was written: what a decoder read at each word, pictures and their captions."""
+"""Figures of decoded text: attention maps, and pictures with captions."""
 
 import textwrap
 from collections.abc import Sequence
@@ -65,9 +65,9 @@ def contact_sheet(
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, caption, good in zip(grid.flat, images, captions, right, strict=False):
-        grey = image.shape[-1] == 1
-        axes.imshow(image[..., 0] if grey else image, cmap="gray_r" if grey else None)
-        told = textwrap.fill(drawable(caption), 24) or "(nothing)"
-        colour = COLORS[1] if good else COLORS[0]
-        axes.set_title(told, fontsize=8, color=colour, parse_math=False)
+        gray = image.shape[-1] == 1
+        axes.imshow(image[..., 0] if gray else image, cmap="gray_r" if gray else None)
+        label = textwrap.fill(drawable(caption), 24) or "(nothing)"
+        color = COLORS[1] if good else COLORS[0]
+        axes.set_title(label, fontsize=8, color=color, parse_math=False)
     return figure

@@ -1,4 +1,4 @@
-"""What a task for a sequence model is: batches on demand, and what counts as right."""
+"""The `Task` type: batches on demand, and the rule for a correct answer."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,1 +1,1 @@
-"""Training: optimiser steps, devices, run folders, progress."""
+"""Training: optimizer steps, devices, run folders, progress."""

@@ -1,5 +1,5 @@
-"""What a user can mend: mistakes about the folder of a run and what it holds."""
+"""User-fixable errors concerning a run directory."""
 
 
 class RunError(ValueError):
-    """A run cannot begin or go on, for a reason that the one line of its message names."""
+    """A run cannot start or resume; the message gives the reason in one line."""

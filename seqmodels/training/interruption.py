@@ -8,7 +8,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """Training was asked to end and has written what it needs to go on.
+    """Training was asked to end and has written what it needs to resume.
 
     Attributes:
       signal: SIGINT or SIGTERM.

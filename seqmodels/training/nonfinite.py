@@ -1,4 +1,4 @@
-"""What to say when a loss or a gradient is not finite: where, since when, and what helps."""
+"""Error messages for non-finite losses and gradients: location, history, advice."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -68,7 +68,7 @@ def describe_non_finite(
 
 def _advice(norms: Sequence[float], data: str | None) -> str:
     if data is not None:
-        return f"the batch is not finite: {data}; mend the data"
+        return f"the batch is not finite: {data}; correct the data"
     grown = len(norms) > 1 and norms[-1] > 10 * np.median(norms)
     if grown:
         return "the gradient grew before: clip it to a smaller norm, or lower the learning rate"
@@ -96,6 +96,6 @@ def find_non_finite(tree: Any) -> str | None:
         index = np.unravel_index(np.argmin(finite), array.shape)
         name = jax.tree_util.keystr(path)
         name = name[1:] if name.startswith(".") else f"batch{name}"
-        where = ", ".join(str(int(each)) for each in index)
+        where = ", ".join(str(int(number)) for number in index)
         return f"{name}{f'[{where}]' if where else ''} is {array[index]}"
     return None

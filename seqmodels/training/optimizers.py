@@ -1,4 +1,4 @@
-"""Optax optimisers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
+"""Optax optimizers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
 
 import math
 from typing import NamedTuple
@@ -134,7 +134,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
       settings: `OptimizerSettings`.
 
     Returns:
-      An optax optimiser.
+      An optax optimizer.
 
     Raises:
       ValueError: as in `make_schedule`.
@@ -155,16 +155,18 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         # A gradient that is not finite would stay in the sum for ever: it is reset by a product
         # with 0.
         leave_out = optax.skip_not_finite if settings.skip else None
-        every = optax.MultiSteps(optimizer, settings.accumulate, should_skip_update_fn=leave_out)
-        optimizer = every.gradient_transformation()
+        multi_steps = optax.MultiSteps(
+            optimizer, settings.accumulate, should_skip_update_fn=leave_out
+        )
+        optimizer = multi_steps.gradient_transformation()
     return optimizer
 
 
 def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> Params:
-    """Returns the averaged parameters that an optimiser keeps, or `params` where it keeps none.
+    """Returns the averaged parameters that an optimizer keeps, or `params` where it keeps none.
 
     Args:
-      opt_state: state of an optimiser of `make_optimizer`.
+      opt_state: state of an optimizer of `make_optimizer`.
       params: the present parameters, of whose dtypes the result is; before the first update the
         average is the parameters that `init` was given.
       decay: `average` of its settings.

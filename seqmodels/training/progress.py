@@ -12,7 +12,7 @@ WINDOW = 30.0  # seconds over which a speed is taken, or since the last update b
 
 
 class Speed(NamedTuple):
-    """steps: optimiser steps a second. time_steps: time steps, or tokens, a second."""
+    """steps: optimizer steps a second. time_steps: time steps, or tokens, a second."""
 
     steps: float
     time_steps: float
@@ -98,7 +98,7 @@ class ProgressDisplay:
           label: what is running; with a new label speeds are taken anew.
           text: what else there is to say; "" for nothing.
           work: what was done since the last update, in the unit of `total`.
-          steps: optimiser steps taken since the last update; 0 to show no speed.
+          steps: optimizer steps taken since the last update; 0 to show no speed.
           time_steps: time steps, or tokens, that went through the model since the last update, over
             all sequences and seeds; 0 to show no such speed.
           loss: the training loss; None to show none.

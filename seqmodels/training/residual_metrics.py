@@ -1,4 +1,4 @@
-"""Watching residuals while a model is trained: what is left of them that the past still tells?"""
+"""Residual autocorrelation as a training metric."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def residual_autocorrelation(
     variance, do not count.
 
     Args:
-      residuals: real (T, *batch), what came less what was told one step before.
+      residuals: real (T, *batch), one-step residuals (observed minus predicted).
       weights: (T, *batch), 0 where there is no residual.
       lags: from 1 to T - 1.
       weight: `Loss.weight` of the batch, by which the loop divides.
@@ -37,20 +37,20 @@ def residual_autocorrelation(
         raise ValueError(
             f"lags: got {', '.join(map(str, lags)) or 'none'}, expected lags from 1 to {length - 1}"
         )
-    there = weights > 0
-    least = jnp.min(residuals, axis=0, initial=jnp.inf, where=there)
-    counts = (jnp.max(residuals, axis=0, initial=-jnp.inf, where=there) > least) & (
-        jnp.sum(there, axis=0) >= max(lags) + 2
+    is_valid = weights > 0
+    least = jnp.min(residuals, axis=0, initial=jnp.inf, where=is_valid)
+    counts = (jnp.max(residuals, axis=0, initial=-jnp.inf, where=is_valid) > least) & (
+        jnp.sum(is_valid, axis=0) >= max(lags) + 2
     )
     # A series without values has no autocorrelation, which is a mistake where values are at hand;
     # this one stands in, and does not count.
     signs = jnp.where(jnp.arange(length) % 2, 1.0, -1.0).astype(residuals.dtype)
     stand_in = jnp.broadcast_to(jnp.reshape(signs, (-1, *[1] * counts.ndim)), residuals.shape)
-    used = jnp.where(counts[None], jnp.where(there, residuals, 0), stand_in)
-    found = acf(used, nlags=max(lags), mask=there | ~counts[None], axis=0)
+    used = jnp.where(counts[None], jnp.where(is_valid, residuals, 0), stand_in)
+    correlations = acf(used, nlags=max(lags), mask=is_valid | ~counts[None], axis=0)
     number = jnp.maximum(jnp.sum(counts), 1)
 
     def mean(lag: int) -> Array:
-        return jnp.sum(jnp.where(counts, jnp.nan_to_num(found[..., lag]), 0)) / number
+        return jnp.sum(jnp.where(counts, jnp.nan_to_num(correlations[..., lag]), 0)) / number
 
     return {f"residual_acf_{lag}": weight * mean(lag) for lag in lags}

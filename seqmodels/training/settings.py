@@ -1,4 +1,4 @@
-"""How long to train, and how often to do what."""
+"""Training length and the intervals of logging, evaluation and checkpoints."""
 
 import math
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ CONSECUTIVE_SKIPS = 10  # more than so many updates left out in a row end the tr
 
 
 class FitSettings(NamedTuple):
-    """How long to train, and how often to do what.
+    """Training length and the intervals of logging, evaluation and checkpoints.
 
     Attributes:
       steps: training steps in all.
@@ -17,8 +17,8 @@ class FitSettings(NamedTuple):
       eval_every: steps between two evaluations, a multiple of `log_every`; 0 for none but the last.
       checkpoint_every: least seconds between two checkpoints; infinite for none but the last.
       on_nonfinite: "stop" raises at the first loss or gradient that is not finite; "skip" leaves
-        that to the optimiser (`OptimizerSettings.skip`), counts, and goes on, unless it comes
-        more than `CONSECUTIVE_SKIPS` times in a row: then a seed of several ends, one alone raises.
+        that to the optimizer (`OptimizerSettings.skip`) and counts; after more than
+        `CONSECUTIVE_SKIPS` in a row it stops that seed, or raises if there is only one.
       best: name of the metric by which the best checkpoint is kept, or None.
       best_mode: "min" or "max", which value of it is better.
     """
@@ -40,16 +40,16 @@ def steps_per_dispatch(settings: FitSettings, at_most: int) -> int:
 
 
 def check_settings(settings: FitSettings) -> None:
-    """Raises ValueError, in one line, for settings that cannot be."""
+    """Raises ValueError, in one line, if the settings are inconsistent."""
     for name in ("steps", "steps_per_dispatch", "log_every"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name}: got {getattr(settings, name)}, expected at least 1")
-    each = settings.steps_per_dispatch
+    per_dispatch = settings.steps_per_dispatch
     for name in ("steps", "log_every", "eval_every"):
-        if getattr(settings, name) % each:
+        if getattr(settings, name) % per_dispatch:
             raise ValueError(
                 f"{name}: got {getattr(settings, name)}, expected a multiple of "
-                f"steps_per_dispatch ({each})"
+                f"steps_per_dispatch ({per_dispatch})"
             )
     if settings.eval_every % settings.log_every:
         raise ValueError(

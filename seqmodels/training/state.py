@@ -1,4 +1,4 @@
-"""What training carries from step to step: everything that decides how it goes on."""
+"""Everything needed to resume training exactly."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,12 +15,12 @@ class TrainState(NamedTuple):
 
     Attributes:
       params: parameters.
-      opt_state: the optimiser's state, with the schedule's count, accumulated gradients and
+      opt_state: the optimizer's state, with the schedule's count, accumulated gradients and
         averaged parameters where there are any.
       step: int32 scalar, steps taken.
       key: PRNG key; step n draws from `fold_in(key, n)`.
       cursor: int32 scalar, batches read so far, over all epochs.
-      carry: what a loss hands on to the next step, such as the recurrent state of truncated
+      carry: carry of the loss from step to step, such as the recurrent state of truncated
         backpropagation; () where nothing is.
       stopped: bool scalar; once True, steps change nothing.
     """
@@ -44,9 +44,9 @@ def create_train_state(
 
     Args:
       init: `init(key) -> params`.
-      optimizer: an optax optimiser.
+      optimizer: an optax optimizer.
       key: PRNG key.
-      carry: what the first step is handed.
+      carry: carry of the first step.
 
     Returns:
       A `TrainState`.

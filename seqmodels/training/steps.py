@@ -1,4 +1,4 @@
-"""Pure training steps: many optimiser steps in one dispatch, on one device, many, or many seeds."""
+"""Pure training steps: many optimizer steps in one dispatch, on one device, many, or many seeds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from seqmodels.types import Array, Params
 
 
 class Loss(NamedTuple):
-    """What a loss function returns: sums, so that shares of a batch add up to the whole.
+    """Result of a loss function: sums, so that shares of a batch add up to the whole.
 
     The loss is `total / weight`. With padded sequences `weight` is the number of valid steps; then
     devices whose rows have different numbers of them still give what one device gives.
@@ -23,7 +23,7 @@ class Loss(NamedTuple):
       total: scalar, the sum of the losses of all items.
       weight: scalar, the number of items, or the sum of their weights; where it is 0 the loss is 0.
       metrics: more sums over the same items, reported divided by `weight`.
-      carry: what the next step is handed.
+      carry: carry of the next step.
     """
 
     total: Array
@@ -33,7 +33,7 @@ class Loss(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What is seen of every step, each with a leading axis of the steps of a dispatch.
+    """Per-step metrics, with a leading axis of the steps of a dispatch.
 
     Attributes:
       loss: the loss.
@@ -69,11 +69,11 @@ def make_train_steps(
     mesh: Mesh | None = None,
     batch_axes: Any = 0,
 ) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """Returns the function that takes `num_steps` optimiser steps under one `lax.scan`.
+    """Returns the function that takes `num_steps` optimizer steps under one `lax.scan`.
 
     Args:
       loss: `loss(params, batch, key, carry) -> Loss`; the key is of the step, for dropout.
-      optimizer: an optax optimiser.
+      optimizer: an optax optimizer.
       num_steps: steps a call.
       sample: `sample(key) -> batch`, where batches are made on the device; None where they are
         arguments.
@@ -98,15 +98,15 @@ def make_train_steps(
         key = jax.random.fold_in(key, 0 if name is None else jax.lax.axis_index(name))
 
         def total(params: Params) -> tuple[Array, Loss]:
-            found = loss(params, batch, key, state.carry)
-            return found.total, found
+            result = loss(params, batch, key, state.carry)
+            return result.total, result
 
         # The gradient of parameters that vary is that of this device's rows alone; of replicated
         # ones it would be summed already, in the middle of the backward pass.
         params = state.params if name is None else match_varying_axes(state.params, key)
-        (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
-        real = jnp.promote_types(jnp.result_type(found.total), jnp.float32)
-        numbers = found.total, found.weight, found.metrics
+        (_, result), gradient = jax.value_and_grad(total, has_aux=True)(params)
+        real = jnp.promote_types(jnp.result_type(result.total), jnp.float32)
+        numbers = result.total, result.weight, result.metrics
         sums = gradient, *jax.tree.map(lambda a: jnp.asarray(a, real), numbers)
         if name is not None:
             sums = jax.lax.psum(match_varying_axes(sums, key), name)
@@ -118,7 +118,7 @@ def make_train_steps(
         for leaf in jax.tree.leaves(gradient):
             finite &= jnp.all(jnp.isfinite(leaf))
         leaf_norms = jnp.stack([_norm(leaf) for leaf in jax.tree.leaves(gradient)])
-        # An optimiser that leaves out gradients that are not finite is to leave out this one too.
+        # An optimizer that leaves out gradients that are not finite is to leave out this one too.
         usable = jax.tree.map(lambda a: jnp.where(finite, a, jnp.nan), gradient)
         updates, opt_state = optimizer.update(usable, state.opt_state, state.params)
         state = state._replace(
@@ -126,7 +126,7 @@ def make_train_steps(
             opt_state=opt_state,
             step=state.step + 1,
             cursor=state.cursor + 1,
-            carry=found.carry,
+            carry=result.carry,
         )
         return state, StepMetrics(value, _norm(leaf_norms), leaf_norms, finite, metrics)
 
@@ -229,7 +229,7 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh, *, donate: tuple[int, .
         if mesh.devices.flat[0].platform != "cpu":
             return jax.vmap(function)(*arguments)
         # One after the other: batches of small matrix products are slow on a CPU.
-        return jax.lax.map(lambda one: function(*one), arguments)
+        return jax.lax.map(lambda seed_arguments: function(*seed_arguments), arguments)
 
     spread = jax.shard_map(side_by_side, mesh=mesh, in_specs=spec, out_specs=spec)
     sharding = NamedSharding(mesh, spec)

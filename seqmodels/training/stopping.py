@@ -1,4 +1,4 @@
-"""When training ends before its last step: rules over the evaluations, one seed or many."""
+"""Early stopping: rules over the evaluations, for one seed or many."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -92,7 +92,7 @@ def reached(name: str, at_least: float, evaluations: int = 1) -> Stopping:
 
 
 def metric_value(values: dict[str, Any], name: str) -> Any:
-    """Returns the value of a metric; ValueError names those there are."""
+    """Returns the value of a metric; ValueError names the metrics that exist."""
     if name not in values:
         raise ValueError(f"metric: got {name!r}, expected one of {', '.join(values)}")
     return values[name]

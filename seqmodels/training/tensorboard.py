@@ -14,7 +14,7 @@ from seqmodels.training.files import cannot_be_written
 
 
 class TensorBoardLog:
-    """Scalars by name and step in an event file of its own, beside those that are there.
+    """Scalars by name and step in a new event file; earlier files stay.
 
     Events are written by the caller's own thread. The SummaryWriter of tensorboardX hands them to
     another one, which the first failed write ends: training then waits for it for ever. Use the log

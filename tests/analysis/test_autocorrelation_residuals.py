@@ -35,7 +35,7 @@ NOISE = RNG.normal(size=(400, 80))
         (lambda: ac.durbin_watson([1.0]), "at least 2"),
         (lambda: ac.durbin_watson(np.zeros(5)), "resids: got a series of zeros"),
         (lambda: ac.durbin_watson([1, np.nan, 2]), "resids: got NaN"),
-        (lambda: ac.durbin_watson([1, np.nan, 2], missing="conservative"), "without neighbours"),
+        (lambda: ac.durbin_watson([1, np.nan, 2], missing="conservative"), "without neighbors"),
     ],
 )
 def test_mistakes(call, message):

@@ -97,7 +97,7 @@ def test_refused(tmp_path):
         tmp_path / "text.png": "is no image",
         tmp_path / "empty.png": "is no image",
         tmp_path / "half.png": "cannot be read",
-        blank: "is of one colour, expected a digit",
+        blank: "is of one color, expected a digit",
         large: "got 9000x9000 pixels, expected at most 50 million",
         huge: "more pixels than the 50 million expected",
     }.items():

@@ -87,7 +87,9 @@ def test_the_vocabulary_is_as_large_as_asked_for_and_never_larger():
 
 @pytest.mark.parametrize("text", ["", "{}", "not JSON", '{"version": "1.0"}'])
 def test_what_is_no_tokenizer(text):
-    with pytest.raises(ValueError, match=r"tokenizer: got what is none, expected its JSON"):
+    with pytest.raises(
+        ValueError, match=r"tokenizer: got invalid JSON, expected a saved tokenizer"
+    ):
         subwords.from_text(text)
 
 

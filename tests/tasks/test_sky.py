@@ -87,7 +87,7 @@ def test_text_gives_no_colour_away():
     texts += [p for phenomena in clues.PHENOMENA.values() for p in phenomena]
     assert not COLOUR_WORDS & {word for text in texts for word in sky.split_words(text)}
     assert len(set(FILLER)) == len(FILLER) >= 150
-    # A word of one colour's phenomena stands in no other's and in no filler.
+    # A word of one color's phenomena stands in no other's and in no filler.
     own = {
         colour: {w for p in phenomena for w in p.split()} - {"the", "a", "an", "of", "day", "air"}
         for colour, phenomena in clues.PHENOMENA.items()

@@ -315,7 +315,7 @@ def test_data_that_are_not_finite(tmp_path, value):
     message = str(error.value)
     assert message.startswith(f"step {first + 1}: loss {value}, gradient not finite in b, w; ")
     assert message.endswith(
-        f"the batch is not finite: batch[0][{row}, 2] is {value}; mend the data"
+        f"the batch is not finite: batch[0][{row}, 2] is {value}; correct the data"
     )
     assert "\n" not in message
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:

@@ -1,11 +1,11 @@
-"""Autocorrelation: does the past of a series tell of its present, and has a model taken it all?
+"""Autocorrelation of series and residuals, with tests, jitted and batched.
 
 Everywhere time is one axis, `axis` (the last one by default), and all other axes are a batch of
 series that have nothing to do with each other. What is not there is NaN (`missing`), false in
 `mask`, or behind `lengths`. Names, defaults and values are those of statsmodels; each docstring
 says where they differ.
 
-Values that are at hand (NumPy arrays, and JAX arrays outside a transformation) are computed in
+Concrete values (NumPy arrays, and JAX arrays outside a transformation) are computed in
 float64, whatever `jax_enable_x64` says, and returned in the dtype of the input; float64 comes back
 as float32 where x64 is off. Inside `jax.jit`, `grad` or `vmap` the precision is that of the input.
 The first call with a shape compiles, the next ones do not.

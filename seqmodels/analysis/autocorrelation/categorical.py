@@ -1,4 +1,4 @@
-"""Does the past of a series of labels tell of its present?"""
+"""Association of a series of labels with its own past or that of another."""
 
 import functools
 import math
@@ -49,7 +49,7 @@ def lagged_association(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> Association:
-    """Measures how much the label k steps ago tells of the label now, at each lag k.
+    """Measures the association of the label k steps ago with the label now, at each lag k.
 
     Of the N pairs (x_{t+k}, y_t) let O_ij count those of labels i, j, E_ij = O_i. O_.j / N. Then
     V = sqrt(sum (O - E)^2 / E / (N (min(R, C) - 1))), R and C being how many labels occur on either

@@ -1,4 +1,4 @@
-"""What is asked of the arguments, and the one line that says what is wrong with them."""
+"""Validation of arguments, with one-line errors."""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from seqmodels.types import Array
 
 
 class SeriesChecks(NamedTuple):
-    """What the values of a series can be told to be wrong for; a scalar each.
+    """Checks of the values of one series; scalars.
 
     Attributes:
       number: how many values are there.
@@ -27,12 +27,12 @@ class SeriesChecks(NamedTuple):
 
 
 def as_array(given: ArrayLike) -> Any:
-    """Returns a NumPy array (float64 stays what it is) unless it is one of JAX."""
+    """Returns a NumPy array (of the same dtype) unless it is a JAX array."""
     return given if isinstance(given, jax.Array) else np.asarray(given)
 
 
 def is_traced(*arrays: Any) -> bool:
-    """Returns whether the values of any are not at hand."""
+    """Returns whether any input is traced."""
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 

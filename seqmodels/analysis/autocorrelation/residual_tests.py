@@ -144,7 +144,7 @@ def durbin_watson(
     a constant has none.
 
     As `statsmodels.stats.stattools.durbin_watson`, but: time is the last axis unless said
-    otherwise; with gaps the upper sum runs over the P pairs of neighbours that are both there and
+    otherwise; with gaps the upper sum runs over the P pairs of neighbors that are both there and
     is scaled by (n - 1) / P; residuals that are all 0 are a mistake.
 
     Args:
@@ -169,7 +169,7 @@ def durbin_watson(
     )  # fmt: skip
     if not isinstance(statistic, jax.core.Tracer) and np.any(np.isnan(statistic)):
         raise ValueError(
-            "resids: got a series of zeros or without neighbours, expected residuals that vary"
+            "resids: got a series of zeros or without neighbors, expected residuals that vary"
         )
     return statistic
 

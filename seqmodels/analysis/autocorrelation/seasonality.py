@@ -1,4 +1,4 @@
-"""Does a series repeat itself, after how many steps, and what says so?"""
+"""Seasonal period of a series, with its evidence."""
 
 from typing import NamedTuple
 

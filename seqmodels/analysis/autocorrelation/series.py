@@ -1,4 +1,4 @@
-"""A series with gaps: what is there, what is wrong with it, and its products with its own past."""
+"""Series with gaps: validity, checks, and lagged products."""
 
 import functools
 import math

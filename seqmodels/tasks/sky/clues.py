@@ -1,4 +1,4 @@
-"""The clues of the sky task: English sentences that tell the colour without naming it.
+"""The clues of the sky task: English sentences that imply the color without naming it.
 
 They were written for this project. Apache-2.0. `{day}` and `{place}` are slots, filled with
 `DAYS` and `PLACES`.

@@ -1,4 +1,4 @@
-"""The sky task: a clue, filler text, and the question what colour the sky is.
+"""The sky task: a clue, filler text, and the question which color the sky is.
 
 "This is the 10th day of wildfires in the San Francisco bay area. [filler] The sky is ___": red, and
 a model that has forgotten the clue says blue as often as anything else.
@@ -29,8 +29,8 @@ class SkyCorpus(NamedTuple):
 
     Attributes:
       words: the vocabulary; a token is an index into it; 0 is the padding.
-      train_clues: int32 (colours, N, L).
-      test_clues: int32 (colours, M, L).
+      train_clues: int32 (colors, N, L).
+      test_clues: int32 (colors, M, L).
       filler: int32 (sentences, L).
       filler_lengths: int32 (sentences,), in words.
     """
@@ -104,10 +104,10 @@ def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
         ]
 
     train = [
-        expand(clues.TRAIN_CLUES[colour]) + expand_frames(clues.PHENOMENA[colour])
-        for colour in clues.COLORS
+        expand(clues.TRAIN_CLUES[color]) + expand_frames(clues.PHENOMENA[color])
+        for color in clues.COLORS
     ]
-    test = [expand(clues.TEST_CLUES[colour]) for colour in clues.COLORS]
+    test = [expand(clues.TEST_CLUES[color]) for color in clues.COLORS]
     fill = [split_words(sentence) for sentence in filler]
     used = {word for group in (*train, *test, fill) for sentence in group for word in sentence}
     words = (PAD, *sorted(used | set(QUESTION)))
@@ -128,7 +128,7 @@ def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
 
 
 def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
-    """Returns the sky task: clue, `distance` words of filler, "the sky is", and one of 8 colours.
+    """Returns the sky task: clue, `distance` words of filler, "the sky is", and one of 8 colors.
 
     The clues of the test split are sentences that the other splits never hold, made of words that
     they do hold. Filler sentences are drawn afresh for every sample; the last one is cut where
@@ -148,7 +148,7 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
         raise ValueError(f"sky: distance: got {distance}, expected at least 0")
     corpus = corpus or make_corpus()
     question = np.asarray([corpus.words.index(word) for word in QUESTION], np.int32)
-    num_colours, _, clue_steps = corpus.train_clues.shape
+    num_colors, _, clue_steps = corpus.train_clues.shape
     num_sentences = distance // int(corpus.filler_lengths.min()) + 1
 
     def filler_words(chosen: Array) -> Array:
@@ -163,12 +163,12 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
         clues = jnp.asarray(corpus.test_clues if split == "test" else corpus.train_clues)
         # One draw for everything, because every draw adds to the time to compile.
         draw = jax.random.uniform(key, (batch_size, 2 + num_sentences))
-        colours = _index(draw[:, 0], num_colours)
+        colors = _index(draw[:, 0], num_colors)
         numbers = _index(draw[:, 1], clues.shape[1])
         filler = jax.vmap(filler_words)(_index(draw[:, 2:], len(corpus.filler_lengths)))
         asked = jnp.broadcast_to(question, (batch_size, len(QUESTION)))
-        tokens = jnp.concatenate([clues[colours, numbers], filler, asked], axis=1)
-        return Batch(tokens.T, colours[None])
+        tokens = jnp.concatenate([clues[colors, numbers], filler, asked], axis=1)
+        return Batch(tokens.T, colors[None])
 
     return Task(
         name="sky",
@@ -176,12 +176,12 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
         num_steps=clue_steps + distance + len(QUESTION),
         vocabulary_size=len(corpus.words),
         input_size=None,
-        output_size=num_colours,
+        output_size=num_colors,
         num_targets=1,
         num_scored=1,
         tolerance=None,
-        chance=1 / num_colours,
-        chance_loss=math.log(num_colours),
+        chance=1 / num_colors,
+        chance_loss=math.log(num_colors),
         far_step=clue_steps - 1,
     )
 

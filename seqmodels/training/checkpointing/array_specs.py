@@ -1,4 +1,4 @@
-"""Leaves of a state: what they are, copied to the host, and put back into their tree."""
+"""Array leaves of a state: specifications, host copies, and reassembly."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ArraySpec(NamedTuple):
-    """What one array of a tree is.
+    """Specification of one array of a tree.
 
     path: as `jax.tree_util.keystr` writes it. shape: for keys, that of the array of keys. dtype:
     its name, such as "float32" or "key<fry>". key_impl: for PRNG keys, the implementation's name,
@@ -26,7 +26,7 @@ class ArraySpec(NamedTuple):
 
 
 def describe_arrays(tree: Any) -> tuple[ArraySpec, ...]:
-    """Returns what the arrays of a tree are, in the tree's order.
+    """Returns the specifications of the arrays of a tree, in the tree's order.
 
     Args:
       tree: a pytree of JAX or NumPy arrays, or of `jax.ShapeDtypeStruct`s; may hold typed keys.
@@ -93,22 +93,22 @@ def data_shape_and_dtype(leaf: ArraySpec) -> tuple[tuple[int, ...], np.dtype]:
     return (*leaf.shape, *words.shape), np.dtype(words.dtype)
 
 
-def first_difference(there: Sequence[ArraySpec], wanted: Sequence[ArraySpec]) -> str | None:
-    """Returns how two trees differ, at their first leaf that does; None where they do not.
+def first_difference(saved: Sequence[ArraySpec], expected: Sequence[ArraySpec]) -> str | None:
+    """Returns the first difference of two trees, or None if they are equal.
 
     Args:
-      there: the leaves that are there.
-      wanted: those that are wanted.
+      saved: the leaves of a checkpoint.
+      expected: the leaves that the caller expects.
 
     Returns:
-      Text such as ".params['w']: float32[3] there, float32[4] wanted".
+      Text such as ".params['w']: float32[3] there, float32[4] expected".
     """
-    found = {leaf.path: leaf for leaf in there}
-    for leaf in wanted:
-        other = found.pop(leaf.path, None)
+    remaining = {leaf.path: leaf for leaf in saved}
+    for leaf in expected:
+        other = remaining.pop(leaf.path, None)
         if other is None or (other.shape, other.dtype) != (leaf.shape, leaf.dtype):
             return f"{leaf.path or 'the array'}: {other or 'nothing'} there, {leaf} expected"
-    for leaf in found.values():
+    for leaf in remaining.values():
         return f"{leaf.path or 'the array'}: {leaf} there, nothing expected"
     return None
 

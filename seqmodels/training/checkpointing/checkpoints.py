@@ -1,4 +1,4 @@
-"""Checkpoints of a run that may be killed at any moment and ends as if it never had been."""
+"""Checkpoints of a run that may be killed at any moment and resumes exactly."""
 
 import concurrent.futures
 import datetime
@@ -129,7 +129,7 @@ class Checkpoints:
         return step_directories.find_steps(self.folder)
 
     def restore(self, template: Any) -> Restored | None:
-        """Returns what the newest checkpoint holds that is not damaged; None if there is none.
+        """Returns the newest undamaged checkpoint, or None.
 
         Args:
           template: a tree like the state that was saved: arrays, or what `jax.eval_shape` returns.
@@ -148,7 +148,7 @@ class Checkpoints:
         return self._newest_whole(self.steps(), template)
 
     def best(self, template: Any) -> Restored | None:
-        """Returns the checkpoint last saved as the best one; None if there is none.
+        """Returns the checkpoint last saved as the best one, or None.
 
         Arguments as in `restore`, and what it returns and raises also. If the best one is damaged,
         that is reported, and the one that was the best before is taken if it is still there.

@@ -1,4 +1,4 @@
-"""The manifest of a checkpoint: what it holds, and by which its files are proven whole."""
+"""Checkpoint manifests and checksums."""
 
 import errno
 import hashlib
@@ -21,7 +21,7 @@ class FileRecord(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What stands in `manifest.json`.
+    """Contents of `manifest.json`.
 
     step: the training step. best: whether the checkpoint was the best so far. settings, progress:
     JSON objects of the caller. leaves: the arrays of the state, in the tree's order, also those
@@ -43,7 +43,7 @@ class DamageError(Exception):
 
 
 def record_files(folder: pathlib.Path) -> dict[str, FileRecord]:
-    """Returns the records of all files below a folder, and sees to it that they are on the disk.
+    """Returns the records of all files below a folder, and flushes them to disk (fsync).
 
     Args:
       folder: the folder.
@@ -68,7 +68,7 @@ def record_files(folder: pathlib.Path) -> dict[str, FileRecord]:
 
 
 def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Sees to it that the names in a folder are on the disk.
+    """Flushes the names in a folder to disk (fsync).
 
     Raises:
       OSError: if they cannot be synced.
@@ -106,7 +106,7 @@ def write_manifest(folder: pathlib.Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: pathlib.Path) -> Manifest:
-    """Returns the manifest of a checkpoint, itself proven whole; its files are not looked at.
+    """Reads and verifies the manifest of a checkpoint; does not verify the files.
 
     Args:
       folder: the checkpoint.
@@ -157,14 +157,14 @@ def check_files(folder: pathlib.Path, manifest: Manifest) -> None:
 
 
 def normalize_json_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    """Returns what `normalize_json` does of a dict.
+    """Returns a dict as `normalize_json` does.
 
     Args:
       name: what an error calls it.
       value: the dict.
 
     Raises:
-      ValueError: if it is none, or something in it is no value of JSON.
+      ValueError: if it is not a dict, or a value in it is not JSON.
     """
     if not isinstance(value, dict):
         raise ValueError(f"{name}: got {type(value).__name__}, expected a dict")
@@ -195,21 +195,21 @@ def normalize_json(name: str, value: Any) -> Any:
     raise ValueError(f"{name}: got {type(value).__name__}, expected a value of JSON")
 
 
-def settings_difference(there: dict[str, Any], given: dict[str, Any]) -> str | None:
-    """Returns in what settings differ, such as "hidden 64 there, 128 given"; None if in nothing.
+def settings_difference(saved: dict[str, Any], given: dict[str, Any]) -> str | None:
+    """Returns the differences of settings, such as "hidden 64 there, 128 got", or None.
 
     Args:
-      there: the settings of a checkpoint.
-      given: those of this run.
+      saved: the settings of a checkpoint.
+      given: the settings of this run.
     """
     parts = []
-    for key in sorted(there | given):
+    for key in sorted(saved | given):
         # As text, so that NaN is itself and 1 is not True.
         old, new = (
-            json.dumps(s[key], sort_keys=True) if key in s else None for s in (there, given)
+            json.dumps(s[key], sort_keys=True) if key in s else None for s in (saved, given)
         )
         if old != new:
-            shown = [repr(s[key]) if key in s else "nothing" for s in (there, given)]
+            shown = [repr(s[key]) if key in s else "nothing" for s in (saved, given)]
             parts.append(f"{key} {shown[0]} there, {shown[1]} got")
     return "; ".join(parts) or None
 

@@ -1,4 +1,4 @@
-"""Folders named by training steps, each whole or not there, whenever the process is killed."""
+"""Atomic per-step directories, whenever the process is killed."""
 
 import contextlib
 import os
@@ -75,7 +75,7 @@ def put_in_place(partial: pathlib.Path, step: int) -> None:
 
 
 def remove_partial(partial: pathlib.Path) -> None:
-    """Deletes a folder of `new_partial`, as far as that can be done; `tidy` does the rest."""
+    """Deletes a folder of `new_partial`, best effort; `tidy` removes leftovers at startup."""
     with contextlib.suppress(OSError):
         _delete(partial)
 
@@ -94,7 +94,7 @@ def remove_step(folder: pathlib.Path, step: int) -> None:
 
 
 def tidy(folder: pathlib.Path) -> None:
-    """Removes or completes what a killed process has left half done.
+    """Removes or completes the leftovers of a killed process.
 
     Raises:
       OSError: if it cannot be.

@@ -1,7 +1,7 @@
 """Multi-process setup and host-level collectives, for processes on one host or many.
 
 Every process runs the same program and calls the same functions of this module in the same order.
-In a program that called no `initialize` they do next to nothing and start nothing.
+Without `initialize` these are no-ops and do not start the backend.
 """
 
 import functools
@@ -33,7 +33,7 @@ _LOST = re.compile(
 def check_processes(
     coordinator_address: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
-    """Checks what says which process of a run this is.
+    """Checks the arguments of `initialize`.
 
     Args:
       coordinator_address: HOST:PORT where process 0 can be reached by all; [HOST]:PORT for IPv6.
@@ -156,7 +156,7 @@ def is_lost_peer(error: BaseException | None) -> bool:
 
 
 def agree(stop: bool, save: bool) -> tuple[bool, bool]:
-    """Returns what all processes do next, the same on each: a collective.
+    """Returns whether to stop and whether to save, the same on every process: a collective.
 
     Args:
       stop: whether this process wants to stop.
