@@ -2,6 +2,7 @@ import itertools
 import os
 import pathlib
 
+import chex
 import jax
 import pytest
 
@@ -48,7 +49,13 @@ def use_optimizations(on):
     """
     if jax.config.read("jax_disable_most_optimizations") == on:
         jax.config.update("jax_disable_most_optimizations", not on)
-        jax.clear_caches()
+        clear_caches()
+
+
+def clear_caches():
+    """Drops what was compiled, so that functions are traced again and chex may count anew."""
+    jax.clear_caches()
+    chex.clear_trace_counter()
 
 
 @pytest.fixture
@@ -65,4 +72,4 @@ def _compiled_programs_do_not_pile_up():
     yield
     look = next(_done) % TESTS_BETWEEN_LOOKS == 0 and MAPS.exists()
     if look and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-        jax.clear_caches()
+        clear_caches()
