@@ -170,9 +170,14 @@ def as_arrays(lengths=None, resets=None, num_steps=T):
     return {"lengths": np.asarray(lengths, np.int32), "resets": resets}
 
 
+def init(cell, seed=0):
+    """Fresh parameters; under jit, because outside of it every call compiles its loops anew."""
+    return jax.jit(cell.init)(jax.random.key(seed))
+
+
 def params_of(cell, seed=0):
     """Parameters with no zero among them, so that every term counts."""
-    return _shaken(cell.init(jax.random.key(seed)), 0.3, seed)
+    return _shaken(init(cell, seed), 0.3, seed)
 
 
 def inputs(batch_shape=(4,), num_steps=T, seed=1):

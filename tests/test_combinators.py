@@ -132,7 +132,7 @@ def test_bidirectional_against_numpy(case, reverse):
 def test_bidirectional_layers_stack_but_do_not_step():
     pair = sm.bidirectional(sm.gru(D, H), sm.gru(D, H))
     cell = sm.stack([pair, sm.dropout(sm.bidirectional(sm.rnn(2 * H, 2), sm.rnn(2 * H, 2)), 0.5)])
-    params = cell.init(KEY)
+    params = jax.jit(cell.init)(KEY)
     assert isinstance(params[0], Bidirectional)
     state, ys = sm.unroll(cell, params, cases.inputs(), key=KEY, lengths=cases.LENGTHS)
     assert ys.shape == (T, 4, 4)
@@ -155,7 +155,7 @@ def test_packed_row_equals_its_pieces_run_apart():
 def test_residual():
     inner = sm.lstm(D, D)
     cell = sm.residual(inner)
-    params, xs = inner.init(KEY), cases.inputs()
+    params, xs = jax.jit(inner.init)(KEY), cases.inputs()
     padded = cases.padded_with_nan(xs, cases.LENGTHS)
     _, ys = sm.unroll(cell, params, padded, lengths=cases.LENGTHS)
     _, inner_ys = sm.unroll(inner, params, xs, lengths=cases.LENGTHS)
@@ -163,7 +163,7 @@ def test_residual():
     cases.assert_close(ys, np.where(valid, inner_ys + xs, 0), 0)
     wrong = sm.residual(sm.lstm(D, H))
     with pytest.raises(ValueError, match=r"residual: got inputs of shape \(7, 4, 3\) and out"):
-        sm.unroll(wrong, wrong.init(KEY), xs)
+        sm.unroll(wrong, jax.jit(wrong.init)(KEY), xs)
 
 
 def constant_cell(size, value=1.0):
@@ -216,7 +216,7 @@ def test_recurrent_dropout_is_of_what_the_matrix_reads():
 
 def test_without_a_key_nothing_is_dropped():
     inner = sm.gru(D, H)
-    params = inner.init(KEY)
+    params = jax.jit(inner.init)(KEY)
     want = sm.unroll(inner, params, cases.inputs())
     for recurrent in (False, True):
         cell = sm.dropout(inner, 0.9, recurrent=recurrent)
@@ -256,7 +256,7 @@ def test_gradients_flow_through_everything():
 def test_reset_by_hand():
     """Whoever steps resets by way of the cell too; masks and only masks stay."""
     cell = everything()
-    params = cell.init(KEY)
+    params = jax.jit(cell.init)(KEY)
     state = cases.state_of(cell, params, (2,))
     fresh = cell.initial_state(params, (2,))
     cases.assert_close(cell.reset(params, state), fresh, 0)
@@ -265,7 +265,7 @@ def test_reset_by_hand():
     cases.assert_close(jax.random.key_data(again[0].noise), jax.random.key_data(noisy[0].noise), 0)
     cases.assert_close(again[0].cell.cell, fresh[0].cell.cell, 0)
     pair = sm.bidirectional(sm.lstm(D, H), sm.rnn(D, H))
-    pair_params = pair.init(KEY)
+    pair_params = jax.jit(pair.init)(KEY)
     start = pair.initial_state(pair_params, (2,))
     cases.assert_close(pair.reset(pair_params, cases.state_of(pair, pair_params, (2,))), start, 0)
 

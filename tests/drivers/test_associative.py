@@ -23,7 +23,7 @@ every_cell = pytest.mark.parametrize("name", NAMES)
     ],
 )
 def test_other_cells_are_told_where_to_go(cell, others):
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     with pytest.raises(TypeError, match="associative: got a cell without elements") as error:
         sm.unroll(cell, params, cases.inputs(), method="associative")
     assert str(error.value).endswith(f"for this cell method={others}")
@@ -91,7 +91,7 @@ def test_a_state_of_matrices_and_elements_of_fewer_entries():
         return jnp.sum(jnp.sin(ys)) + jnp.sum(final["memory"] ** 2), (final, ys)
 
     with jax.enable_x64(True):
-        params, xs = cases.to64((cell.init(jax.random.key(0)), cases.inputs((2, 2))))
+        params, xs = cases.to64((cases.init(cell), cases.inputs((2, 2))))
         state = cases.to64(cases.state_of(cell, params, (2, 2)))
         for options in ({}, {**contract, "reverse": True}):
             got, want = (

@@ -37,9 +37,12 @@ def program(name, method, reverse):
         assert full.info.method == method
         return cases.weighted(full[:3]), (full[:3], full.info.converged)
 
-    return jax.jit(chex.assert_max_traces(jax.value_and_grad(run, (0, 1, 2), has_aux=True), n=1))
+    run.__name__ = f"{name}, {method}, {reverse}"  # by which chex tells functions apart
+    once = chex.assert_max_traces(run, n=1)  # all cases are one program
+    return jax.jit(jax.value_and_grad(once, (0, 1, 2), has_aux=True))
 
 
+@functools.cache
 def arguments(name, batch_shape=(4,), num_steps=T):
     """(params, xs, state) in float64, state not the cell's own."""
     cell, _ = cases.CELLS[name]

@@ -111,7 +111,7 @@ def test_any_update(update):
     extra = {"scale": jnp.linspace(0.5, 2, H), "inner": jnp.linspace(-1, 1, H * H).reshape(H, H)}
     cell = own(update, extra=extra)
     with jax.enable_x64(True):
-        params, xs = cases.to64(cell.init(jax.random.key(0))), cases.to64(cases.inputs())
+        params, xs = cases.to64(cases.init(cell)), cases.to64(cases.inputs())
         assert_same_gradients(cell, params, xs, sm.fused(chunk=3), 1e-10, lengths=cases.LENGTHS)
 
 
@@ -134,7 +134,7 @@ def test_gates_and_state_between_stages_may_be_pytrees():
 
     cell = own()
     cell = sm.make_cell(cell.init, initial_state, (project, update), (second, finish))
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     assert_same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), resets=cases.RESETS)
 
 
@@ -153,7 +153,7 @@ def test_a_counter_that_the_matrices_see(reverse):
     cell = own(
         update, project, lambda batch: {"h": jnp.ones((*batch, H)), "n": jnp.zeros(batch, int)}
     )
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS, "reverse": reverse}
     assert_same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), **contract)
     full = sm.unroll_full(cell, params, cases.inputs(), method="fused", **contract)
@@ -177,7 +177,7 @@ def test_a_key_that_is_split_at_every_step():
             "key": jax.random.split(jax.random.key(7), batch),
         },
     )
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     assert_same_gradients(cell, params, cases.inputs(), sm.fused(chunk=3), resets=cases.RESETS)
 
 
@@ -192,7 +192,7 @@ def test_a_key_that_is_split_at_every_step():
 )
 def test_dropout_masks_are_constants(make, recurrent, method):
     cell = sm.dropout(make(D, H), 0.5, recurrent=recurrent)
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
 
     def gradient(method):
         def loss(params):
@@ -219,8 +219,8 @@ def test_integer_inputs():
         lambda p, s, x_t: x_t.astype(jnp.float32) @ p["w_x"] + s @ p["w_h"],
     )
     xs = jnp.arange(cases.T * 4 * D).reshape(cases.T, 4, D) % 3
-    assert_same_gradients(cell, cell.init(jax.random.key(0)), xs, lengths=cases.LENGTHS)
-    info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs).info
+    assert_same_gradients(cell, cases.init(cell), xs, lengths=cases.LENGTHS)
+    info = sm.unroll_full(cell, cases.init(cell), xs).info
     assert info.method == "fused"
 
 
@@ -235,7 +235,7 @@ def test_words_that_choose_the_matrix(method):
     extra = {"e": jax.random.normal(jax.random.key(1), (5, H, H)) / 2, "v": jnp.ones((5, H))}
     cell = own(lambda p, s, g: (jnp.tanh(g), jnp.tanh(g)), project, extra=extra)
     words = jax.random.randint(jax.random.key(2), (cases.T, 4, 1), 0, 5)
-    assert_same_gradients(cell, cell.init(jax.random.key(0)), words, method, lengths=cases.LENGTHS)
+    assert_same_gradients(cell, cases.init(cell), words, method, lengths=cases.LENGTHS)
 
 
 def test_an_output_that_is_a_constant_of_the_state():
@@ -247,7 +247,7 @@ def test_an_output_that_is_a_constant_of_the_state():
         lambda p, s, x_t: x_t @ p["w_x"] + s["h"] @ p["w_h"],
         lambda batch: {"h": jnp.zeros((*batch, H)), "m": jnp.ones((*batch, H), jnp.int32)},
     )
-    params, xs = cell.init(jax.random.key(0)), cases.inputs()
+    params, xs = cases.init(cell), cases.inputs()
     got, want = (sm.unroll_full(cell, params, xs, method=m)[:3] for m in ("fused", "scan"))
     cases.assert_close(got, want)
     assert_same_gradients(cell, params, xs)
@@ -265,13 +265,13 @@ def test_a_straight_through_estimator():
         return s - spike(s), spike(s)
 
     cell = own(update)
-    assert_same_gradients(cell, cell.init(jax.random.key(0)), cases.inputs())
+    assert_same_gradients(cell, cases.init(cell), cases.inputs())
 
 
 def test_a_traced_array_that_a_cell_closes_over():
     def loss(w, method):
         cell = own(lambda p, s, g: (jnp.tanh(g * lifted(w, g)),) * 2)
-        params = cell.init(jax.random.key(0))
+        params = cases.init(cell)
         return jnp.sum(sm.unroll(cell, params, cases.inputs(), method=method)[1] ** 2)
 
     w = jnp.linspace(0.5, 1, H)
@@ -288,7 +288,7 @@ def test_inputs_with_several_feature_axes():
 
     cell = own(lambda p, s, g: (jnp.tanh(g), jnp.tanh(g)), project)
     cell = sm.make_cell(cell.init, cell.initial_state, *cell.stages, x_ndim=2)
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     xs = jax.random.normal(jax.random.key(1), (cases.T, 2, 2, 3, 5))
 
     def gradient(method):
@@ -308,7 +308,7 @@ CURVED = own(lambda p, s, g: (g, g), lambda p, s, x_t: jax.nn.relu(x_t @ p["w_x"
 @pytest.mark.parametrize("cell", [BILINEAR, CURVED])
 @pytest.mark.parametrize("method", ["fused", "chunked"])
 def test_a_project_that_is_not_affine_is_named(cell, method):
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     with pytest.raises(TypeError, match=r"stage 0: project is not affine .* method='scan'") as e:
         sm.unroll(cell, params, cases.inputs(), method=method)
     assert "\n" not in str(e.value)
@@ -324,8 +324,8 @@ def test_a_leaf_without_batch_axes_is_named():
     project = lambda p, s, x_t: x_t @ p["w_x"] + s @ p["w_h"]  # noqa: E731
     cell = sm.make_cell(cell.init, cell.initial_state, (project, update), finish)
     with pytest.raises(TypeError, match="stage 0: the state after it has a leaf without the batch"):
-        sm.unroll(cell, cell.init(jax.random.key(0)), cases.inputs(), method="fused")
-    assert sm.unroll_full(cell, cell.init(jax.random.key(0)), cases.inputs()).info.method == "scan"
+        sm.unroll(cell, cases.init(cell), cases.inputs(), method="fused")
+    assert sm.unroll_full(cell, cases.init(cell), cases.inputs()).info.method == "scan"
 
 
 def test_a_cell_without_stages_is_told_where_to_go():
@@ -334,7 +334,7 @@ def test_a_cell_without_stages_is_told_where_to_go():
         (sm.min_gru(D, H), "method='scan' or 'associative'"),
     ]:
         with pytest.raises(TypeError, match="fused: got a cell without stages.*" + drivers):
-            sm.unroll(cell, cell.init(jax.random.key(0)), cases.inputs(), method="fused")
+            sm.unroll(cell, cases.init(cell), cases.inputs(), method="fused")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_settings_are_checked(settings, line):
 def test_an_lstm_has_the_coefficients_of_its_derivation():
     """Of i, f, g, o, of the old cell state, and from h to c: six, peepholes or not."""
     for cell in (LSTM, cases.peephole_lstm()):
-        params = cell.init(jax.random.key(0))
+        params = cases.init(cell)
         state = cases.state_of(cell, params)
         (project, update), gates = cell.stages[0], cases.inputs((4,))[0]
         gates = project(params, state, gates)

@@ -18,7 +18,7 @@ CELLS = {"lstm": sm.lstm(D, H), "gru": sm.gru(D, H), "rnn": sm.rnn(D, H)}
 def chaotic(num_steps=200, scale=5.0):
     """A tanh RNN whose state forgets nothing: two of them that differ by 1e-7 soon differ by 1."""
     cell = sm.rnn(D, 8)
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     return cell, params._replace(w_h=scale * params.w_h), cases.inputs((2,), num_steps)
 
 
@@ -47,7 +47,7 @@ def residual_by_loop(cell, params, xs, state, states):
 )
 def test_agrees_with_scan_over_a_long_sequence(name, jacobian):
     cell = CELLS[name]
-    params, xs = cell.init(jax.random.key(0)), cases.inputs((2,), LONG)
+    params, xs = cases.init(cell), cases.inputs((2,), LONG)
 
     def loss(params, xs, method):
         full = sm.unroll_full(cell, params, xs, method=method)
@@ -292,7 +292,7 @@ def test_leaves_that_cannot_be_solved_for_are_refused():
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_dropout_and_stacks(recurrent):
     cell = sm.stack([sm.lstm(D, H), sm.dropout(sm.gru(H, H), 0.5, recurrent=recurrent)])
-    params, key = cell.init(jax.random.key(0)), jax.random.key(1)
+    params, key = cases.init(cell), jax.random.key(1)
     contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS, "key": key}
 
     def loss(params, method):

@@ -95,7 +95,7 @@ def test_inside_shard_map(case, masks):
 def test_combinators_inside_shard_map(num_devices):
     """Every sequence has a mask of its own, so devices need their part of the keys."""
     cell = sm.bidirectional(sm.lstm(D, H), sm.dropout(sm.gru(D, H), 0.5))
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     state = cell.initial_state(params, (4,), key=jax.random.key(1))
 
     def loss(params, xs, state, lengths, resets):
@@ -117,7 +117,7 @@ def test_combinators_inside_shard_map(num_devices):
 def test_drawing_masks_inside_shard_map():
     """A state without a key is made inside; the initial state is the same on every device."""
     cell = sm.dropout(sm.gru(D, H), 0.5)
-    params, xs = cell.init(jax.random.key(0)), cases.inputs()
+    params, xs = cases.init(cell), cases.inputs()
 
     def part(params, xs):
         key = jax.random.fold_in(jax.random.key(1), jax.lax.axis_index("data"))
@@ -201,7 +201,7 @@ LOW = {
 def high_gradient(make, size):
     """In float32 under `scan`, of the same numbers."""
     low, high = make(size, size, param_dtype=jnp.bfloat16), make(size, size)
-    params = jax.tree.map(lambda a: a.astype(jnp.float32), low.init(jax.random.key(0)))
+    params = jax.tree.map(lambda a: a.astype(jnp.float32), cases.init(low))
     return jax.jit(jax.grad(long_loss(high, "scan", jnp.float32)))(params)
 
 
@@ -221,7 +221,7 @@ def test_weight_gradients_accumulate_in_float32(case):
     method, make = LOW[case]
     size = 4 if case == "newton" else 16
     low = make(size, size, param_dtype=jnp.bfloat16)
-    params = low.init(jax.random.key(0))
+    params = cases.init(low)
     gradient = jax.grad(long_loss(low, method, jnp.bfloat16))
     got = jax.tree.map(lambda a: a.astype(jnp.float32), jax.jit(gradient)(params))
     want = high_gradient(make, size)
@@ -236,7 +236,7 @@ def test_weight_gradients_accumulate_in_float32(case):
 
 def test_lengths_under_jit_are_not_checked_but_hold():
     cell = sm.lstm(D, H)
-    params, xs = cell.init(jax.random.key(0)), cases.inputs((2,))
+    params, xs = cases.init(cell), cases.inputs((2,))
     run = jax.jit(lambda lengths: sm.unroll(cell, params, xs, lengths=lengths)[1])
     cases.assert_close(run(jnp.array([T + 5, -1]))[:, 0], sm.unroll(cell, params, xs[:, 0])[1])
     assert not np.any(run(jnp.array([T, -1]))[:, 1])

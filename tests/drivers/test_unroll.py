@@ -11,7 +11,7 @@ import pytest
 import seqmodels as sm
 
 CELL = sm.lstm(cases.D, cases.H)
-PARAMS = functools.cache(lambda: CELL.init(jax.random.key(0)))
+PARAMS = functools.cache(lambda: cases.init(CELL))
 T, D, H = cases.T, cases.D, cases.H
 
 
@@ -122,7 +122,7 @@ def test_an_eager_call_compiles_once():
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
 def test_compute_dtype_apart_from_parameter_dtype(dtype):
     cell = sm.stack([make(D, D, dtype=dtype) for make in (sm.rnn, sm.gru, sm.lstm)])
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     state, ys = sm.unroll(cell, params, cases.inputs((2,)))
     assert ys.dtype == dtype
     assert {a.dtype for a in jax.tree.leaves((params, state))} == {jnp.dtype("float32")}
@@ -134,7 +134,7 @@ def test_compute_dtype_apart_from_parameter_dtype(dtype):
 def test_float64_throughout(make):
     with jax.enable_x64(True):
         cell = make(D, H, param_dtype=jnp.float64)
-        params = cell.init(jax.random.key(0))
+        params = cases.init(cell)
         state, ys = sm.unroll(cell, params, jnp.ones((T, 2, D)))
         assert {a.dtype for a in jax.tree.leaves((params, state, ys))} == {jnp.dtype("float64")}
 
@@ -187,7 +187,7 @@ def test_a_step_without_a_derivative_at_zero():
 def test_a_reset_of_the_users_own():
     reset_to = sm.cells.RNNState(jnp.full((2, H), 0.5))
     cell = sm.rnn(D, H)._replace(reset=lambda params, state: reset_to)
-    params, xs = cell.init(jax.random.key(0)), cases.inputs((2,))
+    params, xs = cases.init(cell), cases.inputs((2,))
     resets = np.zeros((T, 2), bool)
     resets[3] = True
     _, ys = sm.unroll(cell, params, xs, resets=resets)
@@ -225,7 +225,7 @@ def test_info_says_what_ran():
     assert info.plan == "chunk=32, save=False"
     step_alone = CELL._replace(stages=())
     for cell, kind in [(step_alone, "a step alone"), (sm.lru(D, H), "a linear recurrence")]:
-        info = sm.unroll_full(cell, cell.init(jax.random.key(0)), cases.inputs()).info
+        info = sm.unroll_full(cell, cases.init(cell), cases.inputs()).info
         assert info.method == "scan"
         assert kind in info.reason
     assert sm.unroll_full(CELL, PARAMS(), cases.inputs(), method="scan").info.reason == "asked for"
