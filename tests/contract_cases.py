@@ -81,6 +81,9 @@ CELLS = {
     "min_gru_positive": (sm.min_gru(D, H, positive=True), oracle.min_gru_positive_step),
     "min_lstm": (sm.min_lstm(D, H), oracle.min_lstm_step),
     "lru": (sm.lru(D, H), oracle.lru_step),
+}
+# And with those that are for the drivers' sake.
+ALL = CELLS | {
     "attention": (linear_attention(), oracle.attention_step),
     "step_alone": (peephole_lstm()._replace(stages=()), oracle.peephole_step),
 }
@@ -97,7 +100,7 @@ METHODS = {
 
 def serves(method, name):
     """Whether a driver is for a cell."""
-    cell, _ = CELLS[name]
+    cell, _ = ALL[name]
     return {
         "scan": True,
         "fused": bool(cell.stages),
@@ -132,7 +135,7 @@ def pairs():
     """Test parameters (name, method); all but the structures are slow tests."""
     return [
         pytest.param(name, method, marks=[] if name in STRUCTURES[method] else [pytest.mark.slow])
-        for name in CELLS
+        for name in ALL
         for method in METHODS
         if serves(method, name)
     ]

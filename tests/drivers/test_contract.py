@@ -29,7 +29,7 @@ directions = pytest.mark.parametrize("reverse", [False, True])
 @functools.cache
 def program(name, method, reverse):
     """(params, xs, state, lengths, resets) -> ((value, (outputs, converged)), gradients)."""
-    cell, _ = cases.CELLS[name]
+    cell, _ = cases.ALL[name]
 
     def run(params, xs, state, lengths, resets):
         contract = {"lengths": lengths, "resets": resets, "reverse": reverse}
@@ -45,7 +45,7 @@ def program(name, method, reverse):
 @functools.cache
 def arguments(name, batch_shape=(4,), num_steps=T):
     """(params, xs, state) in float64, state not the cell's own."""
-    cell, _ = cases.CELLS[name]
+    cell, _ = cases.ALL[name]
     params = cases.to64(cases.params_of(cell))
     xs = cases.to64(cases.inputs(batch_shape, num_steps))
     return params, xs, cases.to64(cases.state_of(cell, params, batch_shape))
@@ -53,7 +53,7 @@ def arguments(name, batch_shape=(4,), num_steps=T):
 
 def loops(name, params, xs, state, **contract):
     """(final_state, ys, states) by the loop in NumPy, states as the cell has them."""
-    cell, step = cases.CELLS[name]
+    cell, step = cases.ALL[name]
     if state is None:
         state = cell.initial_state(params, xs.shape[1:-1])
     fresh = cases.fresh_of(cell, params)
@@ -76,7 +76,7 @@ def check(name, method, reverse, xs=None, state=None, **contract):
         wanted = loops(name, params, xs, state, reverse=reverse, **contract)
         cases.assert_close(out, wanted, 1e-11)
         wanted_gradients = oracle.backpropagate(
-            cases.CELLS[name][0],
+            cases.ALL[name][0],
             params,
             np.asarray(xs),
             state,
@@ -134,18 +134,19 @@ def test_pieces_equal_the_whole(name, method):
         run = program(name, method, False)
         contract = cases.as_arrays()
         (_, ((final, ys, _), _)), _ = run(params, xs, state, *contract.values())
-        (_, ((middle, first, _), _)), _ = run(params, xs, state, np.full(4, 3), contract["resets"])
-        (_, ((last, second, _), _)), _ = run(
-            params, jnp.roll(xs, -3, 0), middle, np.full(4, T - 3), contract["resets"]
+        first_three, others = (
+            cases.as_arrays(np.full(4, length)).values() for length in (3, T - 3)
         )
+        (_, ((middle, first, _), _)), _ = run(params, xs, state, *first_three)
+        (_, ((last, second, _), _)), _ = run(params, jnp.roll(xs, -3, 0), middle, *others)
         pieces = jnp.concatenate([first[:3], second[: T - 3]])
         cases.assert_close((last, pieces), (final, ys), 1e-11)
 
 
-def check_eagerly(method, batch_shape=(4,), num_steps=T, state="given", reverse=False, **contract):
-    """Asserts that a call outside of jit is what the oracles say, for the driver's one cell."""
+def check_shapes(method, batch_shape=(4,), num_steps=T, state="given", reverse=False, **contract):
+    """Asserts that a program of its own is what the oracles say, for the driver's one cell."""
     name = cases.ONE_CELL[method]
-    cell, _ = cases.CELLS[name]
+    cell, _ = cases.ALL[name]
     with jax.enable_x64(True):
         params, xs, given = arguments(name, batch_shape, num_steps)
         given = None if state is None else given
@@ -159,7 +160,7 @@ def check_eagerly(method, batch_shape=(4,), num_steps=T, state="given", reverse=
             return cases.weighted(full[:3]), full[:3]
 
         argnums = (0, 1) if given is None else (0, 1, 2)
-        gradients, out = jax.grad(run, argnums, has_aux=True)(params, xs, given)
+        gradients, out = jax.jit(jax.grad(run, argnums, has_aux=True))(params, xs, given)
         wanted = loops(name, params, xs, given, reverse=reverse, **contract)
         cases.assert_close(out, wanted, 1e-11)
 
@@ -192,7 +193,7 @@ def check_eagerly(method, batch_shape=(4,), num_steps=T, state="given", reverse=
 @pytest.mark.parametrize("batch_shape", [(), (1,), (2, 3)])
 def test_batch_axes_and_the_state_of_the_cell_itself(method, batch_shape):
     rng = np.random.default_rng(0)
-    check_eagerly(
+    check_shapes(
         method,
         batch_shape,
         state=None,
@@ -204,7 +205,7 @@ def test_batch_axes_and_the_state_of_the_cell_itself(method, batch_shape):
 @every_driver
 @pytest.mark.parametrize("num_steps", [0, 1])
 def test_short(method, num_steps):
-    check_eagerly(method, (2,), num_steps, resets=np.ones((num_steps, 2), bool))
+    check_shapes(method, (2,), num_steps, resets=np.ones((num_steps, 2), bool))
 
 
 @every_driver
@@ -216,7 +217,7 @@ def test_short(method, num_steps):
 def test_without_lengths_or_resets(method, given, reverse):
     """Other code runs where one is None."""
     contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS}
-    check_eagerly(method, reverse=reverse, **{name: contract[name] for name in given})
+    check_shapes(method, reverse=reverse, **{name: contract[name] for name in given})
 
 
 @pytest.mark.parametrize("method", ["chunked", sm.chunked(memory_budget="1GiB")])
@@ -231,7 +232,7 @@ def test_a_plan_for_hardly_any_steps(num_steps, method):
 @pytest.mark.parametrize("name", cases.CELLS)
 def test_scan_of_every_cell_in_float32(name):
     """All cases by one program."""
-    cell, _ = cases.CELLS[name]
+    cell, _ = cases.ALL[name]
     params, xs = cases.params_of(cell), cases.inputs()
     state = cases.state_of(cell, params)
     for case, contract in cases.CASES.items():

@@ -18,7 +18,7 @@ CONTRACT = {"lengths": cases.LENGTHS, "resets": cases.RESETS}
 
 
 def cell_of(method):
-    return cases.CELLS[cases.ONE_CELL[method]][0]
+    return cases.ALL[cases.ONE_CELL[method]][0]
 
 
 def directional(gradient, params):
@@ -67,7 +67,7 @@ SHARDED = {
 def test_inside_shard_map(case, masks):
     """Gradients of replicated parameters are summed over the devices once."""
     method, name, num_steps = SHARDED[case]
-    cell, _ = cases.CELLS[name]
+    cell, _ = cases.ALL[name]
     params, xs = cases.params_of(cell), cases.inputs((4,), num_steps)
     over, contract, specs = PartitionSpec(None, "data"), {}, {}
     if masks:
@@ -162,7 +162,7 @@ def test_second_derivatives_by_reverse_over_reverse(method):
 @pytest.mark.parametrize("method", ["auto", *cases.METHODS])
 def test_forward_mode(method):
     """Of the drivers with a derivative by JAX, also under reverse mode; the others say so."""
-    cell = cases.CELLS["lstm"][0] if method == "auto" else cell_of(method)
+    cell = cases.ALL["lstm"][0] if method == "auto" else cell_of(method)
     with jax.enable_x64(True):
         params, xs = cases.to64((cases.params_of(cell), cases.inputs()))
         ones = jax.tree.map(jnp.ones_like, params)
