@@ -17,30 +17,34 @@ every_driver = pytest.mark.parametrize("method", cases.METHODS)
 CONTRACT = {"lengths": cases.LENGTHS, "resets": cases.RESETS}
 
 
-def cell_of(method):
-    return cases.ALL[cases.ONE_CELL[method]][0]
-
-
 def directional(gradient, params):
     """The sum of a gradient, its product with a vector of ones."""
     return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(gradient(params)))
 
 
+def loss_of_seed(cell, method, params):
+    return jnp.sum(sm.unroll(cell, params, cases.inputs(), method=method, **CONTRACT)[1] ** 2)
+
+
+@functools.cache
+def gradients_of_three_seeds(name):
+    """Parameters, and their gradients under `scan`, of one seed at a time."""
+    cell, _ = cases.ALL[name]
+    gradient = jax.jit(jax.grad(functools.partial(loss_of_seed, cell, "scan")))
+    params = [cases.init(cell, seed) for seed in range(3)]
+    return [
+        jax.tree.map(lambda *a: jnp.stack(a), *trees)
+        for trees in (params, [gradient(p) for p in params])
+    ]
+
+
 @every_driver
 def test_jit_vmap_grad_and_checkpoint(method):
-    """A vmap over seeds against one seed at a time under `scan`."""
-    cell, xs = cell_of(method), cases.inputs()
-    params = jax.vmap(lambda s: cell.init(jax.random.key(s)))(jnp.arange(3))
-
-    def loss(params, method):
-        return jnp.sum(sm.unroll(cell, params, xs, method=method, **CONTRACT)[1] ** 2)
-
-    ours = jax.grad(jax.checkpoint(functools.partial(loss, method=cases.METHODS[method])))
-    batched = jax.jit(jax.vmap(ours))(params)
-    one_by_one = jax.jit(jax.grad(functools.partial(loss, method="scan")))
-    for n in range(3):
-        one = one_by_one(jax.tree.map(lambda a, n=n: a[n], params))
-        cases.assert_close(jax.tree.map(lambda a, n=n: a[n], batched), one, 1e-5)
+    name = cases.ONE_CELL[method]
+    params, want = gradients_of_three_seeds(name)
+    loss = functools.partial(loss_of_seed, cases.ALL[name][0], cases.METHODS[method])
+    got = jax.jit(jax.vmap(jax.grad(jax.checkpoint(loss))))(params)
+    cases.assert_close(got, want, 1e-5)
 
 
 def mesh_of(num_devices):
@@ -62,6 +66,17 @@ SHARDED = {
 }
 
 
+def loss_of_all(cell, method, params, xs, contract):
+    full = sm.unroll_full(cell, params, xs, method=method, **contract)
+    states = cases.reals(full.states)
+    return jnp.sum(full.ys**2) + sum(jnp.sum(jnp.sin(a)) for a in states)
+
+
+@functools.cache
+def on_one_device(cell):
+    return jax.jit(jax.value_and_grad(functools.partial(loss_of_all, cell, "scan")))
+
+
 @pytest.mark.parametrize("case", SHARDED)
 @pytest.mark.parametrize("masks", [True, False])
 def test_inside_shard_map(case, masks):
@@ -75,19 +90,13 @@ def test_inside_shard_map(case, masks):
         contract = {"lengths": lengths, "resets": jnp.zeros((num_steps, 4), bool).at[3].set(True)}
         specs = {"lengths": PartitionSpec("data"), "resets": over}
 
-    def loss(params, xs, contract, method=method):
-        full = sm.unroll_full(cell, params, xs, method=method, **contract)
-        states = cases.reals(full.states)
-        return jnp.sum(full.ys**2) + sum(jnp.sum(jnp.sin(a)) for a in states)
-
     sharded = jax.shard_map(
-        jax.value_and_grad(lambda *a: jax.lax.psum(loss(*a), "data")),
+        jax.value_and_grad(lambda *a: jax.lax.psum(loss_of_all(cell, method, *a), "data")),
         mesh=mesh_of(2),
         in_specs=(PartitionSpec(), over, specs),
         out_specs=PartitionSpec(),
     )
-    scanned = functools.partial(loss, method="scan")
-    want = jax.jit(jax.value_and_grad(scanned))(params, xs, contract)
+    want = on_one_device(cell)(params, xs, contract)
     cases.assert_close(jax.jit(sharded)(params, xs, contract), want, 1e-5)
 
 
@@ -134,20 +143,26 @@ def test_drawing_masks_inside_shard_map():
     )
 
 
-def numeric_hessian_times_ones(cell, params, xs):
+@functools.cache
+def numeric_hessian_times_ones(name):
     """By central differences of the gradient under `scan`, float64."""
+    cell, _ = cases.ALL[name]
+    params, xs = cases.to64((cases.params_of(cell), cases.inputs()))
 
-    def loss(params):
+    @jax.jit
+    @jax.grad
+    def gradient(params):
         return jnp.sum(sm.unroll(cell, params, xs, method="scan", **CONTRACT)[1] ** 2)
 
-    step, gradient = 1e-5, jax.jit(jax.grad(loss))
+    step = 1e-5
     ahead, behind = (gradient(jax.tree.map(lambda a, s=s: a + s * step, params)) for s in (1, -1))
     return jax.tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind)
 
 
 @every_driver
 def test_second_derivatives_by_reverse_over_reverse(method):
-    cell = cell_of(method)
+    name = cases.ONE_CELL[method]
+    cell, _ = cases.ALL[name]
     with jax.enable_x64(True):
         params, xs = cases.to64((cases.params_of(cell), cases.inputs()))
 
@@ -156,13 +171,14 @@ def test_second_derivatives_by_reverse_over_reverse(method):
             return jnp.sum(ys**2)
 
         second = jax.jit(jax.grad(functools.partial(directional, jax.grad(loss))))(params)
-        cases.assert_close(second, numeric_hessian_times_ones(cell, params, xs), 1e-7)
+        cases.assert_close(second, numeric_hessian_times_ones(name), 1e-7)
 
 
 @pytest.mark.parametrize("method", ["auto", *cases.METHODS])
 def test_forward_mode(method):
     """Of the drivers with a derivative by JAX, also under reverse mode; the others say so."""
-    cell = cases.ALL["lstm"][0] if method == "auto" else cell_of(method)
+    name = cases.ONE_CELL.get(method, "lstm")
+    cell, _ = cases.ALL[name]
     with jax.enable_x64(True):
         params, xs = cases.to64((cases.params_of(cell), cases.inputs()))
         ones = jax.tree.map(jnp.ones_like, params)
@@ -180,8 +196,8 @@ def test_forward_mode(method):
                     transform(params)
             return
         got = jax.jit(jax.value_and_grad(slope))(params)
-        assert got[0] == pytest.approx(directional(jax.grad(loss), params), rel=1e-12)
-        cases.assert_close(got[1], numeric_hessian_times_ones(cell, params, xs), 1e-7)
+        cases.assert_close(got[0], jax.jit(functools.partial(directional, jax.grad(loss)))(params))
+        cases.assert_close(got[1], numeric_hessian_times_ones(name), 1e-7)
 
 
 LOW = {
