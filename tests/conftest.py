@@ -2,18 +2,68 @@ import itertools
 import os
 import pathlib
 
+import chex
 import jax
 import pytest
 
 # Before any array is made: four devices for the tests of meshes, on any machine.
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most tests wait for the compiler; `_optimizations` below turns them on where they matter.
+jax.config.update("jax_disable_most_optimizations", True)
 os.environ.setdefault("MPLBACKEND", "agg")
+
+HERE = pathlib.Path(__file__).parent
+OPTIMIZED = HERE / "drivers"  # its tests run as users do
+# Files that take longest, the longest first, so that the workers end together.
+LONGEST: tuple[str, ...] = ()
 
 MAPS = pathlib.Path("/proc/self/maps")
 MOST_MAPS = 25_000
 TESTS_BETWEEN_LOOKS = 10
 _done = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items):
+    """A file is one group, run by one worker, so that what it caches is computed once."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    names = {item: item.path.relative_to(HERE).as_posix() for item in items}
+    items.sort(key=lambda item: rank.get(names[item], len(rank)))
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(names[item]))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _optimizations(request):
+    """Turns XLA's optimizations on for tests/drivers and for modules marked `optimized`."""
+    marked = request.node.get_closest_marker("optimized") is not None
+    use_optimizations(marked or OPTIMIZED in request.path.parents)
+
+
+def use_optimizations(on):
+    """Turns XLA's optimizations on or off for all that is compiled from here on.
+
+    The flag is not part of the key of jit's caches, so these are dropped when it changes.
+    """
+    if jax.config.read("jax_disable_most_optimizations") == on:
+        jax.config.update("jax_disable_most_optimizations", not on)
+        clear_caches()
+
+
+def clear_caches():
+    """Drops what was compiled, so that functions are traced again and chex may count anew."""
+    jax.clear_caches()
+    chex.clear_trace_counter()
+
+
+@pytest.fixture
+def switch():
+    """The function `use_optimizations`; what the module runs with comes back after the test."""
+    before = not jax.config.read("jax_disable_most_optimizations")
+    yield use_optimizations
+    use_optimizations(before)
 
 
 @pytest.fixture(autouse=True)
@@ -22,4 +72,4 @@ def _compiled_programs_do_not_pile_up():
     yield
     look = next(_done) % TESTS_BETWEEN_LOOKS == 0 and MAPS.exists()
     if look and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
-        jax.clear_caches()
+        clear_caches()

@@ -1,5 +1,6 @@
-"""The matrix that every cell and every driver goes through: cells x cases of the contract."""
+"""The matrix that cells and drivers go through: structures x drivers x cases of the contract."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,6 +79,11 @@ CELLS = {
     "min_gru": (sm.min_gru(D, H, learn_initial_state=True), oracle.min_gru_step),
     "min_gru_positive": (sm.min_gru(D, H, positive=True), oracle.min_gru_positive_step),
 }
+# And with those that are for the drivers' sake.
+ALL = CELLS | {
+    "attention": (linear_attention(), oracle.attention_step),
+    "step_alone": (peephole_lstm()._replace(stages=()), oracle.peephole_step),
+}
 
 # Settings under which a short sequence has chunks, segments and steps that are left over.
 METHODS = {
@@ -91,7 +97,7 @@ METHODS = {
 
 def serves(method, name):
     """Whether a driver is for a cell."""
-    cell, _ = CELLS[name]
+    cell, _ = ALL[name]
     return {
         "scan": True,
         "fused": bool(cell.stages),
@@ -101,21 +107,33 @@ def serves(method, name):
     }[method]
 
 
-# The cells that go through the long tests by default; the others do so as slow tests.
-FEW = ("gru", "lstm_learned", "peephole", "min_gru")
+# What a driver sees of a cell is its structure, so that a cell stands for all that are built alike:
+# two stages; gates that are a pytree; an update with parameters, a state that is a dict; a learned
+# initial state of two leaves; linear elements; a complex state, an output with parameters; a state
+# with a matrix, elements of fewer entries than the state; a step alone.
+STRUCTURES = {
+    "scan": ("lstm_learned", "step_alone", "min_gru", "lru", "attention"),
+    "fused": ("gru", "gru_after", "peephole", "lstm_learned"),
+    "chunked": ("gru", "gru_after", "peephole", "lstm_learned"),
+    "associative": ("min_gru", "lru", "attention"),
+    "newton": ("gru", "lstm_learned", "step_alone"),
+}
+# For what depends on the driver alone.
+ONE_CELL = {
+    "scan": "lstm_learned",
+    "fused": "lstm_learned",
+    "chunked": "gru",
+    "associative": "min_gru",
+    "newton": "lstm_learned",
+}
 
 
-def pairs(*methods, few=()):
-    """Test parameters (name, method), cells with the drivers that serve them.
-
-    Under the methods of `few` all cells but a few are slow tests.
-    """
+def pairs():
+    """Test parameters (name, method); all but the structures are slow tests."""
     return [
-        pytest.param(
-            name, method, marks=[pytest.mark.slow] if method in few and name not in FEW else []
-        )
-        for name in CELLS
-        for method in methods or METHODS
+        pytest.param(name, method, marks=[] if name in STRUCTURES[method] else [pytest.mark.slow])
+        for name in ALL
+        for method in METHODS
         if serves(method, name)
     ]
 
@@ -145,9 +163,21 @@ CASES = {
 }
 
 
+def as_arrays(lengths=None, resets=None, num_steps=T):
+    """Lengths and resets that are arrays in every case, so that all cases are one program."""
+    lengths = np.full(4, num_steps) if lengths is None else lengths
+    resets = np.zeros((num_steps, 4), bool) if resets is None else resets
+    return {"lengths": np.asarray(lengths, np.int32), "resets": resets}
+
+
+def init(cell, seed=0):
+    """Fresh parameters; under jit, because outside of it every call compiles its loops anew."""
+    return jax.jit(cell.init)(jax.random.key(seed))
+
+
 def params_of(cell, seed=0):
     """Parameters with no zero among them, so that every term counts."""
-    return _shaken(cell.init(jax.random.key(seed)), 0.3, seed)
+    return _shaken(init(cell, seed), 0.3, seed)
 
 
 def inputs(batch_shape=(4,), num_steps=T, seed=1):
@@ -180,6 +210,28 @@ def reals(tree):
     return [part for leaf in parts for part in leaf]
 
 
+def weighted(tree):
+    """A number on which every entry of a result has an influence of its own."""
+    return sum(
+        jnp.sum(jnp.sin(a) * jnp.arange(1.0, a.size + 1).reshape(a.shape) / a.size)
+        for leaf in jax.tree.leaves(tree)
+        for a in ((leaf.real, leaf.imag) if jnp.iscomplexobj(leaf) else (leaf,))
+    )
+
+
+def cotangents(tree):
+    """The gradient of `weighted`, in NumPy; of a complex leaf as jax.grad has it, conjugate."""
+
+    def one(a):
+        a = np.asarray(a)
+        weights = np.arange(1.0, a.size + 1).reshape(a.shape) / a.size
+        if np.iscomplexobj(a):
+            return (np.cos(a.real) - 1j * np.cos(a.imag)) * weights
+        return np.cos(a) * weights
+
+    return jax.tree.map(one, tree)
+
+
 def as_dict(state):
     return state._asdict() if hasattr(state, "_asdict") else state
 
@@ -196,9 +248,6 @@ def padded_with_nan(xs, lengths):
 
 def assert_close(got, want, tolerance=2e-6):
     """Asserts that two pytrees of arrays agree, absolutely and relatively."""
-    got_leaves, want_leaves = reals(got), reals(want)
-    assert len(got_leaves) == len(want_leaves)
-    for a, b in zip(got_leaves, want_leaves, strict=True):
-        np.testing.assert_allclose(
-            np.asarray(a, np.float64), np.asarray(b, np.float64), rtol=tolerance, atol=tolerance
-        )
+    trees = [[np.asarray(a, np.float64) for a in reals(tree)] for tree in (got, want)]
+    chex.assert_trees_all_equal_shapes(*trees)
+    chex.assert_trees_all_close(*trees, rtol=tolerance, atol=tolerance)

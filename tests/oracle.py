@@ -1,8 +1,10 @@
 """NumPy in float64, one sequence at a time, one step at a time: no masks, no scan, no batch.
 
 A sequence is cut where its length ends and split where it is reset, and the pieces are run apart.
+Of JAX only the derivative of a single step is used.
 """
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -90,43 +92,108 @@ def as_numpy(tree):
     return jax.tree.map(lambda a: np.asarray(a, np.promote_types(a.dtype, np.float64)), tree)
 
 
-def one_sequence(step, params, xs, state, fresh, length, resets, reverse):
-    """xs (T, D), state and fresh dicts of vectors -> final state, ys (T, H), states by step."""
-    order = list(range(length))[:: -1 if reverse else 1]
-    ys, states = {}, {}
-    for t in order:
-        if resets is not None and resets[t]:
-            state = fresh
-        state, ys[t] = step(params, state, xs[t])
-        states[t] = state
-    return state, ys, states
+def attention_step(p, s, x):
+    key, value, query = x @ p["key"], x @ p["value"], x @ p["query"]
+    decay = sigmoid(x @ p["gate"])
+    memory = decay * s["memory"] + np.outer(value, key)
+    norm = decay * s["norm"] + key
+    return {"memory": memory, "norm": norm}, memory @ query / (1 + abs(norm @ query))
 
 
-def unroll(step, params, xs, state, fresh, *, lengths=None, resets=None, reverse=False):
-    """xs (T, *batch, D), state dict of (*batch, H), fresh dict of (H,).
+def unroll(step, params, xs, state, fresh, **contract):
+    """xs (T, *batch, D), state dict of (*batch, ...), fresh dict of one state.
 
-    Returns (final_state, ys): dict of (*batch, H), and (T, *batch, H).
+    Returns (final_state, ys): dict of (*batch, ...), and (T, *batch, H).
     """
+    return visit(step, params, xs, state, fresh, **contract)[:2]
+
+
+def visit(step, params, xs, state, fresh, *, lengths=None, resets=None, reverse=False):
+    """Does what `unroll` does and returns the state after every step too, (T, *batch, ...)."""
     params, xs, state, fresh = as_numpy((params, xs, state, fresh))
     params = SimpleNamespace(**params._asdict()) if hasattr(params, "_asdict") else params
     batch = xs.shape[1:-1]
-    H = state["h"].shape[-1]
-    final = {name: np.zeros_like(value) for name, value in state.items()}
-    out = np.zeros((len(xs), *batch, H))
+    size = len(step(params, fresh, np.zeros(xs.shape[-1]))[1])
+    final = {name: np.array(value) for name, value in state.items()}
+    states = {name: np.zeros((len(xs), *value.shape), value.dtype) for name, value in final.items()}
+    ys = np.zeros((len(xs), *batch, size))
     for n in np.ndindex(*batch):
-        at = (slice(None), *n)
-        last, ys, _ = one_sequence(
-            step,
-            params,
-            xs[at],
-            {name: value[n] for name, value in state.items()},
-            fresh,
-            len(xs) if lengths is None else int(np.asarray(lengths)[n]),
-            None if resets is None else np.asarray(resets)[at],
-            reverse,
-        )
+        length = len(xs) if lengths is None else int(np.asarray(lengths)[n])
+        s = {name: value[n] for name, value in state.items()}
+        padding = range(length, len(xs))
+        for name in states if reverse else ():  # the padding comes first
+            states[name][(slice(length, None), *n)] = s[name]
+        for t in range(length)[:: -1 if reverse else 1]:
+            if resets is not None and np.asarray(resets)[(t, *n)]:
+                s = fresh
+            s, ys[(t, *n)] = step(params, s, xs[(t, *n)])
+            for name in states:
+                states[name][(t, *n)] = s[name]
         for name in final:
-            final[name][n] = last[name]
-        for t, y in ys.items():
-            out[(t, *n)] = y
-    return final, out
+            final[name][n] = s[name]
+            for t in () if reverse else padding:
+                states[name][(t, *n)] = s[name]
+    return final, ys, states
+
+
+@functools.cache
+def _derivatives(cell):
+    """One step of a cell, its pullback, and the pullback of its initial state, compiled."""
+
+    def back(params, state, x_t, cotangents):
+        return jax.vjp(cell.step, params, state, x_t)[1](cotangents)
+
+    def back_to_start(params, cotangent):
+        return jax.vjp(lambda p: cell.initial_state(p, ()), params)[1](cotangent)[0]
+
+    return jax.jit(cell.step), jax.jit(back), jax.jit(back_to_start)
+
+
+def backpropagate(cell, params, xs, state, cotangents, *, lengths=None, resets=None, reverse=False):
+    """Backpropagation through time by the textbook: one sequence, one step at a time.
+
+    Args:
+      cell: a cell.
+      params: its parameters.
+      xs: (T, B, D).
+      state: leaves (B, ...); None for the cell's own.
+      cotangents: of (final_state, ys, states), as jax.grad has them.
+      lengths: (B,) or None.
+      resets: (T, B) or None.
+      reverse: whether time runs from the last step to the first.
+
+    Returns:
+      (dparams, dxs, dstate), of what the result depends on.
+    """
+    step, back, back_to_start = _derivatives(cell)
+    num_steps, batch = xs.shape[:2]
+    fresh = cell.initial_state(params, ())
+    add = lambda a, b: jax.tree.map(np.add, a, b)  # noqa: E731
+    at = lambda tree, where: jax.tree.map(lambda a: np.asarray(a)[where], tree)  # noqa: E731
+    zero = jax.tree.map(np.zeros_like, fresh)
+    dparams, dfresh, dxs = jax.tree.map(np.zeros_like, params), zero, np.zeros(xs.shape, xs.dtype)
+    dstates = []
+    for n in range(batch):
+        length = num_steps if lengths is None else int(lengths[n])
+        order = list(range(length))[:: -1 if reverse else 1]
+        starts = [t for t in order if resets is not None and resets[t, n]]
+        s, read = fresh if state is None else at(state, n), []
+        for t in order:
+            s = fresh if t in starts else s
+            read.append((t, s))
+            s, _ = step(params, s, xs[t, n])
+        # The states of the padding are the last one, or, going backwards, the first one.
+        of_padding = jax.tree.map(lambda a, k=(slice(length, None), n): a[k].sum(0), cotangents[2])
+        d = at(cotangents[0], n)
+        d = d if reverse else add(d, of_padding)
+        for t, s in reversed(read):
+            d = add(d, at(cotangents[2], (t, n)))
+            dp, d, dxs[t, n] = back(params, s, xs[t, n], (d, cotangents[1][t, n]))
+            dparams = add(dparams, dp)
+            if t in starts:
+                dfresh, d = add(dfresh, d), zero
+        dstates.append(add(d, of_padding) if reverse else d)
+    if state is None:
+        dfresh = functools.reduce(add, dstates, dfresh)
+    dstate = jax.tree.map(lambda *a: np.stack(a), *dstates)
+    return add(dparams, back_to_start(params, dfresh)), dxs, dstate

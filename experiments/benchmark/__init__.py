@@ -1,1 +1,6 @@
-"""How fast is it, and how much memory does it take? Ours beside torch, Flax, Haiku and Equinox."""
+"""The benchmark: time and memory of this library and of others."""
+
+from experiments.benchmark.config import Config
+from experiments.benchmark.study import run
+
+__all__ = ["Config", "run"]

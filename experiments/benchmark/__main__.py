@@ -1,8 +1,28 @@
-"""The command `python -m experiments.benchmark`."""
+"""Time and memory of this library, torch, Flax, Haiku and Equinox.
 
-from experiments.benchmark import study
-from experiments.common import app
+Every cell under every driver, forward and training, on one device and on all of them; the same
+cells of the peers; and as a limit the same multiply-adds in large matrix products.
+
+    python -m experiments.benchmark --flagfile=experiments/benchmark/flagfiles/default.flags
+"""
+
+from experiments.benchmark.config import Config
+from experiments.benchmark.study import PROGRAM, run
+from experiments.common import app, hosts
+from experiments.common.sections import OutputOptions
+
+
+def command(config: Config, run_dir: str | None, *, overwrite: bool) -> int:
+    """Runs the benchmark; the exit status is 1 if a measurement failed, 130 after Ctrl-C."""
+    try:
+        return min(1, len(run(config, run_dir, overwrite=overwrite)["errors"]))
+    except KeyboardInterrupt:
+        return hosts.INTERRUPTED
+
+
+EXPERIMENT = app.Experiment(
+    PROGRAM, __doc__, Config(), command, run_options=OutputOptions(), hosts=False
+)
 
 if __name__ == "__main__":
-    study.define_flags()
-    app.run(study.main, study.__doc__)
+    app.main(EXPERIMENT)

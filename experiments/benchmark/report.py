@@ -9,15 +9,15 @@ from typing import Any
 
 from rich.console import Console
 
-from experiments.benchmark import tables as tables
+from experiments.benchmark import tables
 from experiments.benchmark.cases import MODES, PEERS, Shape
 from experiments.benchmark.ratios import Times, bars, ratio
 from experiments.benchmark.sections import Record, Settings
 from experiments.benchmark.timing import Timing
 from seqmodels import plots
-from seqmodels.training.metrics import MetricsLog
-from seqmodels.training.run_directory import METRICS, RATIOS, RESULTS, RunFolder
+from seqmodels.training.run_directory import RunDirectory
 
+RATIOS = "ratios.png"
 WIDTH = 120
 
 
@@ -53,15 +53,16 @@ class Report:
         shapes: Sequence[Shape],
         settings: Settings,
         record: Record,
-        folder: RunFolder,
+        *,
+        directory: RunDirectory,
         about: dict[str, Any],
     ):
-        """Takes what was asked for, the record that is being filled, and where to write."""
+        """Stores what is compared, the record that is being filled, and where to write."""
         self._shapes = list(shapes)
         self._settings = settings
         self._record = record
-        self._folder = folder
-        self._log = MetricsLog(folder.path / METRICS)
+        self._directory = directory
+        self._log = directory.metrics_log()
         self._about = about
         self._told = 0
 
@@ -71,27 +72,29 @@ class Report:
 
     def write(self, *, complete: bool) -> None:
         """Writes results.json with all that was measured so far."""
-        record, s = self._record, self._settings
+        record = self._record
         for timing in [*record.speed, *record.sweep][self._told :]:
             self._log.append(_timing(timing))
             self._told += 1
+        self._directory.write_results(self.results(complete=complete))
+
+    def results(self, *, complete: bool) -> dict[str, Any]:
+        """Returns the content of results.json."""
+        record, s = self._record, self._settings
         found = bars(self._times(), self._shapes, s.cells, s.cores)
-        self._folder.write_json(
-            RESULTS,
-            {
-                "complete": complete,
-                **self._about,
-                "versions": dict(sorted(record.versions.items())),
-                "notes": record.notes,
-                "errors": record.errors,
-                "ratios": self._ratios(),
-                "bars": [bar._asdict() for bar in found],
-                "speed": list(map(_timing, record.speed)),
-                "sweep": list(map(_timing, record.sweep)),
-                "compile": record.compile,
-                "memory": record.memory,
-            },
-        )
+        return {
+            "complete": complete,
+            **self._about,
+            "versions": dict(sorted(record.versions.items())),
+            "notes": record.notes,
+            "errors": record.errors,
+            "ratios": self._ratios(),
+            "bars": [bar._asdict() for bar in found],
+            "speed": list(map(_timing, record.speed)),
+            "sweep": list(map(_timing, record.sweep)),
+            "compile": record.compile,
+            "memory": record.memory,
+        }
 
     def show(self, *, complete: bool) -> None:
         """Writes results.json and the plot, and the tables to standard output."""
@@ -118,7 +121,7 @@ class Report:
         for line in [*tables.remarks(record.speed), *record.notes, *record.errors]:
             console.print(line, markup=False)
         console.print(f"{self._about['machine']['cpu']}, {s.cores} cores", markup=False)
-        console.print(f"results: {self._folder.path}", markup=False, soft_wrap=True)
+        console.print(f"results: {self._directory.path}", markup=False, soft_wrap=True)
 
     def _ratios(self) -> list[dict[str, Any]]:
         times = self._times()
@@ -151,7 +154,7 @@ class Report:
                 panels,
                 title=f"Time of a peer / time of ours ({self._settings.methods[0]}, "
                 f"{self._settings.devices} devices); above 1 ours is faster",
-            ).savefig(self._folder.path / RATIOS)
+            ).savefig(self._directory.file(RATIOS))
 
 
 def _timing(timing: Timing) -> dict[str, Any]:

@@ -1,8 +1,15 @@
-"""The command `python -m experiments.datasets`."""
+"""Lists the data sets of the experiments, and fetches them.
+
+python -m experiments.datasets --list
+python -m experiments.datasets --fetch=mnist_5k,tweets
+python -m experiments.datasets --fetch=all --data_dir=FOLDER
+"""
 
 from experiments.common import app
-from experiments.datasets import study
+from experiments.datasets.config import Config
+from experiments.datasets.study import run
+
+EXPERIMENT = app.Experiment("datasets", __doc__, Config(), run, run_options=None, hosts=False)
 
 if __name__ == "__main__":
-    study.define_flags()
-    app.run(study.main, study.__doc__)
+    app.main(EXPERIMENT)

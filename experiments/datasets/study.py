@@ -1,65 +1,41 @@
-"""Lists the data sets of the experiments, and fetches them.
+"""The data sets of the experiments: listed and fetched."""
 
-python -m experiments.datasets --list
-python -m experiments.datasets --fetch=mnist_5k,tweets
-python -m experiments.datasets --fetch=all --data_dir=FOLDER
-"""
-
-from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from experiments.common import app
+from experiments.common.errors import UserError
+from experiments.datasets.config import ALL, Config
 from seqmodels.datasets import fetching
 from seqmodels.datasets.registry import ARTIFACTS
 
-ALL = "all"
 
+def run(config: Config) -> None:
+    """Fetches data sets and prints the list, as the configuration asks for.
 
-def define_data_dir() -> None:
-    """Defines the flag that every experiment with fetched data has."""
-    flags.DEFINE_string(
-        "data_dir",
-        None,
-        "Folder that keeps fetched data; by default $SEQMODELS_DATA, or seqmodels in the user's "
-        "cache folder.",
-    )
-    app.checked(app.not_empty, "data_dir")
-
-
-def define_flags() -> None:
-    """Defines the flags of this entry point."""
-    flags.DEFINE_bool("list", False, "Show all data sets, and which of them are here.")
-    flags.DEFINE_list("fetch", [], f"Data sets to fetch, or {ALL}: {', '.join(ARTIFACTS)}.")
-    define_data_dir()
-    app.checked(lambda value: value and app.names(value, [*ARTIFACTS, ALL]), "fetch")
-
-
-def main() -> int:
-    """Does what the flags ask for. Returns the exit status."""
-    values = flags.FLAGS
-    if not values.list and not values.fetch:
-        raise app.UserError("got nothing to do, expected --list or --fetch=NAME")
+    Raises:
+      UserError: in one line, if nothing is asked for or a data set cannot be fetched.
+    """
+    if not config.list and not config.fetch:
+        raise UserError("got nothing to do, expected --list or --fetch=NAME")
+    data_dir = config.fetched.data_dir
     try:
-        for name in ARTIFACTS if ALL in values.fetch else values.fetch:
-            print(f"{name}: {fetching.fetch(name, values.data_dir)}")
+        for name in ARTIFACTS if ALL in config.fetch else config.fetch:
+            print(f"{name}: {fetching.fetch(name, data_dir)}")
     except OSError as error:
-        raise app.UserError(str(error)) from None
-    if values.list:
-        _show()
-    return 0
+        raise UserError(str(error)) from error
+    if config.list:
+        _show(data_dir)
 
 
-def _show() -> None:
-    data_dir = flags.FLAGS.data_dir
+def _show(data_dir: str | None) -> None:
     folder = fetching.cache_folder(data_dir)
     table = Table(title=f"Data sets kept in {folder}", title_justify="left", box=None, leading=1)
     table.add_column("name", no_wrap=True)
-    table.add_column("what", ratio=3)
+    table.add_column("content", ratio=3)
     table.add_column("size", ratio=2)
     table.add_column("download", no_wrap=True, justify="right")
-    table.add_column("licence", ratio=2)
-    table.add_column("here", no_wrap=True)
+    table.add_column("license", ratio=2)
+    table.add_column("cached", no_wrap=True)
     for name, artifact in ARTIFACTS.items():
         table.add_row(
             name,

@@ -138,7 +138,7 @@ def test_one_line_for_each_mistake():
 def test_eigenvalues_lie_in_the_ring():
     size, r_min, r_max, max_phase = 10_000, 0.8, 0.95, 0.3
     cell = sm.lru(D, size, output_size=1, r_min=r_min, r_max=r_max, max_phase=max_phase)
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     a, _ = cell.elements(params, jnp.zeros(D))
     radius, phase = np.abs(a.h), np.angle(a.h)
     assert r_min - 1e-6 <= radius.min() <= radius.max() <= r_max + 1e-6
@@ -152,7 +152,7 @@ def test_eigenvalues_lie_in_the_ring():
 
 def test_the_whole_disc_has_no_infinities():
     cell = sm.lru(1, 200_000, output_size=1)  # enough draws to hit a float next to 0 and to 1
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     edge = sm.lru(1, 1000, r_min=1 - 1e-7, output_size=1).init(jax.random.key(0))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(edge))
@@ -163,7 +163,7 @@ def test_gamma_keeps_the_variance_of_the_state():
     num_steps, size = 400, 512
     for ring in [(0.0, 0.3), (0.9, 0.95)]:
         cell = sm.lru(size, size, r_min=ring[0], r_max=ring[1], output_size=1)
-        params = cell.init(jax.random.key(0))
+        params = cases.init(cell)
         xs = jax.random.normal(jax.random.key(1), (num_steps, size))
         states = sm.unroll_full(cell, params, xs, method="associative").states.h
         assert np.mean(np.abs(states[100:]) ** 2) == pytest.approx(1, abs=0.05)
@@ -173,9 +173,9 @@ def test_biases_set_the_time_scales():
     """A share a of the state is kept for 1 / (1 - a) steps: from 2 to 50 of them."""
     for make in (sm.min_gru, sm.min_lstm):
         cell = make(D, 1000, chrono=50)
-        a, _ = cell.elements(cell.init(jax.random.key(0)), jnp.zeros(D))
+        a, _ = cell.elements(cases.init(cell), jnp.zeros(D))
         np.testing.assert_allclose(np.quantile(1 / (1 - a.h), [0, 0.5, 1]), [2, 26, 50], atol=2)
-    kept = lambda cell: cell.elements(cell.init(jax.random.key(0)), jnp.zeros(D))[0].h  # noqa: E731
+    kept = lambda cell: cell.elements(cases.init(cell), jnp.zeros(D))[0].h  # noqa: E731
     np.testing.assert_allclose(kept(sm.min_gru(D, H, update_bias=2)), sigmoid(-2), rtol=1e-6)
     share = sigmoid(1) / (sigmoid(0) + sigmoid(1))
     np.testing.assert_allclose(kept(sm.min_lstm(D, H)), share, rtol=1e-6)
@@ -227,14 +227,14 @@ def test_dtypes(make):
     kind = jnp.complex64 if make is sm.lru else jnp.float32
     xs = cases.inputs((2,))
     reference = make(D, H)
-    params = reference.init(jax.random.key(0))
+    params = cases.init(reference)
     for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
         state, ys = sm.unroll(make(D, H, dtype=dtype), params, xs, method="associative")
         assert (ys.dtype, state.h.dtype) == (dtype, kind)
         cases.assert_close(ys, sm.unroll(reference, params, xs)[1], 0.03)
     with jax.enable_x64(True):
         cell = make(D, H, param_dtype=jnp.float64)
-        params = cell.init(jax.random.key(0))
+        params = cases.init(cell)
         state, ys = sm.unroll(cell, params, jnp.ones((5, 2, D)), method="associative")
         assert {a.dtype for a in (*jax.tree.leaves(params), ys)} == {jnp.dtype("float64")}
         assert state.h.dtype == jnp.promote_types(kind, jnp.float64)

@@ -40,14 +40,25 @@ def predicted_bytes(plan):
     return float(plan.split("predicted peak ")[1].split(" MB")[0]) * 1e6
 
 
-@pytest.mark.parametrize("make", [sm.lstm, sm.gru, sm.rnn])
+PLANS = [
+    (65536, 8, "2GiB", "the whole sequence"),
+    (65536, 8, None, "segments"),
+    (16384, 8, None, "segments"),
+    (1_000_000, 1, "600MB", ""),
+]
+FAST_PLANS = [(sm.gru, PLANS[1]), (sm.rnn, PLANS[3]), (sm.rnn, PLANS[0])]
+
+
 @pytest.mark.parametrize(
-    ("num_steps", "batch", "budget", "way"),
+    ("make", "num_steps", "batch", "budget", "way"),
     [
-        (65536, 8, "2GiB", "the whole sequence"),
-        (65536, 8, None, "segments"),
-        (16384, 8, None, "segments"),
-        (1_000_000, 1, "600MB", ""),
+        pytest.param(
+            make,
+            *plan,
+            marks=[] if make is sm.lstm or (make, plan) in FAST_PLANS else pytest.mark.slow,
+        )
+        for make in (sm.lstm, sm.gru, sm.rnn)
+        for plan in PLANS
     ],
 )
 def test_prediction_is_what_the_compiler_says(make, num_steps, batch, budget, way):
@@ -62,8 +73,19 @@ def test_prediction_is_what_the_compiler_says(make, num_steps, batch, budget, wa
         assert taken < parse_bytes(budget)
 
 
-@pytest.mark.parametrize("budget", [None, "2GiB"])
-@pytest.mark.parametrize("case", ["lengths", "lengths and resets", "inputs", "prime"])
+@pytest.mark.parametrize(
+    ("case", "budget"),
+    [
+        ("lengths and resets", None),
+        ("lengths", "2GiB"),
+        ("inputs", None),
+        ("inputs", "2GiB"),
+        ("prime", None),
+        pytest.param("lengths", None, marks=pytest.mark.slow),
+        pytest.param("lengths and resets", "2GiB", marks=pytest.mark.slow),
+        pytest.param("prime", "2GiB", marks=pytest.mark.slow),
+    ],
+)
 def test_prediction_under_the_contract(case, budget):
     cell = sm.lstm(D, H)
     inputs = case == "inputs"
@@ -106,7 +128,7 @@ def test_too_small_a_budget_names_the_smallest():
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("segment", [1, 4, 6, 13, 50])
+@pytest.mark.parametrize("segment", [1, 5, 12, 50])
 def test_any_segment(segment, reverse):
     """T = 13 is prime: what is left over is a segment of its own."""
     cell = sm.gru(cases.D, cases.H)

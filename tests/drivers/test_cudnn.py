@@ -1,6 +1,7 @@
 """cuDNN's LSTM: the weights and the contract on any machine, the kernel where there is a GPU."""
 
 import functools
+import itertools
 
 import contract_cases as cases
 import jax
@@ -36,10 +37,24 @@ def by_cudnn(params, xs, state, **contract):
     return sm.unroll(CELL, params, xs, state, method="cudnn", **contract)
 
 
+PAIRWISE = [
+    ((), False, True),
+    ((), True, False),
+    ((4,), False, False),
+    ((4,), True, True),
+    ((2, 2), False, True),
+    ((2, 2), True, True),
+]
+
+
 @pytest.mark.parametrize("run", [by_reference, pytest.param(by_cudnn, marks=needs_gpu)])
-@pytest.mark.parametrize("batch_shape", [(), (4,), (2, 2)])
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(
+    ("batch_shape", "reverse", "ragged"),
+    [
+        pytest.param(*case, marks=[] if case in PAIRWISE else pytest.mark.slow)
+        for case in itertools.product([(), (4,), (2, 2)], [False, True], [False, True])
+    ],
+)
 def test_values_and_gradients_are_those_of_scan(run, batch_shape, reverse, ragged):
     params, xs = cases.params_of(CELL), cases.inputs(batch_shape)
     state = cases.state_of(CELL, params, batch_shape)
@@ -108,7 +123,7 @@ def mistakes():
 @pytest.mark.parametrize("name", mistakes())
 def test_one_line_for_each_mistake(name):
     unroll, cell, contract, kind, line = mistakes()[name]
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     with pytest.raises(kind, match=line) as error:
         unroll(cell, params, cases.inputs((2,)), method="cudnn", **contract)
     assert "\n" not in str(error.value)
@@ -123,7 +138,7 @@ def test_a_precision_that_does_not_exist():
 
 @pytest.mark.skipif(GPU, reason="there is a GPU")
 def test_one_line_where_there_is_no_gpu():
-    params = CELL.init(jax.random.key(0))
+    params = cases.init(CELL)
     line = r"^cudnn: found cpu \(cpu\), expected an NVIDIA GPU; use method='scan', 'fused' or"
     with pytest.raises(RuntimeError, match=line):
         sm.unroll(CELL, params, cases.inputs((2,)), method=sm.cudnn(precision="tf32"))
@@ -141,7 +156,7 @@ def test_precision_reaches_cudnn(monkeypatch):
             platform_version = "PJRT C API\ncuda 12090"
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Device])
-    params = CELL.init(jax.random.key(0))
+    params = cases.init(CELL)
     for settings in (sm.cudnn(), sm.cudnn(precision="tf32")):
         driver._kernel(CELL, params, **dict(settings.settings))(*[None] * 5)
     assert seen == [False, True]
@@ -151,7 +166,7 @@ def test_precision_reaches_cudnn(monkeypatch):
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-5), ("tf32", 2e-2)])
 def test_a_larger_lstm_on_the_gpu(precision, tolerance):
     cell = sm.lstm(64, 128)
-    params = cell.init(jax.random.key(0))
+    params = cases.init(cell)
     xs = jax.random.normal(jax.random.key(1), (100, 8, 64))
     lengths = np.array([100, 0, 1, 50, 99, 7, 100, 3])
 

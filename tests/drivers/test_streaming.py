@@ -14,7 +14,7 @@ STACK = sm.stack([sm.lstm(D, H, learn_initial_state=True), sm.gru(H, H)])
 
 @pytest.mark.parametrize("cell", [STACK, sm.lru(D, H), cases.peephole_lstm()])
 def test_steps_are_the_unroll(cell):
-    params, xs = cell.init(jax.random.key(0)), cases.inputs((2,))
+    params, xs = cases.init(cell), cases.inputs((2,))
     resets = np.zeros((T, 2), bool)
     resets[3, 1] = True
     final, ys = sm.unroll(cell, params, xs, resets=resets)
@@ -26,7 +26,7 @@ def test_steps_are_the_unroll(cell):
 
 
 def test_it_goes_on_from_a_past_and_leaves_it_alone():
-    params, xs = STACK.init(jax.random.key(0)), cases.inputs(())
+    params, xs = cases.init(STACK), cases.inputs(())
     past, _ = sm.unroll(STACK, params, xs[:4])
     kept = jax.tree.map(np.asarray, past)
     state, step = sm.stream(STACK, params, past)
@@ -39,7 +39,7 @@ def test_it_goes_on_from_a_past_and_leaves_it_alone():
 def test_the_state_is_donated_and_the_parameters_are_not():
     """A learned initial state shares memory with the parameters, which must outlive the step."""
     cell = sm.lstm(D, H, learn_initial_state=True)
-    params, xs = cell.init(jax.random.key(0)), cases.inputs(())
+    params, xs = cases.init(cell), cases.inputs(())
     first, step = sm.stream(cell, params)
     second, _ = step(first, xs[0])
     assert first.h.is_deleted()
@@ -71,7 +71,7 @@ def test_it_compiles_once():
 
 
 def test_mistakes_get_one_line():
-    params = STACK.init(jax.random.key(0))
+    params = cases.init(STACK)
     with pytest.raises(TypeError, match="stream: cell: got a NoneType, expected a Cell"):
         sm.stream(None, params)
     state, step = sm.stream(STACK, params)
@@ -95,7 +95,7 @@ def test_mistakes_get_one_line():
     with pytest.raises(ValueError, match="batch_shape: got with a state"):
         sm.stream(STACK, params, STACK.initial_state(params, (2,)), batch_shape=(2,))
     pair = sm.bidirectional(sm.lstm(D, H), sm.lstm(D, H))
-    state, step = sm.stream(pair, pair.init(jax.random.key(0)))
+    state, step = sm.stream(pair, cases.init(pair))
     with pytest.raises(TypeError, match="bidirectional: cannot take one step"):
         step(state, jnp.zeros(D))
 
@@ -104,7 +104,7 @@ def test_mistakes_get_one_line():
 def test_pieces_are_exactly_the_whole(method):
     """Bit for bit, whatever the pieces."""
     cell = sm.lstm(D, H)
-    params, xs = cell.init(jax.random.key(0)), cases.inputs((2,), 40)
+    params, xs = cases.init(cell), cases.inputs((2,), 40)
     run = lambda xs, state: sm.unroll(cell, params, xs, state, method=method)  # noqa: E731
     final, ys = run(xs, None)
     state, pieces = None, []
@@ -115,8 +115,15 @@ def test_pieces_are_exactly_the_whole(method):
     jax.tree.map(np.testing.assert_array_equal, state, final)
 
 
-@pytest.mark.parametrize("method", ["scan", "fused", sm.chunked(segment=3)])
-@pytest.mark.parametrize("make", [sm.lstm, sm.gru])
+@pytest.mark.parametrize(
+    ("make", "method"),
+    [
+        (sm.lstm, "scan"),
+        (sm.lstm, "fused"),
+        (sm.gru, "fused"),
+        (sm.gru, sm.chunked(segment=3)),
+    ],
+)
 def test_truncated_backpropagation(make, method):
     """Gradients of k steps each, as in the textbook: the state is handed on, its gradient is not.
 

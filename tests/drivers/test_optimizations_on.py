@@ -1,0 +1,15 @@
+"""The tests of this folder run with XLA's optimizations, as users do."""
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import serialize_executable
+
+
+def test_they_are_on(switch):
+    def program_size():
+        compiled = jax.jit(lambda x: jnp.sin(x) * 2 + 1).lower(jnp.ones(8)).compile()
+        return len(serialize_executable.serialize(compiled)[0])
+
+    here = program_size()
+    switch(False)
+    assert program_size() != here
