@@ -1,8 +1,7 @@
 """The main job end to end: what a run leaves, how it resumes, and one line for every mistake."""
 
-import contextlib
 import fcntl
-import io
+import functools
 import json
 import os
 import signal
@@ -10,11 +9,11 @@ import subprocess
 import sys
 
 import numpy as np
+import programs
 import pytest
 import torture
-from programs import ROOT, starter
+from programs import ROOT, flags_of, starter
 
-from experiments.common import app
 from experiments.common.errors import UserError
 from experiments.common.sections import SavingConfig, TrainingConfig
 from experiments.long_context import Config, run
@@ -35,21 +34,7 @@ TINY = {
 SMALL = TINY | {"cells": ("rnn",), "hidden": 4, "seeds": 1, "steps": 4, "test_sequences": 8}
 
 
-def flags_of(options):
-    """Returns options of a configuration as a command line."""
-    texts = {
-        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        for name, value in options.items()
-    }
-    return [f"--{name}={text}" for name, text in texts.items()]
-
-
-def execute(*arguments):
-    """Returns (exit status, standard output, standard error) of a command in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = app.execute(EXPERIMENT, arguments)
-    return status, out.getvalue(), err.getvalue()
+execute = functools.partial(programs.execute, EXPERIMENT)
 
 
 def results(folder):
