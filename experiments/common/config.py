@@ -254,7 +254,7 @@ def _check_number(about: About, number: float, largest: float) -> None:
         bounds = [
             f"at least {low:g}" if low is not None else "",
             f"above {above:g}" if above is not None else "",
-            f"at most {high:,.6g}" if math.isfinite(high) else "",
+            f"at most {high:,}" if math.isfinite(high) else "",
         ]
         expected = " and ".join(bound for bound in bounds if bound) or "a finite number"
         raise ValueError(f"got {number}, expected {expected}")
