@@ -99,7 +99,7 @@ def test_the_same_line_from_python_and_from_the_command_line(name):
         for key, value in values.items()
     ]
     for make in (lambda: Config().replace(**values), lambda: parsed(*arguments)):
-        with pytest.raises(ValueError, match=": |unexpected") as error:
+        with pytest.raises(ValueError, match=r": |unexpected") as error:
             make()
         assert str(error.value).startswith(line)
         assert "\n" not in str(error.value)
@@ -119,7 +119,7 @@ def test_the_same_line_from_python_and_from_the_command_line(name):
     ],
 )
 def test_text_that_is_not_a_value(arguments, line):
-    with pytest.raises(ValueError, match=": |unexpected") as error:
+    with pytest.raises(ValueError, match=r": |unexpected") as error:
         parsed(*arguments)
     assert line in str(error.value)
     assert "\n" not in str(error.value)
@@ -139,7 +139,7 @@ def test_text_that_is_not_a_value(arguments, line):
     ],
 )
 def test_values_of_a_wrong_type(values, line):
-    with pytest.raises(ValueError, match=": |unexpected") as error:
+    with pytest.raises(ValueError, match=r": |unexpected") as error:
         Config().replace(**values)
     assert str(error.value).startswith(line)
 
