@@ -12,6 +12,7 @@ from experiments.captioning.model import ModelConfig, make_decoder, restore, tes
 from experiments.captioning.report import SHEET, show
 from experiments.common import jobs, runner, saved_models
 from experiments.common.errors import UserError
+from experiments.common.jobs import Training
 from experiments.common.trainer import Study
 
 
@@ -35,8 +36,18 @@ def build(config: Config) -> Study:
     """Returns the study that a configuration describes."""
     check_scores()
     data = pictures.load(config)
+    return jobs.study(
+        trainings(config, data),
+        config.training.all_seeds,
+        report=lambda results, directory: show(results, directory, data),
+        baselines=lambda: baselines(data),
+    )
+
+
+def trainings(config: Config, data: pictures.Data) -> list[Training]:
+    """Returns the training of every cell."""
     rates = config.training.learning_rates(config.cells, CELLS)
-    trainings = [
+    return [
         training(
             _model(config, cell, data),
             data,
@@ -48,12 +59,6 @@ def build(config: Config) -> Study:
         )
         for cell in config.cells
     ]
-    return jobs.study(
-        trainings,
-        config.training.all_seeds,
-        report=lambda results, directory: show(results, directory, data),
-        baselines=lambda: baselines(data),
-    )
 
 
 def _model(config: Config, cell: str, data: pictures.Data) -> ModelConfig:

@@ -1,5 +1,6 @@
 """Figures of predicted probabilities, and the baselines of the image classification."""
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,12 @@ import numpy as np
 from seqmodels.datasets.digit_images import Images
 
 INVERSE_PENALTIES = (0.01, 0.1, 1.0)  # of the logistic regression, chosen in validation
+
+
+def check_baselines() -> None:
+    """Raises ModuleNotFoundError if what the baselines need is not installed."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise ModuleNotFoundError("the baselines need scikit-learn: pip install 'seqmodels[data]'")
 
 
 def scores(found: np.ndarray, images: Images) -> dict[str, float]:
@@ -29,17 +36,10 @@ def baselines(splits: dict[str, Images]) -> list[dict[str, Any]]:
 
     Args:
       splits: "train", "validation" and "test".
-
-    Raises:
-      ModuleNotFoundError: if scikit-learn is not installed.
     """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.neighbors import KNeighborsClassifier
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the baselines need scikit-learn: pip install 'seqmodels[data]'"
-        ) from error
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
     flat = {name: one.images.reshape(len(one.labels), -1) for name, one in splits.items()}
 
     def accuracy(fitted: Any, split: str) -> float:

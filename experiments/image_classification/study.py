@@ -7,12 +7,14 @@ import numpy as np
 
 from experiments.common import jobs, runner, saved_models
 from experiments.common.errors import UserError
+from experiments.common.jobs import Training
 from experiments.common.trainer import Study
 from experiments.image_classification import data as images
-from experiments.image_classification.baselines import baselines, scores
+from experiments.image_classification.baselines import baselines, check_baselines, scores
 from experiments.image_classification.config import MODELS, PROGRAM, Config
 from experiments.image_classification.model import ModelConfig, probabilities, restore, training
 from experiments.image_classification.report import CONFUSION, TEST_IMAGES, show
+from seqmodels.datasets.digit_images import Images
 
 
 def run(
@@ -40,9 +42,20 @@ def run(
 
 def build(config: Config) -> Study:
     """Returns the study that a configuration describes."""
+    check_baselines()
     splits = images.load(config)
+    return jobs.study(
+        trainings(config, splits),
+        config.training.all_seeds,
+        report=lambda results, directory: show(results, directory, splits["test"]),
+        baselines=lambda: baselines(splits),
+    )
+
+
+def trainings(config: Config, splits: dict[str, Images]) -> list[Training]:
+    """Returns the training of every model."""
     rates = config.training.learning_rates(config.models, MODELS)
-    trainings = [
+    return [
         training(
             model,
             splits,
@@ -53,12 +66,6 @@ def build(config: Config) -> Study:
         )
         for model in _models(config)
     ]
-    return jobs.study(
-        trainings,
-        config.training.all_seeds,
-        report=lambda results, directory: show(results, directory, splits["test"]),
-        baselines=lambda: baselines(splits),
-    )
 
 
 def _models(config: Config) -> list[ModelConfig]:
