@@ -1,5 +1,7 @@
 """The matrix that cells and drivers go through: structures x drivers x cases of the contract."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -251,3 +253,23 @@ def assert_close(got, want, tolerance=2e-6):
     trees = [[np.asarray(a, np.float64) for a in reals(tree)] for tree in (got, want)]
     chex.assert_trees_all_equal_shapes(*trees)
     chex.assert_trees_all_close(*trees, rtol=tolerance, atol=tolerance)
+
+
+@functools.cache
+def arguments(name, batch_shape=(4,), num_steps=T):
+    """(params, xs, state) in float64, state not the cell's own."""
+    cell, _ = ALL[name]
+    params = to64(params_of(cell))
+    xs = to64(inputs(batch_shape, num_steps))
+    return params, xs, to64(state_of(cell, params, batch_shape))
+
+
+def loops(name, params, xs, state, **contract):
+    """(final_state, ys, states) by the loop in NumPy, states as the cell has them."""
+    cell, step = ALL[name]
+    if state is None:
+        state = cell.initial_state(params, xs.shape[1:-1])
+    fresh = fresh_of(cell, params)
+    final, ys, states = oracle.visit(step, params, xs, as_dict(state), fresh, **contract)
+    remade = (lambda d: type(state)(**d)) if hasattr(state, "_asdict") else dict
+    return remade(final), ys, remade(states)

@@ -63,6 +63,13 @@ def gru_after_step(p, s, x):
     return {"h": h}, h
 
 
+def mgu_step(p, s, x):
+    f_x, n_x = np.split(x @ p.w_x + p.b, 2)
+    f = sigmoid(f_x + s["h"] @ p.w_h)
+    h = (1 - f) * s["h"] + f * np.tanh(n_x + (f * s["h"]) @ p.w_n)
+    return {"h": h}, h
+
+
 def min_gru_step(p, s, x, candidate=lambda n: n):
     a = x @ p.w_x + p.b
     z, n = np.split(a, 2)

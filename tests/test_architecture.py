@@ -1,10 +1,12 @@
 """The laws of the house: imports point down, names are documented, nothing happens at import."""
 
 import ast
+import collections
 import importlib
 import inspect
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 
@@ -18,37 +20,41 @@ MODULES = sorted(
     {m.name for m in pkgutil.walk_packages(sm.__path__, "seqmodels.")}
     | {m.name for m in pkgutil.walk_packages([str(ROOT / "experiments")], "experiments.")}
 )
+EXPERIMENTS = sorted(path.parent.name for path in ROOT.glob("experiments/*/__main__.py"))
 
 # A place may import places with a smaller number, and itself.
 FLOORS = {
-    "seqmodels.pytrees": 0,
     "seqmodels.types": 0,
+    "seqmodels.pytrees": 1,
     "seqmodels.cells": 1,
     "seqmodels.drivers": 2,
     "seqmodels.combinators": 3,
     "seqmodels": 4,
     "seqmodels.data": 5,
-    "seqmodels.datasets": 6,
     "seqmodels.tasks": 5,
-    "seqmodels.models": 6,
     "seqmodels.analysis": 5,
     "seqmodels.plots": 5,
+    "seqmodels.datasets": 6,
+    "seqmodels.models": 6,
+    "seqmodels.training": 7,  # its metrics are statistics of the analysis
     "seqmodels.model_files": 8,
     "seqmodels.serving": 8,
-    "seqmodels.training": 7,  # its metrics are statistics of the analysis
-    "experiments": 9,
+    "experiments.common": 9,
+    "experiments": 10,
 }
 # Libraries that only these places may import.
 LIBRARIES = {
     "optax": ("seqmodels.training",),
-    "orbax": ("seqmodels.training",),
+    "orbax": ("seqmodels.training.checkpointing",),
     "flax": ("seqmodels.linen", "seqmodels.nnx", "seqmodels.weights", "experiments.benchmark"),
     "matplotlib": ("seqmodels.plots",),
-    "absl": ("experiments",),
+    "absl": ("experiments.common.app", "experiments.common.flags", "experiments.common.hosts"),
     "torch": ("seqmodels.weights", "experiments.benchmark"),
     "haiku": ("seqmodels.weights", "experiments.benchmark"),
     "equinox": ("seqmodels.weights", "experiments.benchmark"),
 }
+LONGEST_FILE = 400
+MOST_POSITIONAL = 5
 
 
 def place(module):
@@ -57,8 +63,12 @@ def place(module):
     return max(found, key=len)
 
 
+def module_of(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
 def imports(path):
-    module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = module_of(path)
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -72,7 +82,13 @@ def imports(path):
                 yield module, full if is_module or is_package else node.module
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def each_file(test):
+    return pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))(
+        test
+    )
+
+
+@each_file
 def test_imports_point_down(path):
     for module, imported in imports(path):
         library = imported.split(".")[0]
@@ -83,9 +99,55 @@ def test_imports_point_down(path):
             assert module.startswith(places), f"{module} imports {library}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+@each_file
+def test_an_experiment_imports_no_other(path):
+    for module, imported in imports(path):
+        if module.startswith("experiments.") and imported.startswith("experiments."):
+            here, there = (name.split(".")[1] for name in (module, imported))
+            assert there in (here, "common"), f"{module} imports {imported}"
+
+
+def test_no_import_cycle():
+    arrows = collections.defaultdict(set)
+    for path in FILES:
+        for module, imported in imports(path):
+            # A package's own name stands for its __init__, which its modules may not import.
+            if imported.split(".")[0] in ("seqmodels", "experiments") and imported != module:
+                arrows[module].add(imported)
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            path.append(module)
+            for imported in arrows[module]:
+                visit(imported)
+            path.pop()
+            done.add(module)
+
+    for module in sorted(arrows):
+        visit(module)
+
+
+@each_file
 def test_files_have_one_subject(path):
-    assert len(path.read_text().splitlines()) <= 400
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+@each_file
+def test_functions_have_few_positional_arguments(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [argument.arg for argument in node.args.posonlyargs + node.args.args]
+            count = len([name for name in names if name not in ("self", "cls")])
+            assert count <= MOST_POSITIONAL, f"{path}:{node.lineno} {node.name}: {count}"
+
+
+@each_file
+def test_the_library_knows_no_command_line(path):
+    """No text of seqmodels/ names a flag; those of pip are the exception."""
+    if path.parts[len(ROOT.parts)] == "seqmodels" and path.name != "fetching.py":
+        assert not re.findall(r"(?<![-\w])--[a-z_]{3,}", path.read_text())
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -109,28 +171,38 @@ def test_all_names_exist_and_are_not_submodules_of_their_package():
     for name in ("seqmodels", *MODULES):
         module = importlib.import_module(name)
         exported = getattr(module, "__all__", [])
-        assert len(set(exported)) == len(exported)
-        if name != "seqmodels":  # whose list ends with the names of the catalog
-            assert sorted(exported) == exported
+        assert sorted(exported) == exported, name
         for export in exported:
             assert hasattr(module, export)
-        if name not in ("seqmodels",) and hasattr(module, "__path__"):
+        if hasattr(module, "__path__"):
             submodules = {m.name for m in pkgutil.iter_modules(module.__path__)}
-            assert not submodules & set(exported), name
+            taken = {e for e in exported if not inspect.ismodule(getattr(module, e))} & submodules
+            assert not taken, name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_a_function_of_a_value(name):
+    experiment = importlib.import_module(f"experiments.{name}")
+    assert experiment.Config() == experiment.Config()
+    assert next(iter(inspect.signature(experiment.run).parameters)) == "config"
+    main = importlib.import_module(f"experiments.{name}.__main__")
+    assert main.EXPERIMENT.name == name
+    assert main.EXPERIMENT.config == experiment.Config()
 
 
 def test_importing_starts_no_backend():
     """Setting the number of devices works after the import, so no array was made."""
     code = (
-        "import pkgutil, importlib, jax, seqmodels\n"
-        "for m in pkgutil.walk_packages(seqmodels.__path__, 'seqmodels.'):\n"
-        "  importlib.import_module(m.name)\n"
-        "import experiments.benchmark, experiments.long_context\n"
+        "import importlib, sys, jax\n"
+        "for name in sys.argv[1:]:\n"
+        "  importlib.import_module(name)\n"
         "jax.config.update('jax_num_cpu_devices', 3)\n"
         "assert len(jax.devices()) == 3\n"
     )
+    peers = ("experiments.benchmark.torch_peer", "experiments.benchmark.peers")
+    names = [name for name in MODULES if name not in peers]
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-c", code, *names], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0, done.stderr
 

@@ -122,3 +122,21 @@ def test_forecasts(tmp_path):
         assert [(end.min(), end.max()) for end in ends] == [(1.5, 5.5), (2.5, 4.5)]
         figure.savefig(tmp_path / "a.png")
         assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_captioned_picture(tmp_path):
+    image = np.zeros((8, 16, 1), np.uint8)
+    captions, probabilities = ["a cat", "a $dog", ""], [0.5, 0.25, 0.125]
+    figure = plots.captioned_picture(image, captions, probabilities, title="t")
+    picture, bars = figure.axes
+    assert picture.images[0].get_array().shape == (8, 16)
+    assert [bar.get_width() for bar in bars.patches] == probabilities
+    assert [label.get_text() for label in bars.get_yticklabels()] == [
+        "a cat",
+        "a $dog",
+        "(nothing)",
+    ]
+    low, high = bars.get_ylim()
+    assert low > high  # the first caption is at the top
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5_000

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from experiments.benchmark import tables
 from experiments.benchmark.cases import MODES, PEERS, Shape
@@ -108,7 +109,7 @@ class Report:
             for mode in MODES:
                 console.print(tables.speed(record.speed, mode, self._shapes, s.cells))
             for mode in MODES:
-                console.print(tables.ratios(times, mode, self._shapes, s.cells, s.peers, s.devices))
+                console.print(self._ratio_table(times, mode))
         if record.sweep:
             console.print(tables.sweep(record.sweep))
         if record.compile:
@@ -122,6 +123,12 @@ class Report:
             console.print(line, markup=False)
         console.print(f"{self._about['machine']['cpu']}, {s.cores} cores", markup=False)
         console.print(f"results: {self._directory.path}", markup=False, soft_wrap=True)
+
+    def _ratio_table(self, times: Times, mode: str) -> Table:
+        s = self._settings
+        return tables.ratios(
+            times, mode, self._shapes, cells=s.cells, peers=s.peers, devices=s.devices
+        )
 
     def _ratios(self) -> list[dict[str, Any]]:
         times = self._times()

@@ -59,6 +59,7 @@ def ratios(
     times: Times,
     mode: str,
     shapes: Sequence[Shape],
+    *,
     cells: list[str],
     peers: list[str],
     devices: int,

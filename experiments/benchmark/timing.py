@@ -63,6 +63,15 @@ class Log(NamedTuple):
     done: Callable[[str, str, float], None]
 
 
+class _Session(NamedTuple):
+    """What the steps of one measurement share: numbers of the cases, workers, plan, log."""
+
+    numbers: dict[Case, int]
+    pool: Pool
+    plan: Plan
+    log: Log
+
+
 def work_of(case: Case) -> float:
     """Returns roughly how long a call takes, in a unit of its own."""
     T, B, D, H = case.shape
@@ -88,8 +97,9 @@ def measure(cases: Sequence[Case], pool: Pool, plan: Plan, log: Log, timings: li
         references = [case for case in map(_reference, cases) if pool.alive(case.worker)]
         every = list(dict.fromkeys([*references, *cases]))
         numbers = {case: number for number, case in enumerate(every)}
-        about = _prepare(every, numbers, set(cases), pool, plan, log)
-        _rounds([case for case in cases if case in about], numbers, taken, pool, plan, log)
+        session = _Session(numbers, pool, plan, log)
+        about = _prepare(session, every, set(cases))
+        _rounds(session, [case for case in cases if case in about], taken)
         for worker in {case.worker for case in every}:
             if pool.alive(worker):
                 with contextlib.suppress(WorkerError):
@@ -99,14 +109,10 @@ def measure(cases: Sequence[Case], pool: Pool, plan: Plan, log: Log, timings: li
 
 
 def _prepare(
-    cases: Sequence[Case],
-    numbers: dict[Case, int],
-    timed: set[Case],
-    pool: Pool,
-    plan: Plan,
-    log: Log,
+    session: _Session, cases: Sequence[Case], timed: set[Case]
 ) -> dict[Case, dict[str, Any]]:
-    """Builds every case and returns what is said about those that run and give what they should."""
+    """Builds every case; returns remarks on those that run and compute what they should."""
+    numbers, pool, plan, log = session
     about, results = {}, {}
     failed: set[Worker] = set()
     for case in cases:
@@ -164,14 +170,8 @@ def disagreeing(results: dict[Case, tuple[float, float | None]]) -> list[Case]:
     return wrong
 
 
-def _rounds(
-    cases: list[Case],
-    numbers: dict[Case, int],
-    taken: dict[Case, list[float]],
-    pool: Pool,
-    plan: Plan,
-    log: Log,
-) -> None:
+def _rounds(session: _Session, cases: list[Case], taken: dict[Case, list[float]]) -> None:
+    numbers, pool, plan, log = session
     order = random.Random(plan.seed)
     calls = dict.fromkeys(cases, 1)
     for turn in range(-plan.warmups, plan.rounds):

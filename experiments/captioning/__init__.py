@@ -1,1 +1,6 @@
-"""One to many: what is in the picture? A CNN whose features start a recurrent decoder of words."""
+"""Captions of pictures: a convolutional encoder, a recurrent decoder of words, and baselines."""
+
+from experiments.captioning.config import Config
+from experiments.captioning.study import evaluate, run
+
+__all__ = ["Config", "evaluate", "run"]

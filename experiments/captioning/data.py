@@ -1,10 +1,11 @@
-"""The captioning study's data: which pictures are trained on, and which are asked about."""
+"""The data of the captioning study: which pictures are trained on, and which are tested."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from experiments.captioning.config import PICTURES, Config
 from seqmodels.data import captions, image_folder, vocabulary
 from seqmodels.data.batches import Batches
 from seqmodels.data.captions import CaptionedImages
@@ -12,8 +13,6 @@ from seqmodels.data.shuffling import random_order
 from seqmodels.data.vocabulary import Vocabulary
 from seqmodels.datasets import emoji_scenes, number_images
 
-KINDS = ("digits", "emoji", "folder")
-PICTURES = {"digits": 3, "emoji": 2}
 SIDE = 64  # pixels that pictures of a folder are brought to
 VALIDATION, TEST = 354, 1416  # scenes; four of each held-out pair of emoji
 TRAINING_SAMPLE = 1239  # scenes that the baselines search and that stand for what was seen
@@ -40,6 +39,17 @@ class Data(NamedTuple):
     vocabulary: Vocabulary
     image_shape: tuple[int, int, int]
     steps: int
+
+
+def load(config: Config) -> Data:
+    """Returns the data of a configuration.
+
+    Raises:
+      ValueError, OSError or ModuleNotFoundError: in one line, for data that are not available.
+    """
+    if config.images_dir is not None and config.captions_file is not None:
+        return folder(config.images_dir, config.captions_file)
+    return scenes(config.data, config.language, config.pictures or PICTURES[config.data])
 
 
 def scenes(kind: str, language: str, pictures: int) -> Data:

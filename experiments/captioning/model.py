@@ -1,32 +1,39 @@
-"""The captioning study's models: built, trained, decoded, saved and loaded."""
+"""The models of the captioning study: built, trained, decoded, saved and restored."""
 
 import functools
-from collections.abc import Callable, Sequence
+import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.captioning.baselines import exact_match, scores
+from experiments.captioning.config import PROGRAM, DecodingConfig
+from experiments.captioning.data import Data
+from experiments.common.jobs import Training
 from seqmodels import model_files
 from seqmodels.cells import catalog
 from seqmodels.data import vocabulary
+from seqmodels.data.batches import Batches
 from seqmodels.data.captions import CaptionBatch
 from seqmodels.data.vocabulary import BOS, EOS, Vocabulary
 from seqmodels.models import decoding
 from seqmodels.models.captioner import Captioner, captioner
 from seqmodels.models.decoding import Decoded
+from seqmodels.training.optimizers import OptimizerSettings
+from seqmodels.training.settings import FitSettings
 from seqmodels.training.steps import Loss
 from seqmodels.types import Array, Params
 
-CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
-DECODERS = ("greedy", "sample", "beam")
 VOCABULARY = "vocabulary.json"
 ROWS = 256  # pictures that are captioned at once
+SHOWN = 24  # test pictures whose captions are recorded
 
 
-class Config(NamedTuple):
-    """All that is needed to build a model again; fields as in `captioner`, and of its data.
+class ModelConfig(NamedTuple):
+    """Everything needed to rebuild a model; fields as in `captioner`, and of its data.
 
     Attributes:
       cell: name of the decoder's cell.
@@ -51,28 +58,19 @@ class Config(NamedTuple):
     steps: int
 
 
-class Decoding(NamedTuple):
-    """How captions are found.
+class Predictor(NamedTuple):
+    """A trained model: config, model, parameters and vocabulary."""
 
-    Attributes:
-      method: one of `DECODERS`.
-      width: of the beam.
-      length_penalty: of the beam.
-      temperature: of sampling.
-      top_k: of sampling; None for all words.
-    """
-
-    method: str = "greedy"
-    width: int = 4
-    length_penalty: float = 0.0
-    temperature: float = 1.0
-    top_k: int | None = None
+    config: ModelConfig
+    model: Captioner
+    params: Params
+    vocabulary: Vocabulary
 
 
-def build(config: Config) -> Captioner:
-    """Returns the model."""
+def build(config: ModelConfig) -> Captioner:
+    """Returns the model of a configuration."""
     return captioner(
-        CELLS[config.cell],
+        catalog.CELLS[config.cell],
         config.image_shape,
         vocabulary_size=config.vocabulary_size,
         hidden_size=config.hidden,
@@ -98,30 +96,97 @@ def make_loss(model: Captioner) -> Callable[[Params, CaptionBatch, Array, Any], 
     return loss
 
 
-def make_decoder(model: Captioner, steps: int, how: Decoding) -> Callable[..., Decoded]:
+def make_decoder(model: Captioner, steps: int, how: DecodingConfig) -> Callable[..., Decoded]:
     """Returns the compiled `decode(params, images, key) -> Decoded` of some pictures.
 
     Args:
       model: the model.
       steps: the most words.
-      how: a `Decoding`; only a beam has several captions for each picture.
+      how: how captions are found; only a beam has several captions for each picture.
     """
 
     @jax.jit
     def decode(params: Params, images: Array, key: Array) -> Decoded:
         step = functools.partial(model.decode_step, params)
         carry = model.start(params, images)
-        if how.method == "beam":
+        if how.decode == "beam":
             return decoding.beam_search(
-                step, carry, BOS, EOS, steps, width=how.width, length_penalty=how.length_penalty
+                step, carry, BOS, EOS, steps, width=how.beam, length_penalty=how.length_penalty
             )
-        if how.method == "sample":
+        if how.decode == "sample":
             return decoding.sample(
                 step, carry, BOS, EOS, steps, key=key, temperature=how.temperature, top_k=how.top_k
             )
         return decoding.greedy(step, carry, BOS, EOS, steps)
 
     return decode
+
+
+def training(
+    config: ModelConfig,
+    data: Data,
+    how: DecodingConfig,
+    *,
+    batch: int,
+    about: dict[str, Any],
+    optimizer: OptimizerSettings,
+    fit: FitSettings,
+) -> Training:
+    """Returns the training of one model; the parameters are chosen by exact match of greedy search.
+
+    Args:
+      config: the model.
+      data: to train, validate and test.
+      how: how test captions are found.
+      batch: pictures a step.
+      about: what the model was trained on, to be saved with it.
+      optimizer: how parameters are updated.
+      fit: how long.
+    """
+    model = build(config)
+    greedy = make_decoder(model, config.steps, DecodingConfig())
+    decode = make_decoder(model, config.steps, how)
+
+    def batches(seed: int, process: int, num_processes: int) -> Batches:
+        return data.batches(seed, batch, process, num_processes)
+
+    def evaluate(params: Params) -> dict[str, float]:
+        found = caption(greedy, data.vocabulary, params, data.validation.images)
+        return {"validation_exact": exact_match(found, data.validation.captions)}
+
+    def save(folder: pathlib.Path, seed: int, params: Params) -> None:
+        saved = {"model": config._asdict(), "data": about, "seed": seed}
+        model_files.save(folder, PROGRAM, saved, params, {VOCABULARY: data.vocabulary.to_str()})
+
+    return Training(
+        name=config.cell,
+        init=model.init,
+        loss=make_loss(model),
+        batches=batches,
+        evaluate=evaluate,
+        test=lambda seed, params: tested(decode, data, params),
+        save=save,
+        optimizer=optimizer,
+        fit=fit._replace(best="validation_exact", best_mode="max"),
+    )
+
+
+def tested(decode: Callable[..., Decoded], data: Data, params: Params) -> dict[str, Any]:
+    """Returns the figures of the test pictures, and the first captions of the unseen ones.
+
+    Args:
+      decode: of `make_decoder`.
+      data: with the test pictures.
+      params: the model's.
+    """
+    figures: dict[str, Any] = {}
+    for name, test in data.tests.items():
+        found = caption(decode, data.vocabulary, params, test.images)
+        if name == "unseen":
+            figures["captions"] = found[:SHOWN]
+        found_scores = scores(found, test.captions)
+        figures |= {f"{name}_{figure}": value for figure, value in found_scores.items()}
+    return figures
 
 
 def caption(
@@ -147,25 +212,14 @@ def caption(
     return found
 
 
-def save(
-    folder: Any, kind: str, config: Config, params: Params, words: Vocabulary, about: dict[str, Any]
-) -> None:
-    """Saves a model; `about` says what it was trained on."""
-    texts = {VOCABULARY: words.to_str()}
-    model_files.save(folder, kind, {"model": config._asdict(), **about}, params, texts)
-
-
-def restore(found: model_files.SavedModel) -> tuple[Config, Captioner, Params, Vocabulary]:
-    """Returns a saved model; ValueError, in one line, if it does not fit together."""
-    fields = dict(found.config["model"])
-    fields["image_shape"] = tuple(fields["image_shape"])
-    fields["channels"] = tuple(fields["channels"])
-    config = Config(**fields)
-    model = build(config)
-    params = model_files.restore(found, model.init)
-    return config, model, params, vocabulary.from_str(found.texts[VOCABULARY])
-
-
-def exact_match(captions: Sequence[str], wanted: Sequence[str]) -> float:
-    """Returns the share of captions that are the wanted ones, word by word."""
-    return float(np.mean([one == other for one, other in zip(captions, wanted, strict=True)]))
+def restore(found: model_files.SavedModel) -> Predictor:
+    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    try:
+        fields = dict(found.config["model"])
+        shape, channels = tuple(fields["image_shape"]), tuple(fields["channels"])
+        config = ModelConfig(**fields)._replace(image_shape=shape, channels=channels)
+        words = vocabulary.from_str(found.texts[VOCABULARY])
+        model = build(config)
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"model: {found.folder} has another configuration: {error}") from None
+    return Predictor(config, model, model_files.restore(found, model.init), words)

@@ -98,6 +98,10 @@ class Options:
     def check(self) -> None:
         """Raises ValueError for options that contradict each other; for subclasses."""
 
+    def digests(self) -> dict[str, str]:
+        """Returns digests, by name, of files that decide a run and no option names by itself."""
+        return {}
+
     def replace(self, **values: Any) -> Self:
         """Returns the configuration with other values, those of nested sections included.
 
@@ -254,7 +258,7 @@ def _check_number(about: About, number: float, largest: float) -> None:
         bounds = [
             f"at least {low:g}" if low is not None else "",
             f"above {above:g}" if above is not None else "",
-            f"at most {high:,.6g}" if math.isfinite(high) else "",
+            f"at most {high:,}" if math.isfinite(high) else "",
         ]
         expected = " and ".join(bound for bound in bounds if bound) or "a finite number"
         raise ValueError(f"got {number}, expected {expected}")
@@ -335,6 +339,7 @@ def identity(config: Options) -> dict[str, Any]:
 
     Raises:
       OSError: if a file that is named cannot be read.
+      ValueError: as `Options.digests` of the configuration.
     """
     found: dict[str, Any] = {}
     for name, _, about, value in all_options(config):
@@ -343,7 +348,7 @@ def identity(config: Options) -> dict[str, Any]:
             found[name] = str(plain) if plain in (math.inf, -math.inf) else plain
         if about.digest and value is not None and os.path.exists(value):
             found[f"{name}_sha256"] = digest(value)
-    return found
+    return found | config.digests()
 
 
 def digest(path: str | os.PathLike[str]) -> str:

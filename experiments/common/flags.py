@@ -71,7 +71,7 @@ def _one_line(error: flags.Error) -> str:
         return f"{error.flagname}: got an unknown option" + (
             f"; did you mean {hint}?" if hint else ""
         )
-    if illegal := re.match(r"flag --(\w+)=(.*?): Non-boolean", text):
+    if illegal := re.match(r"flag --(\w+)=(.*?): \(?'?Non-boolean", text):
         return f"{illegal[1]}: got {illegal[2]!r}, expected true or false"
     return text.removeprefix("ERROR:: ")
 

@@ -1,1 +1,6 @@
-"""One to one: which digit is in the image? A feed-forward network beside recurrent readers."""
+"""Classification of handwritten digits: a convolutional network and recurrent readers."""
+
+from experiments.image_classification.config import Config
+from experiments.image_classification.study import evaluate, run
+
+__all__ = ["Config", "evaluate", "run"]

@@ -1,8 +1,32 @@
-"""The command `python -m experiments.image_classification`."""
+"""One to one: which digit is in the image? A feed-forward network and recurrent readers.
 
-from experiments.common import app, hosts
-from experiments.image_classification import study
+The CNN sees the whole image at once. A cell reads it as a sequence: row by row, or pixel by pixel.
+
+    python -m experiments.image_classification
+    python -m experiments.image_classification --flagfile=experiments/image_classification/flagfiles/mnist.flags
+    python -m experiments.image_classification --evaluate
+    python -m experiments.image_classification --predict=MY_DIGIT.png --plot=bars.png
+    python -m experiments.image_classification --export=digits.seq
+"""  # noqa: E501 - a command is one line
+
+from experiments.common import app
+from experiments.image_classification.config import PROGRAM, Actions, Config
+from experiments.image_classification.predict import use
+from experiments.image_classification.study import evaluate, run
+
+
+def act(actions: Actions, config: Config) -> bool:
+    """Predicts, exports or evaluates; False if none of it is asked for."""
+    if actions.predict is not None or actions.export is not None:
+        use(actions)
+    elif actions.models.evaluate:
+        evaluate(actions.models.model_dir, config)
+    else:
+        return False
+    return True
+
+
+EXPERIMENT = app.Experiment(PROGRAM, __doc__, Config(), run, Actions(), act)
 
 if __name__ == "__main__":
-    study.define_flags()
-    app.run(hosts.supervised(study.main), study.__doc__)
+    app.main(EXPERIMENT)

@@ -1,29 +1,36 @@
-"""The models of the image classification, built from what they are saved with."""
+"""The models of the image classification: built, trained, saved, restored and applied."""
 
+import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import seqmodels as sm
+from experiments.common.jobs import Training
+from experiments.image_classification.baselines import scores
+from experiments.image_classification.config import PROGRAM
+from experiments.image_classification.data import SIDES, training_batches
 from seqmodels import model_files
+from seqmodels.analysis.classification import confusion_matrix
 from seqmodels.cells import catalog
 from seqmodels.datasets import digit_images
+from seqmodels.datasets.digit_images import NUM_CLASSES, Images
 from seqmodels.model_files import SavedModel
 from seqmodels.models.cnn import cnn
 from seqmodels.models.image_reader import image_reader, input_size
+from seqmodels.training.losses import cross_entropy
+from seqmodels.training.optimizers import OptimizerSettings
+from seqmodels.training.settings import FitSettings
+from seqmodels.training.steps import Loss
 from seqmodels.types import Array, Params
 
-CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
-MODELS = ("cnn", *CELLS)
-SIDES = {"digits": 8, "mnist": digit_images.MNIST_SIDE}
-# The most pixels that a digit of the set is high or wide.
-BOXES = {"digits": 8, "mnist": 20}
 
-
-class Config(NamedTuple):
-    """What a model is saved with.
+class ModelConfig(NamedTuple):
+    """Everything needed to rebuild a model, and the data it was trained on.
 
     Attributes:
       data: the set of images it was trained on.
@@ -48,50 +55,130 @@ class Config(NamedTuple):
         """The name in tables and of folders, such as "lstm-rows"."""
         return f"{self.model}-{self.reading}" if self.reading else self.model
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image."""
+        return SIDES[self.data], SIDES[self.data], 1
+
 
 class Classifier(NamedTuple):
-    """init: `init(key) -> params`. apply: `apply(params, images, *, key=None) -> logits`."""
+    """A classifier of images as pure functions.
+
+    Attributes:
+      init: `init(key) -> params`.
+      apply: `apply(params, images, *, key=None) -> logits`.
+    """
 
     init: Callable[[Array], Params]
     apply: Callable[..., Array]
 
 
-def build(config: Config) -> Classifier:
-    """Returns the model of a `Config`."""
-    side = SIDES[config.data]
-    shape = (side, side, 1)
+class Predictor(NamedTuple):
+    """A trained model: config, classifier and parameters."""
+
+    config: ModelConfig
+    classifier: Classifier
+    params: Params
+
+
+def build(config: ModelConfig, method: str = "auto") -> Classifier:
+    """Returns the model of a configuration.
+
+    Args:
+      config: the model.
+      method: how a cell is unrolled.
+    """
     if config.model == "cnn":
         network = cnn(
-            shape,
-            output_size=digit_images.NUM_CLASSES,
+            config.image_shape,
+            output_size=NUM_CLASSES,
             channels=config.channels,
             hidden_size=config.hidden,
             dropout=config.dropout,
         )
         return Classifier(network.init, network.apply)
-    cell = CELLS[config.model](input_size(shape, config.reading), config.hidden)
+    size = input_size(config.image_shape, config.reading)
+    cell = catalog.CELLS[config.model](size, config.hidden)
     reader = image_reader(
         sm.dropout(cell, config.dropout) if config.dropout else cell,
         hidden_size=config.hidden,
-        output_size=digit_images.NUM_CLASSES,
+        output_size=NUM_CLASSES,
         reading=config.reading,
         pooling=config.pooling,
     )
-    return Classifier(reader.init, reader.apply)
+    return Classifier(reader.init, functools.partial(reader.apply, method=method))
 
 
-def restore(found: SavedModel) -> tuple[Config, Classifier, Params]:
+def training(
+    config: ModelConfig,
+    splits: dict[str, Images],
+    *,
+    batch: int,
+    shift: int,
+    optimizer: OptimizerSettings,
+    fit: FitSettings,
+) -> Training:
+    """Returns the training of one model; the least validation loss chooses the parameters.
+
+    Args:
+      config: the model.
+      splits: "train", "validation" and "test".
+      batch: images a step.
+      shift: pixels by which training images are moved at most.
+      optimizer: how parameters are updated.
+      fit: how long.
+    """
+    classifier = build(config)
+
+    def loss(params: Params, rows: Images, key: Array, carry: Any) -> Loss:
+        key_shift, key_dropout = jax.random.split(key)
+        images = digit_images.random_shift(key_shift, jnp.asarray(rows.images), shift)
+        labels = jnp.asarray(rows.labels)
+        logits = classifier.apply(params, images, key=key_dropout)
+        right = jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+        total = cross_entropy(logits, labels) * len(labels)
+        return Loss(total, len(labels), {"accuracy": right}, carry)
+
+    def evaluate(params: Params) -> dict[str, float]:
+        validation = splits["validation"]
+        found = probabilities(classifier, params, validation.images)
+        return {f"validation_{name}": value for name, value in scores(found, validation).items()}
+
+    def test(seed: int, params: Params) -> dict[str, Any]:
+        images = splits["test"]
+        found = probabilities(classifier, params, images.images)
+        figures = {f"test_{name}": value for name, value in scores(found, images).items()}
+        counts = confusion_matrix(images.labels, found.argmax(axis=-1), NUM_CLASSES)
+        return {**figures, "confusion": counts.tolist()}
+
+    def save(folder: pathlib.Path, seed: int, params: Params) -> None:
+        model_files.save(folder, PROGRAM, config._asdict(), params)
+
+    return Training(
+        name=config.name,
+        init=classifier.init,
+        loss=loss,
+        batches=functools.partial(training_batches, splits["train"], batch),
+        evaluate=evaluate,
+        test=test,
+        save=save,
+        optimizer=optimizer,
+        fit=fit._replace(best="validation_loss"),
+    )
+
+
+def restore(found: SavedModel) -> Predictor:
     """Returns a saved model, ready to use.
 
     Raises:
       ValueError: if its parameters are not those of its configuration.
     """
     try:
-        config = Config(**found.config)._replace(channels=tuple(found.config["channels"]))
+        config = ModelConfig(**found.config)._replace(channels=tuple(found.config["channels"]))
         classifier = build(config)
     except (TypeError, KeyError) as error:
         raise ValueError(f"model: {found.folder} has another configuration: {error}") from None
-    return config, classifier, model_files.restore(found, classifier.init)
+    return Predictor(config, classifier, model_files.restore(found, classifier.init))
 
 
 def probabilities(classifier: Classifier, params: Params, images: np.ndarray) -> np.ndarray:
@@ -101,8 +188,3 @@ def probabilities(classifier: Classifier, params: Params, images: np.ndarray) ->
 
 def _softmax(apply: Callable[..., Array], params: Params, images: Array) -> Array:
     return jax.nn.softmax(apply(params, images), axis=-1)
-
-
-def settings(config: Config) -> dict[str, Any]:
-    """Returns a `Config` as JSON."""
-    return config._asdict()

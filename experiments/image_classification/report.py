@@ -1,27 +1,29 @@
 """The table and the pictures of an image classification."""
 
-import pathlib
 from typing import Any
 
 import numpy as np
 
 from experiments.common import report as study_report
+from experiments.image_classification.config import PROGRAM
+from experiments.image_classification.data import CLASSES
 from experiments.image_classification.model import probabilities, restore
 from seqmodels import model_files, plots
-from seqmodels.datasets.digit_images import NUM_CLASSES, Images
-from seqmodels.training.run_directory import MODELS
+from seqmodels.datasets.digit_images import Images
+from seqmodels.training.run_directory import RunDirectory
 
-PROGRAM = "image_classification"
+CONFUSION = "confusion.png"
+TEST_IMAGES = "test_images.png"
 SHOWN = 12
 HARDEST = 8  # of them; the others are the first of the test split
 
 
-def show(results: dict[str, Any], folder: pathlib.Path, test: Images) -> None:
+def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None:
     """Prints the table and writes confusion.png and test_images.png.
 
     Args:
       results: what results.json holds.
-      folder: the run's, with its models.
+      directory: of the run, with its models.
       test: the test split.
     """
     columns = {
@@ -36,28 +38,27 @@ def show(results: dict[str, Any], folder: pathlib.Path, test: Images) -> None:
         name: np.sum([record["confusion"] for record in records], axis=0)
         for name, records in models.items()
     }
-    classes = [str(digit) for digit in range(NUM_CLASSES)]
     seeds = max(len(records) for records in models.values())
     figure = plots.confusion_matrices(
-        counts, classes, title=f"{title}, {seeds} seeds: what was taken for what"
+        counts, CLASSES, title=f"{title}, {seeds} seeds: what was taken for what"
     )
-    figure.savefig(folder / "confusion.png")
+    figure.savefig(directory.file(CONFUSION))
     found = {}
     for name, records in models.items():
-        model = model_files.load(folder / MODELS / f"{name}-{records[0]['seed']}", PROGRAM)
+        model = model_files.load(directory.model(f"{name}-{records[0]['seed']}"), PROGRAM)
         _, classifier, params = restore(model)
         found[name] = probabilities(classifier, params, test.images)
     rows = _chosen(found, test)
     figure = plots.image_probabilities(
         test.images[rows, :, :, 0],
-        [classes[label] for label in test.labels[rows]],
+        [CLASSES[label] for label in test.labels[rows]],
         {name: values[rows] for name, values in found.items()},
-        classes,
+        CLASSES,
         title=f"Class probabilities: the first {len(rows) - HARDEST} test images, "
         f"then the {HARDEST} hardest",
     )
-    figure.savefig(folder / "test_images.png")
-    print(f"pictures: {folder / 'confusion.png'}, {folder / 'test_images.png'}")
+    figure.savefig(directory.file(TEST_IMAGES))
+    print(f"pictures: {directory.file(CONFUSION)}, {directory.file(TEST_IMAGES)}")
 
 
 def _chosen(found: dict[str, np.ndarray], test: Images) -> np.ndarray:

@@ -3,6 +3,7 @@
 from seqmodels.cells.gru import GRUParams, GRUState, gru_init, gru_initial_state, gru_step
 from seqmodels.cells.lru import LRUParams, LRUState, lru_init, lru_initial_state, lru_step
 from seqmodels.cells.lstm import LSTMParams, LSTMState, lstm_init, lstm_initial_state, lstm_step
+from seqmodels.cells.mgu import MGUParams, MGUState, mgu_init, mgu_initial_state, mgu_step
 from seqmodels.cells.min_gru import (
     MinGRUParams,
     MinGRUState,
@@ -26,6 +27,8 @@ __all__ = [
     "LRUState",
     "LSTMParams",
     "LSTMState",
+    "MGUParams",
+    "MGUState",
     "MinGRUParams",
     "MinGRUState",
     "MinLSTMParams",
@@ -41,6 +44,9 @@ __all__ = [
     "lstm_init",
     "lstm_initial_state",
     "lstm_step",
+    "mgu_init",
+    "mgu_initial_state",
+    "mgu_step",
     "min_gru_init",
     "min_gru_initial_state",
     "min_gru_step",

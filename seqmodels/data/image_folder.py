@@ -29,7 +29,26 @@ def load(
     Raises:
       ValueError: in one line, if a column, a file or a caption is missing, or a file is no image.
     """
-    folder, path = pathlib.Path(folder), pathlib.Path(captions_file)
+    files, captions = read_captions(captions_file)
+    shape = (side, side, 3)
+    images = {file: read_image(pathlib.Path(folder) / file, shape) for file in dict.fromkeys(files)}
+    return CaptionedImages(np.stack([images[file] for file in files]), tuple(captions)), files
+
+
+def read_captions(captions_file: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Reads a file of captions.
+
+    Args:
+      captions_file: as in `load`.
+
+    Returns:
+      (files, captions) of its rows, captions in lower case with single spaces.
+
+    Raises:
+      ValueError: in one line, if the file cannot be read, or a column, a file or a caption is
+        missing.
+    """
+    path = pathlib.Path(captions_file)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -44,17 +63,14 @@ def load(
             f"captions_file: {path}: got columns {', '.join(map(str, given)) or 'none'}, expected "
             f"{' and '.join(COLUMNS)}"
         )
-    images: dict[str, np.ndarray] = {}
     files, captions = [], []
     for number, row in enumerate(rows, 2):
         file, caption = (" ".join((row[name] or "").split()) for name in COLUMNS)
         if not file or not caption:
             raise ValueError(f"captions_file: {path}: line {number}: expected a file and a caption")
-        if file not in images:
-            images[file] = read_image(folder / file, (side, side, 3))
         files.append(file)
         captions.append(caption.lower())
-    return CaptionedImages(np.stack([images[file] for file in files]), tuple(captions)), files
+    return files, captions
 
 
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:

@@ -9,12 +9,13 @@ from seqmodels.plots.correlogram import Panel, correlograms
 from seqmodels.plots.distance import accuracy_by_distance, gradient_by_distance
 from seqmodels.plots.forecast import forecasts
 from seqmodels.plots.ratios import ratios_by_shape
-from seqmodels.plots.text import attention_map, contact_sheet
+from seqmodels.plots.text import attention_map, captioned_picture, contact_sheet
 
 __all__ = [
     "Panel",
     "accuracy_by_distance",
     "attention_map",
+    "captioned_picture",
     "confusion_matrices",
     "contact_sheet",
     "correlograms",

@@ -66,7 +66,7 @@ def image_probabilities(
 
     Args:
       images: (N, height, width) from 0 to 1, drawn dark on light.
-      truths: N names of the true classes.
+      truths: N names of the true classes; "" where it is not known.
       probabilities: for each model (N, C).
       classes: C names.
       title: title of the figure.
@@ -86,7 +86,8 @@ def image_probabilities(
         picture.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         picture.set_xticks([])
         picture.set_yticks([])
-        picture.set_ylabel(f"true: {truth}", fontsize=8)
+        if truth:
+            picture.set_ylabel(f"true: {truth}", fontsize=8)
         width = 0.8 / len(probabilities)
         for place, (name, values) in enumerate(probabilities.items()):
             at = np.arange(len(classes)) + (place - (len(probabilities) - 1) / 2) * width

@@ -71,3 +71,32 @@ def contact_sheet(
         color = COLORS[1] if good else COLORS[0]
         axes.set_title(label, fontsize=8, color=color, parse_math=False)
     return figure
+
+
+def captioned_picture(
+    image: np.ndarray, captions: Sequence[str], probabilities: Sequence[float], *, title: str
+) -> Figure:
+    """Returns the figure of a picture with the probabilities of its captions.
+
+    Args:
+      image: uint8 (height, width, 1 or 3).
+      captions: N texts, the first one at the top.
+      probabilities: N values in [0, 1].
+      title: title of the figure.
+
+    Returns:
+      A figure.
+    """
+    figure = Figure(figsize=(8, 3 + 0.3 * len(captions)), dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    picture, bars = figure.subplots(2, 1, height_ratios=[3, 0.5 + 0.3 * len(captions)])
+    picture.set_axis_off()
+    gray = image.shape[-1] == 1
+    picture.imshow(image[..., 0] if gray else image, cmap="gray_r" if gray else None)
+    bars.barh(range(len(captions)), probabilities, color=COLORS[0])
+    bars.invert_yaxis()
+    bars.set_xlim(0, 1)
+    bars.set_xlabel("probability")
+    labels = [textwrap.shorten(drawable(text), 60) or "(nothing)" for text in captions]
+    bars.set_yticks(range(len(captions)), labels, fontsize=8, parse_math=False)
+    return figure

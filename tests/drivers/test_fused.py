@@ -44,7 +44,7 @@ def assert_same_gradients(cell, params, xs, method="fused", tolerance=1e-5, **co
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(
-    ("num_steps", "chunk"), [(13, 1), (12, 4), (13, 5), (13, 12), (12, 12), (13, 100)]
+    ("num_steps", "chunk"), [(13, 1), (12, 4), (13, 5), (13, 6), (12, 12), (13, 100)]
 )
 def test_any_chunk_and_any_length(num_steps, chunk, reverse):
     xs = cases.inputs((3,), num_steps)

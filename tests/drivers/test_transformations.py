@@ -213,22 +213,23 @@ LOW = {
 }
 
 
-@functools.cache
-def high_gradient(make, size):
-    """In float32 under `scan`, of the same numbers."""
-    low, high = make(size, size, param_dtype=jnp.bfloat16), make(size, size)
-    params = jax.tree.map(lambda a: a.astype(jnp.float32), cases.init(low))
-    return jax.jit(jax.grad(long_loss(high, "scan", jnp.float32)))(params)
+def long_gradient(cell, method, dtype, params, size):
+    """Of bfloat16 numbers in a dtype; they are made outside of jit, which may not round them."""
+    xs = jax.random.normal(jax.random.key(1), (2048, 2, size), jnp.bfloat16).astype(dtype)
 
-
-def long_loss(cell, method, dtype):
-    def loss(params):
-        size = jax.tree.leaves(params)[0].shape[0] if cell.stages else 16
-        xs = jax.random.normal(jax.random.key(1), (2048, 2, size), jnp.bfloat16).astype(dtype)
+    def loss(params, xs):
         ys = sm.unroll(cell, params, xs, method=method)[1].astype(jnp.float32)
         return jnp.mean((ys - (0 if cell.stages else 1)) ** 2)
 
-    return loss
+    return jax.jit(jax.grad(loss)), (jax.tree.map(lambda a: a.astype(dtype), params), xs)
+
+
+@functools.cache
+def high_gradient(make, size):
+    """In float32 under `scan`."""
+    params = cases.init(make(size, size, param_dtype=jnp.bfloat16))
+    gradient, arguments = long_gradient(make(size, size), "scan", jnp.float32, params, size)
+    return gradient(*arguments)
 
 
 @pytest.mark.parametrize("case", LOW)
@@ -237,15 +238,14 @@ def test_weight_gradients_accumulate_in_float32(case):
     method, make = LOW[case]
     size = 4 if case == "newton" else 16
     low = make(size, size, param_dtype=jnp.bfloat16)
-    params = cases.init(low)
-    gradient = jax.grad(long_loss(low, method, jnp.bfloat16))
-    got = jax.tree.map(lambda a: a.astype(jnp.float32), jax.jit(gradient)(params))
+    gradient, arguments = long_gradient(low, method, jnp.bfloat16, cases.init(low), size)
+    got = jax.tree.map(lambda a: a.astype(jnp.float32), gradient(*arguments))
     want = high_gradient(make, size)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         assert jnp.linalg.norm(a - b) < 0.02 * jnp.linalg.norm(b)
     if method == "associative":
         # A CPU adds bfloat16 numbers up in float32 anyway; other backends are not asked to.
-        text = str(jax.make_jaxpr(gradient)(params))
+        text = str(jax.make_jaxpr(gradient)(*arguments))
         assert "reduce_sum" in text
         assert not re.search(r"bf16\[\S*\] = reduce_sum", text)
 

@@ -11,10 +11,12 @@ import time
 
 import pytest
 
+from experiments.benchmark.__main__ import EXPERIMENT
 from experiments.benchmark.cases import Case, Shape, Worker, parse_shape, workers_for
 from experiments.benchmark.process import Pool, Process, WorkerError
 from experiments.benchmark.ratios import Times, bars, geometric_mean, ratio
 from experiments.benchmark.timing import Log, Plan, Timing, calls_for, disagreeing, measure
+from experiments.common import app
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = [
@@ -125,33 +127,34 @@ def marked(variable):
 
 
 MISTAKES = {
-    "flag": (["--shape=1"], 2, "Unknown command line flag 'shape'. Did you mean: shapes ?"),
+    "flag": (["--shape=1"], 2, "shape: got an unknown option; did you mean shapes?"),
     "argument": (["lstm"], 2, "unexpected argument 'lstm'"),
     "shape": (["--shapes=1024x16x32"], 2, "got '1024x16x32', expected TxBxDxH"),
     "zero": (["--shapes=0x1x1x1"], 2, "got '0x1x1x1', expected TxBxDxH"),
-    "no shape": (["--shapes="], 2, "got nothing, expected shapes"),
+    "no shape": (["--shapes="], 2, "shapes: got nothing, expected one or more"),
     "shape twice": (["--shapes=1x1x1x1,1x1x1x1"], 2, "got 1x1x1x1 twice"),
     "memory shape": (["--memory_shapes=many"], 2, "got 'many', expected TxBxDxH"),
     "cell": (["--cells=ltsm"], 2, "did you mean lstm?"),
     "method": (["--methods=scam"], 2, "did you mean scan?"),
     "peer": (["--peers=troch"], 2, "did you mean torch?"),
     "section": (["--sections=sped"], 2, "did you mean speed?"),
-    "rounds": (["--rounds=0"], 2, "--rounds=0"),
-    "sweep": (["--sweep=0,4"], 2, "got 0, expected positive numbers"),
+    "rounds": (["--rounds=0"], 2, "rounds: got 0, expected at least 1"),
+    "sweep": (["--sweep=0,4"], 2, "sweep: got 0, expected at least 1"),
     "devices": (["--devices=none"], 2, "got 'none', expected auto or a positive number"),
     "folder": (["--run_dir=/proc/none", "--devices=1"], 1, "/proc/none cannot be written"),
 }
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_one_line_for_a_mistake(mistake, tmp_path):
+def test_one_line_for_a_mistake(mistake, tmp_path, capsys):
     arguments, status, text = MISTAKES[mistake]
     if not any(a.startswith("--run_dir") for a in arguments):
         arguments = [*arguments, f"--run_dir={tmp_path / 'run'}"]
-    done = run(*arguments, status=status)
-    assert text in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("benchmark: error: ")
+    assert app.execute(EXPERIMENT, arguments) == status
+    printed = capsys.readouterr().err
+    assert text in printed
+    assert printed.count("\n") == 1
+    assert printed.startswith("benchmark: error: ")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,125 +1,234 @@
-"""Captioning from the command line: a table, a sheet of pictures, and one's own picture."""
+"""Captioning: a table, a sheet of pictures, the user's own picture, and a file to serve."""
 
+import contextlib
+import functools
+import io
 import json
 
+import jax
 import numpy as np
 import pytest
+from batch_checks import assert_shares_make_the_whole
 from PIL import Image
 from programs import starter
 
+from experiments.captioning import Config, evaluate, run
 from experiments.captioning import data as captioning_data
-from experiments.captioning import report as captioning_report
+from experiments.captioning.__main__ import EXPERIMENT
+from experiments.captioning.baselines import nearest, scores
+from experiments.captioning.config import DecodingConfig
+from experiments.captioning.model import make_decoder, restore
+from experiments.captioning.study import trainings
+from experiments.common import app
+from experiments.common.config import identity
+from experiments.common.sections import SavingConfig, TrainingConfig
+from seqmodels import model_files, serving
+from seqmodels.data import vocabulary
 from seqmodels.data.captions import CaptionedImages
 
-start = starter("experiments.captioning")
-QUICK = ("--steps=4", "--eval_every=2", "--batch=8", "--seeds=1", "--devices=1", "--hidden=8",
-         "--features=8", "--embedding=4", "--channels=2,2")  # fmt: skip
+TINY = Config(
+    hidden=8,
+    features=8,
+    embedding=4,
+    channels=(2, 2),
+    decoding=DecodingConfig(decode="beam", beam=3),
+    training=TrainingConfig(
+        seeds=1, steps=4, eval_every=2, batch=8, learning_rate="0.002", devices="1"
+    ),
+    saving=SavingConfig(tensorboard=False),
+)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def trained(tmp_path_factory):
+    """(folder, results, standard output) of a run in folder/run; folder/mine.png is a picture."""
     folder = tmp_path_factory.mktemp("captioning")
-    done = start(folder, *QUICK, "--decode=beam", "--beam=3", "--run_dir=run")
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
+    Image.new("RGBA", (50, 20), (0, 0, 0, 0)).save(folder / "mine.png")
+    (folder / "words.png").write_text("words")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        results = run(TINY, folder / "run")
+    return folder, results, out.getvalue()
 
 
-def test_a_run_leaves_a_table_and_a_sheet(run):
-    folder, told = run
-    assert "nearest picture" in told
-    results = json.loads((folder / "run" / "results.json").read_text())
+@pytest.fixture(scope="module")
+def own_folder(tmp_path_factory):
+    """A folder of twelve pictures in two colors, and captions.csv."""
+    folder = tmp_path_factory.mktemp("own")
+    rows = ["file,caption"]
+    for number in range(12):
+        color = ("red", "blue")[number % 2]
+        Image.new("RGB", (9, 9), color).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,all {color}")
+    (folder / "captions.csv").write_text("\n".join(rows))
+    return folder
+
+
+def of_folder(folder):
+    values = {"images_dir": folder, "captions_file": folder / "captions.csv"}
+    return TINY.replace(data="folder", **values)
+
+
+def execute(folder, *arguments):
+    return app.execute(EXPERIMENT, [f"--model_dir={folder}", *arguments])
+
+
+def test_a_run_leaves_a_table_and_a_sheet(trained):
+    folder, results, table = trained
+    assert "nearest picture" in table
+    assert json.loads((folder / "run/results.json").read_text()) == results
     (record,) = results["results"]
     for name in ("unseen", "seen"):
         assert 0 <= record[f"{name}_exact"] <= 1
-    frequent, nearest = results["baselines"]
-    assert frequent["unseen_exact"] < nearest["seen_exact"] < 1
-    assert nearest["unseen_exact"] == 0
-    with Image.open(folder / "run" / "contact_sheet.png") as sheet:
+    frequent, nearest_picture = results["baselines"]
+    assert frequent["unseen_exact"] < nearest_picture["seen_exact"] < 1
+    assert nearest_picture["unseen_exact"] == 0
+    with Image.open(folder / "run/contact_sheet.png") as sheet:
         assert len(np.unique(np.asarray(sheet.convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    model = folder / "run" / "models" / "lstm-0"
-    assert (model / "vocabulary.json").exists()
+    assert (folder / "run/models/lstm-0/vocabulary.json").exists()
 
 
-def test_ones_own_picture(run):
-    folder, _ = run
-    Image.new("RGBA", (50, 20), (0, 0, 0, 0)).save(folder / "mine.png")
-    for how in ("greedy", "sample", "beam"):
-        done = start(folder, "--predict=mine.png", "--model_dir=run", f"--decode={how}", "--beam=3")
-        assert done.returncode == 0, done.stderr
-        first, *others = done.stdout.splitlines()
-        assert first.startswith("mine.png: ")
-        assert "(probability 0." in first
-        assert len(others) >= 2
-        chances = [float(line.split()[0]) for line in others]
-        assert chances == sorted(chances, reverse=True)
+@pytest.mark.parametrize("how", ["greedy", "sample", "beam"])
+def test_a_users_own_picture(trained, capsys, how):
+    folder, _, _ = trained
+    mine, plot = folder / "mine.png", folder / f"{how}.png"
+    use = [f"--predict={mine}", f"--plot={plot}", f"--decode={how}", "--beam=3"]
+    assert execute(folder / "run", *use) == 0
+    first, *others, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{mine}: ")
+    assert "(probability 0." in first
+    assert len(others) >= 2
+    chances = [float(line.split()[0]) for line in others]
+    assert chances == sorted(chances, reverse=True)
+    assert last == f"plot: {plot}"
+    assert plot.stat().st_size > 5_000
 
 
-def test_models_are_evaluated_again(run):
-    folder, _ = run
-    record = json.loads((folder / "run" / "results.json").read_text())["results"][0]
-    done = start(folder, "--evaluate", "--model_dir=run", "--decode=beam", "--beam=3")
-    assert done.returncode == 0, done.stderr
-    assert f"unseen_exact {record['unseen_exact']:.4g}" in done.stdout
-    assert f"unseen_chrf {record['unseen_chrf']:.4g}" in done.stdout
+def test_models_are_evaluated_again(trained, capsys):
+    folder, results, _ = trained
+    (record,) = results["results"]
+    (as_trained,) = evaluate(folder / "run")
+    for name, value in as_trained.items():
+        assert value == pytest.approx(record[name])
+    shown = capsys.readouterr().out
+    assert shown.startswith("lstm, seed 0, beam: ")
+    assert f"unseen_exact {record['unseen_exact']:.4g}" in shown
+    assert f"unseen_chrf {record['unseen_chrf']:.4g}" in shown
+    assert execute(folder / "run", "--evaluate", "--decode=beam", "--beam=3") == 0
+    assert capsys.readouterr().out == shown
 
 
-def test_ones_own_folder(tmp_path):
-    rows = ["file,caption"]
-    for number in range(12):
-        colour = ("red", "blue")[number % 2]
-        Image.new("RGB", (9, 9), colour).save(tmp_path / f"{number}.png")
-        rows.append(f"{number}.png,all {colour}")
-    (tmp_path / "captions.csv").write_text("\n".join(rows))
-    done = start(tmp_path, *QUICK, "--data=folder", "--images_dir=.",
-                 "--captions_file=captions.csv", "--run_dir=own")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    done = start(tmp_path, "--predict=3.png", "--model_dir=own")
+def test_evaluate_decodes_as_the_command_says(trained, capsys):
+    folder, results, _ = trained
+    (record,) = results["results"]
+    (greedy,) = evaluate(folder / "run", Config())
+    (beam_of_one,) = evaluate(folder / "run", TINY.replace(beam=1))
+    assert beam_of_one == greedy
+    assert greedy["unseen_chrf"] != record["unseen_chrf"]
+    assert capsys.readouterr().out.count("seed 0, greedy: ") == 1
+
+
+@pytest.mark.parametrize("how", ["greedy", "sample", "beam"])
+def test_what_is_exported_decodes_as_the_model(trained, how):
+    folder, _, _ = trained
+    file = folder / f"{how}.seq"
+    assert execute(folder / "run", f"--export={file}", f"--decode={how}", "--beam=3") == 0
+    served = serving.load(file)
+    model = restore(model_files.load(folder / "run/models/lstm-0", "captioning"))
+    decode = make_decoder(model.model, model.config.steps, DecodingConfig(decode=how, beam=3))
+    images = np.random.default_rng(0).integers(0, 256, (3, *model.config.image_shape), np.uint8)
+    seeds = [np.uint32(5)] if how == "sample" else []
+    found = served(images, *seeds)
+    expected = decode(model.params, images, jax.random.key(5))
+    np.testing.assert_array_equal(found["tokens"], expected.tokens)
+    np.testing.assert_allclose(found["scores"], expected.scores, rtol=1e-5)
+    words = vocabulary.from_str(served.texts["vocabulary.json"])
+    assert words.words == model.vocabulary.words
+
+
+def test_a_users_own_folder(own_folder, tmp_path, capsys):
+    run(of_folder(own_folder), tmp_path / "own")
+    assert execute(tmp_path / "own", f"--predict={own_folder / '3.png'}") == 0
+    assert f"{own_folder / '3.png'}: " in capsys.readouterr().out
+
+
+def test_pictures_that_are_named_decide_the_run(own_folder, tmp_path):
+    for file in own_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = of_folder(tmp_path)
+    before = identity(config)
+    assert before["captions_file_sha256"]
+    (tmp_path / "not named.png").write_bytes(b"")
+    assert identity(config) == before
+    Image.new("RGB", (9, 9), "green").save(tmp_path / "5.png")
+    after = identity(config)
+    assert {name for name in after if after[name] != before[name]} == {"images_sha256"}
+
+
+@pytest.mark.parametrize("kind", ["digits", "folder"])
+def test_processes_share_the_rows(own_folder, kind):
+    config = TINY.replace(cells=("rnn",)) if kind == "digits" else of_folder(own_folder)
+    (training,) = trainings(config, captioning_data.load(config))
+    per_epoch = training.batches(0, 0, 1).per_epoch
+    assert_shares_make_the_whole(functools.partial(training.batches, 3), range(per_epoch))
+
+
+def test_the_command_trains_and_predicts(own_folder):
+    start = starter("experiments.captioning")
+    done = start(
+        own_folder, "--data=folder", "--images_dir=.", "--captions_file=captions.csv", "--steps=2",
+        "--eval_every=2", "--seeds=1", "--devices=1", "--hidden=4", "--channels=2", "--batch=8",
+        "--features=4", "--embedding=4", "--run_dir=run",
+    )  # fmt: skip
+    assert (done.returncode, " lstm " in done.stdout) == (0, True), done.stderr
+    done = start(own_folder, "--predict=3.png", "--model_dir=run")
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("3.png: ")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "status", "message"),
     [
-        (["--data=folder"], "images_dir: got nothing, expected with --data=folder"),
-        (["--data=words"], "expected one of digits, emoji, folder"),
-        (["--data=emoji", "--pictures=4"], "pictures: got 4, expected 2 or 3"),
-        (["--decode=beem"], "did you mean beam?"),
-        (["--predict=none.png"], "model_dir: got nothing"),
+        (["--data=folder"], 2, "images_dir: got nothing with data folder, expected a path"),
+        (["--data=folder", "--images_dir=."], 2, "captions_file: got nothing with data folder"),
+        (["--images_dir=pictures"], 2, "with data digits, expected folder"),
+        (["--data=folder", "--images_dir=.", "--captions_file=x.csv"], 1, "captions_file: "),
+        (["--data=words"], 2, "expected one of digits, emoji, folder"),
+        (["--data=emoji", "--pictures=4"], 1, "pictures: got 4, expected 2 or 3"),
+        (["--decode=beem"], 2, "did you mean beam?"),
+        (["--temperature=0"], 2, "temperature: got 0.0, expected above 0"),
+        (["--channels=0"], 2, "channels: got 0, expected at least 1"),
+        (["--patch=3"], 1, "patch: got 3, expected a divisor of 8"),
+        (["--plot=x.png"], 2, "plot: got it without predict, expected both"),
+        (["--predict=mine.png", "--model_dir=."], 1, "model_dir: got '.', expected the folder"),
+        (["--predict=mine.png"], 1, "model_dir: got nothing"),
+        (["--predict=words.png", "--model_dir=run"], 1, "is no image that can be read"),
     ],
 )
-def test_mistakes_get_one_line(tmp_path, arguments, message):
-    done = start(tmp_path, *arguments)
-    assert done.returncode in (1, 2)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_picture_that_is_none(run):
-    folder, _ = run
-    (folder / "words.png").write_text("words")
-    done = start(folder, "--predict=words.png", "--model_dir=run")
-    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "is no image that can be read" in done.stderr
+def test_mistakes_are_one_line(trained, monkeypatch, capsys, arguments, status, message):
+    monkeypatch.chdir(trained[0])
+    assert app.execute(EXPERIMENT, ["--devices=1", "--run_dir=other", *arguments]) == status
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.startswith("captioning: error: ")
+    assert message in shown
 
 
 def test_scores_by_hand():
-    found = captioning_report.scores(["one two", "two two"], ["one two", "two one"])
+    found = scores(["one two", "two two"], ["one two", "two one"])
     assert found["exact"] == 0.5
     # Of four words three are right (one "two" too many), of two pairs of words one.
     assert found["bleu"] == pytest.approx(100 * (3 / 4 * 1 / 2) ** 0.5)
-    assert captioning_report.scores(["a b"], ["a b"]) == pytest.approx(
-        {"exact": 1, "chrf": 100, "bleu": 100}
-    )
+    assert scores(["a b"], ["a b"]) == pytest.approx({"exact": 1, "chrf": 100, "bleu": 100})
 
 
 def test_the_nearest_picture():
     images = np.array([0, 100, 200], np.uint8).reshape(3, 1, 1, 1)
-    train = CaptionedImages(images, ("black", "grey", "white"))
+    train = CaptionedImages(images, ("black", "gray", "white"))
     asked = np.array([49, 51, 255], np.uint8).reshape(3, 1, 1, 1)
-    assert captioning_report.nearest(train, asked) == ["black", "grey", "white"]
+    assert nearest(train, asked) == ["black", "gray", "white"]
 
 
-def test_what_is_tested_was_not_searched_nor_trained_on():
+def test_tested_pictures_were_not_searched_nor_trained_on():
     data = captioning_data.scenes("emoji", "en", 2)
     known = {image.tobytes() for image in data.train.images}
     for test in (data.validation, *data.tests.values()):

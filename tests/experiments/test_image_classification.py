@@ -1,48 +1,63 @@
-"""Image classification as a user runs it: train, evaluate, predict, and one line for mistakes."""
+"""Image classification: train, evaluate, predict, draw, export, and one line for a mistake."""
 
+import contextlib
+import functools
+import io
 import json
 
 import jax
 import numpy as np
 import pytest
+from batch_checks import assert_shares_make_the_whole
 from PIL import Image
 from programs import starter
 
-from experiments.image_classification.model import Config, build
-from experiments.image_classification.training import scores
+from experiments.common import app
+from experiments.common.sections import SavingConfig, TrainingConfig
+from experiments.image_classification import Config, evaluate, run
+from experiments.image_classification.__main__ import EXPERIMENT
+from experiments.image_classification.baselines import scores
+from experiments.image_classification.data import load
+from experiments.image_classification.model import ModelConfig, build
+from experiments.image_classification.study import trainings
+from seqmodels import serving
 from seqmodels.analysis.classification import confusion_matrix
+from seqmodels.data import image_files
 from seqmodels.datasets import digit_images
 from seqmodels.datasets.digit_images import Images
 
-TINY = [
-    "--models=cnn,rnn",
-    "--seeds=2",
-    "--hidden=16",
-    "--channels=4",
-    "--steps=20",
-    "--eval_every=10",
-    "--batch=32",
-    "--devices=2",
-    "--tensorboard=false",
-]
-
-
-def run(folder, *arguments, status=0):
-    done = starter("experiments.image_classification")(folder, *arguments)
-    assert done.returncode == status, done.stderr
-    return done
+TINY = Config(
+    models=("cnn", "rnn"),
+    hidden=16,
+    channels=(4,),
+    training=TrainingConfig(
+        seeds=2, steps=20, eval_every=10, batch=32, learning_rate="0.002", devices="2"
+    ),
+    saving=SavingConfig(tensorboard=False),
+)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
+    """(folder, results, standard output) of a run in folder/run; folder/mine.jpg is a digit."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, run(folder, *TINY, "--run_dir=run")
+    images = digit_images.load("digits")["test"].images
+    picture = Image.fromarray((255 - 255 * images[0, :, :, 0]).astype(np.uint8))
+    picture.resize((80, 80), Image.Resampling.NEAREST).convert("RGB").save(folder / "mine.jpg")
+    (folder / "text.png").write_text("hello")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        results = run(TINY, folder / "run")
+    return folder, results, out.getvalue()
+
+
+def execute(folder, *arguments):
+    return app.execute(EXPERIMENT, [f"--model_dir={folder}", *arguments])
 
 
 def test_a_run_leaves_a_table_pictures_and_models(trained):
-    folder, done = trained
-    results = json.loads((folder / "run/results.json").read_text())
+    folder, results, table = trained
     assert results["complete"]
+    assert json.loads((folder / "run/results.json").read_text()) == results
     assert [(one["model"], one["seed"]) for one in results["results"]] == [
         ("cnn", 0),
         ("cnn", 1),
@@ -56,68 +71,113 @@ def test_a_run_leaves_a_table_pictures_and_models(trained):
     baselines = {one["model"]: one["test_accuracy"] for one in results["baselines"]}
     assert min(baselines.values()) > 0.95
     for name in (*baselines, "cnn", "rnn-rows"):
-        assert name in done.stdout
+        assert name in table
     for name in ("confusion.png", "test_images.png"):
         with Image.open(folder / "run" / name) as picture:
             assert min(picture.size) > 300
 
 
-def test_evaluate_finds_what_was_measured(trained):
-    folder, _ = trained
-    lines = run(folder, "--evaluate", "--model_dir=run").stdout.splitlines()
-    results = json.loads((folder / "run/results.json").read_text())["results"]
+def test_evaluate_finds_what_was_measured(trained, capsys):
+    folder, results, _ = trained
+    records = evaluate(folder / "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert execute(folder / "run", "--evaluate") == 0
+    assert capsys.readouterr().out.splitlines() == lines
     assert len(lines) == 6
-    for line, one in zip(lines, results, strict=False):
+    for line, found, one in zip(lines, records, results["results"], strict=False):
+        for name in ("model", "seed", "test_accuracy", "test_loss"):
+            assert found[name] == pytest.approx(one[name], abs=1e-6), name
         assert line.startswith(f"{one['model']}, seed {one['seed']}: ")
         assert f" {100 * one['test_accuracy']:.1f} % of 360 test images" in line
 
 
-def test_predict_a_users_image(trained):
-    folder, _ = trained
-    images = digit_images.load("digits")["test"].images
-    picture = Image.fromarray((255 - 255 * images[0, :, :, 0]).astype(np.uint8))
-    picture.resize((80, 80), Image.Resampling.NEAREST).convert("RGB").save(folder / "mine.jpg")
-    lines = run(folder, "--predict=mine.jpg", "--model_dir=run/models/cnn-1").stdout.splitlines()
-    probabilities = [float(line.split()[1]) for line in lines[1:]]
-    assert len(probabilities) == 10
+def test_predict_and_draw_a_users_image(trained, capsys):
+    folder, _, _ = trained
+    mine, plot = folder / "mine.jpg", folder / "bars.png"
+    assert execute(folder / "run/models/cnn-1", f"--predict={mine}", f"--plot={plot}") == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    probabilities = [float(line.split()[1]) for line in lines[:10]]
     assert sum(probabilities) == pytest.approx(1, abs=1e-3)
-    assert lines[0] == f"mine.jpg: {np.argmax(probabilities)} (by cnn, trained on digits)"
-    (folder / "text.png").write_text("hello")
-    wrong = run(folder, "--predict=text.png", "--model_dir=run", status=1)
-    assert wrong.stderr == (
-        "image_classification: error: image: text.png: is no image that can be read\n"
-    )
+    assert first == f"{mine}: {np.argmax(probabilities)} (by cnn, trained on digits)"
+    assert lines[10:] == [f"plot: {plot}"]
+    assert plot.stat().st_size > 5_000
 
 
-def test_a_model_of_another_task(trained, tmp_path):
-    folder, _ = trained
-    model = folder / "run/models/cnn-0/model.json"
-    (tmp_path / "model.json").write_text(
-        model.read_text().replace("image_classification", "captioning")
-    )
-    wrong = run(folder, "--predict=mine.jpg", f"--model_dir={tmp_path}", status=1)
-    assert wrong.stderr.count("\n") == 1
-    assert "is of kind captioning, expected image_classification" in wrong.stderr
+@pytest.mark.parametrize("name", ["cnn-0", "rnn-rows-1"])
+def test_what_is_exported_gives_the_probabilities_of_predict(trained, capsys, name):
+    folder, _, _ = trained
+    mine, file = folder / "mine.jpg", folder / f"{name}.seq"
+    assert execute(folder / "run/models" / name, f"--predict={mine}", f"--export={file}") == 0
+    shown = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[1:11]]
+    served = serving.load(file)
+    assert served.inputs == (("images", "B, 8, 8, 1", "float32"),)
+    image = image_files.read_digit(mine, 8, served.about["box"])
+    for count in (1, 3):
+        found = np.asarray(served(np.repeat(image[None], count, axis=0)))
+        np.testing.assert_allclose(found, [shown] * count, atol=6e-5)
+    assert served.about["classes"] == list("0123456789")
+
+
+def test_processes_share_the_rows():
+    config = TINY.replace(batch=64, reading=("rows", "pixels"))
+    found = trainings(config, load(config))
+    assert [one.name for one in found] == ["cnn", "rnn-rows", "rnn-pixels"]
+    per_epoch = found[0].batches(0, 0, 1).per_epoch
+    assert per_epoch == 1257 // 64
+    for one in found:
+        assert_shares_make_the_whole(functools.partial(one.batches, 3), range(per_epoch))
+
+
+def test_the_command_trains_and_predicts(trained, tmp_path):
+    folder, _, _ = trained
+    start = starter("experiments.image_classification")
+    done = start(
+        tmp_path, "--models=cnn", "--channels=2", "--hidden=4", "--steps=2", "--eval_every=2",
+        "--seeds=1", "--devices=1", "--run_dir=run",
+    )  # fmt: skip
+    assert (done.returncode, " cnn " in done.stdout) == (0, True), done.stderr
+    done = start(tmp_path, f"--predict={folder / 'mine.jpg'}", "--model_dir=run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "(by cnn, trained on digits)" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("argument", "status", "message"),
+    ("arguments", "status", "message"),
     [
-        ("--data=mnis", 2, "did you mean mnist?"),
-        ("--models=cnn,lstn", 2, "did you mean lstm?"),
-        ("--reading=columns", 2, "expected one of rows, pixels"),
-        ("--channels=0", 2, "expected numbers of feature maps such as 16,32"),
-        ("--pooling=max", 2, "expected one of last, mean"),
-        ("--learning_rate=cnn:1e-3", 1, "learning_rate: got for cnn, expected for rnn too"),
-        ("--channels=4,4,4,4", 1, "image_shape: got 8x8, expected at least 16x16"),
-        ("--batch=2000", 1, "batch_size: got 2000, expected at most the 1257 rows"),
+        (["--data=mnis"], 2, "did you mean mnist?"),
+        (["--models=cnn,lstn"], 2, "did you mean lstm?"),
+        (["--reading=columns"], 2, "expected one of rows, pixels"),
+        (["--channels=0"], 2, "channels: got 0, expected at least 1"),
+        (["--channels=a"], 2, "channels: got 'a', expected whole numbers"),
+        (["--pooling=max"], 2, "expected one of last, mean"),
+        (["--learning_rate=cnn:1e-3"], 2, "learning_rate: got cnn, expected a value for rnn"),
+        (["--plot=bars.png"], 2, "plot: got it without predict, expected both"),
+        (["--channels=4,4,4,4"], 1, "image_shape: got 8x8, expected at least 16x16"),
+        (["--batch=2000"], 1, "batch_size: got 2000, expected at most the 1257 rows"),
+        (["--predict=text.png"], 1, "image: text.png: is no image that can be read"),
+        (["--predict=mine.jpg", "--plot=none/x.png"], 1, "plot: none/x.png cannot be written"),
+        (["--export=none/x.seq"], 1, "export: none/x.seq cannot be written"),
     ],
 )
-def test_mistakes(argument, status, message, tmp_path):
-    done = run(tmp_path, *TINY, argument, status=status)
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("image_classification: error: ")
-    assert message in done.stderr
+def test_mistakes_are_one_line(trained, monkeypatch, capsys, arguments, status, message):
+    monkeypatch.chdir(trained[0])
+    usual = ["--models=cnn,rnn", "--devices=1", "--run_dir=other", "--model_dir=run"]
+    assert app.execute(EXPERIMENT, [*usual, *arguments]) == status
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert shown.startswith("image_classification: error: ")
+    assert message in shown
+
+
+def test_a_model_of_another_experiment(trained, tmp_path, capsys):
+    model = trained[0] / "run/models/cnn-0/model.json"
+    (tmp_path / "model.json").write_text(
+        model.read_text().replace("image_classification", "captioning")
+    )
+    assert execute(tmp_path, "--predict=mine.jpg") == 1
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "is of kind captioning, expected image_classification" in shown
 
 
 def test_scores_by_hand():
@@ -134,7 +194,7 @@ def test_scores_by_hand():
 def test_the_cnn_and_the_readers_see_the_same_images():
     common = {"data": "digits", "hidden": 4, "channels": (2,), "pooling": "mean", "dropout": 0.5}
     for model, reading in [("cnn", ""), ("gru", "rows"), ("lstm", "pixels")]:
-        config = Config(model=model, reading=reading, **common)
+        config = ModelConfig(model=model, reading=reading, **common)
         classifier = build(config)
         params = classifier.init(jax.random.key(0))
         logits = classifier.apply(params, np.zeros((3, 8, 8, 1), np.float32))
