@@ -5,6 +5,7 @@ import functools
 import os
 import signal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -51,6 +52,7 @@ def build(config):
         cell = {"rnn": sm.rnn, "gru": sm.gru}[name](1, config.hidden)
         model = sequence_model(cell, hidden_size=config.hidden, output_size=1)
 
+        @jax.jit
         def error(params, xs, ys):
             return (model.apply(params, xs)[0] - ys) ** 2
 

@@ -35,7 +35,7 @@ OPTIONS = {
     "text_column": "say",
     "label_column": "mood",
     "seeds": 1,
-    "models": ("gru", "bilstm"),
+    "models": ("gru",),
     "steps": 40,
     "eval_every": 20,
     "hidden": 4,
@@ -86,26 +86,24 @@ def config(texts):
 
 def test_training_leaves_a_table_intervals_and_a_picture(trained):
     folder, table = trained
-    for name in ("majority", "TF-IDF, words 1-2", "TF-IDF, characters 2-5", "gru", "bilstm"):
+    for name in ("majority", "TF-IDF, words 1-2", "TF-IDF, characters 2-5", "gru"):
         assert f" {name} " in table
     assert "95 % interval over test texts and seeds" in table
     assert (folder / "confusion.png").stat().st_size > 5_000
     records = results(folder)["results"]
     assert all(record["macro_f1"] > 0.8 for record in records)
-    assert [len(record["predicted"]) for record in records] == [32, 32]
+    assert [len(record["predicted"]) for record in records] == [32]
 
 
 def test_a_function_call_is_the_command(trained, config, tmp_path, capsys):
     folder, _ = trained
-    found = run(config.replace(models=("gru",)), tmp_path)
+    found = run(config, tmp_path)
     assert found == results(tmp_path)
     assert " gru " in capsys.readouterr().out
-    both = [{**one, "seconds": 0} for one in (found["results"][0], results(folder)["results"][0])]
-    assert both[0] == both[1]
-    assert found["baselines"] == results(folder)["baselines"]
-    size = found["results"][0]["metrics_bytes"]
-    logs = [(path / "metrics.jsonl").read_bytes()[:size] for path in (tmp_path, folder)]
-    assert logs[0] == logs[1]
+    for name in ("baselines", "results"):
+        got, want = ([{**one, "seconds": 0} for one in of[name]] for of in (found, results(folder)))
+        assert got == want
+    assert (tmp_path / "metrics.jsonl").read_bytes() == (folder / "metrics.jsonl").read_bytes()
 
 
 def test_evaluate_gives_what_training_gave(trained, capsys):
@@ -284,7 +282,7 @@ def test_a_rating_of_ones_own(config, tmp_path, capsys):
     ]
     (tmp_path / "own.csv").write_text("\n".join(["say,mood", *rows]) + "\n")
     rating = config.replace(
-        csv=tmp_path / "own.csv", target="rating", models=("gru",), baselines=("words",)
+        csv=tmp_path / "own.csv", target="rating", models=("bilstm",), baselines=("words",)
     )
     found = run(rating, tmp_path / "run")
     assert found["baselines"][0]["model"] == "mean rating"
@@ -320,7 +318,12 @@ def test_vectors_from_own_texts(config, tmp_path, monkeypatch, capsys):
     raw = tmp_path / "raw.txt"
     raw.write_text("a lovely film\nan awful film\n" * 20, encoding="utf-8")
     config = config.replace(
-        models=("bag", "rnn"), baselines=("words",), buckets=0, embedding=3, vectors_from="raw.txt"
+        models=("bag", "rnn"),
+        steps=4,
+        baselines=("words",),
+        buckets=0,
+        embedding=3,
+        vectors_from="raw.txt",
     )
     run(config, tmp_path / "run")
     assert " bag " in capsys.readouterr().out
@@ -335,6 +338,7 @@ def test_vectors_from_own_texts(config, tmp_path, monkeypatch, capsys):
 
 def test_two_processes_read_the_rows_of_one(config):
     """In every dispatch, each of one step, of the first epoch and of the next."""
+    config = config.replace(models=("gru", "bilstm"))
     found = trainings(config, sentiment_data.load(config))
     assert [training.name for training in found] == ["gru", "bilstm"]
     for training in found:
@@ -343,7 +347,7 @@ def test_two_processes_read_the_rows_of_one(config):
             whole, first, second = (
                 training.batches(seed, *place) for place in ((0, 1), (0, 2), (1, 2))
             )
-            assert whole.per_epoch == 96 // 16
+            assert whole.per_epoch > 5
             for cursor in range(2 * whole.per_epoch):
                 parts = [batches.at(cursor) for batches in (first, second)]
                 for axis, want, *got in zip(
