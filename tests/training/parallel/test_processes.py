@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.parallel.mesh import make_mesh
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 PROGRAM = pathlib.Path(__file__).with_name("hosts_program.py")
 LOST = 75
 
