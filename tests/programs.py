@@ -1,8 +1,12 @@
+import contextlib
+import io
 import json
 import os
 import pathlib
 import subprocess
 import sys
+
+from experiments.common import app
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -86,3 +90,20 @@ def run_each(program, folder, cases, timeout=240):
     )
     assert done.returncode == 0, done.stderr
     return [tuple(one) for one in json.loads(done.stdout)]
+
+
+def flags_of(options):
+    """Returns options, by name, as a command line."""
+    texts = {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in options.items()
+    }
+    return [f"--{name}={text}" for name, text in texts.items()]
+
+
+def execute(experiment, *arguments):
+    """Returns (exit status, standard output, standard error) of a command in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = app.execute(experiment, arguments)
+    return status, out.getvalue(), err.getvalue()

@@ -1,10 +1,10 @@
-"""Kills a study again and again, and compares what it comes to with one that was left alone.
+"""Kills a study again and again, and compares its results with those of one that was left alone.
 
     python tests/torture.py --kills=20
 
 The study is a real one of `experiments.long_context`. It is killed with SIGKILL after random times,
 and while a checkpoint is being written where the random time says so; each time the same command
-is given again. In the end every parameter, every optimiser state and every line of metrics.jsonl
+is repeated. In the end every parameter, every optimizer state and every line of metrics.jsonl
 must be the same, bit for bit, and no checkpoint may have been lost.
 """
 
@@ -43,7 +43,7 @@ STUDY = [
 
 
 def command(folder, study=STUDY):
-    """Returns the command that makes the study, and goes on with it."""
+    """Returns the command that begins the study, or resumes it."""
     return [sys.executable, "-m", "experiments.long_context", *study, f"--run_dir={folder}"]
 
 
@@ -84,13 +84,13 @@ def kill(process):
 
 
 def lost_steps(before, said):
-    """Returns a complaint if a training that had a checkpoint did not go on from the newest."""
-    for name, step in re.findall(r"(\w+ at \d+): goes on from step (\d+)", said):
+    """Returns a complaint if a training that had a checkpoint did not resume from the newest."""
+    for name, step in re.findall(r"(\w+ at \d+): resumes from step (\d+)", said):
         newest_step = before.get(name.replace(" at ", "-"))
         if newest_step != int(step):
-            return [f"{name} went on from step {step}, expected {newest_step}"]
+            return [f"{name} resumed from step {step}, expected {newest_step}"]
     begun = re.findall(r"(\w+ at \d+): step \d+", said)
-    if begun and before.get(begun[0].replace(" at ", "-")) and "goes on from" not in said:
+    if begun and before.get(begun[0].replace(" at ", "-")) and "resumes from" not in said:
         return [f"{begun[0]} began anew"]
     return []
 
@@ -155,7 +155,7 @@ def compare(first, second):
     if len(set(steps)) != len(steps):
         different.append("a step stands twice in metrics.jsonl")
     reports = [json.loads((folder / "results.json").read_text()) for folder in (first, second)]
-    measured = [[{**m, "seconds": None} for m in report["measurements"]] for report in reports]
+    measured = [[{**m, "seconds": None} for m in report["results"]] for report in reports]
     if measured[0] != measured[1]:
         different.append("results.json differs")
     if newest(first) != newest(second):

@@ -21,16 +21,13 @@ _GRACE_SECONDS = 2.0
 
 
 def join(options: HostOptions) -> None:
-    """Joins the processes of the run; to be called before JAX starts its backend.
+    """Joins the processes of the run; to be called before JAX starts its backend, and it does not.
 
     Raises:
       UserError: if the processes do not come together.
     """
-    count = options.num_processes
     try:
-        processes.initialize(options.coordinator_address, count, options.process_id)
-        if count is not None:
-            processes.check_same({"num_processes": count})
+        processes.initialize(options.coordinator_address, options.num_processes, options.process_id)
     except (ValueError, ConnectionError) as error:
         if processes.is_lost_peer(error):
             raise

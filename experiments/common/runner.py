@@ -149,5 +149,7 @@ def _with_devices(config: Any, path: pathlib.Path, divided: str, overwrite: bool
     share = number // count
     if devices != "auto":
         devices = str(min(int(devices), share))
-    processes.check_same({"devices": devices})
-    return config.replace(devices=str(largest_divisor(share, use_devices(devices))))
+    # Before anything that starts the backend, and with it what the processes have in common.
+    found = str(largest_divisor(share, use_devices(devices)))
+    processes.check_same({"num_processes": count, "devices": found})
+    return config.replace(devices=found)

@@ -85,7 +85,7 @@ class Passage:
         return data
 
     def overdue(self) -> bytes:
-        """Returns what was held back for too long, as the worker goes on."""
+        """Returns what was held back for too long, as the worker still runs."""
         held = time.monotonic() - self._since
         certain = self._report or self._tail.startswith(_NOISE)
         if held > (_HOLD_SECONDS if certain else _TICK_SECONDS):
@@ -265,7 +265,7 @@ def _last_word(status: int, streams: list[_Stream], process_id: int, num_process
     elif replaced:
         line = (
             "another process of this run ended; started again with the same commands the run "
-            "goes on from its last checkpoint"
+            "resumes from its last checkpoint"
         )
     elif status < 0 and -status not in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         line = f"its worker was ended by {signal.Signals(-status).name}"

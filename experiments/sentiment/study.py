@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.common import jobs, report, runner, saved_models
 from experiments.common.errors import UserError
+from experiments.common.jobs import Training
 from experiments.common.trainer import Study
 from experiments.sentiment import data as texts
 from experiments.sentiment.baselines import baselines, scores
@@ -39,6 +40,24 @@ def run(
 def build(config: Config) -> Study:
     """Returns the study that a configuration describes."""
     data = texts.load(config)
+    return jobs.study(
+        trainings(config, data),
+        config.training.all_seeds,
+        report=lambda results, directory: show(results, directory, data),
+        baselines=lambda: baselines(data, config.baselines),
+    )
+
+
+def trainings(config: Config, data: texts.Data) -> list[Training]:
+    """Returns the training of every model of a configuration.
+
+    Args:
+      config: the study.
+      data: of `data.load`.
+
+    Raises:
+      ValueError or OSError: in one line, for word vectors that cannot be made.
+    """
     raw = texts.raw_texts(config.vectors_from, data, config.fetched.data_dir)
     own = data.splits["train"].texts
     features = word_features.train(
@@ -51,7 +70,7 @@ def build(config: Config) -> Study:
     encoded = texts.Encoded(features, data, config.max_words)
     rates = config.training.learning_rates(config.models, MODELS)
     stopping = patience(HEADS[config.target], "max" if data.classes else "min", config.patience)
-    trainings = [
+    return [
         training(
             _model(config, name, data),
             encoded,
@@ -64,12 +83,6 @@ def build(config: Config) -> Study:
         )
         for name in config.models
     ]
-    return jobs.study(
-        trainings,
-        config.training.all_seeds,
-        report=lambda results, directory: show(results, directory, data),
-        baselines=lambda: baselines(data, config.baselines),
-    )
 
 
 def _model(config: Config, name: str, data: texts.Data) -> ModelConfig:

@@ -42,7 +42,7 @@ FATAL = (
 PYTHON = b'Fatal Python error: Aborted\n\nThread 0x1 (most recent call first):\n  File "a.py"\n'
 ENDED = (
     b"process 1: another process of this run ended; started again with the same commands the run "
-    b"goes on from its last checkpoint\n"
+    b"resumes from its last checkpoint\n"
 )
 
 
@@ -138,7 +138,7 @@ def test_the_report_is_held_and_what_follows_it_is_not_lost(report):
 
 
 def test_a_report_without_an_end_is_released(monkeypatch):
-    """The worker goes on: then what looked like the beginning of its end is shown."""
+    """The worker still runs: then what looked like the beginning of its end is shown."""
     now = 100.0
     monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
     passage = Passage()
@@ -268,7 +268,7 @@ def test_the_worker_does_not_outlive_a_killed_parent():
 
 
 def test_a_worker_whose_parent_ended_before_it_looked():
-    body = "from experiments import supervisor; supervisor.end_with_parent(1)"
+    body = "from experiments.common import supervisor; supervisor.end_with_parent(1)"
     done = subprocess.run(code(body), cwd=ROOT, check=False, timeout=60)
     assert done.returncode == LOST
 

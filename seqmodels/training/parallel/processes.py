@@ -22,6 +22,7 @@ HEARTBEAT_SECONDS = 30
 INITIALIZATION_SECONDS = 60
 SHUTDOWN_SECONDS = 300
 _RETRY_SECONDS = 0.25
+_joined: list[tuple[int, int]] = []  # (num_processes, process_id), last what was joined last
 # How a collective of gloo or NCCL, or the service of the coordinator, tells of a peer that is gone.
 _LOST = re.compile(
     r"(Gloo|NCCL).*(closed by peer|reset by peer|Broken pipe|Read timeout|remote process exited)"
@@ -107,8 +108,9 @@ def initialize(
     ):
         if not 1 <= value <= most:
             raise ValueError(f"{name}: got {value}, expected 1 to {most}")
-    if coordinator_address is None or num_processes in (None, 1):
+    if coordinator_address is None or num_processes is None or num_processes == 1:
         return
+    assert process_id is not None
     # JAX ends the process without an exception where these fail, so they are tried first.
     if process_id == 0:
         _check_port_is_free(coordinator_address)
@@ -126,16 +128,21 @@ def initialize(
         heartbeat_timeout_seconds=heartbeat_seconds,
         shutdown_timeout_seconds=shutdown_seconds,
     )
+    _joined.append((num_processes, process_id))
 
 
 def process_count() -> int:
-    """Returns how many processes the run has; if there are several, starts the backend."""
-    return jax.process_count() if jax.distributed.is_initialized() else 1
+    """Returns how many processes the run has; it does not start the backend."""
+    if jax.distributed.is_initialized():
+        return _joined[-1][0] if _joined else jax.process_count()
+    return 1
 
 
 def process_index() -> int:
-    """Returns which process of the run this is; if there are several, starts the backend."""
-    return jax.process_index() if jax.distributed.is_initialized() else 0
+    """Returns which process of the run this is; it does not start the backend."""
+    if jax.distributed.is_initialized():
+        return _joined[-1][1] if _joined else jax.process_index()
+    return 0
 
 
 def is_main() -> bool:

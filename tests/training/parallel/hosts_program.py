@@ -1,5 +1,10 @@
-"""An entry point for the tests of several processes; `--mode` says what it does."""
+"""An entry point for the tests of several processes; `--mode` says what it does.
 
+The environment variable SECONDS_TO_WAIT shortens how long a process waits for the others.
+"""
+
+import dataclasses
+import functools
 import json
 import os
 import signal
@@ -9,16 +14,24 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 
 import seqmodels as sm
-from experiments.common import app, hosts
+from experiments.common import app
+from experiments.common.config import Options, identity, option
+from experiments.common.errors import UserError
 from seqmodels.training.parallel import mesh, processes, transfer
 
-_MODE = flags.DEFINE_string("mode", "train", "What to do.")
-_HIDDEN = flags.DEFINE_integer("hidden", 4, "A flag that must be the same.")
-_WAIT = flags.DEFINE_integer("wait", 60, "Seconds to wait for the others.")
+MODES = ("train", "forever", "terminate", "raise", "mistake")
 T, B, D, H = 5, 8, 3, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Options):
+    """Options of the program."""
+
+    mode: str = option("train", "What to do.", choices=MODES)
+    hidden: int = option(4, "An option that must be the same.")
+    devices: str = option("2", "Devices of each process.")
 
 
 def say(**values):
@@ -141,18 +154,14 @@ def steps(num_devices, *, until):
         time.sleep(0.02)
 
 
-def main():
-    """Does what the mode says."""
-    seen: list[str] = []
-    if _MODE.value == "terminate":  # before JAX starts what would take the signal away
-        signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
-    number = hosts.start(
-        flags.FLAGS.devices,
-        same=["hidden"],
-        heartbeat_seconds=10,
-        initialization_seconds=_WAIT.value,
-    )
-    mode, here = _MODE.value, processes.process_index()
+def run(config):
+    """Does what the mode says; returns the exit status."""
+    try:
+        processes.check_same(identity(config))
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    number = mesh.use_devices(config.devices)
+    mode, here = config.mode, processes.process_index()
     if mode == "train":
         train(number)
         values(number)
@@ -167,7 +176,7 @@ def main():
         raise ValueError("mine")
     elif mode == "mistake" and here == 1:
         steps(number, until=lambda n: n == 4)
-        raise app.UserError("run_dir: mine")
+        raise UserError("run_dir: mine")
     else:
         steps(number, until=lambda n: n == 4)
         steps(number, until=lambda _: False)
@@ -175,6 +184,12 @@ def main():
 
 
 if __name__ == "__main__":
-    hosts.define("Devices of each process.")
-    flags.FLAGS.set_default("devices", "2")
-    app.run(hosts.supervised(main))
+    seen: list[str] = []
+    if "--mode=terminate" in sys.argv:  # before JAX starts what would take the signal away
+        signal.signal(signal.SIGTERM, lambda *_: seen.append("SIGTERM"))
+    processes.initialize = functools.partial(
+        processes.initialize,
+        heartbeat_seconds=10,
+        initialization_seconds=int(os.environ.get("SECONDS_TO_WAIT", "60")),
+    )
+    app.main(app.Experiment("hosts_program", __doc__, Config(), run, run_options=None))

@@ -30,9 +30,9 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def start(*arguments):
-    # Without the optimisations or options that the tests may run under: as a user starts it.
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def start(*arguments, wait=60):
+    # Without the optimizations or options that the tests may run under: as a user starts it.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "SECONDS_TO_WAIT": str(wait)}
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), *arguments],
         cwd=ROOT,
@@ -43,12 +43,13 @@ def start(*arguments):
     )
 
 
-def member(process_id, port, *arguments, num_processes=2):
+def member(process_id, port, *arguments, num_processes=2, wait=60):
     return start(
         f"--coordinator_address=127.0.0.1:{port}",
         f"--num_processes={num_processes}",
         f"--process_id={process_id}",
         *arguments,
+        wait=wait,
     )
 
 
@@ -118,7 +119,7 @@ def test_a_killed_process_ends_the_other_with_one_line(killed):
     assert out == ""
     assert errors == (
         f"process {1 - killed}: another process of this run ended; started again with the same "
-        "commands the run goes on from its last checkpoint\n"
+        "commands the run resumes from its last checkpoint\n"
     )
     assert done[killed] == (137, "", f"process {killed}: its worker was ended by SIGKILL\n")
 
@@ -151,7 +152,7 @@ def test_a_process_that_fails_says_why_and_the_other_ends(mode, line):
 @pytest.mark.parametrize(
     ("own", "line"),
     [
-        (("--hidden=4", "--hidden=8"), "hidden: got --hidden=8 to process 1 and --hidden=4"),
+        (("--hidden=4", "--hidden=8"), "hidden: got 8 to process 1 and 4"),
         (("--devices=2", "--devices=1"), "devices: got 1 to process 1 and 2"),
     ],
 )
@@ -165,7 +166,7 @@ def test_flags_that_differ_are_named(own, line):
 
 @pytest.mark.slow
 def test_a_process_that_never_comes():
-    status, out, errors = ends([member(0, free_port(), "--wait=5")])[0]
+    status, out, errors = ends([member(0, free_port(), wait=5)])[0]
     assert (status, out) == (LOST, "")
     assert errors == (
         "process 0: not all of the 2 processes came together; is each of 0 to 1 started once, with "
@@ -176,7 +177,7 @@ def test_a_process_that_never_comes():
 def test_a_coordinator_that_is_not_there():
     """Through the whole program: its line, its status, and no traceback."""
     port = free_port()
-    status, out, errors = ends([member(1, port, "--wait=2")])[0]
+    status, out, errors = ends([member(1, port, wait=2)])[0]
     assert (status, out) == (1, "")
     assert errors == (
         f"hosts_program: error: coordinator_address: 127.0.0.1:{port} did not answer within 2 s "
