@@ -87,7 +87,9 @@ class Config(Options):
             if self.data == "folder" and given is None:
                 raise ValueError(f"{name}: got nothing with data folder, expected a path")
             if self.data != "folder" and given is not None:
-                raise ValueError(f"{name}: got {given!r} with data {self.data}, expected folder")
+                raise ValueError(
+                    f"{name}: got {given!r} with data {self.data}, expected data folder"
+                )
         self.training.learning_rates(self.cells, CELLS)
 
     def digests(self) -> dict[str, str]:
