@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.common import jobs, runner, saved_models
 from experiments.common.errors import UserError
+from experiments.common.jobs import Training
 from experiments.common.trainer import Study
 from experiments.forecasting import baselines
 from experiments.forecasting import data as series_data
@@ -46,22 +47,41 @@ def run(
 def build(config: Config) -> Study:
     """Returns the study that a configuration describes."""
     task = series_data.problem_of(config)
+    models = trainings(config, task)
+    baselines.check_lengths(task, config.baselines)
+    return jobs.study(
+        models,
+        config.training.all_seeds,
+        report=lambda results, directory: show(results, directory, task),
+        baselines=lambda: baselines.records(task, config.baselines),
+    )
+
+
+def trainings(config: Config, task: Problem) -> list[Training]:
+    """Returns how each forecaster of a configuration is trained: every cell with every base.
+
+    Args:
+      config: the study.
+      task: its problem.
+
+    Raises:
+      ValueError: if a base cannot be fitted, or no base is left.
+    """
     rates = config.training.learning_rates(config.models, CELLS)
-    train = task.values[task.part("train")]
-    gaps = bool(np.isnan(train).any())
+    gaps = bool(np.isnan(task.values[task.part("train")]).any())
     bases = [base for base in config.bases if base != "seasonal" or task.period > 1]
     if not bases:
         raise ValueError(
             f"bases: got seasonal for {task.series.name}, which has no season, expected another "
             "base, or a period"
         )
-    trainings = []
+    models = []
     for cell in config.models:
         for base in bases:
             lags = base_lags(config.base_lags)
             if base == "ar" and not lags:
                 lags = baselines.aic_lags(task, "fit")
-            trainings.append(
+            models.append(
                 training(
                     cell if base == "none" else f"{cell}+{base}",
                     task,
@@ -76,13 +96,7 @@ def build(config: Config) -> Study:
                     stopping=patience(config.choose_by, "min", config.patience),
                 )
             )
-    baselines.check_lengths(task, config.baselines)
-    return jobs.study(
-        trainings,
-        config.training.all_seeds,
-        report=lambda results, directory: show(results, directory, task),
-        baselines=lambda: baselines.records(task, config.baselines),
-    )
+    return models
 
 
 def _model(config: Config, cell: str, base: str, task: Problem) -> ModelConfig:
