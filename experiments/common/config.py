@@ -47,6 +47,7 @@ class About(typing.NamedTuple):
     path: bool = False
     digest: bool = False
     decides: bool = True
+    flag: str | None = None
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
@@ -69,6 +70,8 @@ def option(default: Any, help: str, **about: Any) -> Any:
         path: whether it names a file or folder; stored absolute, with ~ expanded.
         digest: whether it names a file (or folder) whose content decides the run; implies path.
         decides: whether a run with another value is another run.
+        flag: its public name (the flag, and the name in messages and files) where the field must
+          have another one, as for "with", a keyword of Python.
     """
     about.setdefault("path", about.get("digest", False))
     about["choices"] = tuple(about.get("choices", ()))
@@ -91,7 +94,7 @@ class Options:
         """Normalizes and checks all values; ValueError in one line."""
         for name, kind, about in own_options(type(self)):
             value = normalized(kind, about, getattr(self, name))
-            check_value(name, kind, about, value)
+            check_value(public_name(name, about), kind, about, value)
             object.__setattr__(self, name, value)
         self.check()
 
@@ -151,6 +154,16 @@ def all_options(config: Options) -> list[tuple[str, Any, About, Any]]:
         for part in (config, *sections(config))
         for name, kind, about in own_options(type(part))
     ]
+
+
+def public_name(name: str, about: About) -> str:
+    """Returns the name of an option on the command line, in messages and in files.
+
+    Args:
+      name: of its field.
+      about: its metadata.
+    """
+    return about.flag or name
 
 
 def is_optional(kind: Any) -> bool:
@@ -342,7 +355,8 @@ def identity(config: Options) -> dict[str, Any]:
       ValueError: as `Options.digests` of the configuration.
     """
     found: dict[str, Any] = {}
-    for name, _, about, value in all_options(config):
+    for field, _, about, value in all_options(config):
+        name = public_name(field, about)
         if about.decides:
             plain = list(value) if isinstance(value, tuple) else value
             found[name] = str(plain) if plain in (math.inf, -math.inf) else plain
@@ -364,7 +378,11 @@ def digest(path: str | os.PathLike[str]) -> str:
 
 def short_name(config: Options) -> str:
     """Returns eight digits that depend on the values that decide a run."""
-    values = {name: str(value) for name, _, about, value in all_options(config) if about.decides}
+    values = {
+        public_name(name, about): str(value)
+        for name, _, about, value in all_options(config)
+        if about.decides
+    }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -379,9 +397,10 @@ def from_stored(default: Any, stored: Mapping[str, Any]) -> Any:
       ValueError: if a value is not valid.
     """
     values = {}
-    for name, kind, _, _ in all_options(default):
-        if name in stored:
-            value = stored[name]
+    for name, kind, about, _ in all_options(default):
+        stored_name = public_name(name, about)
+        if stored_name in stored:
+            value = stored[stored_name]
             if entry_type(kind) is float and isinstance(value, str):
                 value = float(value)
             values[name] = value
