@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import pathlib
 
-from experiments.common.config import Options, digest, option, section
+from experiments.common.config import Options, option, section
+from experiments.common.identity import digest
 from experiments.common.sections import ModelOptions, SavingConfig, TrainingConfig
 from seqmodels.data import image_folder
 from seqmodels.datasets.emoji_scenes import LANGUAGES

@@ -12,7 +12,7 @@ from experiments.autocorrelation import Config, run
 from experiments.autocorrelation.__main__ import EXPERIMENT
 from experiments.autocorrelation.correlogram import analyze
 from experiments.common import app
-from experiments.common import config as configs
+from experiments.common import identity as identities
 from experiments.common.errors import UserError
 from seqmodels.data.time_series import TimeSeries
 from seqmodels.datasets import series
@@ -118,10 +118,10 @@ def test_a_mistake_of_a_function_call_is_the_same_line():
 
 def test_a_flag_of_another_name_than_its_field_is_stored_by_it():
     config = Config(with_column="price").replace(csv="no.csv", column=("sales",))
-    stored = configs.identity(config)
+    stored = identities.identity(config)
     assert stored["with"] == "price"
     assert "with_column" not in stored
-    assert configs.from_stored(Config(), stored) == config
+    assert identities.from_stored(Config(), stored) == config
 
 
 def test_the_command_writes_below_runs(tmp_path):
