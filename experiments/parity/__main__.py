@@ -1,7 +1,6 @@
 """Is the number of ones so far odd? Trained on short strings of bits, tested on longer ones.
 
-A network without memory cannot do better than chance; one that has learned the rule, and not the
-strings, is right at every length.
+A network without memory is right half of the time; one that learned the rule, at every length.
 
     python -m experiments.parity
 """

@@ -15,15 +15,7 @@ class Config(Options):
 
     cells: tuple[str, ...] = option(("rnn", "gru", "lstm"), "Cells.", choices=tuple(CELLS))
     hidden: int = option(16, "Hidden units.", at_least=1, at_most=65_536)
-    length: int = option(40, "Bits of a training string.", at_least=1, at_most=100_000)
-    lengths: tuple[int, ...] = option(
-        (40, 64, 128, 256), "Bits of the test strings.", at_least=1, at_most=100_000
-    )
-    training: TrainingConfig = section(
-        TrainingConfig(steps=2000, batch=64, learning_rate="0.01", eval_every=200)
-    )
+    length: int = option(40, "Bits of a training string.", at_least=1)
+    lengths: tuple[int, ...] = option((40, 64, 128, 256), "Bits of the test strings.", at_least=1)
+    training: TrainingConfig = section(TrainingConfig(steps=2000, batch=64, learning_rate="0.01"))
     saving: SavingConfig = section(SavingConfig())
-
-    def check(self) -> None:
-        """Raises ValueError for options that contradict each other."""
-        self.training.learning_rates(self.cells, tuple(CELLS))
