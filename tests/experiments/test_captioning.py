@@ -152,7 +152,7 @@ def test_a_users_own_folder(own_folder, tmp_path, capsys):
 
 
 def test_pictures_that_are_named_decide_the_run(own_folder, tmp_path):
-    for file in own_folder.iterdir():
+    for file in own_folder.glob("*.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = of_folder(tmp_path)
     before = identity(config)
