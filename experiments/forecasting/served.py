@@ -87,7 +87,7 @@ def forecast_after_end(
         mean, quantiles = _direct(forecaster, xs, base)
     else:
         # Row k: of the step forecast next when k + 1 steps have been forecast.
-        places = steps[:, None] + jnp.arange(2, config.horizon + 2)
+        places = steps[:, None] + jnp.arange(2, config.horizon + 2)[None]
         places = jnp.minimum(places, T + config.horizon - 1)
         known = read[places][..., config.exogenous :]
         coming = jnp.concatenate([seasons(places), known], axis=-1)
@@ -212,7 +212,9 @@ def _in_units(predictor: Predictor, mean: Array, quantiles: Array | None) -> tup
     errors, factors = (jnp.asarray(array, jnp.float32) for array in predictor.spread)
     scale, centre = (jnp.asarray(array, jnp.float32) for array in (fitted.scale, fitted.centre))
     if quantiles is None:
-        quantiles = mean[..., None] + errors[..., None] * jnp.asarray(NORMAL, jnp.float32)
+        quantiles = mean[..., None] + errors[..., None] * jnp.asarray(
+            NORMAL[None, None], jnp.float32
+        )
     middle = quantiles[..., 2:3]
     by = jnp.stack([factors[..., 1], factors[..., 0], jnp.ones_like(factors[..., 0])], axis=-1)
     q = middle + (quantiles - middle) * by[..., np.array([0, 1, 2, 1, 0])]
