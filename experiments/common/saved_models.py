@@ -39,10 +39,10 @@ def best(program: str, model_dir: Folder) -> SavedModel:
     records, name = results.get("results", []), results.get("chosen_by")
     if not records:
         raise UserError(f"model_dir: {run} holds no trained model yet")
-    chosen = records[0]
-    if name is not None:
-        pick = max if results.get("chosen_mode") == "max" else min
-        chosen = pick(records, key=lambda record: record[name])
+    # A figure that was not finite is null.
+    finite = [record for record in records if name is not None and record.get(name) is not None]
+    pick = max if results.get("chosen_mode") == "max" else min
+    chosen = pick(finite, key=lambda record: record[name]) if finite else records[0]
     return _loaded(model_path(run, f"{chosen['model']}-{chosen['seed']}"), program)
 
 

@@ -4,9 +4,14 @@ import dataclasses
 from collections.abc import Collection, Sequence
 
 from experiments.common.config import Options, option, positive, values_by_name
-from seqmodels.training.optimizers import SCHEDULES, OptimizerSettings
+from seqmodels.training.optimizers import SCHEDULES, OptimizerSettings, make_schedule
 from seqmodels.training.parallel.processes import check_processes
-from seqmodels.training.settings import ON_NONFINITE, FitSettings, steps_per_dispatch
+from seqmodels.training.settings import (
+    ON_NONFINITE,
+    FitSettings,
+    check_settings,
+    steps_per_dispatch,
+)
 
 LONGEST_DISPATCH = 25  # steps, so that a signal is soon obeyed
 
@@ -57,6 +62,11 @@ class TrainingConfig(Options):
         "to one that does.",
         check=lambda text: check_devices(text),
     )
+
+    def check(self) -> None:
+        """Raises ValueError for options that contradict each other."""
+        check_settings(self.fit(SavingConfig()))
+        make_schedule(self.optimizer(1.0))
 
     @property
     def all_seeds(self) -> range:

@@ -15,6 +15,7 @@ DISTANCES = {  # the tasks, and the distances where none are given
     "copy": (10, 25, 50, 100, 200),
     "temporal_order": (10, 25, 50, 100, 200),
 }
+SHORTEST = {"sky": 0, "digits": 0, "adding": 2, "copy": 1, "temporal_order": 10}  # distances
 
 
 def _initialisation(text: str) -> str:
@@ -83,5 +84,11 @@ class Config(Options):
         """Raises ValueError for options that contradict each other."""
         if self.filler_file is not None and self.task != "sky":
             raise ValueError(f"filler_file: got it with task {self.task}, expected task sky")
+        least = SHORTEST[self.task]
+        if self.all_distances[0] < least:
+            raise ValueError(
+                f"distances: got {self.all_distances[0]} with task {self.task}, expected at least "
+                f"{least}"
+            )
         self.training.learning_rates(self.cells, CELLS)
         _ = self.initialisations

@@ -18,6 +18,8 @@ from experiments.common.errors import UserError
 from experiments.common.sections import SavingConfig, TrainingConfig
 from experiments.long_context import Config, run
 from experiments.long_context.__main__ import EXPERIMENT
+from experiments.long_context.config import SHORTEST
+from experiments.long_context.study import _TASKS, make_tasks
 
 start = starter("experiments.long_context")
 TINY = {
@@ -192,6 +194,16 @@ def test_every_task_runs(task, tmp_path, capsys):
     assert f"{task}: test accuracy by distance" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("task", SHORTEST)
+def test_the_shortest_distance_is_that_of_the_task(task):
+    make_tasks(Config(task=task, distances=(SHORTEST[task],)))
+    with pytest.raises(ValueError, match="distances: got "):
+        Config(task=task, distances=(SHORTEST[task] - 1,))
+    if task != "sky":
+        with pytest.raises(ValueError, match=f"distance: got {SHORTEST[task] - 1}, expected at l"):
+            _TASKS[task](SHORTEST[task] - 1)
+
+
 def test_own_filler(tmp_path):
     text = tmp_path / "filler.txt"
     text.write_text("Nothing happens here. Nothing at all happens.")
@@ -328,6 +340,13 @@ VALUES = {
     "schedule": ({"schedule": "cosin"}, "did you mean cosine?"),
     "not finite": ({"on_nonfinite": "go"}, "on_nonfinite: got 'go', expected one of stop, skip"),
     "devices": ({"devices": "0"}, "devices: got '0', expected auto or a positive number"),
+    "ragged": ({"log_every": 40}, "eval_every: got 100, expected a multiple of log_every (40"),
+    "warm-up": ({"warmup": 1001}, "warmup: got 1001 steps, expected at most the 1000 of the"),
+    "accumulate": ({"accumulate": 5, "steps": 4}, "accumulate: got 5 steps, expected 1 to the 4"),
+    "short": (
+        {"task": "temporal_order", "distances": (12, 3)},
+        "distances: got 3 with task temporal_order, expected at least 10",
+    ),
     "wrong filler": (
         {"task": "copy", "distances": (5,), "filler_file": "x"},
         "filler_file: got it with task copy, expected task sky",
@@ -358,12 +377,9 @@ MISTAKES = {
     "steps": (["--steps=many"], 2, "steps: got 'many', expected a whole number"),
     "number": (["--stop_at=high"], 2, "stop_at: got 'high', expected a number"),
     "boolean": (["--tensorboard=maybe"], 2, "tensorboard: got 'maybe', expected true or false"),
-    "ragged": (["--log_every=40"], 1, "eval_every: got 100, expected a multiple of log_every (40"),
-    "warm-up": (["--warmup=1001"], 1, "warmup: got 1001 steps, expected at most the 1000 of the"),
     "run and resume": (["--resume=/none", "--run_dir=/x"], 1, "resume: got it together with run_d"),
     "run and resume apart": (["--resume=/none", "--run_dir", "/x"], 1, "got it together with run_"),
     "no run": (["--resume=/none"], 1, "resume: got '/none', expected the folder of a run (flags.t"),
-    "short": (["--task=temporal_order", "--distances=3"], 1, "got 3, expected at least 10"),
     "no folder": (["--run_dir="], 2, "run_dir: got '', expected a name"),
     "binary flagfile": ([f"--flagfile={sys.executable}"], 2, "flagfile: got bytes that are not UT"),
     "filler": (["--filler_file=/none.txt"], 1, "/none.txt: cannot be read: No such file"),

@@ -165,6 +165,14 @@ def test_which_model_is_used(whole, tmp_path, monkeypatch, capsys):
     os.utime("runs/runner_program-0/results.json", (0, 0))
     shutil.rmtree("runs/runner_program-0/models")
     assert evaluate(capsys)[1] == lines
+    found = json.loads((folder / "results.json").read_text())
+    next(one for one in found["results"] if one["seed"] == 0)["validation_error"] = None
+    shutil.copytree(folder, "diverged")
+    pathlib.Path("diverged/results.json").write_text(json.dumps(found))
+    left = [one for one in records(folder)[1] if (one["model"], one["seed"]) != ("rnn", 0)]
+    best = min(left, key=lambda one: one["validation_error"])
+    shown = evaluate(capsys, "--model_dir=diverged")[1]
+    assert shown[-1] == f"best {best['model']}-{best['seed']}"
     status, _, (line,) = evaluate(capsys, "--model_dir=nowhere")
     assert status == 1
     assert "expected the folder of a run" in line
