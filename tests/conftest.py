@@ -16,7 +16,21 @@ os.environ.setdefault("MPLBACKEND", "agg")
 HERE = pathlib.Path(__file__).parent
 OPTIMIZED = HERE / "drivers"  # its tests run as users do
 # Files that take longest, the longest first, so that the workers end together.
-LONGEST: tuple[str, ...] = ()
+LONGEST = (
+    "drivers/test_contract.py",
+    "drivers/test_transformations.py",
+    "drivers/test_contract_shapes.py",
+    "drivers/test_fused.py",
+    "drivers/test_newton.py",
+    "drivers/test_chunked.py",
+    "drivers/test_associative.py",
+    "drivers/test_unroll.py",
+    "drivers/test_cudnn.py",
+    "experiments/test_forecasting.py",
+    "experiments/test_benchmark.py",
+    "experiments/test_long_context.py",
+    "training/test_fit.py",
+)
 
 MAPS = pathlib.Path("/proc/self/maps")
 MOST_MAPS = 25_000

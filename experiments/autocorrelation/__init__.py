@@ -1,1 +1,6 @@
-"""Does the past of a series tell of its present? Its correlogram, and what that says, in words."""
+"""Autocorrelation of a series: its correlogram, and the conclusion in words."""
+
+from experiments.autocorrelation.config import Config
+from experiments.autocorrelation.study import run
+
+__all__ = ["Config", "run"]

@@ -1,8 +1,21 @@
-"""The command `python -m experiments.autocorrelation`."""
+"""Autocorrelation of a series: its correlogram, and the conclusion in words.
 
-from experiments.autocorrelation import study
+Your own CSV has a header and a row a step; a column of dates orders and spaces them.
+
+    python -m experiments.autocorrelation --series=sunspots
+    python -m experiments.autocorrelation --csv=sales.csv --column=sales --difference=1
+    python -m experiments.autocorrelation --csv=sales.csv --column=sales --with=price
+    python -m experiments.autocorrelation --csv=diary.csv --column=meal --labels --with=weekday
+    python -m experiments.autocorrelation --demo=food
+"""
+
+from experiments.autocorrelation.config import PROGRAM, Config, ReportOptions
+from experiments.autocorrelation.study import run
 from experiments.common import app
 
+EXPERIMENT = app.Experiment(
+    PROGRAM, __doc__, Config(), run, run_options=ReportOptions(), hosts=False
+)
+
 if __name__ == "__main__":
-    study.define_flags()
-    app.run(study.main, study.__doc__)
+    app.main(EXPERIMENT)

@@ -1,4 +1,4 @@
-"""The table of day and food: today's meal depends on the meals before, and not on the weekday."""
+"""The demo: a diary in which a meal depends on the meals before, and not on the weekday."""
 
 import csv
 import pathlib
@@ -12,8 +12,9 @@ from rich import box
 from rich.table import Table
 
 import seqmodels as sm
-from experiments.autocorrelation import labels as autocorrelation_labels
+from experiments.autocorrelation import labels
 from experiments.common import report as study_report
+from seqmodels.analysis.autocorrelation import Association
 from seqmodels.analysis.statistics import mean_interval
 from seqmodels.data.batches import shuffled
 from seqmodels.datasets.food_diary import MEALS, WEEKDAYS, Diary, bayes_rate, bayes_rule, diary
@@ -32,28 +33,39 @@ WINDOW, BATCH, STEPS, SEEDS = 30, 32, 800, 3
 HIDDEN = 16
 NLAGS = 7
 
-# From parameters, meals (T, B) of the days before and weekdays (T, B) of the days to be told, to
-# logits (T, B, C).
+# From parameters, meals (T, B) of the days before and weekdays (T, B) of the days that are
+# predicted, to logits (T, B, C).
 Reader = Callable[[Params, Array, Array], Array]
 
 
-def show(folder: pathlib.Path, seed: int, alpha: float) -> None:
-    """Draws a diary, shows its associations, and what networks make of it.
+def show(
+    folder: pathlib.Path, seed: int, alpha: float
+) -> tuple[str, list[Association], dict[str, list[float]]]:
+    """Draws a diary, and reports its associations and the accuracy of networks.
 
     Writes diary.csv, association.csv, association.png, verdict.txt and predictions.csv.
+
+    Args:
+      folder: of the report.
+      seed: decides the diary, the permutations and the networks.
+      alpha: level of the tests.
+
+    Returns:
+      The conclusion, the associations, and of each model the accuracy per seed.
     """
     drawn = diary(jax.random.key(seed), DAYS)
     _write_diary(drawn, folder)
-    table = Table(title="A diary: does the day tell what there is to eat?", box=box.SIMPLE)
+    table = Table(title="A diary: does the weekday determine the meal?", box=box.SIMPLE)
     for heading in ("date", "day", "food"):
         table.add_column(heading)
     for date, weekday, meal in zip(*_rows(drawn, 8), strict=True):
         table.add_row(date, weekday, meal)
     study_report.show(table)
-    found = autocorrelation_labels.associations(drawn.meals, drawn.weekdays, NLAGS, alpha, seed)
-    autocorrelation_labels.report(("food", "day"), found, folder, alpha)
-    _predict(drawn, folder, seed)
+    associations = labels.associations(drawn.meals, drawn.weekdays, NLAGS, alpha, seed)
+    words = labels.report(("food", "day"), associations, folder, alpha)
+    accuracies = _predict(drawn, folder, seed)
     print(f"report: {folder}")
+    return words, associations, accuracies
 
 
 def _rows(drawn: Diary, count: int) -> tuple[list[str], list[str], list[str]]:
@@ -71,19 +83,20 @@ def _write_diary(drawn: Diary, folder: pathlib.Path) -> None:
         writer.writerows(zip(*_rows(drawn, len(drawn.meals)), strict=True))
 
 
-def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> None:
-    """Trains both networks and shows how often each is right about the last days."""
-    right = drawn.meals[TRAIN:]
+def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> dict[str, list[float]]:
+    """Trains both networks; shows and returns the accuracy of each on the last days."""
+    truth = drawn.meals[TRAIN:]
     majority = np.bincount(drawn.meals[:TRAIN]).argmax()
-    rows: dict[str, list[float]] = {"majority": [float(np.mean(right == majority))]}
+    accuracies: dict[str, list[float]] = {"majority": [float(np.mean(truth == majority))]}
     readers = {"feed-forward, the day alone": _by_day(), "rnn, the meals before": _by_meals()}
     for name, (init, reader) in readers.items():
-        guesses = [_guesses(init, reader, drawn, seed + n) for n in range(SEEDS)]
-        rows[name] = [float(np.mean(guess == right)) for guess in guesses]
-    rows["best rule there is"] = [float(np.mean(bayes_rule(drawn.meals)[TRAIN:] == right))]
+        predictions = [_predictions(init, reader, drawn, seed + n) for n in range(SEEDS)]
+        accuracies[name] = [float(np.mean(meals == truth)) for meals in predictions]
+    accuracies["best possible rule"] = [float(np.mean(bayes_rule(drawn.meals)[TRAIN:] == truth))]
     table = Table(
-        title=f"Right about {len(right):,} days after {TRAIN:,} to learn from, mean of {SEEDS} "
-        f"seeds and 95 % interval. The best rule is right in {bayes_rate():.1%} of all days.",
+        title=f"Accuracy on {len(truth):,} days after {TRAIN:,} to train on, mean of {SEEDS} "
+        f"seeds and 95 % interval. The best possible rule is right in {bayes_rate():.1%} of all "
+        "days.",
         box=box.SIMPLE,
         title_justify="left",
     )
@@ -92,13 +105,14 @@ def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> None:
     with (folder / "predictions.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "seed", "accuracy"])
-        for name, found in rows.items():
-            mean, low, high = mean_interval(found)
-            interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if len(found) > 1 else ""
+        for name, values in accuracies.items():
+            mean, low, high = mean_interval(values)
+            interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if len(values) > 1 else ""
             table.add_row(name, f"{100 * mean:.1f}{interval}")
-            for number, value in enumerate(found):
-                writer.writerow([name, seed + number if len(found) > 1 else "", f"{value:.6g}"])
+            for number, value in enumerate(values):
+                writer.writerow([name, seed + number if len(values) > 1 else "", f"{value:.6g}"])
     study_report.show(table)
+    return accuracies
 
 
 def _by_meals() -> tuple[Callable[[Array], Params], Reader]:
@@ -134,10 +148,10 @@ def _by_day() -> tuple[Callable[[Array], Params], Reader]:
     return init, read
 
 
-def _guesses(
+def _predictions(
     init: Callable[[Array], Params], reader: Reader, drawn: Diary, seed: int
 ) -> np.ndarray:
-    """Trains a network on the first days; returns what it guesses for each of the others."""
+    """Trains a network on the first days; returns its predictions of the others."""
     places = np.arange(TRAIN - WINDOW)[:, None] + np.arange(WINDOW + 1)
     windows = (drawn.meals[places], drawn.weekdays[places])
     optimizer = make_optimizer(
@@ -148,18 +162,18 @@ def _guesses(
         del key, carry
         meals, weekdays = (jnp.swapaxes(jnp.asarray(row), 0, 1) for row in rows)
         logits = reader(params, meals[:-1], weekdays[1:])
-        right = jnp.take_along_axis(jax.nn.log_softmax(logits), meals[1:, :, None], axis=-1)
-        return Loss(total=-jnp.sum(right), weight=right.size)
+        likelihood = jnp.take_along_axis(jax.nn.log_softmax(logits), meals[1:, :, None], axis=-1)
+        return Loss(total=-jnp.sum(likelihood), weight=likelihood.size)
 
     data = shuffled(windows, BATCH, seed=seed)
-    done = fit(
+    fitted = fit(
         create_train_state(init, optimizer, jax.random.key(seed)),
         jax.jit(make_train_steps(loss, optimizer, 20), donate_argnums=0),
         FitSettings(steps=STEPS, steps_per_dispatch=20, log_every=STEPS),
         batches=prefetch_dispatches(data.at, 20),
     )
     logits = reader(
-        done.state.params,
+        fitted.state.params,
         jnp.asarray(drawn.meals[:-1, None]),
         jnp.asarray(drawn.weekdays[1:, None]),
     )

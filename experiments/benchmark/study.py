@@ -13,7 +13,7 @@ from experiments.benchmark.config import Config
 from experiments.benchmark.process import Process, WorkerError, command_for
 from experiments.benchmark.report import RATIOS, Report, machine
 from experiments.benchmark.timing import Plan
-from experiments.common import config as configs
+from experiments.common import identity as identities
 from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.runner import RUNS
@@ -54,7 +54,7 @@ def _measure(config: Config, directory: RunDirectory, start: dict[str, Any]) -> 
     record = sections.Record()
     settings = _settings(config, start, record)
     shapes = parse_shapes(config.shapes)
-    about = {"flags": configs.identity(config), "machine": machine(settings, start["kind"])}
+    about = {"flags": identities.identity(config), "machine": machine(settings, start["kind"])}
     report = Report(shapes, settings, record, directory=directory, about=about)
     record.save = lambda: report.write(complete=False)
     complete = False

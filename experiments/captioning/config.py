@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import pathlib
 
-from experiments.common.config import Options, digest, option, section
+from experiments.common.config import Options, option, section
+from experiments.common.identity import digest
 from experiments.common.sections import ModelOptions, SavingConfig, TrainingConfig
 from seqmodels.data import image_folder
 from seqmodels.datasets.emoji_scenes import LANGUAGES
@@ -87,7 +88,9 @@ class Config(Options):
             if self.data == "folder" and given is None:
                 raise ValueError(f"{name}: got nothing with data folder, expected a path")
             if self.data != "folder" and given is not None:
-                raise ValueError(f"{name}: got {given!r} with data {self.data}, expected folder")
+                raise ValueError(
+                    f"{name}: got {given!r} with data {self.data}, expected data folder"
+                )
         self.training.learning_rates(self.cells, CELLS)
 
     def digests(self) -> dict[str, str]:

@@ -17,8 +17,6 @@ line that `--hidden=0` prints.
 
 import dataclasses
 import difflib
-import hashlib
-import json
 import math
 import os
 import pathlib
@@ -47,6 +45,7 @@ class About(typing.NamedTuple):
     path: bool = False
     digest: bool = False
     decides: bool = True
+    flag: str | None = None
 
 
 def option(default: Any, help: str, **about: Any) -> Any:
@@ -69,6 +68,8 @@ def option(default: Any, help: str, **about: Any) -> Any:
         path: whether it names a file or folder; stored absolute, with ~ expanded.
         digest: whether it names a file (or folder) whose content decides the run; implies path.
         decides: whether a run with another value is another run.
+        flag: its public name (the flag, and the name in messages and files) where the field must
+          have another one, as for "with", a keyword of Python.
     """
     about.setdefault("path", about.get("digest", False))
     about["choices"] = tuple(about.get("choices", ()))
@@ -91,7 +92,7 @@ class Options:
         """Normalizes and checks all values; ValueError in one line."""
         for name, kind, about in own_options(type(self)):
             value = normalized(kind, about, getattr(self, name))
-            check_value(name, kind, about, value)
+            check_value(public_name(name, about), kind, about, value)
             object.__setattr__(self, name, value)
         self.check()
 
@@ -151,6 +152,16 @@ def all_options(config: Options) -> list[tuple[str, Any, About, Any]]:
         for part in (config, *sections(config))
         for name, kind, about in own_options(type(part))
     ]
+
+
+def public_name(name: str, about: About) -> str:
+    """Returns the name of an option on the command line, in messages and in files.
+
+    Args:
+      name: of its field.
+      about: its metadata.
+    """
+    return about.flag or name
 
 
 def is_optional(kind: Any) -> bool:
@@ -332,57 +343,3 @@ def values_by_name(
         if name not in values:
             raise ValueError(f"{option_name}: got {', '.join(values)}, expected a value for {name}")
     return {name: values[name] for name in needed}
-
-
-def identity(config: Options) -> dict[str, Any]:
-    """Returns what decides a run, as JSON: values, and digests of the files that they name.
-
-    Raises:
-      OSError: if a file that is named cannot be read.
-      ValueError: as `Options.digests` of the configuration.
-    """
-    found: dict[str, Any] = {}
-    for name, _, about, value in all_options(config):
-        if about.decides:
-            plain = list(value) if isinstance(value, tuple) else value
-            found[name] = str(plain) if plain in (math.inf, -math.inf) else plain
-        if about.digest and value is not None and os.path.exists(value):
-            found[f"{name}_sha256"] = digest(value)
-    return found | config.digests()
-
-
-def digest(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 of a file; of a folder that of the names and digests of its files."""
-    path = pathlib.Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = [f"{digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def short_name(config: Options) -> str:
-    """Returns eight digits that depend on the values that decide a run."""
-    values = {name: str(value) for name, _, about, value in all_options(config) if about.decides}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def from_stored(default: Any, stored: Mapping[str, Any]) -> Any:
-    """Returns the configuration that `identity` was taken of; options that it lacks stay.
-
-    Args:
-      default: a configuration of that class.
-      stored: of `identity`, read back from JSON.
-
-    Raises:
-      ValueError: if a value is not valid.
-    """
-    values = {}
-    for name, kind, _, _ in all_options(default):
-        if name in stored:
-            value = stored[name]
-            if entry_type(kind) is float and isinstance(value, str):
-                value = float(value)
-            values[name] = value
-    return default.replace(**values)

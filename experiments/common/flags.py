@@ -37,7 +37,8 @@ def parse(
     """
     place = flags.FlagValues() if flag_values is None else flag_values
     for group in groups:
-        for name, kind, about, value in configs.all_options(group):
+        for field, kind, about, value in configs.all_options(group):
+            name = configs.public_name(field, about)
             if configs.entry_type(kind) is bool:
                 flags.DEFINE_bool(name, value, about.help, flag_values=place)
             else:
@@ -56,11 +57,12 @@ def parse(
 
 def _with_values(group: Any, place: flags.FlagValues) -> Any:
     values = {}
-    for name, kind, _, _ in configs.all_options(group):
+    for field, kind, about, _ in configs.all_options(group):
+        name = configs.public_name(field, about)
         flag = place[name]
         if flag.present:
             value = flag.value
-            values[name] = from_text(name, kind, value) if isinstance(value, str) else value
+            values[field] = from_text(name, kind, value) if isinstance(value, str) else value
     return group.replace(**values)
 
 
@@ -107,7 +109,8 @@ def flagfile(config: Options, comment: str) -> str:
       comment: the first line.
     """
     lines = [f"# {comment}"]
-    for name, _, _, value in configs.all_options(config):
+    for field, _, about, value in configs.all_options(config):
+        name = configs.public_name(field, about)
         if isinstance(value, bool):
             lines.append(f"--{name}" if value else f"--no{name}")
         elif value is not None:
@@ -131,7 +134,7 @@ def help_text(program: str, doc: str, groups: Sequence[Options]) -> str:
         titled += [(_title(part), part) for part in nested]
     for title, part in titled:
         lines = [
-            _option(name, kind, about, getattr(part, name))
+            _option(configs.public_name(name, about), kind, about, getattr(part, name))
             for name, kind, about in configs.own_options(type(part))
         ]
         if lines:

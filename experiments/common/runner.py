@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from experiments.common import config as configs
+from experiments.common import identity as identities
 from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.sections import SavingConfig, TrainingConfig
@@ -54,10 +54,10 @@ def run(
       Interrupted: after SIGINT or SIGTERM; the same call resumes.
     """
     try:
-        name = f"{prefix or program}-{configs.short_name(config)}"
+        name = f"{prefix or program}-{identities.short_name(config)}"
         path = RUNS / name if run_dir is None else pathlib.Path(run_dir)
         config = _with_devices(config, path, divided, overwrite)
-        settings = configs.identity(config)
+        settings = identities.identity(config)
         processes.check_same(settings)
         study = build(config)
         saving: SavingConfig = config.saving

@@ -4,7 +4,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-from experiments.common import config as configs
+from experiments.common import identity as identities
 from experiments.common.errors import UserError
 from experiments.common.runner import RUNS
 from seqmodels import model_files
@@ -73,7 +73,7 @@ def config_of_run(program: str, model_dir: Folder, config: Any) -> Any:
     """
     run, results = _run(program, model_dir)
     try:
-        return configs.from_stored(config, results.get("flags", {}))
+        return identities.from_stored(config, results.get("flags", {}))
     except ValueError as error:
         raise UserError(f"model_dir: {run / RESULTS}: {error}") from None
 

@@ -43,7 +43,11 @@ class SeriesConfig(Options):
 
 
 def load(
-    config: SeriesConfig, default: str | None = None, also: tuple[str, ...] = ()
+    config: SeriesConfig,
+    default: str | None = None,
+    also: tuple[str, ...] = (),
+    *,
+    also_option: str = "exogenous, known",
 ) -> TimeSeries:
     """Returns the series that the options describe, its columns those of `column` first.
 
@@ -51,6 +55,7 @@ def load(
       config: the options.
       default: the known series where the options name none.
       also: further columns, which follow.
+      also_option: the option that names them, for messages.
 
     Raises:
       ValueError: in one line, if no series is named, and as `series_files.read_csv`.
@@ -61,7 +66,7 @@ def load(
         name = config.series or default
         if name is None:
             raise ValueError("series, csv: got neither, expected one of them")
-        found = _with_columns(series.load(name), config.column, also)
+        found = _with_columns(series.load(name), config.column, also, also_option)
     else:
         if not pathlib.Path(config.csv).is_file():
             raise ValueError(f"csv: got {config.csv!r}, expected a file that exists")
@@ -85,16 +90,16 @@ def _only_column(path: str, date_column: str | None, also: tuple[str, ...]) -> s
 
 
 def _with_columns(
-    found: TimeSeries, columns: tuple[str, ...] | None, also: tuple[str, ...]
+    found: TimeSeries, columns: tuple[str, ...] | None, also: tuple[str, ...], also_option: str
 ) -> TimeSeries:
     if columns is None:
-        if len(found.columns) - len(also) != 1:
+        columns = tuple(name for name in found.columns if name not in also)
+        if len(columns) != 1:
             raise ValueError(
                 f"column: got nothing, and {found.name} has {', '.join(found.columns)}, expected "
                 "one of them"
             )
-        columns = tuple(name for name in found.columns if name not in also)
-    for option_name, names in (("column", columns), ("exogenous, known", also)):
+    for option_name, names in (("column", columns), (also_option, also)):
         for name in names:
             if name not in found.columns:
                 near = difflib.get_close_matches(name, found.columns, n=1)

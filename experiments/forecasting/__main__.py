@@ -1,8 +1,33 @@
-"""The command `python -m experiments.forecasting`."""
+"""Many to many in step: the next values of a series, with intervals.
 
-from experiments.common import app, hosts
-from experiments.forecasting import study
+Trains recurrent networks on the residuals of a linear base forecaster, chooses the base on the
+validation part, and compares networks and classical methods on the test part, one step and many
+steps ahead. Checks whether the residuals are white noise. Then forecasts your own series.
+
+    python -m experiments.forecasting --flagfile=experiments/forecasting/flagfiles/sunspots.flags
+    python -m experiments.forecasting --csv=sales.csv --column=sales --horizon=12
+    python -m experiments.forecasting --predict --plot=future.png
+    python -m experiments.forecasting --export=forecaster.seq
+"""
+
+from experiments.common import app
+from experiments.forecasting.config import PROGRAM, Actions, Config
+from experiments.forecasting.predict import use
+from experiments.forecasting.study import evaluate, run
+
+
+def act(actions: Actions, config: Config) -> bool:
+    """Forecasts, exports or evaluates; False if nothing of it is asked for."""
+    if actions.predict or actions.export is not None:
+        use(actions, config)
+    elif actions.models.evaluate:
+        evaluate(actions.models.model_dir, config)
+    else:
+        return False
+    return True
+
+
+EXPERIMENT = app.Experiment(PROGRAM, __doc__, Config(), run, Actions(), act)
 
 if __name__ == "__main__":
-    study.define_flags()
-    app.run(hosts.supervised(study.main), study.__doc__)
+    app.main(EXPERIMENT)

@@ -1,98 +1,33 @@
-"""Recurrent forecasters of a series: what they read, how they are built, and what they tell."""
+"""Recurrent forecasters of a series: how they are built, and their forecasts."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import seqmodels as sm
-from experiments.forecasting import data as forecast_data
-from experiments.forecasting.data import Fitted, Problem
+from experiments.forecasting.base import FittedBase
+from experiments.forecasting.inputs import ModelConfig, ModelInputs
 from seqmodels.cells import catalog
 from seqmodels.models import linear_forecaster
 from seqmodels.models.forecaster import HEADS, Forecaster, forecaster, pooled_quantiles
 from seqmodels.types import Array, Params
 
-CELLS = {name: catalog.CELLS[name] for name in ("rnn", "gru", "lstm")}
-STRATEGIES = ("direct", "recursive")
+
+class FittedModel(NamedTuple):
+    """A forecaster with its parameters and its base."""
+
+    config: ModelConfig
+    fitted: FittedBase
+    model: Forecaster
+    params: Params
 
 
-class Config(NamedTuple):
-    """What decides a forecaster.
-
-    Attributes:
-      cell: one of `CELLS`.
-      hidden: its units H.
-      dropout: share of the outputs dropped in training.
-      head: one of `forecaster.HEADS`.
-      strategy: "direct", all steps told at once, or "recursive", one after the other.
-      level: whether it reads the value itself beside what the base has left over.
-      gaps: whether it reads which values were there.
-      harmonics: sines and cosines of the season that it reads.
-      targets: columns that are told, C.
-      exogenous: columns read up to the present.
-      known: columns known ahead.
-      horizon: steps told, K.
-      period: steps of a season.
-      transform: of the targets.
-    """
-
-    cell: str
-    hidden: int
-    dropout: float
-    head: str
-    strategy: str
-    level: bool
-    gaps: bool
-    harmonics: int
-    targets: int
-    exogenous: int
-    known: int
-    horizon: int
-    period: int
-    transform: str
-
-    @property
-    def direct(self) -> bool:
-        """Whether all steps are told at once."""
-        return self.strategy == "direct"
-
-    @property
-    def features(self) -> int:
-        """How many numbers are read at a step, D."""
-        of_targets = self.targets * (1 + self.level + self.gaps)
-        ahead = self.known * (self.horizon if self.direct else 1)
-        return of_targets + self.exogenous + 2 * self.harmonics + ahead
-
-
-class Ready(NamedTuple):
-    """A problem as arrays for one base.
-
-    Attributes:
-      xs: float32 (T, D), what is read at each step.
-      base: float64 (T, K, C), what the base tells, in scaled units.
-      targets: float32 (T, K, C), what is to be told: what the base leaves over, in units of its
-        errors; 0 where there is nothing.
-      weights: float32 (T, K, C), 1 where there is a target.
-      filled: float64 (T, C), scaled values with gaps filled.
-      seasons: float32 (T + K, 2 harmonics), row t for step t.
-      known: float32 (T + K, columns known ahead).
-    """
-
-    xs: np.ndarray
-    base: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-    filled: np.ndarray
-    seasons: np.ndarray
-    known: np.ndarray
-
-
-def build(config: Config) -> Forecaster:
-    """Returns the model of a `Config`."""
-    cell = CELLS[config.cell](config.features, config.hidden)
+def build(config: ModelConfig) -> Forecaster:
+    """Returns the model of a configuration."""
+    cell = catalog.CELLS[config.cell](config.features, config.hidden)
     return forecaster(
         sm.dropout(cell, config.dropout) if config.dropout else cell,
         hidden_size=config.hidden,
@@ -102,75 +37,37 @@ def build(config: Config) -> Forecaster:
     )
 
 
-def prepare(task: Problem, fitted: Fitted, config: Config) -> Ready:
-    """Returns what a forecaster reads and is to tell. Nothing at a step depends on later ones."""
-    T, K = task.end, task.horizon
-    values = forecast_data.scaled(task, fitted)
-    whole = forecast_data.filled(fitted, values)
-    base = forecast_data.base_forecasts(fitted, whole)
-    left = forecast_data.left_over(values, base) / fitted.errors
-    left[: forecast_data.warm_up(fitted)] = np.nan
-    there = np.isfinite(left)
-    one_step = np.zeros_like(whole)
-    one_step[1:] = (whole[1:] - base[:-1, 0]) / fitted.errors[0]
-    one_step[: forecast_data.warm_up(fitted) + 1] = 0.0
-    seasons, known = _seasons(task, config), _known(task, fitted)
-    parts = [one_step]
-    if config.level:
-        parts.append(whole)
-    if config.gaps:
-        parts.append(np.isfinite(values))
-    parts += [_read(task, fitted), seasons[1 : T + 1]]
-    if config.known:
-        steps = K if config.direct else 1
-        parts.append(forecast_data.ahead(known, K)[:T, :steps].reshape(T, -1))
-    xs = np.concatenate([np.asarray(part, np.float32) for part in parts], axis=1)
-    targets = np.where(there, left, 0.0).astype(np.float32)
-    return Ready(
-        xs, base, targets, there.astype(np.float32), whole, seasons, known.astype(np.float32)
-    )
-
-
-def predict(
-    config: Config,
-    model: Forecaster,
-    params: Params,
-    fitted: Fitted,
-    ready: Ready,
-    *,
-    samples: int = 0,
-    seed: int = 0,
+def forecast(
+    forecaster: FittedModel, inputs: ModelInputs, *, samples: int = 0, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns what is told at every step, in scaled units.
+    """Returns the forecasts from every step, in scaled units.
 
     Args:
-      config: of the model.
-      model: of `build`.
-      params: its parameters.
-      fitted: scales and base.
-      ready: of `prepare`.
+      forecaster: the model.
+      inputs: of `prepare`.
       samples: paths drawn for the quantiles of a recursive forecaster; 0 for none.
       seed: of the draws.
 
     Returns:
       Means (T, K, C) and quantiles (T, K, C, 5), None where the head has none.
     """
+    config, fitted, model, params = forecaster
     head = HEADS[config.head]
     if config.direct:
-        outputs = _apply(model, params, ready.xs)
+        outputs = _apply(model, params, inputs.xs)
         means = np.asarray(head.mean(outputs), np.float64)
-        found = None if head.quantiles is None else np.asarray(head.quantiles(outputs), np.float64)
-        quantiles = (
-            None if found is None else ready.base[..., None] + fitted.errors[..., None] * found
-        )
-        return ready.base + fitted.errors * means, quantiles
-    paths = np.asarray(_rollout(config, model, params, fitted, ready, None), np.float64)
-    mean = _add_up(fitted, ready, paths)[0]
+        if head.quantiles is None:
+            return inputs.base + fitted.errors * means, None
+        quantiles = np.asarray(head.quantiles(outputs), np.float64)
+        quantiles = inputs.base[..., None] + fitted.errors[..., None] * quantiles
+        return inputs.base + fitted.errors * means, quantiles
+    paths = np.asarray(_rollout(forecaster, inputs, None), np.float64)
+    mean = _values_of(fitted, inputs, paths)[0]
     if head.draw is None or not samples:
         return mean, None
     keys = jax.random.split(jax.random.key(seed), samples)
-    paths = np.asarray(_rollout(config, model, params, fitted, ready, keys), np.float64)
-    return mean, np.asarray(pooled_quantiles(jnp.asarray(_add_up(fitted, ready, paths))))
+    paths = np.asarray(_rollout(forecaster, inputs, keys), np.float64)
+    return mean, np.asarray(pooled_quantiles(jnp.asarray(_values_of(fitted, inputs, paths))))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -178,114 +75,125 @@ def _apply(model: Forecaster, params: Params, xs: Array) -> Array:
     return model.apply(params, xs)
 
 
-def _rollout(
-    config: Config,
-    model: Forecaster,
-    params: Params,
-    fitted: Fitted,
-    ready: Ready,
-    keys: Array | None,
-) -> Array:
+def _rollout(forecaster: FittedModel, inputs: ModelInputs, keys: Array | None) -> Array:
     """Returns paths (S, T, K, C) of one-step errors of the base, in units of `errors[0]`."""
-    T, K, C = len(ready.xs), config.horizon, config.targets
-    size = max(len(one.weights[0]) for one in fitted.linear)
+    config, fitted = forecaster.config, forecaster.fitted
+    T, K, C = len(inputs.xs), config.horizon, config.targets
+    size = max(len(linear.weights[0]) for linear in fitted.linear)
     weights = np.zeros((size, C), np.float32)
-    for number, one in enumerate(fitted.linear):
-        weights[: len(one.weights[0]), number] = one.weights[0]
-    bias = np.array([one.bias[0] for one in fitted.linear], np.float32)
-    padded = np.concatenate([np.repeat(ready.filled[:1], size - 1, axis=0), ready.filled])
+    for number, linear in enumerate(fitted.linear):
+        weights[: len(linear.weights[0]), number] = linear.weights[0]
+    bias = np.array([linear.bias[0] for linear in fitted.linear], np.float32)
+    padded = np.concatenate([np.repeat(inputs.filled[:1], size - 1, axis=0), inputs.filled])
     windows = np.stack([padded[size - 1 - j : size - 1 - j + T] for j in range(size)], axis=1)
-    held = C * (1 + config.level + config.gaps)
-    exogenous = ready.xs[:, held : held + config.exogenous]
-    # Row k: of the step told next when k + 1 steps have been told.
-    coming = np.concatenate([ready.seasons, ready.known], axis=1)
-    last = np.concatenate([coming, np.repeat(coming[-1:], 1, axis=0)])
-    places = np.minimum(np.arange(T)[:, None] + np.arange(2, K + 2), len(last) - 1)
-    return _paths(
-        model,
-        (config.level, config.gaps, K),
-        params,
-        ready.xs,
-        windows.astype(np.float32),
-        (weights, bias, fitted.errors[0].astype(np.float32)),
-        exogenous,
-        last[places].astype(np.float32),
+    held = config.target_features
+    # Row k: of the step forecast next when k + 1 steps have been forecast.
+    coming = np.concatenate([inputs.seasons, inputs.known], axis=1)
+    coming = np.concatenate([coming, coming[-1:]], axis=0)
+    places = np.minimum(np.arange(T)[:, None] + np.arange(2, K + 2), len(coming) - 1)
+    return rollout(
+        forecaster.model,
+        Recursion(config.level, config.gaps, K),
+        forecaster.params,
+        RolloutInputs(
+            inputs.xs,
+            windows.astype(np.float32),
+            weights,
+            bias,
+            fitted.errors[0].astype(np.float32),
+            inputs.xs[:, held : held + config.exogenous],
+            coming[places].astype(np.float32),
+        ),
         keys,
     )
 
 
+class Recursion(NamedTuple):
+    """How a recursive forecaster reads its own forecasts.
+
+    Attributes:
+      level: whether it reads values.
+      gaps: whether it reads which values were observed.
+      steps: how many it forecasts, K.
+      method: the driver.
+    """
+
+    level: bool
+    gaps: bool
+    steps: int
+    method: str = "auto"
+
+
+class RolloutInputs(NamedTuple):
+    """The arrays of a rollout, float32.
+
+    Attributes:
+      xs: (T, D), what is read at each step.
+      windows: (T, L, C), the last L values at each step, the newest first.
+      weights: (L, C), of the one-step forecast of the base.
+      bias: (C,), of the one-step forecast of the base.
+      error: (C,), the unit of the forecasts.
+      exogenous: (T, E), held at their last value.
+      coming: (T, K, ...), seasons and columns known ahead of the steps to come.
+    """
+
+    xs: Array | np.ndarray
+    windows: Array | np.ndarray
+    weights: Array | np.ndarray
+    bias: Array | np.ndarray
+    error: Array | np.ndarray
+    exogenous: Array | np.ndarray
+    coming: Array | np.ndarray
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _paths(
+def rollout(
     model: Forecaster,
-    reads: tuple[bool, bool, int],
+    recursion: Recursion,
     params: Params,
-    xs: Array,
-    windows: Array,
-    base: tuple[Array, Array, Array],
-    exogenous: Array,
-    coming: Array,
+    inputs: RolloutInputs,
     keys: Array | None,
 ) -> Array:
-    weights, bias, error = (jnp.asarray(part) for part in base)
-    level, gaps, steps = reads
+    """Returns paths (S, T, K, C) of one-step errors of the base, in units of `error`.
+
+    Args:
+      model: forecasts one step.
+      recursion: what it reads.
+      params: its parameters.
+      inputs: the arrays.
+      keys: (S,), of the paths; None for the path of the means.
+    """
+    given = RolloutInputs(*(jnp.asarray(array) for array in inputs))
 
     def feed(window: Array, value: Array, k: Array) -> tuple[Array, Array]:
-        told = jnp.sum(window * weights[None], axis=1) + bias[None] + error[None] * value
-        window = jnp.concatenate([told[:, None], window[:, :-1]], axis=1)
+        forecast = jnp.sum(window * given.weights[None], axis=1)
+        forecast = forecast + given.bias[None] + given.error[None] * value
+        window = jnp.concatenate([forecast[:, None], window[:, :-1]], axis=1)
         parts = [value]
-        if level:
-            parts.append(told)
-        if gaps:
-            parts.append(jnp.ones_like(told))
-        return window, jnp.concatenate([*parts, exogenous, coming[:, k]], axis=1)
+        if recursion.level:
+            parts.append(forecast)
+        if recursion.gaps:
+            parts.append(jnp.ones_like(forecast))
+        return window, jnp.concatenate([*parts, given.exogenous, given.coming[:, k]], axis=1)
 
-    return model.rollout(params, xs, feed, windows, steps, keys=keys)
+    return model.rollout(
+        params,
+        given.xs,
+        feed,
+        given.windows,
+        recursion.steps,
+        keys=keys,
+        method=recursion.method,
+    )
 
 
-def _add_up(fitted: Fitted, ready: Ready, paths: np.ndarray) -> np.ndarray:
+def _values_of(fitted: FittedBase, inputs: ModelInputs, paths: np.ndarray) -> np.ndarray:
     """Returns scaled values (S, T, K, C) of paths of the base's one-step errors."""
     K = paths.shape[2]
-    found = np.broadcast_to(ready.base, paths.shape).copy()
-    for number, one in enumerate(fitted.linear):
-        response = linear_forecaster.impulse_response(one, K)
+    values = np.broadcast_to(inputs.base, paths.shape).copy()
+    for number, linear in enumerate(fitted.linear):
+        response = linear_forecaster.impulse_response(linear, K)
         errors = fitted.errors[0, number] * paths[..., number]
         for k in range(K):
-            found[:, :, k, number] += errors[:, :, : k + 1] @ response[k::-1]
-    return found
-
-
-def _seasons(task: Problem, config: Config) -> np.ndarray:
-    steps = task.series.ordinal + np.arange(task.end + task.horizon)
-    phases = 2 * np.pi * steps / config.period
-    waves = [f(j * phases) for j in range(1, config.harmonics + 1) for f in (np.sin, np.cos)]
-    return np.stack(waves, axis=1) if waves else np.zeros((len(steps), 0))
-
-
-def _read(task: Problem, fitted: Fitted) -> np.ndarray:
-    """Returns the exogenous columns (T, E), scaled; gaps hold the value before."""
-    places = slice(task.targets, task.targets + task.exogenous)
-    own = slice(0, task.exogenous)
-    values = task.series.values[: task.end, places]
-    return _held((values - fitted.read_centre[own]) / fitted.read_scale[own])
-
-
-def _known(task: Problem, fitted: Fitted) -> np.ndarray:
-    """Returns the columns known ahead (T + K, columns), scaled; what is not there is held."""
-    own = slice(task.exogenous, task.exogenous + task.known)
-    values = task.series.values[: task.end + task.horizon, task.targets + task.exogenous :]
-    missing = task.end + task.horizon - len(values)
-    values = np.concatenate([values, np.full((missing, values.shape[1]), np.nan)])
-    return _held((values - fitted.read_centre[own]) / fitted.read_scale[own])
-
-
-def _held(values: np.ndarray) -> np.ndarray:
-    """Returns values (T, E) with the last one before in each gap, 0 before the first."""
-    places = np.where(np.isfinite(values), np.arange(len(values))[:, None], -1)
-    last = np.maximum.accumulate(places, axis=0) if len(values) else places
-    found = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    return np.where(last >= 0, found, 0.0)
-
-
-def config_of(found: dict[str, Any]) -> Config:
-    """Returns the `Config` of what was saved; TypeError if it is none."""
-    return Config(**found)
+            values[:, :, k, number] += errors[:, :, : k + 1] @ response[k::-1]
+    return values

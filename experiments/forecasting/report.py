@@ -1,7 +1,6 @@
 """The report of a forecasting study: the table, the residuals, the forecasts, as CSV and PNG."""
 
 import csv
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,12 +9,15 @@ from rich import box
 from rich.table import Table
 
 from experiments.common import report as study_report
+from experiments.common.report import Format
 from experiments.forecasting.data import Problem
 from seqmodels import plots
 from seqmodels.analysis.statistics import mean_interval
 from seqmodels.plots import Panel
+from seqmodels.training.run_directory import RunDirectory
 
-COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+SCORES, FORECASTS, FUTURE = "scores.csv", "forecasts.csv", "future.csv"
+COLUMNS: dict[str, tuple[str, Format]] = {
     "mae": ("MAE", lambda value: f"{value:.4g}"),
     "rmse": ("RMSE", lambda value: f"{value:.4g}"),
     "mase": ("MASE", lambda value: f"{value:.3f}"),
@@ -23,28 +25,45 @@ COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
     "coverage_80": ("80 %", lambda value: f"{100 * value:.0f}"),
     "coverage_95": ("95 %", lambda value: f"{100 * value:.0f}"),
 }
+Records = dict[str, list[dict[str, Any]]]
 
 
-def show(results: dict[str, Any], folder: pathlib.Path, task: Problem) -> None:
-    """Prints a table for each column told; writes scores.csv, forecasts.csv and pictures.
+def files_of(columns: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of the files of a report.
+
+    Args:
+      columns: the columns that are forecast; none for a series of one column.
+    """
+    suffixes = [_suffix(column, len(columns)) for column in columns] or [""]
+    pictures = [f"{kind}{suffix}.png" for suffix in suffixes for kind in ("forecast", "residuals")]
+    return (SCORES, FORECASTS, FUTURE, *pictures)
+
+
+def _suffix(column: str, columns: int) -> str:
+    """Returns what distinguishes the pictures of a column where there are several."""
+    return f"_{''.join(c if c.isalnum() else '_' for c in column)}" if columns > 1 else ""
+
+
+def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> None:
+    """Prints a table for each column; writes scores.csv, forecasts.csv, future.csv and pictures.
 
     Args:
       results: what results.json holds.
-      folder: the run's folder.
+      directory: of the run.
       task: the problem of the run.
     """
     models = study_report.by_model(results)
     best = chosen(results)
     for column in task.series.columns[: task.targets]:
-        study_report.show(_table(results, models, best, task, column))
+        study_report.show(_table(results, best, task, column))
         print(f"{best}: {_verdicts(models[best], column)}")
-        for name, own in models.items():
-            if "base" in own[0]:
-                print(f"{name}: {_gain(own, column)}")
-        _draw(results, models, best, folder, task, column)
-    _write_scores(results, folder)
-    _write_forecasts(results, models, best, folder, task)
-    print(f"results: {folder}")
+        for name, records in models.items():
+            if "base" in records[0]:
+                print(f"{name}: {_gain(records, column)}")
+        _draw(results, best, directory, task, column)
+    _write_scores(results, directory)
+    _write_forecasts(_best_record(results, best), directory, task)
+    print(f"results: {directory.path}")
 
 
 def chosen(results: dict[str, Any]) -> str:
@@ -53,59 +72,63 @@ def chosen(results: dict[str, Any]) -> str:
     return min(models, key=lambda name: float(np.mean([one[by] for one in models[name]])))
 
 
-def _table(
-    results: dict[str, Any],
-    models: dict[str, list[dict[str, Any]]],
-    best: str,
-    task: Problem,
-    column: str,
-) -> Table:
-    records = [*(results["baselines"] or []), *results["results"]]
-    scale = records[0]["columns"][column]["mase_scale"]
-    unit = task.series.duration(task.period) if task.series.unit != "step" else f"{task.period}"
-    title = (
-        f"{task.series.name}, {column}: {task.fit_end:,} steps to fit, "
-        f"{task.train_end - task.fit_end:,} for validation, {task.end - task.train_end:,} to test "
-        f"({task.series.label(task.train_end)} to {task.series.label(task.end - 1)}). Test part, "
-        f"one step ahead; mean of the seeds and 95 % interval. MASE: MAE / {scale:.4g}, the mean "
-        f"change over {unit} in training. p: the least of Ljung and Box at lags 10 and 20 "
-        f"(autoregressions of as many: at lags beyond). "
-        f"80 %, 95 %: how many values lay in those "
-        "intervals. *: the best in validation."
-    )
-    table = Table(title=title, box=box.SIMPLE, title_justify="left")
+def _best_record(results: dict[str, Any], best: str) -> dict[str, Any]:
+    """Returns the record of the seed of a model that is best in validation."""
+    records = study_report.by_model(results)[best]
+    return min(records, key=lambda record: record[results["chosen_by"]])
+
+
+def _table(results: dict[str, Any], best: str, task: Problem, column: str) -> Table:
+    baselines = results["baselines"] or []
+    scale = [*baselines, *results["results"]][0]["columns"][column]["mase_scale"]
+    table = Table(title=_title(task, column, scale), box=box.SIMPLE, title_justify="left")
     table.add_column("model")
     ahead = [f"MASE, {task.horizon} steps"] if task.horizon > 1 else []
     headings = [heading for heading, _ in COLUMNS.values()]
     for heading in (*headings, *ahead, "p train", "p test", "sound", "validation"):
         table.add_column(heading, justify="right")
-
-    def row(name: str, own: list[dict[str, Any]], validation: str) -> None:
-        found = [one["columns"][column] for one in own]
-        cells = [
-            _cell([one[key] for one in found], form, key not in ("coverage_80", "coverage_95"))
-            for key, (_, form) in COLUMNS.items()
-        ]
-        if ahead:
-            cells.append(_cell([one["all_steps"]["mase"] for one in found], COLUMNS["mase"][1]))
-        for part in ("train", "test"):
-            least = [min(one["ljung_box"][part].values(), default=None) for one in found]
-            there = [value for value in least if value is not None]
-            cells.append(_p(float(np.median(there))).removeprefix("= ") if there else "")
-        sound = [one["sound"] for one in found]
-        known = [one for one in sound if one is not None]
-        if len(found) == 1:
-            cells.append({True: "yes", False: "no", None: ""}[sound[0]])
-        else:
-            cells.append(f"{sum(known)} of {len(known)}")
-        table.add_row(name, *cells, validation)
-
-    for record in results["baselines"] or []:
-        row(record["model"], [record], "")
-    for name, own in models.items():
-        figure = float(np.mean([one[results["chosen_by"]] for one in own]))
-        row(f"{name}{' *' if name == best else ''}", own, f"{figure:.3f}")
+    for record in baselines:
+        table.add_row(record["model"], *_cells([record], task, column), "")
+    for name, records in study_report.by_model(results).items():
+        figure = float(np.mean([record[results["chosen_by"]] for record in records]))
+        star = " *" if name == best else ""
+        table.add_row(f"{name}{star}", *_cells(records, task, column), f"{figure:.3f}")
     return table
+
+
+def _title(task: Problem, column: str, scale: float) -> str:
+    unit = task.series.duration(task.period) if task.series.unit != "step" else f"{task.period}"
+    return (
+        f"{task.series.name}, {column}: {task.fit_end:,} steps to fit, "
+        f"{task.train_end - task.fit_end:,} for validation, {task.end - task.train_end:,} to test "
+        f"({task.series.label(task.train_end)} to {task.series.label(task.end - 1)}). Test part, "
+        f"one step ahead; mean of the seeds and 95 % interval. MASE: MAE / {scale:.4g}, the mean "
+        f"change over {unit} in training. p: the least of Ljung and Box at lags 10 and 20 "
+        "(autoregressions of as many: at lags beyond). "
+        "80 %, 95 %: share of the values within those "
+        "intervals. *: the best in validation."
+    )
+
+
+def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[str]:
+    figures = [record["columns"][column] for record in records]
+    cells = [
+        _cell([one[key] for one in figures], form, key not in ("coverage_80", "coverage_95"))
+        for key, (_, form) in COLUMNS.items()
+    ]
+    if task.horizon > 1:
+        cells.append(_cell([one["all_steps"]["mase"] for one in figures], COLUMNS["mase"][1]))
+    for part in ("train", "test"):
+        least = [min(one["ljung_box"][part].values(), default=None) for one in figures]
+        known = [value for value in least if value is not None]
+        cells.append(_p(float(np.median(known))).removeprefix("= ") if known else "")
+    sound = [one["sound"] for one in figures]
+    if len(figures) == 1:
+        cells.append({True: "yes", False: "no", None: ""}[sound[0]])
+    else:
+        decided = [one for one in sound if one is not None]
+        cells.append(f"{sum(decided)} of {len(decided)}")
+    return cells
 
 
 def _cell(values: list[float], form: Callable[[float], str], interval: bool = True) -> str:
@@ -120,17 +143,19 @@ def _cell(values: list[float], form: Callable[[float], str], interval: bool = Tr
 
 
 def _p(value: float) -> str:
-    """Returns "= 0.03", and "< 1e-16" for what has no digits that mean something."""
+    """Returns "= 0.03", and "< 1e-16" for a value without significant digits."""
     return f"= {value:.2g}" if value >= 1e-16 else "< 1e-16"
 
 
 def _verdicts(records: list[dict[str, Any]], column: str) -> str:
-    return "; ".join(f"seed {one['seed']}: {one['columns'][column]['verdict']}" for one in records)
+    return "; ".join(
+        f"seed {record['seed']}: {record['columns'][column]['verdict']}" for record in records
+    )
 
 
 def _gain(records: list[dict[str, Any]], column: str) -> str:
     """Returns what the network of a hybrid adds to its base, in words."""
-    errors = [one["columns"][column]["mse"] for one in records]
+    errors = [record["columns"][column]["mse"] for record in records]
     alone = float(records[0]["base"][column]["mse"])
     share = float(np.mean(errors)) / alone - 1
     return (
@@ -140,81 +165,71 @@ def _gain(records: list[dict[str, Any]], column: str) -> str:
 
 
 def _draw(
-    results: dict[str, Any],
-    models: dict[str, list[dict[str, Any]]],
-    best: str,
-    folder: pathlib.Path,
-    task: Problem,
-    column: str,
+    results: dict[str, Any], best: str, directory: RunDirectory, task: Problem, column: str
 ) -> None:
     """Writes forecast.png and residuals.png, with the column's name where there are several."""
-    more = f"_{''.join(c if c.isalnum() else '_' for c in column)}" if task.targets > 1 else ""
+    suffix = _suffix(column, task.targets)
     number = task.series.columns.index(column)
-    one = min(models[best], key=lambda record: record[results["chosen_by"]])
-    own = one["columns"][column]
+    record = _best_record(results, best)
+    figures = record["columns"][column]
     dates = task.series.dates(task.end + task.horizon)
-    curves = {f"{best}, seed {one['seed']}": _array(own["one_step"])}
+    curves = {f"{best}, seed {record['seed']}": _array(figures["one_step"])}
     baselines = results["baselines"] or []
     if baselines:
-        # Beside the strongest that there is.
-        record = min(baselines, key=lambda found: found["columns"][column]["mae"])
-        curves[record["model"]] = _array(record["columns"][column]["one_step"])
+        strongest = min(baselines, key=lambda one: one["columns"][column]["mae"])
+        curves[strongest["model"]] = _array(strongest["columns"][column]["one_step"])
     figure = plots.forecasts(
         dates[task.train_end : task.end],
         task.values[task.train_end :, number],
         curves,
-        _array(own["one_step_quantiles"]),
+        _array(figures["one_step_quantiles"]),
         title=f"{task.series.name}: forecasts one step ahead",
         ylabel=column,
-        future=(
-            dates[task.end :],
-            _array(own["future"]),
-            _array(own["future_quantiles"]),
-        ),
+        future=(dates[task.end :], _array(figures["future"]), _array(figures["future_quantiles"])),
     )
-    figure.savefig(folder / f"forecast{more}.png")
-    panels = []
-    for label, record in [(found["model"], found) for found in baselines] + [(best, one)]:
-        for part, found in record["columns"][column]["residual_acf"].items():
-            limit = 1.96 / np.sqrt(found["count"])
-            values = _array(found["acf"])[1:]
-            p = min(record["columns"][column]["ljung_box"][part].values(), default=float("nan"))
-            panels.append(
-                Panel(
-                    f"{label}, {part}: p {_p(p)}",
-                    np.arange(1, len(values) + 1),
-                    values,
-                    np.full(len(values), -limit),
-                    np.full(len(values), limit),
-                )
-            )
+    figure.savefig(directory.file(f"forecast{suffix}.png"))
+    named = [*((one["model"], one) for one in baselines), (best, record)]
+    panels = [panel for name, one in named for panel in _panels(name, one["columns"][column])]
     if panels:
         figure = plots.correlograms(
             panels,
             title=f"{task.series.name}: autocorrelation of the residuals, one step ahead",
             columns=2,
         )
-        figure.savefig(folder / f"residuals{more}.png")
+        figure.savefig(directory.file(f"residuals{suffix}.png"))
+
+
+def _panels(name: str, figures: dict[str, Any]) -> list[Panel]:
+    """Returns the correlograms of the residuals of a model, one for each part."""
+    panels = []
+    for part, correlogram in figures["residual_acf"].items():
+        limit = 1.96 / np.sqrt(correlogram["count"])
+        values = _array(correlogram["acf"])[1:]
+        p = min(figures["ljung_box"][part].values(), default=float("nan"))
+        band = np.full(len(values), limit)
+        lags = np.arange(1, len(values) + 1)
+        panels.append(Panel(f"{name}, {part}: p {_p(p)}", lags, values, -band, band))
+    return panels
 
 
 def _array(values: Sequence[Any]) -> np.ndarray:
     return np.array(values, np.float64)  # None becomes NaN
 
 
-def _write_scores(results: dict[str, Any], folder: pathlib.Path) -> None:
-    """Writes scores.csv: a row for each model, seed, column told and step ahead."""
-    with (folder / "scores.csv").open("w", newline="") as file:
+def _write_scores(results: dict[str, Any], directory: RunDirectory) -> None:
+    """Writes scores.csv: a row for each model, seed, column and step ahead."""
+    with directory.file(SCORES).open("w", newline="") as file:
         writer = None
         for record in [*(results["baselines"] or []), *results["results"]]:
-            for column, own in record["columns"].items():
-                for number, figures in enumerate(own["by_step"], 1):
+            for column, columns in record["columns"].items():
+                for number, figures in enumerate(columns["by_step"], 1):
                     row = {
                         "model": record["model"],
                         "seed": record.get("seed", ""),
                         "column": column,
                         "steps_ahead": number,
                         **{name: f"{value:.6g}" for name, value in figures.items()},
-                        "sound": own["sound"],
+                        "sound": columns["sound"],
                     }
                     if writer is None:
                         writer = csv.DictWriter(file, list(row))
@@ -222,28 +237,21 @@ def _write_scores(results: dict[str, Any], folder: pathlib.Path) -> None:
                     writer.writerow(row)
 
 
-def _write_forecasts(
-    results: dict[str, Any],
-    models: dict[str, list[dict[str, Any]]],
-    best: str,
-    folder: pathlib.Path,
-    task: Problem,
-) -> None:
-    """Writes forecasts.csv (test part, one step before) and future.csv (after the end)."""
-    one = min(models[best], key=lambda record: record[results["chosen_by"]])
+def _write_forecasts(record: dict[str, Any], directory: RunDirectory, task: Problem) -> None:
+    """Writes forecasts.csv (test part, one step ahead) and future.csv (after the end)."""
     ends = ("low_95", "low_80", "median", "high_80", "high_95")
-    with (folder / "forecasts.csv").open("w", newline="") as file:
+    with directory.file(FORECASTS).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "column", "observed", "forecast", *ends])
-        for number, (column, own) in enumerate(one["columns"].items()):
-            rows = zip(own["one_step"], own["one_step_quantiles"], strict=True)
+        for number, (column, figures) in enumerate(record["columns"].items()):
+            rows = zip(figures["one_step"], figures["one_step_quantiles"], strict=True)
             for at, (mean, quantiles) in enumerate(rows, task.train_end):
                 observed = task.values[at, number]
                 writer.writerow([task.series.label(at), column, observed, mean, *quantiles])
-    with (folder / "future.csv").open("w", newline="") as file:
+    with directory.file(FUTURE).open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["step", "column", "forecast", *ends])
-        for column, own in one["columns"].items():
-            rows = zip(own["future"], own["future_quantiles"], strict=True)
+        for column, figures in record["columns"].items():
+            rows = zip(figures["future"], figures["future_quantiles"], strict=True)
             for at, (mean, quantiles) in enumerate(rows, task.end):
                 writer.writerow([task.series.label(at), column, mean, *quantiles])

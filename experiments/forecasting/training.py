@@ -1,5 +1,6 @@
-"""How a forecaster is trained and what is kept of it."""
+"""How a forecaster is trained, saved and restored."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,25 +9,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.common.runner import Training
-from experiments.forecasting import data as forecast_data
-from experiments.forecasting import metrics as forecast_records
-from experiments.forecasting import model as forecast_model
-from experiments.forecasting.data import Fitted, Problem
-from experiments.forecasting.metrics import Forecasts, Spread
-from experiments.forecasting.model import Config, Ready
+from experiments.common.jobs import Training
+from experiments.forecasting import base as bases
+from experiments.forecasting import model as models
+from experiments.forecasting.base import FittedBase
+from experiments.forecasting.config import PROGRAM
+from experiments.forecasting.data import Problem
+from experiments.forecasting.inputs import ModelConfig, ModelInputs, prepare
+from experiments.forecasting.intervals import (
+    Forecasts,
+    Spread,
+    in_units,
+    restored_mean,
+    root_mean_squared_errors,
+    spread_of,
+)
+from experiments.forecasting.metrics import base_record, evaluation_record, validation_scores
+from experiments.forecasting.model import FittedModel
 from seqmodels import model_files
 from seqmodels.data.batches import Batches, shuffled
 from seqmodels.model_files import SavedModel
-from seqmodels.models.forecaster import HEADS, Forecaster
+from seqmodels.models.forecaster import HEADS
 from seqmodels.training.optimizers import OptimizerSettings
 from seqmodels.training.residual_metrics import residual_autocorrelation
 from seqmodels.training.settings import FitSettings
-from seqmodels.training.steps import Loss
+from seqmodels.training.steps import Loss, LossFunction
 from seqmodels.training.stopping import Stopping
 from seqmodels.types import Array, Params
 
-KIND = "forecasting"
 MOST_WINDOWS = 20_000
 
 
@@ -39,21 +49,34 @@ class Windows(NamedTuple):
 
 
 class Predictor(NamedTuple):
-    """A trained forecaster: configuration, scales, model, parameters, and how far off it was."""
+    """A trained forecaster, and how its intervals are made.
 
-    config: Config
-    fitted: Fitted
-    model: Forecaster
-    params: Params
+    Attributes:
+      forecaster: configuration, base, model and parameters.
+      spread: errors of its forecasts of the validation part.
+      samples: paths for the quantiles of a recursive forecaster.
+    """
+
+    forecaster: FittedModel
     spread: Spread
     samples: int
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration of the model."""
+        return self.forecaster.config
+
+    @property
+    def fitted(self) -> FittedBase:
+        """Scales and base."""
+        return self.forecaster.fitted
 
 
 def training(
     name: str,
     task: Problem,
-    fitted: Fitted,
-    config: Config,
+    fitted: FittedBase,
+    config: ModelConfig,
     *,
     window: int,
     batch: int,
@@ -71,17 +94,19 @@ def training(
       fitted: scales and base.
       config: the model.
       window: steps of a training sequence at most.
-      batch: sequences a step at most.
+      batch: sequences a training step.
       samples: paths for the quantiles of a recursive forecaster.
       watch: lags of the residuals whose autocorrelation is recorded.
       optimizer: how parameters are updated.
       fit: how long; its `best` is kept.
-      stopping: when to stop early.
+      stopping: a rule that ends the training early.
+
+    Raises:
+      ValueError: if a lag to watch is not in a window.
     """
-    model = forecast_model.build(config)
-    head = HEADS[config.head]
-    ready = forecast_model.prepare(task, fitted, config)
-    windows = cut(task, ready, window, 1 if not config.direct else None, batch)
+    model = models.build(config)
+    inputs = prepare(task, fitted, config)
+    windows = cut_windows(task, inputs, window, 1 if not config.direct else None, batch)
     length = windows.xs.shape[1]
     if watch and max(watch) >= length:
         raise ValueError(
@@ -89,9 +114,60 @@ def training(
             f"{length} steps"
         )
 
+    def evaluate(params: Params) -> dict[str, float]:
+        mean, _ = models.forecast(FittedModel(config, fitted, model, params), inputs)
+        errors = root_mean_squared_errors(task, fitted, mean, "validation")
+        return validation_scores(task, restored_mean(task, fitted, mean, errors))
+
+    # Saving and testing need the same forecasts.
+    latest: list[tuple[int, Params, np.ndarray, np.ndarray | None, Spread]] = []
+
+    def forecasts(seed: int, params: Params) -> tuple[np.ndarray, np.ndarray | None, Spread]:
+        if not latest or latest[0][0] != seed or latest[0][1] is not params:
+            mean, quantiles = models.forecast(
+                FittedModel(config, fitted, model, params), inputs, samples=samples, seed=seed
+            )
+            spread = spread_of(task, fitted, mean, quantiles, "validation")
+            latest[:] = [(seed, params, mean, quantiles, spread)]
+        return latest[0][2:]
+
+    def test(seed: int, params: Params) -> dict[str, Any]:
+        mean, quantiles, spread = forecasts(seed, params)
+        restored = in_units(task, fitted, mean, quantiles, spread)
+        record = evaluation_record(task, restored, bases.model_df(fitted))
+        if fitted.base == "ar":
+            record["base"] = base_record(task, fitted, inputs.base)
+        return record
+
+    def save(folder: pathlib.Path, seed: int, params: Params) -> None:
+        stored = {
+            "config": config._asdict(),
+            "fitted": bases.to_json(fitted),
+            "spread": [part.tolist() for part in forecasts(seed, params)[2]],
+            "samples": samples,
+        }
+        model_files.save(folder, PROGRAM, stored, params)
+
+    return Training(
+        name=name,
+        init=model.init,
+        loss=_loss(model.apply, config, watch),
+        batches=functools.partial(_batches, windows, batch),
+        evaluate=evaluate,
+        test=test,
+        save=save,
+        optimizer=optimizer,
+        fit=fit,
+        stopping=stopping,
+    )
+
+
+def _loss(apply: Any, config: ModelConfig, watch: Sequence[int]) -> LossFunction:
+    head = HEADS[config.head]
+
     def loss(params: Params, rows: Windows, key: Array, carry: Any) -> Loss:
-        xs, targets, weights = (jnp.moveaxis(jnp.asarray(rows_of), 0, 1) for rows_of in rows)
-        outputs = model.apply(params, xs, key=key)
+        xs, targets, weights = (jnp.moveaxis(jnp.asarray(array), 0, 1) for array in rows)
+        outputs = apply(params, xs, key=key)
         costs = head.loss(outputs, targets)
         weight = jnp.sum(weights)
         metrics = {}
@@ -100,99 +176,62 @@ def training(
             metrics = residual_autocorrelation(residuals, weights[:, :, 0, 0], watch, weight=weight)
         return Loss(jnp.sum(weights * costs), weight, metrics, carry)
 
-    def evaluate(params: Params) -> dict[str, float]:
-        mean, _ = forecast_model.predict(config, model, params, fitted, ready)
-        errors = forecast_records.root_mean_squared_errors(task, fitted, mean, "validation")
-        return forecast_records.validation_scores(
-            task, forecast_records.restored_mean(task, fitted, mean, errors)
-        )
-
-    def finish(seed: int, params: Params, folder: pathlib.Path) -> dict[str, Any]:
-        mean, quantiles = forecast_model.predict(
-            config, model, params, fitted, ready, samples=samples, seed=seed
-        )
-        spread = forecast_records.spread(task, fitted, mean, quantiles, "validation")
-        kept = {
-            "config": config._asdict(),
-            "fitted": forecast_data.to_json(fitted),
-            "spread": [part.tolist() for part in spread],
-            "samples": samples,
-        }
-        model_files.save(folder, KIND, kept, params)
-        found = forecast_records.forecasts(task, fitted, mean, quantiles, spread)
-        record = forecast_records.test_record(task, found, forecast_data.model_df(fitted))
-        if fitted.base == "ar":
-            record["base"] = forecast_records.base_record(task, fitted, ready.base)
-        return record
-
-    def batches(seed: int) -> Batches:
-        return shuffled(
-            windows,
-            batch,
-            seed=seed,
-            process=jax.process_index(),
-            num_processes=jax.process_count(),
-        )
-
-    return Training(
-        name=name,
-        init=model.init,
-        loss=loss,
-        batches=batches,
-        evaluate=evaluate,
-        finish=finish,
-        optimizer=optimizer,
-        fit=fit,
-        stopping=stopping,
-    )
+    return loss
 
 
-def cut(task: Problem, ready: Ready, window: int, steps: int | None, least: int = 1) -> Windows:
+def _batches(windows: Windows, batch: int, seed: int, process: int, num_processes: int) -> Batches:
+    return shuffled(windows, batch, seed=seed, process=process, num_processes=num_processes)
+
+
+def cut_windows(
+    task: Problem, inputs: ModelInputs, window: int, steps: int | None, least: int = 1
+) -> Windows:
     """Returns the part that is fitted as overlapping training sequences.
 
     Args:
       task: the problem.
-      ready: of `prepare`.
+      inputs: of `prepare`.
       window: steps of a sequence at most.
-      steps: how many steps ahead are told; None for all.
-      least: how many sequences are wanted; they are repeated where there are fewer.
+      steps: how many steps ahead are forecast; None for all.
+      least: how many sequences are needed; they are repeated where there are fewer.
     """
     end = task.fit_end
-    targets, weights = ready.targets[:end, :steps].copy(), ready.weights[:end, :steps].copy()
+    targets, weights = inputs.targets[:end, :steps].copy(), inputs.weights[:end, :steps].copy()
     for k in range(weights.shape[1]):
-        # What lies behind the part is not trained on.
+        # Values after the part are not trained on.
         weights[max(0, end - 1 - k) :, k] = 0
     length = min(window, end - 1)
     starts = np.arange(end - length)
     starts = starts[:: -(-len(starts) // MOST_WINDOWS)]
     starts = np.resize(starts, max(len(starts), least))
     places = starts[:, None] + np.arange(length)
-    return Windows(ready.xs[places], targets[places], weights[places])
+    return Windows(inputs.xs[places], targets[places], weights[places])
 
 
-def predict(predictor: Predictor, task: Problem, ready: Ready, seed: int = 0) -> Forecasts:
-    """Returns what a trained forecaster tells at every step of a series."""
-    mean, quantiles = forecast_model.predict(
-        predictor.config,
-        predictor.model,
-        predictor.params,
-        predictor.fitted,
-        ready,
-        samples=predictor.samples,
-        seed=seed,
+def predict(predictor: Predictor, task: Problem, seed: int = 0) -> Forecasts:
+    """Returns the forecasts of a trained forecaster from every step of a series.
+
+    Args:
+      predictor: the forecaster.
+      task: the series.
+      seed: of the paths that are drawn.
+    """
+    inputs = prepare(task, predictor.fitted, predictor.config)
+    mean, quantiles = models.forecast(
+        predictor.forecaster, inputs, samples=predictor.samples, seed=seed
     )
-    return forecast_records.forecasts(task, predictor.fitted, mean, quantiles, predictor.spread)
+    return in_units(task, predictor.fitted, mean, quantiles, predictor.spread)
 
 
-def restore(found: SavedModel) -> Predictor:
-    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+def restore(saved: SavedModel) -> Predictor:
+    """Returns a saved model; ValueError in one line if it cannot be built from what is saved."""
     try:
-        config = forecast_model.config_of(found.config["config"])
-        fitted = forecast_data.from_json(found.config["fitted"])
-        spread = Spread(*(np.array(part, np.float64) for part in found.config["spread"]))
-        samples = int(found.config["samples"])
-        model = forecast_model.build(config)
+        config = ModelConfig(**saved.config["config"])
+        fitted = bases.from_json(saved.config["fitted"])
+        spread = Spread(*(np.array(part, np.float64) for part in saved.config["spread"]))
+        samples = int(saved.config["samples"])
+        model = models.build(config)
     except (TypeError, KeyError, ValueError):
-        raise ValueError(f"model: {found.folder} was saved by another version") from None
-    params = model_files.restore(found, model.init)
-    return Predictor(config, fitted, model, params, spread, samples)
+        raise ValueError(f"model: {saved.folder} was saved by another version") from None
+    params = model_files.restore(saved, model.init)
+    return Predictor(FittedModel(config, fitted, model, params), spread, samples)

@@ -51,7 +51,7 @@ def show(predictor: Predictor, path: str, plot: str | None = None) -> None:
             [""],
             {config.name: found},
             CLASSES,
-            title="Your image as the model sees it, and the class probabilities",
+            title="Your image as the model sees it",
         )
         common.save_figure(figure, plot)
 

@@ -131,7 +131,7 @@ def training(
         return {f"validation_{metric}": value for metric, value in figures.items()}
 
     def test(seed: int, params: Any) -> dict[str, Any]:
-        return test_figures(TrainedTranslator(config, model, params, tokenizers), splits)
+        return measure(TrainedTranslator(config, model, params, tokenizers), splits)
 
     def save(folder: pathlib.Path, seed: int, params: Any) -> None:
         about = config._asdict() | {"seed": seed}
@@ -170,7 +170,7 @@ def translations(trained: TrainedTranslator, texts: Sequence[str]) -> list[list[
     return translate(trained.params, texts)
 
 
-def test_figures(trained: TrainedTranslator, splits: Splits) -> dict[str, float]:
+def measure(trained: TrainedTranslator, splits: Splits) -> dict[str, float]:
     """Returns the figures of a model on the test splits; see `metrics.scores_by_part`."""
     return scores_by_part(
         splits, lambda texts: [found[0].text for found in translations(trained, texts)]

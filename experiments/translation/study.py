@@ -10,7 +10,7 @@ from experiments.translation import data as texts
 from experiments.translation import metrics
 from experiments.translation.baselines import baselines
 from experiments.translation.config import PICTURE, PROGRAM, Config
-from experiments.translation.model import ModelConfig, restore, test_figures, training
+from experiments.translation.model import ModelConfig, measure, restore, training
 from experiments.translation.report import show, show_table
 from seqmodels.models.sequence_model import parameter_count
 from seqmodels.models.translator import ATTENTIONS
@@ -99,7 +99,7 @@ def evaluate(
         for name, seed, saved in models:
             trained = restore(saved)
             count = parameter_count(trained.params)
-            figures = test_figures(trained, splits)
+            figures = measure(trained, splits)
             records.append({"model": name, "seed": seed, "parameters": count, **figures})
         timed = [record | {"seconds": 0.0} for record in records]
         show_table({"baselines": baselines(splits), "results": timed})

@@ -102,7 +102,8 @@ def cnn(
 
     def apply(params: CnnParams, images: Array, *, key: Array | None = None) -> Array:
         keys = (None, None) if key is None else jax.random.split(key)
-        flat = features(params, images).reshape(len(images), -1)
+        # shape[0], because len() is not known where the batch size is exported as a letter.
+        flat = features(params, images).reshape(images.shape[0], flat_size)
         hidden = jax.nn.relu(dense(params.hidden, apply_dropout(keys[0], flat, dropout)))
         return dense(params.out, apply_dropout(keys[1], hidden, dropout))
 

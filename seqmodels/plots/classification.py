@@ -74,7 +74,7 @@ def image_probabilities(
     Returns:
       A figure.
     """
-    across = 3
+    across = min(3, len(images))
     rows = -(-len(images) // across)
     figure = Figure(figsize=(4.2 * across, 1.5 * rows + 0.9), dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=11)

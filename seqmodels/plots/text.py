@@ -92,7 +92,8 @@ def captioned_picture(
     picture, bars = figure.subplots(2, 1, height_ratios=[3, 0.5 + 0.3 * len(captions)])
     picture.set_axis_off()
     gray = image.shape[-1] == 1
-    picture.imshow(image[..., 0] if gray else image, cmap="gray_r" if gray else None)
+    shown = image[..., 0] if gray else image
+    picture.imshow(shown, cmap="gray_r" if gray else None, vmin=0, vmax=255)
     bars.barh(range(len(captions)), probabilities, color=COLORS[0])
     bars.invert_yaxis()
     bars.set_xlim(0, 1)

@@ -152,7 +152,7 @@ def test_a_users_own_folder(own_folder, tmp_path, capsys):
 
 
 def test_pictures_that_are_named_decide_the_run(own_folder, tmp_path):
-    for file in own_folder.iterdir():
+    for file in own_folder.glob("*.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = of_folder(tmp_path)
     before = identity(config)
@@ -190,7 +190,7 @@ def test_the_command_trains_and_predicts(own_folder):
     [
         (["--data=folder"], 2, "images_dir: got nothing with data folder, expected a path"),
         (["--data=folder", "--images_dir=."], 2, "captions_file: got nothing with data folder"),
-        (["--images_dir=pictures"], 2, "with data digits, expected folder"),
+        (["--images_dir=pictures"], 2, "with data digits, expected data folder"),
         (["--data=folder", "--images_dir=.", "--captions_file=x.csv"], 1, "captions_file: "),
         (["--data=words"], 2, "expected one of digits, emoji, folder"),
         (["--data=emoji", "--pictures=4"], 1, "pictures: got 4, expected 2 or 3"),

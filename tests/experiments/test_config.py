@@ -11,6 +11,7 @@ import pytest
 
 from experiments.common import config as configs
 from experiments.common import flags
+from experiments.common import identity as identities
 from experiments.common.config import Options, option, positive, section, values_by_name
 from experiments.common.sections import HostOptions, TrainingConfig
 
@@ -188,29 +189,29 @@ def test_a_flagfile_and_the_stored_values_give_the_configuration_back(config):
     text = flags.flagfile(config, "a comment")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert parsed(*lines) == config
-    stored = json.loads(json.dumps(configs.identity(config)))
-    assert configs.from_stored(Config(), stored) == config.replace(place=None)
-    assert configs.short_name(config) == configs.short_name(parsed(*lines))
+    stored = json.loads(json.dumps(identities.identity(config)))
+    assert identities.from_stored(Config(), stored) == config.replace(place=None)
+    assert identities.short_name(config) == identities.short_name(parsed(*lines))
 
 
 def test_identity_is_what_decides(tmp_path):
     file = tmp_path / "a.txt"
     file.write_text("one")
     config = Config(file=file, place="here")
-    identity = configs.identity(config)
+    identity = identities.identity(config)
     assert "place" not in identity
     assert identity["steps"] == 50
     assert identity["clip"] == 1.0
-    assert configs.identity(config.replace(clip=float("inf")))["clip"] == "inf"
+    assert identities.identity(config.replace(clip=float("inf")))["clip"] == "inf"
     # echo -n one | sha256sum
     assert identity["file_sha256"].startswith("7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e71")
     file.write_text("two")
-    assert configs.identity(config)["file_sha256"] != identity["file_sha256"]
+    assert identities.identity(config)["file_sha256"] != identity["file_sha256"]
     folder = Config(file=tmp_path)
-    before = configs.identity(folder)["file_sha256"]
+    before = identities.identity(folder)["file_sha256"]
     file.rename(tmp_path / "b.txt")
-    assert configs.identity(folder)["file_sha256"] != before
-    assert "file_sha256" not in configs.identity(Config(file="/nowhere"))
+    assert identities.identity(folder)["file_sha256"] != before
+    assert "file_sha256" not in identities.identity(Config(file="/nowhere"))
 
 
 def test_values_by_name():

@@ -152,9 +152,9 @@ def test_the_loss_against_a_loop():
         token = pairs.targets[t]
         for row in np.flatnonzero(t < pairs.target_lengths):
             p = np.asarray(log_probs[row], np.float64)
-            wanted = np.full(len(p), smoothing / len(p))
-            wanted[token[row]] += 1 - smoothing
-            total -= wanted @ p
+            smoothed = np.full(len(p), smoothing / len(p))
+            smoothed[token[row]] += 1 - smoothing
+            total -= smoothed @ p
             nll -= p[token[row]]
     cases.assert_close(loss.total, np.float64(total), 1e-5)
     cases.assert_close(loss.metrics["nll"], np.float64(nll), 1e-5)

@@ -31,10 +31,18 @@ def test_devices_that_are_no_number(wrong):
         use_devices(wrong)
 
 
-@pytest.mark.parametrize("method", ["scan", sm.fused(chunk=4), sm.chunked(segment=4), sm.newton()])
-@pytest.mark.parametrize("num_steps", [8, 7])
-def test_any_number_of_devices_gives_the_same(method, num_steps):
-    """Loss and every gradient on 1, 2 and 4 devices, with lengths, resets and a learned state."""
+@pytest.mark.parametrize(
+    ("method", "num_steps", "numbers"),
+    [
+        ("scan", 7, [2]),
+        (sm.fused(chunk=4), 7, [1, 2, 4]),
+        (sm.fused(chunk=4), 8, [2]),
+        (sm.chunked(segment=4), 7, [2]),
+        (sm.newton(), 7, [2]),
+    ],
+)
+def test_any_number_of_devices_gives_the_same(method, num_steps, numbers):
+    """Loss and every gradient, with lengths, resets and a learned state."""
     cell = sm.lstm(cases.D, cases.H, learn_initial_state=True)
     params, xs = cases.params_of(cell), cases.inputs((4,), num_steps)
     resets = jnp.zeros((num_steps, 4), bool).at[3].set(True)
@@ -44,8 +52,8 @@ def test_any_number_of_devices_gives_the_same(method, num_steps):
         run = {"lengths": lengths, "resets": resets, "method": method}
         return jnp.mean(sm.unroll(cell, params, xs, **run)[1] ** 2)
 
-    want = jax.value_and_grad(one)(params, xs, lengths, resets)
-    for devices in (1, 2, 4):
+    want = jax.jit(jax.value_and_grad(one))(params, xs, lengths, resets)
+    for devices in numbers:
         mesh = make_mesh(devices, "batch")
         step = jax.jit(data_parallel(one, mesh, batch_axes=(1, 0, 1)))
         arguments = place(xs, mesh, 1), place(lengths, mesh, 0), place(resets, mesh, 1)

@@ -1,0 +1,42 @@
+"""Transforms of the values of a series: square roots and logarithms, and their inverses."""
+
+import numpy as np
+
+TRANSFORMS = ("none", "sqrt", "log")
+
+
+def transformed(values: np.ndarray, transform: str) -> np.ndarray:
+    """Returns values in transformed units.
+
+    Args:
+      values: in units of the series; NaN stays.
+      transform: one of `TRANSFORMS`.
+
+    Examples:
+      >>> transformed(np.array([1.0, 4.0]), "sqrt").tolist()
+      [1.0, 2.0]
+    """
+    if transform == "none":
+        return np.asarray(values, np.float64)
+    return np.sqrt(values) if transform == "sqrt" else np.log(values)
+
+
+def restored(values: np.ndarray, transform: str, variance: np.ndarray | float = 0.0) -> np.ndarray:
+    """Returns transformed values in units of the series.
+
+    Args:
+      values: transformed.
+      transform: one of `TRANSFORMS`.
+      variance: of their errors, 0 for quantiles. The mean of the series is f^2 + v under a square
+        root, and exp(f + v / 2) under a logarithm with normal errors. Hyndman, Athanasopoulos 2021,
+        "Forecasting: Principles and Practice", section 5.6.
+
+    Examples:
+      >>> restored(np.array([1.0, 2.0]), "sqrt").tolist()
+      [1.0, 4.0]
+    """
+    if transform == "none":
+        return values
+    if transform == "sqrt":
+        return np.square(np.maximum(values, 0.0)) + variance
+    return np.exp(values + np.asarray(variance) / 2)
