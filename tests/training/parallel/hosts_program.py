@@ -18,8 +18,8 @@ import numpy as np
 import seqmodels as sm
 from experiments.common import app
 from experiments.common.config import Options, option
-from experiments.common.identity import identity
 from experiments.common.errors import UserError
+from experiments.common.identity import identity
 from seqmodels.training.parallel import mesh, processes, transfer
 
 MODES = ("train", "forever", "terminate", "raise", "mistake")
