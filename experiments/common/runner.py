@@ -14,6 +14,7 @@ from experiments.common.flags import flagfile
 from experiments.common.sections import SavingConfig, TrainingConfig
 from experiments.common.trainer import Study, Trainer
 from seqmodels.training.errors import RunError
+from seqmodels.training.files import json_value
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.parallel import processes
@@ -119,7 +120,7 @@ def _run(
             f"out of memory: lower the batch or the model's size; trained so far: {done}: "
             f"{directory.path}"
         ) from error
-    return trainer.results
+    return json_value(trainer.results)
 
 
 def _user_error(error: BaseException) -> BaseException:
