@@ -31,7 +31,7 @@ from seqmodels.data.sentence_pairs import Pair
 WORDS = {"red": "rot", "green": "grün", "blue": "blau", "old": "alt", "new": "neu", "big": "groß"}
 SMALL = (
     "--hidden=6", "--embedding=4", "--vocabulary=280", "--max_tokens=24", "--beam=2", "--batch=8",
-    "--steps=4", "--eval_every=2", "--seeds=1", "--devices=1", "--notensorboard",
+    "--steps=2", "--eval_every=2", "--seeds=1", "--devices=1", "--notensorboard",
 )  # fmt: skip
 
 
