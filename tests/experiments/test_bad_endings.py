@@ -122,18 +122,13 @@ def test_all_checkpoints_damaged(unfinished):
     assert {p: p.read_bytes() for p in newest.parent.rglob("*") if p.is_file()} == before
 
 
-def test_a_clock_that_went_backwards(unfinished, alone):
+def test_other_options_and_a_clock_that_went_backwards(unfinished, alone):
     folder, newest = unfinished
+    fails(folder, "--hidden=9", text="hidden 8 there, 9 got")
     later = time.time() + 7200
     os.utime(newest / "manifest.json", (later, later))
     fails(folder, text="clock")
     os.utime(newest / "manifest.json")
-    resumes(folder, alone)
-
-
-def test_other_options(unfinished, alone):
-    folder, _ = unfinished
-    fails(folder, "--hidden=9", text="hidden 8 there, 9 got")
     resumes(folder, alone)
 
 

@@ -158,10 +158,10 @@ def steps(num_devices, *, until):
 def run(config):
     """Does what the mode says; returns the exit status."""
     try:
+        number = mesh.use_devices(config.devices)  # before what starts the backend
         processes.check_same(identity(config))
     except ValueError as error:
         raise UserError(str(error)) from None
-    number = mesh.use_devices(config.devices)
     mode, here = config.mode, processes.process_index()
     if mode == "train":
         train(number)
