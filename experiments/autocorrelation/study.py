@@ -93,10 +93,12 @@ def _report_numbers(config: Config, out: str | os.PathLike[str] | None) -> Repor
 
 def _check_folder(out: str | os.PathLike[str] | None, overwrite: bool) -> None:
     """Raises ValueError if the folder holds anything that may not be replaced."""
-    if out is None or overwrite:
+    if out is None:
         return
     folder = pathlib.Path(out)
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"out: got {folder}, which is a file, expected a folder")
+    if not overwrite and folder.is_dir() and any(folder.iterdir()):
         raise ValueError(f"out: got {folder}, which is not empty, expected overwrite too")
 
 

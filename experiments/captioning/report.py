@@ -33,7 +33,7 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
         if any(name in record for record in records)
     }
     study_report.show(study_report.table(results, present))
-    best = max(records, key=lambda record: record["validation_exact"])
+    best = study_report.best_record(results)
     test, captions = data.tests["unseen"], best["captions"]
     right = [one == other for one, other in zip(captions, test.captions, strict=False)]
     figure = plots.contact_sheet(

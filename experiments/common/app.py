@@ -136,7 +136,9 @@ def _guarded(experiment: Experiment, command: Command) -> int:
         except Interrupted as interrupted:
             return interrupted.status
         except KeyboardInterrupt:
-            print("interrupted; the same command resumes", file=sys.stderr)
+            resumes = isinstance(command.run, RunOptions)
+            hint = "; the same command resumes" if resumes else ""
+            print(f"interrupted{hint}", file=sys.stderr)
             return hosts.INTERRUPTED
     except BrokenPipeError:
         _reader_is_gone()

@@ -22,7 +22,7 @@ import os
 import pathlib
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Self
 
 LARGEST = 1_000_000_000
@@ -42,6 +42,7 @@ class About(typing.NamedTuple):
     distinct: bool = True
     per_name: Callable[[str], Any] | None = None
     check: Callable[[Any], object] | None = None
+    number: bool = False
     path: bool = False
     digest: bool = False
     decides: bool = True
@@ -65,8 +66,9 @@ def option(default: Any, help: str, **about: Any) -> Any:
           "0.003" or "rnn:0.001,lstm:0.01"; a number or a mapping is converted to that text. The
           function converts a text and raises ValueError.
         check: `check(value)` raises ValueError with "got X, expected Y".
+        number: whether a whole number is converted to its text.
         path: whether it names a file or folder; stored absolute, with ~ expanded.
-        digest: whether it names a file (or folder) whose content decides the run; implies path.
+        digest: whether it names a file whose content decides the run; implies path.
         decides: whether a run with another value is another run.
         flag: its public name (the flag, and the name in messages and files) where the field must
           have another one, as for "with", a keyword of Python.
@@ -195,11 +197,14 @@ def normalized(kind: Any, about: About, value: Any) -> Any:
             return ",".join(f"{name}:{item}" for name, item in value.items())
         return str(value)
     if is_tuple(kind):
-        if isinstance(value, str) or not isinstance(value, Iterable):
+        is_list = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
+        if isinstance(value, str) or not is_list:
             return value
         return tuple(_plain(entry_type(kind), entry) for entry in value)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if about.number and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
     if about.path and isinstance(value, str) and value.strip():
         return str(pathlib.Path(value).expanduser().absolute())
     return _plain(entry_type(kind), value)
@@ -207,7 +212,7 @@ def normalized(kind: Any, about: About, value: Any) -> Any:
 
 def _plain(kind: type, value: Any) -> Any:
     """Returns NumPy's numbers as Python's, and a whole number as a float where one is expected."""
-    if hasattr(value, "item") and not isinstance(value, str):
+    if hasattr(value, "item") and value.ndim == 0:
         value = value.item()
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

@@ -4,7 +4,9 @@ Every option of a configuration becomes a flag of its name. Values are parsed an
 `experiments.common.config`, so that a flag and a keyword argument give the same error.
 """
 
+import csv
 import inspect
+import io
 import re
 import textwrap
 from collections.abc import Sequence
@@ -84,9 +86,13 @@ def from_text(name: str, kind: Any, text: str) -> Any:
     noun = {int: "a whole number", float: "a number"}
     try:
         if configs.is_tuple(kind):
-            texts = [part.strip() for part in text.split(",")] if text.strip() else []
+            # Quoted as in a CSV file, so that an entry may hold a comma.
+            rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+            texts = [part.strip() for part in rows[0]] if text.strip() else []
             return tuple(entry(part) for part in texts)
         return entry(text)
+    except csv.Error as error:
+        raise ValueError(f"{name}: got {text!r}, expected a list: {error}") from None
     except ValueError:
         expected = f"{noun[entry]}s".replace("a ", "") if configs.is_tuple(kind) else noun[entry]
         raise ValueError(f"{name}: got {text!r}, expected {expected}") from None
@@ -97,7 +103,9 @@ def to_text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow(value)
+        return line.getvalue()
     return str(value)
 
 

@@ -24,19 +24,15 @@ def identity(config: Options) -> dict[str, Any]:
         if about.decides:
             plain = list(value) if isinstance(value, tuple) else value
             found[name] = str(plain) if plain in (math.inf, -math.inf) else plain
-        if about.digest and value is not None and os.path.exists(value):
+        # What is not a file, such as a pipe, can be read only once: by whoever uses it.
+        if about.digest and value is not None and os.path.isfile(value):
             found[f"{name}_sha256"] = digest(value)
     return found | config.digests()
 
 
 def digest(path: str | os.PathLike[str]) -> str:
-    """Returns the SHA-256 of a file; of a folder that of the names and digests of its files."""
-    path = pathlib.Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        lines = [f"{digest(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with path.open("rb") as file:
+    """Returns the SHA-256 of a file."""
+    with pathlib.Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -31,6 +31,23 @@ def by_model(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def best_record(results: dict[str, Any]) -> dict[str, Any]:
+    """Returns the record that is best in validation; the first one if no figure is finite.
+
+    Args:
+      results: results.json, with the records in "results", at least one, and the figure by which
+        they are compared in "chosen_by".
+    """
+    name = results["chosen_by"]
+    finite = [
+        record
+        for record in results["results"]
+        if record.get(name) is not None and np.isfinite(record[name])
+    ]
+    pick = max if results.get("chosen_mode") == "max" else min
+    return pick(finite, key=lambda record: record[name]) if finite else results["results"][0]
+
+
 def table(
     results: dict[str, Any], columns: Mapping[str, tuple[str, Format]], title: str | None = None
 ) -> Table:

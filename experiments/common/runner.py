@@ -19,7 +19,11 @@ from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.nonfinite import NonFiniteError
 from seqmodels.training.parallel import processes
 from seqmodels.training.parallel.mesh import largest_divisor, use_devices
-from seqmodels.training.run_directory import RunDirectory, stored_results
+from seqmodels.training.run_directory import (
+    RunDirectory,
+    check_run_directory,
+    stored_results,
+)
 
 RUNS = pathlib.Path("runs")
 Results = dict[str, Any]
@@ -59,16 +63,23 @@ def run(
         path = RUNS / name if run_dir is None else pathlib.Path(run_dir)
         config = _with_devices(config, path, divided, overwrite)
         settings = identities.identity(config)
-        processes.check_same(settings)
+        # Hosts may have a file in different places; its digest is what must agree.
+        same = {name: settings[name] for name in settings if f"{name}_sha256" not in settings}
+        processes.check_same(same)
+        kept: dict[str, Any] = {
+            "program": program,
+            "settings": settings,
+            "overwrite": overwrite,
+            "files": files,
+        }
+        if processes.is_main():
+            check_run_directory(path, **kept)
         study = build(config)
         saving: SavingConfig = config.saving
         directory = RunDirectory(
             path,
-            program=program,
-            settings=settings,
-            overwrite=overwrite,
+            **kept,
             writes=processes.is_main(),
-            files=files,
             keep_checkpoints=saving.keep_checkpoints,
             tensorboard=saving.tensorboard,
         )
@@ -107,8 +118,13 @@ def _run(
                     if done:
                         study.report(trainer.results, directory)
                 raise
-            if directory.writes:
-                study.report(trainer.results, directory)
+            try:
+                if directory.writes:
+                    study.report(trainer.results, directory)
+            except BrokenPipeError:
+                # Nobody reads the table any more, as under `| head`; the run is complete.
+                trainer.finish()
+                raise
             trainer.finish()
     except (NonFiniteError, RunError, OSError) as error:
         raise _user_error(error) from error
@@ -120,7 +136,7 @@ def _run(
             f"out of memory: lower the batch or the model's size; trained so far: {done}: "
             f"{directory.path}"
         ) from error
-    return json_value(trainer.results)
+    return processes.broadcast_json(json_value(trainer.results))
 
 
 def _user_error(error: BaseException) -> BaseException:

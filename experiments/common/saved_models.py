@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from experiments.common import identity as identities
 from experiments.common.errors import UserError
+from experiments.common.report import best_record
 from experiments.common.runner import RUNS
 from seqmodels import model_files
 from seqmodels.model_files import SavedModel
@@ -36,13 +37,9 @@ def best(program: str, model_dir: Folder) -> SavedModel:
     if model_dir is not None and (pathlib.Path(model_dir) / model_files.MODEL).exists():
         return _loaded(pathlib.Path(model_dir), program)
     run, results = _run(program, model_dir)
-    records, name = results.get("results", []), results.get("chosen_by")
-    if not records:
+    if not results.get("results"):
         raise UserError(f"model_dir: {run} holds no trained model yet")
-    # A figure that was not finite is null.
-    finite = [record for record in records if name is not None and record.get(name) is not None]
-    pick = max if results.get("chosen_mode") == "max" else min
-    chosen = pick(finite, key=lambda record: record[name]) if finite else records[0]
+    chosen = best_record(results)
     return _loaded(model_path(run, f"{chosen['model']}-{chosen['seed']}"), program)
 
 

@@ -61,6 +61,7 @@ class TrainingConfig(Options):
         "long_context) are spread: auto or a number. A number that does not divide them is lowered "
         "to one that does.",
         check=lambda text: check_devices(text),
+        number=True,
     )
 
     def check(self) -> None:

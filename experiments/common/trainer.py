@@ -153,6 +153,8 @@ class Trainer:
             return {}
         try:
             kept = {name: found[name] for name in ("baselines", "results")}
+            if not all(isinstance(record, dict) for record in kept["results"]):
+                raise ValueError
             for record in kept["results"]:
                 known = self._job_of(record) is not None and self._study.is_valid(record)
                 if not known or record["metrics_bytes"] < 0:

@@ -34,9 +34,10 @@ def baseline_lags(name: str) -> tuple[int, ...]:
         lags: set[int] = set()
         for piece in text.removeprefix("ar_").split("_"):
             low, _, high = piece.partition("-")
-            lags |= set(range(int(low), int(high or low) + 1))
-        if not lags or min(lags) < 1 or max(lags) > 10_000:
-            raise ValueError
+            first, last = int(low), int(high or low)
+            if not 1 <= first <= last <= 10_000:
+                raise ValueError
+            lags |= set(range(first, last + 1))
     except ValueError:
         raise ValueError(f"got {name!r}, expected one of {BASELINES}") from None
     return tuple(sorted(lags))

@@ -69,13 +69,17 @@ def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> Non
 def chosen(results: dict[str, Any]) -> str:
     """Returns the name of the model that is best in validation, in the mean of its seeds."""
     by, models = results["chosen_by"], study_report.by_model(results)
-    return min(models, key=lambda name: float(np.mean([one[by] for one in models[name]])))
+    means = {
+        name: float(np.mean([np.nan if one[by] is None else one[by] for one in records]))
+        for name, records in models.items()
+    }
+    finite = [name for name, mean in means.items() if np.isfinite(mean)]
+    return min(finite or means, key=lambda name: means[name])
 
 
 def _best_record(results: dict[str, Any], best: str) -> dict[str, Any]:
     """Returns the record of the seed of a model that is best in validation."""
-    records = study_report.by_model(results)[best]
-    return min(records, key=lambda record: record[results["chosen_by"]])
+    return study_report.best_record(results | {"results": study_report.by_model(results)[best]})
 
 
 def _table(results: dict[str, Any], best: str, task: Problem, column: str) -> Table:

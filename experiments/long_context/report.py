@@ -57,7 +57,13 @@ def measurement(record: dict[str, Any]) -> Measurement:
     Raises:
       KeyError: if the record lacks a field.
     """
-    return Measurement(**{name: record[name] for name in Measurement._fields})
+
+    def finite_or_nan(value: Any) -> Any:
+        if isinstance(value, list):
+            return [math.nan if number is None else number for number in value]
+        return value
+
+    return Measurement(**{name: finite_or_nan(record[name]) for name in Measurement._fields})
 
 
 def is_valid(record: dict[str, Any], num_seeds: int) -> bool:

@@ -84,7 +84,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     if vectors_from in reviews.SOURCES:
         return reviews.load(vectors_from, data_dir).texts
     try:
-        return pathlib.Path(vectors_from).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(vectors_from).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"vectors_from: {vectors_from} is not UTF-8 text") from None
     except OSError as error:
@@ -92,6 +92,9 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
         raise ValueError(
             f"vectors_from: got {vectors_from!r}, expected none, {sources}, or a file: {error}"
         ) from None
+    if not any(line.strip() for line in lines):
+        raise ValueError(f"vectors_from: got {vectors_from} without a text, expected one on a line")
+    return lines
 
 
 def vectors(features: WordFeatures, raw: list[str], size: int) -> np.ndarray | None:

@@ -38,7 +38,7 @@ def show(results: dict[str, Any], directory: RunDirectory, splits: Splits) -> No
     records = [record for record in results["results"] if record["model"] != "none"]
     if not records:
         return
-    best = max(records, key=lambda record: record["validation_bleu"])
+    best = study_report.best_record(results | {"results": records})
     folder = directory.model(f"{best['model']}-{best['seed']}")
     trained = restore(model_files.load(folder, PROGRAM))
     sources = (pair.source for pair in splits.components)

@@ -5,6 +5,7 @@ The initializers of matrices have the signature of `jax.nn.initializers`:
 refer to one (D, H) or (H, H) block and not to the packed matrix.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,12 +61,19 @@ def packed(
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"param_dtype: got {jnp.dtype(dtype).name}, expected a floating dtype")
     draw_dtype = jnp.promote_types(dtype, jnp.float32)
-
-    def draw(key: Array) -> Array:
-        return initializer(key, (rows, columns), draw_dtype)
-
-    draws = jax.lax.map(draw, jax.random.split(key, blocks))
+    draws = _draw_blocks(initializer, key, blocks, (rows, columns), draw_dtype)
     return jnp.moveaxis(draws, 0, 1).reshape(rows, blocks * columns).astype(dtype)
+
+
+# Compiled by itself: an eager map over a new closure would be compiled at every call.
+@functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
+def _draw_blocks(
+    initializer: Initializer, key: Array, blocks: int, shape: tuple[int, int], dtype: Any
+) -> Array:
+    def draw(key: Array) -> Array:
+        return initializer(key, shape, dtype)
+
+    return jax.lax.map(draw, jax.random.split(key, blocks))
 
 
 def check_chrono(t_max: float | None) -> None:

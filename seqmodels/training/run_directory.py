@@ -103,15 +103,8 @@ class RunDirectory:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
-            marked = self._marked()
-            if marked is None or not marked["files"]:
-                self._refuse_files_of_others(())
-            elif overwrite:
-                self._refuse_files_of_others(marked["files"])
-                self._clear(marked["files"])
-            else:
-                self.results = self._unfinished(marked)
-                self._refuse_files_of_others(marked["files"])
+            removed, self.results = _plan(self.path, program, settings, overwrite, self._files)
+            self._clear(removed)
             mark = {"format": _FORMAT, "program": program, "files": self._files}
             self._replace(_MARK, json.dumps(mark) + "\n")
             (self.path / _METRICS).touch()
@@ -131,57 +124,6 @@ class RunDirectory:
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"run_dir: {self.path} is in use by another process") from None
-
-    def _marked(self) -> dict[str, Any] | None:
-        """Returns the mark of the run in the directory; None if there is no run."""
-        found = _read_object(self.path / _MARK)
-        if found is None:
-            return None
-        names = found.get("files")
-        plain = isinstance(names, list) and all(
-            isinstance(name, str) and name == pathlib.Path(name).name for name in names
-        )
-        if found.get("format") != _FORMAT or not plain:
-            raise RunError(
-                f"run_dir: {self.path} holds a run of format {found.get('format')}, expected "
-                f"{_FORMAT}; use another directory"
-            )
-        return found
-
-    def _refuse_files_of_others(self, marked: Sequence[str]) -> None:
-        for name in self._files:
-            if name not in marked and os.path.lexists(self.path / name):
-                raise RunError(
-                    f"run_dir: {self.path} holds {name}, which a run of this version did not "
-                    "write; use another directory"
-                )
-
-    def _unfinished(self, marked: dict[str, Any]) -> dict[str, Any] | None:
-        """Returns the results of the run to resume; None if it has none yet; else RunError."""
-        results, settings = stored_results(self.path), self._settings
-        held = [name for name in marked["files"] if os.path.lexists(self.path / name)]
-        if not held:
-            return None
-        if settings is not None and results is None and not (self.path / _CHECKPOINTS).exists():
-            self._clear(held)
-            return None
-        if settings is None or results is None:
-            raise RunError(
-                f"run_dir: {self.path} already holds a run ({held[0]}); use another directory, or "
-                "overwrite it"
-            )
-        different = settings_difference(results.get("flags", {}), settings)
-        if different:
-            raise RunError(
-                f"run_dir: {self.path} holds a run of other options: {different}; use another "
-                "directory, or overwrite it"
-            )
-        if results.get("complete"):
-            raise RunError(
-                f"run_dir: {self.path} holds this run, finished; use another directory, or "
-                "overwrite it"
-            )
-        return results
 
     def _clear(self, names: Sequence[str]) -> None:
         for name in names:
@@ -269,6 +211,81 @@ class RunDirectory:
         with cannot_be_written(str(self.path / name)):
             partial.write_text(text, encoding="utf-8")
             partial.replace(self.path / name)
+
+
+def check_run_directory(
+    path: str | os.PathLike[str],
+    *,
+    program: str,
+    settings: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    files: Sequence[str] = (),
+) -> None:
+    """Checks whether a run can use a directory, before anything is computed; changes nothing.
+
+    Args and raises as `RunDirectory`, but for failures to write.
+    """
+    _plan(pathlib.Path(path), program, settings, overwrite, [*_OWN, *files])
+
+
+def _plan(
+    path: pathlib.Path,
+    program: str,
+    settings: dict[str, Any] | None,
+    overwrite: bool,
+    files: Sequence[str],
+) -> tuple[list[str], dict[str, Any] | None]:
+    """Returns the names of the files to remove, and the results of the run to resume or None."""
+    marked = _marked(path)
+    own = [] if marked is None else marked["files"]
+    for name in files:
+        if name not in own and os.path.lexists(path / name):
+            raise RunError(
+                f"run_dir: {path} holds {name}, which a run of this version did not write; use "
+                "another directory"
+            )
+    held = [name for name in own if os.path.lexists(path / name)]
+    if marked is None or not held or overwrite:
+        return held, None
+    results = stored_results(path)
+    more = [name for name in held if name not in (_SETTINGS, _METRICS)]
+    if settings is not None and not more:
+        return held, None  # the run ended before its first result
+    if settings is None or results is None:
+        raise RunError(
+            f"run_dir: {path} already holds a run ({(more or held)[0]}); use another directory, or "
+            "overwrite it"
+        )
+    different = settings_difference(results.get("flags", {}), settings)
+    if marked.get("program") != program:
+        different = f"program {marked.get('program')} there, {program} got"
+    if different:
+        raise RunError(
+            f"run_dir: {path} holds a run of other options: {different}; use another directory, "
+            "or overwrite it"
+        )
+    if results.get("complete"):
+        raise RunError(
+            f"run_dir: {path} holds this run, finished; use another directory, or overwrite it"
+        )
+    return [], results
+
+
+def _marked(path: pathlib.Path) -> dict[str, Any] | None:
+    """Returns the mark of the run in a directory; None if there is no run."""
+    found = _read_object(path / _MARK)
+    if found is None:
+        return None
+    names = found.get("files")
+    plain = isinstance(names, list) and all(
+        isinstance(name, str) and name == pathlib.Path(name).name for name in names
+    )
+    if found.get("format") != _FORMAT or not plain:
+        raise RunError(
+            f"run_dir: {path} holds a run of format {found.get('format')}, expected {_FORMAT}; use "
+            "another directory"
+        )
+    return found
 
 
 def _read_object(file: pathlib.Path) -> dict[str, Any] | None:

@@ -213,8 +213,8 @@ def test_with_another_column(folder, tmp_path, capsys):
 
 
 def test_labels(folder, tmp_path):
-    config = Config(labels=True, with_column="day")
-    report = run(config.replace(csv=folder / "meals.csv", column=("meal",)), tmp_path)
+    own = {"csv": folder / "meals.csv", "column": ("meal",)}
+    report = run(Config().replace(labels=True, with_column="day", **own), tmp_path)
     assert report.correlogram is None
     meal, day = report.associations
     lags = np.asarray(meal.lags)[np.asarray(meal.pvalue) <= 0.05 / len(meal.lags)]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 
 import hypothesis
@@ -38,6 +39,7 @@ class Config(Options):
     pool: bool = option(False, "Pool.")
     file: str | None = option(None, "A file.", digest=True)
     place: str | None = option(None, "A folder.", decides=False)
+    columns: tuple[str, ...] | None = option(None, "Columns.")
     inner: Inner = section(Inner(steps=50))
 
     def check(self):
@@ -60,6 +62,8 @@ SAME = {
     "infinite": ({"clip": float("inf")}, ["--clip=inf"]),
     "bool": ({"pool": True}, ["--pool"]),
     "no": ({"pool": False}, ["--nopool"]),
+    "comma": ({"columns": ("Price, EUR", "b")}, ['--columns="Price, EUR",b']),
+    "quote": ({"columns": ('a "b"',)}, ['--columns="a ""b"""']),
     "last": ({"hidden": 9}, ["--hidden=8", "--hidden=9"]),
 }
 
@@ -136,6 +140,8 @@ def test_text_that_is_not_a_value(arguments, line):
         ({"task": 3}, "task: got 3, expected text"),
         ({"pool": 1}, "pool: got 1, expected true or false"),
         ({"cells": "rnn"}, "cells: got 'rnn', expected a list"),
+        ({"cells": {"rnn"}}, "cells: got {'rnn'}, expected a list"),
+        ({"hidden": np.ones(2)}, "hidden: got array([1., 1.]), expected a whole number"),
         ({"hiden": 8}, "option: got 'hiden', expected one of "),
     ],
 )
@@ -159,6 +165,8 @@ def test_values_are_normalized(tmp_path, monkeypatch):
     assert config.inner.rate == "rnn:0.1,lstm:0.001"
     assert Config(file="~/b.txt").file == "/home/me/b.txt"
     assert Inner(rate=0.01).rate == "0.01"
+    assert Config(sizes=np.array([1, 2])).sizes == (1, 2)
+    assert TrainingConfig(devices=2).devices == "2"
     assert hash(config) == hash(config.replace())
 
 
@@ -180,6 +188,10 @@ configurations = st.builds(
     limit=st.none() | st.integers(1, 10**9),
     pool=st.booleans(),
     file=st.none() | st.just("/nowhere/a b.txt"),
+    columns=st.none()
+    | st.lists(
+        st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1, unique=True
+    ).map(lambda names: [f"{name}, {name}" for name in names]),
 )
 
 
@@ -207,11 +219,10 @@ def test_identity_is_what_decides(tmp_path):
     assert identity["file_sha256"].startswith("7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e71")
     file.write_text("two")
     assert identities.identity(config)["file_sha256"] != identity["file_sha256"]
-    folder = Config(file=tmp_path)
-    before = identities.identity(folder)["file_sha256"]
-    file.rename(tmp_path / "b.txt")
-    assert identities.identity(folder)["file_sha256"] != before
-    assert "file_sha256" not in identities.identity(Config(file="/nowhere"))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)  # which can be read once, by the experiment
+    for path in (tmp_path, pipe, "/nowhere"):
+        assert "file_sha256" not in identities.identity(Config(file=path))
 
 
 def test_values_by_name():

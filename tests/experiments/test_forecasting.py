@@ -397,7 +397,7 @@ def test_another_series_than_that_of_the_training(sales, results, monkeypatch, c
 
 def test_a_run_is_not_replaced_by_another(sales, results):
     with pytest.raises(UserError, match="holds a run of other options: hidden"):
-        run(sales_config(sales, hidden=5), sales / "run")
+        run(sales_config(sales).replace(hidden=5), sales / "run")
 
 
 def test_two_processes_share_the_rows_of_one(sales):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from seqmodels.training.errors import RunError
 from seqmodels.training.files import cannot_be_written, json_value
-from seqmodels.training.run_directory import RunDirectory, stored_results
+from seqmodels.training.run_directory import RunDirectory, check_run_directory, stored_results
 
 FLAGS = {"hidden": 64, "rate": "0.1", "cells": ["rnn", "lstm"]}
 
@@ -72,6 +73,34 @@ def test_a_run_that_is_refused_stays(tmp_path, complete, settings, line):
         open_run(tmp_path, settings)
     assert "\n" not in str(error.value)
     assert contents(tmp_path) == before
+
+
+def test_a_run_of_another_program_is_refused(tmp_path):
+    run_in(tmp_path, complete=False)
+    with pytest.raises(RunError, match="other options: program test there, other got"):
+        RunDirectory(tmp_path, program="other", settings=FLAGS)
+
+
+def test_a_check_changes_nothing(tmp_path):
+    check_run_directory(tmp_path / "new", program="test", settings=FLAGS)
+    assert not (tmp_path / "new").exists()
+    run_in(tmp_path, complete=True)
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match="holds this run, finished"):
+        check_run_directory(tmp_path, program="test", settings=FLAGS)
+    check_run_directory(tmp_path, program="test", settings=FLAGS, overwrite=True)
+    assert contents(tmp_path) == before
+
+
+def test_files_put_into_a_run_without_results_are_not_removed(tmp_path):
+    open_run(tmp_path, files=("picture.png",)).close()
+    for name in ("picture.png", "models"):
+        mine = tmp_path / name
+        mine.write_text("mine")
+        with pytest.raises(RunError, match=f"already holds a run .{re.escape(name)}"):
+            open_run(tmp_path, files=("picture.png",))
+        assert mine.read_text() == "mine"
+        mine.unlink()
 
 
 @pytest.mark.parametrize("complete", [True, False])
