@@ -67,7 +67,7 @@ def test_stacks_and_no_batch_axis():
     assert norms[0] == pytest.approx(want, rel=1e-5)
 
 
-@pytest.mark.parametrize("num_devices", [2, 4])
+@pytest.mark.parametrize("num_devices", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_seeds_on_several_devices_do_not_add_up(num_devices):
     cell, xs = sm.lstm(cases.D, cases.H), cases.inputs((2,))
 

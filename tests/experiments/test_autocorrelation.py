@@ -227,6 +227,7 @@ def test_labels(folder, tmp_path):
     assert (tmp_path / "verdict.txt").read_text() == report.words + "\n"
 
 
+@pytest.mark.slow
 def test_the_diary_of_day_and_food(tmp_path):
     report = run(Config(demo="food"), tmp_path)
     food, day = report.associations

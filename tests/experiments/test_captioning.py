@@ -20,7 +20,7 @@ from experiments.captioning.config import DecodingConfig
 from experiments.captioning.model import make_decoder, restore
 from experiments.captioning.study import trainings
 from experiments.common import app
-from experiments.common.config import identity
+from experiments.common.identity import identity
 from experiments.common.sections import SavingConfig, TrainingConfig
 from seqmodels import model_files, serving
 from seqmodels.data import vocabulary

@@ -243,6 +243,7 @@ def left_alone(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM]
 )
@@ -278,6 +279,7 @@ def test_a_signal_keeps_what_was_measured_and_the_command_resumes(number, left_a
     assert got == want
 
 
+@pytest.mark.slow
 def test_killed_twice_it_ends_the_same(tmp_path):
     """The short form of `python tests/torture.py`."""
     study = [*torture.STUDY, "--cells=rnn", "--distances=2", "--steps=600"]

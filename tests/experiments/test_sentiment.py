@@ -95,6 +95,7 @@ def test_training_leaves_a_table_intervals_and_a_picture(trained):
     assert [len(record["predicted"]) for record in records] == [32]
 
 
+@pytest.mark.slow
 def test_a_function_call_is_the_command(trained, config, tmp_path, capsys):
     folder, _ = trained
     found = run(config, tmp_path)
