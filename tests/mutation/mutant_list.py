@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 CONTRACT = "tests/drivers/test_contract.py"
+SHAPES = "tests/drivers/test_contract_shapes.py"
+TRANSFORMATIONS = "tests/drivers/test_transformations.py"
 UNROLL = "tests/drivers/test_unroll.py"
 FUSED = "tests/drivers/test_fused.py"
 CHUNKED = "tests/drivers/test_chunked.py"
@@ -40,7 +42,7 @@ def _mutants(file: str, tests: tuple[str, ...], **faults: tuple[str, str]) -> li
 
 _CONTRACT = _mutants(
     "seqmodels/drivers/contract.py",
-    (UNROLL, CONTRACT),
+    (UNROLL, CONTRACT, SHAPES),
     contract_length_off_by_one=("< lengths[None]", "<= lengths[None]"),
     contract_length_zero_refused=("(values < 0)", "(values <= 0)"),
     contract_length_negative=("(values < 0) | (values > num_steps)", "values > num_steps"),
@@ -82,7 +84,7 @@ _SCAN = _mutants(
 
 _FUSED_FORWARD = _mutants(
     "seqmodels/drivers/fused/driver.py",
-    (CONTRACT, FUSED),
+    (CONTRACT, FUSED, TRANSFORMATIONS),
     fused_reset_missing=(
         "combine(tree_where(reset_t, fresh, state), constants)",
         "combine(state, constants)",
