@@ -19,6 +19,7 @@ import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,8 @@ def main() -> int:
     parser.add_argument("--only", help="names of cases, or beginnings of them, with commas between")
     parser.add_argument("--keep", type=pathlib.Path, help="folder that keeps all runs")
     given = parser.parse_args()
+    # As an exit, so that a commit that was checked out is removed again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cases = _chosen(given.only)
     with contextlib.ExitStack() as stack:
         keep = given.keep or pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
