@@ -39,7 +39,9 @@ MAY_DIFFER = {
     "seconds",
     "versions",  # compared once for all cases, as what made the runs
 }
-RENAMED_KEYS: dict[str, str] = {}  # of the side before: {its name: the name of the side after}
+RENAMED_KEYS = {
+    "measurements": "results"
+}  # of the side before: {its name: the name of the side after}
 NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?")
 COMPARED = ("results.json", "metrics.jsonl", "*.csv", "*.txt")
 NOT_COMPARED = ("flags.txt",)

@@ -126,7 +126,9 @@ class _Jobs:
             ),
             donate_argnums=0,
         )
-        state = create_train_state(training.init, optimizer, jax.random.key(seed), training.carry)
+        # A copy, because the first step donates it and every seed begins with it.
+        carry = jax.tree.map(jnp.array, training.carry)
+        state = create_train_state(training.init, optimizer, jax.random.key(seed), carry)
         return Program(
             state=self._placed(state),
             train=self._train,

@@ -38,7 +38,7 @@ def best_record(results: dict[str, Any]) -> dict[str, Any]:
       results: results.json, with the records in "results", at least one, and the figure by which
         they are compared in "chosen_by".
     """
-    name = results["chosen_by"]
+    name: str = results.get("chosen_by") or ""
     finite = [
         record
         for record in results["results"]

@@ -129,22 +129,21 @@ class Trainer:
         """
         self._study, self._directory = study, directory
         self._jobs = list(study.jobs(devices))
-        fit_settings = self._jobs[0].fit
+        best = self._jobs[0].fit
         count = devices * processes.process_count()
-        self.results: dict[str, Any] = processes.broadcast_json(
-            {
-                "complete": False,
-                "program": program,
-                "flags": settings,
-                "versions": {"python": platform.python_version(), "jax": jax.__version__},
-                "devices": f"{count} x {jax.devices()[0].device_kind}",
-                "chosen_by": fit_settings.best,
-                "chosen_mode": fit_settings.best_mode,
-                "baselines": None,
-                "results": [],
-            }
-            | self._stored()
-        )
+        described = {
+            "complete": False,
+            "program": program,
+            "flags": settings,
+            "versions": {"python": platform.python_version(), "jax": jax.__version__},
+            "devices": f"{count} x {jax.devices()[0].device_kind}",
+        }
+        if best.best is not None:
+            described |= {"chosen_by": best.best, "chosen_mode": best.best_mode}
+        if study.baselines is not None:
+            described["baselines"] = None
+        described["results"] = []
+        self.results: dict[str, Any] = processes.broadcast_json(described | self._stored())
 
     def _stored(self) -> dict[str, Any]:
         """Returns the part of results.json with which an unfinished run resumes."""
@@ -152,7 +151,8 @@ class Trainer:
         if found is None:
             return {}
         try:
-            kept = {name: found[name] for name in ("baselines", "results")}
+            names = ("results",) if self._study.baselines is None else ("baselines", "results")
+            kept = {name: found[name] for name in names}
             if not all(isinstance(record, dict) for record in kept["results"]):
                 raise ValueError
             for record in kept["results"]:
@@ -180,7 +180,7 @@ class Trainer:
         """
         done = [self._job_of(record) for record in self.results["results"]]
         left = [job for job in self._jobs if job not in done]
-        if self.results["baselines"] is None and self._study.baselines is not None:
+        if self._study.baselines is not None and self.results["baselines"] is None:
             self.results["baselines"] = self._study.baselines()
         self._write()
         quiet = None if self._directory.writes else Console(quiet=True)
