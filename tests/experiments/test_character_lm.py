@@ -157,7 +157,7 @@ def test_each_seed_reads_other_streams():
 def test_training_and_evaluation_agree(trained, capsys):
     folder, results = trained
     assert results == json.loads((folder / "results.json").read_text())
-    assert [record["model"] for record in results["results"]] == ["rnn", "lstm"]
+    assert [record["model"] for record in results["results"]] == ["rnn", "rnn", "lstm", "lstm"]
     assert results["chosen_by"] == "validation_bits"
     for record in results["results"]:
         assert record["steps"] == 12
