@@ -114,11 +114,11 @@ def serves(method, name):
 # initial state of two leaves; linear elements; a complex state, an output with parameters; a state
 # with a matrix, elements of fewer entries than the state; a step alone.
 STRUCTURES = {
-    "scan": ("lstm_learned", "step_alone", "min_gru", "lru", "attention"),
+    "scan": ("lstm_learned", "step_alone", "lru"),
     "fused": ("gru", "gru_after", "peephole", "lstm_learned"),
-    "chunked": ("gru", "gru_after", "peephole", "lstm_learned"),
+    "chunked": ("gru", "peephole"),
     "associative": ("min_gru", "lru", "attention"),
-    "newton": ("gru", "lstm_learned", "step_alone"),
+    "newton": ("gru", "step_alone"),
 }
 # For what depends on the driver alone.
 ONE_CELL = {

@@ -159,7 +159,13 @@ def numeric_hessian_times_ones(name):
     return jax.tree.map(lambda a, b: (a - b) / (2 * step), ahead, behind)
 
 
-@every_driver
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "newton" else [])
+        for name in cases.METHODS
+    ],
+)
 def test_second_derivatives_by_reverse_over_reverse(method):
     name = cases.ONE_CELL[method]
     cell, _ = cases.ALL[name]
@@ -232,7 +238,14 @@ def high_gradient(make, size):
     return gradient(*arguments)
 
 
-@pytest.mark.parametrize("case", LOW)
+# Two stages are a structure of the contract suite; newton ends in the loop of `scan` here.
+SLOW_LOW = ("scan, two stages", "fused, two stages", "newton")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=[pytest.mark.slow] if case in SLOW_LOW else []) for case in LOW],
+)
 def test_weight_gradients_accumulate_in_float32(case):
     """Of bfloat16 parameters over 2,048 steps, against the same numbers in float32."""
     method, make = LOW[case]

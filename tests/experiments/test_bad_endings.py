@@ -122,6 +122,7 @@ def test_all_checkpoints_damaged(unfinished):
     assert {p: p.read_bytes() for p in newest.parent.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.slow
 def test_other_options_and_a_clock_that_went_backwards(unfinished, alone):
     folder, newest = unfinished
     fails(folder, "--hidden=9", text="hidden 8 there, 9 got")
@@ -132,6 +133,7 @@ def test_other_options_and_a_clock_that_went_backwards(unfinished, alone):
     resumes(folder, alone)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_too_large_for_the_disk(unfinished, alone):
     folder, newest = unfinished
     size = (folder / "metrics.jsonl").stat().st_size

@@ -56,6 +56,7 @@ def results(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_all_sections_end_to_end(tmp_path):
     """With whatever peers are installed; haiku is made to be missing."""
     (tmp_path / "haiku.py").write_text("raise ModuleNotFoundError('', name='haiku')")

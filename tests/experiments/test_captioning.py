@@ -172,6 +172,7 @@ def test_processes_share_the_rows(own_folder, kind):
     assert_shares_make_the_whole(functools.partial(training.batches, 3), range(per_epoch))
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_predicts(own_folder):
     start = starter("experiments.captioning")
     done = start(

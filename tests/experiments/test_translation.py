@@ -314,6 +314,7 @@ def test_a_model_without_attention_cannot_be_plotted(trained, tmp_path, capsys):
     assert "plot: got a model without attention" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_translates(trained, tmp_path):
     start = starter("experiments.translation")
     pairs_file = f"--pairs_file={trained[0].parent / 'pairs.tsv'}"

@@ -23,7 +23,13 @@ def drawn(attention, **changes):
     return model, params, sources, inputs
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize(
+    "attention",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name == "bahdanau" else [])
+        for name in ATTENTIONS
+    ],
+)
 def test_padding_of_the_source_changes_nothing(attention):
     model, params, sources, inputs = drawn(attention)
 
