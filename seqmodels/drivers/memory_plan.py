@@ -25,6 +25,10 @@ _UNITS = {"": 1, "b": 1} | {
 }
 
 
+# XLA of JAX 0.10.0 and 0.10.1 copies the outputs once more on a CPU.
+_COPIES_OF_OUTPUTS = 1 if jax.__version_info__ < (0, 10, 2) else 0
+
+
 class MemoryPlan(NamedTuple):
     """One way to run a sequence.
 
@@ -145,10 +149,11 @@ def _peak(sizes: _Sizes, y_is_state: bool, num_steps: int, segment: int, chunk: 
     always = coefficients + 3 * sizes.params
     if segment >= num_steps:
         kept = num_steps * sizes.state + (0 if y_is_state else outputs)
-        return always + kept + outputs
+        return always + kept + (1 + _COPIES_OF_OUTPUTS) * outputs
     num_segments = -(-num_steps // segment)
     always += num_segments * sizes.state
-    return always + outputs + max(outputs, segment * (sizes.state + sizes.y))
+    kept = max(outputs, segment * (sizes.state + sizes.y))
+    return always + kept + (1 + _COPIES_OF_OUTPUTS) * outputs
 
 
 def _shares(sizes: _Sizes, num_steps: int) -> str:

@@ -44,7 +44,7 @@ PLANS = [
     (65536, 8, "2GiB", "the whole sequence"),
     (65536, 8, None, "segments"),
     (16384, 8, None, "segments"),
-    (1_000_000, 1, "600MB", ""),
+    (1_000_000, 1, "900MB", ""),
 ]
 FAST_PLANS = [(sm.gru, PLANS[1]), (sm.rnn, PLANS[3]), (sm.rnn, PLANS[0])]
 
