@@ -112,6 +112,7 @@ def test_falling_back_is_scan():
     )
 
 
+@pytest.mark.slow
 def test_gradient_after_falling_back_is_that_of_scan():
     cell, xs = CELLS["gru"], cases.inputs((2,), 20)
     params = cases.params_of(cell)
@@ -185,6 +186,7 @@ def test_nan_ends_at_a_reset(jacobian):
     assert full.info.iterations <= 50
 
 
+@pytest.mark.slow
 def test_a_chaotic_cell():
     """Here it may fail or succeed; what it says of itself must be true."""
     cell, params, xs = chaotic()
@@ -289,6 +291,7 @@ def test_leaves_that_cannot_be_solved_for_are_refused():
         sm.unroll(turning, (), cases.inputs(), method="newton")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_dropout_and_stacks(recurrent):
     cell = sm.stack([sm.lstm(D, H), sm.dropout(sm.gru(H, H), 0.5, recurrent=recurrent)])
