@@ -16,7 +16,7 @@ def identity(config: Options) -> dict[str, Any]:
 
     Raises:
       OSError: if a file that is named cannot be read.
-      ValueError: as `Options.digests` of the configuration.
+      ValueError: if it does not exist, and as `Options.digests` of the configuration.
     """
     found: dict[str, Any] = {}
     for field, _, about, value in all_options(config):
@@ -24,6 +24,8 @@ def identity(config: Options) -> dict[str, Any]:
         if about.decides:
             plain = list(value) if isinstance(value, tuple) else value
             found[name] = str(plain) if plain in (math.inf, -math.inf) else plain
+        if about.digest and value is not None and not os.path.exists(value):
+            raise ValueError(f"{name}: got {value!r}, expected a file that exists")
         # What is not a file, such as a pipe, can be read only once: by whoever uses it.
         if about.digest and value is not None and os.path.isfile(value):
             found[f"{name}_sha256"] = digest(value)

@@ -198,7 +198,7 @@ def test_a_data_file_that_is_changed_or_gone(tmp_path):
     changed = "holds a run of other options: filler_file_sha256 "
     fails(folder, filler, "--steps=20", text=changed)
     text.unlink()
-    fails(folder, filler, "--steps=20", text=f"{text}: cannot be read: No such file")
+    fails(folder, filler, "--steps=20", text=f"filler_file: got '{text}', expected a file that exists")
 
 
 def test_a_coordinator_address_without_a_port(tmp_path):

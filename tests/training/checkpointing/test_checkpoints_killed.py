@@ -132,7 +132,7 @@ def test_killed_at_each_change_to_the_disk(tmp_path, monkeypatch, case):
 
 WRITER = """
 import sys, numpy as np
-from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.checkpoints import Checkpoints
 def state(step): return {"w": np.full(200_000, step, np.float32), "n": np.array(step)}
 checkpoints = Checkpoints(sys.argv[1], keep=2)
 found = checkpoints.restore(state(0))
@@ -357,7 +357,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 port, index, folder = int(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3])
 jax.config.update("jax_num_cpu_devices", 2)
 jax.distributed.initialize(f"127.0.0.1:{port}", 2, index)
-from seqmodels.training.checkpoints import Checkpoints
+from seqmodels.training.checkpointing.checkpoints import Checkpoints
 mesh = Mesh(jax.devices(), ("data",))
 assert jax.process_count() == 2 and mesh.size == 4
 def put(value, *axes):
