@@ -198,7 +198,8 @@ def test_a_data_file_that_is_changed_or_gone(tmp_path):
     changed = "holds a run of other options: filler_file_sha256 "
     fails(folder, filler, "--steps=20", text=changed)
     text.unlink()
-    fails(folder, filler, "--steps=20", text=f"filler_file: got '{text}', expected a file that exists")
+    gone = f"filler_file: got '{text}', expected a file that exists"
+    fails(folder, filler, "--steps=20", text=gone)
 
 
 def test_a_coordinator_address_without_a_port(tmp_path):
