@@ -109,7 +109,7 @@ MISTAKES = {
     "no run": (["--resume=/none"], 1, "resume: got '/none', expected the folder of a run (flags.t"),
     "no folder": (["--run_dir="], 2, "run_dir: got '', expected a name"),
     "binary flagfile": ([f"--flagfile={sys.executable}"], 2, "flagfile: got bytes that are not UT"),
-    "filler": (["--filler_file=/none.txt"], 1, "filler_file: got '/none.txt', expected a file that exists"),
+    "filler": (["--filler_file=/none.txt"], 1, "got '/none.txt', expected a file that exists"),
     "folder": (["--run_dir=/proc/none"], 1, "run_dir: /proc/none cannot be written"),
 }  # fmt: skip
 
