@@ -92,11 +92,19 @@ def test_all_sections_end_to_end(tmp_path):
     assert "--methods=scan" in flags
 
 
+# A shell starts a background job with SIGINT ignored, and what the job starts ignores it too.
+LISTENS = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
 def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(tmp_path):
     folder = tmp_path / "run"
     arguments = ["--sections=sweep", "--peers=", "--methods=scan", "--rounds=100000"]
+    own = command(*arguments, "--sweep=4,8", "--devices=1", f"--run_dir={folder}")
     process = subprocess.Popen(
-        command(*arguments, "--sweep=4,8", "--devices=1", f"--run_dir={folder}"),
+        [sys.executable, "-c", LISTENS, *own],
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         env=os.environ | {"BENCHMARK_TEST_RUN": str(tmp_path)},
     )  # fmt: skip
