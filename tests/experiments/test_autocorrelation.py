@@ -116,8 +116,10 @@ def test_a_mistake_of_a_function_call_is_the_same_line():
         run(Config())
 
 
-def test_a_flag_of_another_name_than_its_field_is_stored_by_it():
-    config = Config(with_column="price").replace(csv="no.csv", column=("sales",))
+def test_a_flag_of_another_name_than_its_field_is_stored_by_it(tmp_path):
+    file = tmp_path / "shop.csv"
+    file.write_text("sales,price\n1,2\n")
+    config = Config(with_column="price").replace(csv=str(file), column=("sales",))
     stored = identities.identity(config)
     assert stored["with"] == "price"
     assert "with_column" not in stored
