@@ -56,18 +56,25 @@ class Cell(NamedTuple):
 
 
 class Contract(NamedTuple):
-    """Padding, resets and direction of one call, after `sm.unroll` has checked them.
+    """Padding, mask, resets and direction of one call, after `sm.unroll` has checked them.
 
     Attributes:
-      valid: bool (T, *batch), false in the padding; None: every step is valid.
-      resets: bool (T, *batch), true where the state is replaced before `x_t` is read, false in the
-        padding; None: never.
+      valid: bool (T, *batch), false in the padding and at masked steps, past which the state is
+        carried unchanged; None: every step is valid.
+      resets: bool (T, *batch), true where the state is replaced before the step, also before a
+        masked one; false in the padding; None: never.
       reverse: whether time runs from the last step to the first.
+      lengths: int (*batch), the padding alone; None: there is no padding.
+      masked: whether `valid` has gaps, so that lengths do not describe it.
+      hold_outputs: whether the output of a masked step repeats the last one before it.
     """
 
     valid: Array | None
     resets: Array | None
     reverse: bool
+    lengths: Array | None = None
+    masked: bool = False
+    hold_outputs: bool = False
 
 
 class DriverCall(NamedTuple):
@@ -76,7 +83,7 @@ class DriverCall(NamedTuple):
     Attributes:
       cell: the cell.
       params: its parameters.
-      xs: inputs (T, *batch, ...), zero in the padding.
+      xs: inputs (T, *batch, ...), zero where no step is valid.
       state: the state before the first step, leaves (*batch, ...).
       contract: padding, resets and direction.
       keep_states: whether `Unrolled.states` is returned.
@@ -137,9 +144,10 @@ class Unrolled(NamedTuple):
 
     Attributes:
       final_state: the state after the last valid step in the order of processing.
-      ys: outputs (T, *batch, ...), exactly zero in the padding.
-      states: the state after every step, each leaf (T, *batch, ...); in the padding the last valid
-        state. None if the states were not requested.
+      ys: outputs (T, *batch, ...), exactly zero in the padding, and at masked steps unless held.
+      states: the state after every step, each leaf (T, *batch, ...); in the padding and at masked
+        steps the last valid state, or after a reset the fresh one. None if the states were not
+        requested.
       info: an `Info`; for a stack a tuple and for a bidirectional pair a `Bidirectional`, with one
         entry for each cell.
     """

@@ -152,6 +152,11 @@ RESETS = _resets(
     (0, 0), (3, 0), (T - 1, 0), (0, 2), (2, 3), (5, 3), (3, 1), (4, 3), (1, 2)
 )  # the last two where row 3 and row 2 have just ended
 
+# Gaps at the start, inside, at the end; in a row of length 0; where a piece begins; a whole row.
+MASK = ~_resets(
+    *((t, 0) for t in (0, 2, 3, T - 1)), (1, 1), (0, 2), (2, 3), (3, 3), *((t, 3) for t in (5, 6))
+)
+
 # name -> arguments of unroll, for xs (T, 4, D)
 CASES = {
     "plain": {},
@@ -162,14 +167,19 @@ CASES = {
     "reverse_both": {"lengths": LENGTHS, "resets": RESETS, "reverse": True},
     "reset_every_step": {"resets": np.ones((T, 4), bool)},
     "all_empty": {"lengths": np.zeros(4, int)},
+    "mask": {"mask": MASK},
+    "all": {"lengths": LENGTHS, "resets": RESETS, "mask": MASK},
+    "reverse_all": {"lengths": LENGTHS, "resets": RESETS, "mask": MASK, "reverse": True},
+    "nothing_counts": {"resets": RESETS, "mask": np.zeros((T, 4), bool)},
 }
 
 
-def as_arrays(lengths=None, resets=None, num_steps=T):
-    """Lengths and resets that are arrays in every case, so that all cases are one program."""
+def as_arrays(lengths=None, resets=None, mask=None, num_steps=T):
+    """A contract that is arrays in every case, so that all cases are one program."""
     lengths = np.full(4, num_steps) if lengths is None else lengths
     resets = np.zeros((num_steps, 4), bool) if resets is None else resets
-    return {"lengths": np.asarray(lengths, np.int32), "resets": resets}
+    mask = np.ones((num_steps, 4), bool) if mask is None else mask
+    return {"lengths": np.asarray(lengths, np.int32), "resets": resets, "mask": mask}
 
 
 def init(cell, seed=0):
@@ -242,10 +252,11 @@ def fresh_of(cell, params):
     return as_dict(cell.initial_state(params, ()))
 
 
-def padded_with_nan(xs, lengths):
-    """xs with NaN where lengths say that nothing is."""
-    t = np.arange(xs.shape[0]).reshape((-1,) + (1,) * (xs.ndim - 1))
-    return jnp.where(t < jnp.asarray(lengths)[None, ..., None], xs, jnp.nan)
+def padded_with_nan(xs, lengths, mask=True):
+    """xs with NaN where lengths and mask say that nothing is."""
+    t = np.arange(xs.shape[0]).reshape((-1,) + (1,) * (xs.ndim - 2))
+    valid = (t < jnp.asarray(lengths)[None]) & mask
+    return jnp.where(valid[..., None], xs, jnp.nan)
 
 
 def assert_close(got, want, tolerance=2e-6):

@@ -115,7 +115,7 @@ def unroll(step, params, xs, state, fresh, **contract):
     return visit(step, params, xs, state, fresh, **contract)[:2]
 
 
-def visit(step, params, xs, state, fresh, *, lengths=None, resets=None, reverse=False):
+def visit(step, params, xs, state, fresh, *, lengths=None, mask=None, resets=None, reverse=False):
     """Does what `unroll` does and returns the state after every step too, (T, *batch, ...)."""
     params, xs, state, fresh = as_numpy((params, xs, state, fresh))
     params = SimpleNamespace(**params._asdict()) if hasattr(params, "_asdict") else params
@@ -133,7 +133,8 @@ def visit(step, params, xs, state, fresh, *, lengths=None, resets=None, reverse=
         for t in range(length)[:: -1 if reverse else 1]:
             if resets is not None and np.asarray(resets)[(t, *n)]:
                 s = fresh
-            s, ys[(t, *n)] = step(params, s, xs[(t, *n)])
+            if mask is None or np.asarray(mask)[(t, *n)]:
+                s, ys[(t, *n)] = step(params, s, xs[(t, *n)])
             for name in states:
                 states[name][(t, *n)] = s[name]
         for name in final:
@@ -156,7 +157,9 @@ def _derivatives(cell):
     return jax.jit(cell.step), jax.jit(back), jax.jit(back_to_start)
 
 
-def backpropagate(cell, params, xs, state, cotangents, *, lengths=None, resets=None, reverse=False):
+def backpropagate(
+    cell, params, xs, state, cotangents, *, lengths=None, mask=None, resets=None, reverse=False
+):
     """Backpropagation through time by the textbook: one sequence, one step at a time.
 
     Args:
@@ -166,6 +169,7 @@ def backpropagate(cell, params, xs, state, cotangents, *, lengths=None, resets=N
       state: leaves (B, ...); None for the cell's own.
       cotangents: of (final_state, ys, states), as jax.grad has them.
       lengths: (B,) or None.
+      mask: (T, B) or None.
       resets: (T, B) or None.
       reverse: whether time runs from the last step to the first.
 
@@ -188,15 +192,17 @@ def backpropagate(cell, params, xs, state, cotangents, *, lengths=None, resets=N
         for t in order:
             s = fresh if t in starts else s
             read.append((t, s))
-            s, _ = step(params, s, xs[t, n])
+            if mask is None or mask[t, n]:
+                s, _ = step(params, s, xs[t, n])
         # The states of the padding are the last one, or, going backwards, the first one.
         of_padding = jax.tree.map(lambda a, k=(slice(length, None), n): a[k].sum(0), cotangents[2])
         d = at(cotangents[0], n)
         d = d if reverse else add(d, of_padding)
         for t, s in reversed(read):
             d = add(d, at(cotangents[2], (t, n)))
-            dp, d, dxs[t, n] = back(params, s, xs[t, n], (d, cotangents[1][t, n]))
-            dparams = add(dparams, dp)
+            if mask is None or mask[t, n]:
+                dp, d, dxs[t, n] = back(params, s, xs[t, n], (d, cotangents[1][t, n]))
+                dparams = add(dparams, dp)
             if t in starts:
                 dfresh, d = add(dfresh, d), zero
         dstates.append(add(d, of_padding) if reverse else d)

@@ -76,13 +76,13 @@ def test_stack_against_numpy(case, reverse):
         final, ys = oracle.unroll(step, p, ys, cases.as_dict(s), fresh, **contract)
         finals.append(final)
     if "lengths" in contract:
-        xs = cases.padded_with_nan(xs, contract["lengths"])
+        xs = cases.padded_with_nan(xs, contract["lengths"], contract["mask"])
     got_final, got_ys = sm.unroll(cell, params, xs, state, **contract)
     cases.assert_close(got_ys, ys)
     cases.assert_close([cases.as_dict(s) for s in got_final], finals)
 
 
-def backwards_by_hand(params, xs, state, fresh, lengths, resets, reverse):
+def backwards_by_hand(params, xs, state, fresh, *, lengths, resets, mask, reverse):
     """The other direction of packed pieces, each cut out, turned round, run, and turned back."""
     params, xs, state, fresh = oracle.as_numpy((params, xs, state, fresh))
     ys, finals = np.zeros((T, 4, H)), []
@@ -99,17 +99,20 @@ def backwards_by_hand(params, xs, state, fresh, lengths, resets, reverse):
         for number, (begin, end) in enumerate(pieces):
             s = fresh if number else s
             for t in range(begin, end)[:: 1 if reverse else -1]:
-                s, ys[t, n] = oracle.rnn_step(params, s, xs[t, n])
+                if mask[t, n]:
+                    s, ys[t, n] = oracle.rnn_step(params, s, xs[t, n])
         finals.append(s)
     return {name: np.stack([s[name] for s in finals]) for name in finals[0]}, ys
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("case", ["plain", "lengths", "resets", "both", "reset_every_step"])
+@pytest.mark.parametrize(
+    "case",
+    ["plain", "lengths", "resets", "both", "reset_every_step", "mask", "all", "nothing_counts"],
+)
 def test_bidirectional_against_numpy(case, reverse):
     contract = arrays_or_none(case)
-    lengths = contract.get("lengths", np.full(4, T))
-    resets = contract.get("resets", np.zeros((T, 4), bool))
+    arrays = cases.as_arrays(**contract)
     cell, (forward, backward) = PAIR, (sm.lstm(D, H), sm.rnn(D, H))
     params, xs = cases.params_of(cell), cases.inputs()
     state = cases.state_of(cell, params)
@@ -119,22 +122,19 @@ def test_bidirectional_against_numpy(case, reverse):
         xs,
         cases.as_dict(state.forward),
         cases.fresh_of(forward, params.forward),
-        lengths=lengths,
-        resets=resets,
         reverse=reverse,
+        **arrays,
     )
     b_final, b_ys = backwards_by_hand(
         params.backward,
         xs,
         cases.as_dict(state.backward),
         cases.fresh_of(backward, params.backward),
-        lengths,
-        resets,
-        reverse,
+        reverse=reverse,
+        **arrays,
     )
-    final, ys = sm.unroll(
-        cell, params, cases.padded_with_nan(xs, lengths), state, reverse=reverse, **contract
-    )
+    padded = cases.padded_with_nan(xs, arrays["lengths"], arrays["mask"])
+    final, ys = sm.unroll(cell, params, padded, state, reverse=reverse, **contract)
     cases.assert_close(ys, np.concatenate([f_ys, b_ys], axis=-1))
     cases.assert_close(cases.as_dict(final.forward), f_final)
     cases.assert_close(cases.as_dict(final.backward), b_final)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import check_cells, new_state, reset_state
+from seqmodels.drivers.contract import valid_steps
 from seqmodels.types import Array, Cell, Contract, DriverCall, Params, Run, State, Unrolled
 
 
@@ -88,9 +89,10 @@ def _opposite(contract: Contract) -> Contract:
     If a piece begins at t in one direction, the piece before it ends at t - 1. In the other
     direction it is t - 1 that begins a piece. Padding has no resets.
     """
-    valid, resets, reverse = contract
-    if resets is None:
-        return contract._replace(reverse=not reverse)
-    outside = jnp.zeros_like(resets[:1])
-    parts = [outside, resets[:-1]] if reverse else [resets[1:], outside]
-    return Contract(valid, jnp.concatenate(parts), not reverse)
+    resets, reverse = contract.resets, contract.reverse
+    if resets is not None:
+        outside = jnp.zeros_like(resets[:1])
+        resets = jnp.concatenate([outside, resets[:-1]] if reverse else [resets[1:], outside])
+        inside = valid_steps(contract.lengths, resets.shape[0])
+        resets = resets if inside is None else resets & inside
+    return contract._replace(resets=resets, reverse=not reverse)

@@ -1,6 +1,7 @@
 """A cell with a residual connection from its input to its output."""
 
 from seqmodels.cells.stages import check_cells
+from seqmodels.drivers.contract import hold_last_outputs
 from seqmodels.types import Array, Cell, DriverCall, Params, Run, State, Unrolled
 
 
@@ -29,6 +30,7 @@ def residual(cell: Cell) -> Cell:
 
     def unroll(run: Run, call: DriverCall) -> Unrolled:
         full = run(call._replace(cell=cell))
-        return full._replace(ys=add(full.ys, call.xs))  # both are zero in the padding
+        # Both are zero where no step is valid, and both are held where outputs are.
+        return full._replace(ys=add(full.ys, hold_last_outputs(call.contract, call.xs)))
 
     return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll)

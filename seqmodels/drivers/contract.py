@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seqmodels.cells.stages import new_state
-from seqmodels.types import Array, Cell, Params, State
+from seqmodels.types import Array, Cell, Contract, Params, State
 
 
 def tree_where(mask: Array | None, if_true: Any, if_false: Any) -> Any:
@@ -31,10 +31,49 @@ def zero_unless(mask: Array | None, tree: Any) -> Any:
     return tree if mask is None else tree_where(mask, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
-def fill_padding(valid: Array | None, xs: Array) -> Array:
-    """Returns `xs` with ones in the padding.
+def hold_last_outputs(contract: Contract, ys: Any) -> Any:
+    """Returns outputs in which every masked step repeats the last valid output before it.
 
-    The step runs in the padding too, and its result is dropped. Zeros would not do: a norm, a
+    "Before" is meant in the order of processing. The output stays zero in the padding, and at
+    masked steps without a valid step before them, or without one since the last reset.
+
+    Args:
+      contract: the contract of the call.
+      ys: outputs (T, *batch, ...), zero at steps that are not valid.
+    """
+    if not contract.hold_outputs or contract.valid is None or contract.valid.shape[0] == 0:
+        return ys
+
+    def in_order(a: Array) -> Array:
+        return jnp.flip(a, 0) if contract.reverse else a
+
+    def last(mask: Array) -> Array:
+        """Returns int (T, *batch), the last step up to t where the mask is true, or -1."""
+        return jax.lax.cummax(jnp.where(mask, t, -1), axis=0)
+
+    num_steps, num_axes = contract.valid.shape[0], contract.valid.ndim
+    t = jnp.arange(num_steps, dtype=jnp.int32).reshape((-1,) + (1,) * (num_axes - 1))
+    valid = in_order(contract.valid)
+    source = last(valid)
+    if contract.resets is not None:
+        source = jnp.where(source < last(in_order(contract.resets)), -1, source)
+    held = ~valid & (source >= 0)
+    padding = valid_steps(contract.lengths, num_steps)
+    if padding is not None:
+        held = held & in_order(padding)
+
+    def repeat(leaf: Array) -> Array:
+        leaf = in_order(leaf)
+        index = jnp.maximum(source, 0).reshape(source.shape + (1,) * (leaf.ndim - num_axes))
+        return in_order(tree_where(held, jnp.take_along_axis(leaf, index, axis=0), leaf))
+
+    return jax.tree.map(repeat, ys)
+
+
+def fill_padding(valid: Array | None, xs: Array) -> Array:
+    """Returns `xs` with ones where no step is valid.
+
+    The step runs there too, and its result is dropped. Zeros would not do: a norm, a
     logarithm, a root or a quotient has no derivative there, and 0 * NaN would reach the parameters.
     """
     return xs if valid is None else tree_where(valid, xs, jnp.ones_like(xs))
@@ -97,14 +136,14 @@ def check_lengths(lengths: Any, num_steps: int, batch_shape: tuple[int, ...]) ->
     return jnp.asarray(lengths)
 
 
-def check_resets(resets: Any, shape: tuple[int, ...], name: str = "resets") -> Array:
-    """Returns `resets` as a bool array of `shape`, (T, *batch); ValueError if it does not fit."""
-    resets = jnp.asarray(resets)
-    if resets.shape != shape or resets.dtype != jnp.bool_:
+def check_steps(name: str, steps: Any, shape: tuple[int, ...]) -> Array:
+    """Returns `steps` as a bool array of `shape`, (T, *batch); ValueError if it does not fit."""
+    steps = jnp.asarray(steps)
+    if steps.shape != shape or steps.dtype != jnp.bool_:
         raise ValueError(
-            f"{name}: got {resets.dtype}{list(resets.shape)}, expected bool{list(shape)}"
+            f"{name}: got {steps.dtype}{list(steps.shape)}, expected bool{list(shape)}"
         )
-    return resets
+    return steps
 
 
 def check_key(key: Any) -> Array:

@@ -33,10 +33,10 @@ def cudnn(*, precision: str = "float32") -> Driver:
     """Returns the driver that runs `sm.lstm` as one call of cuDNN, on an NVIDIA GPU.
 
     Parameters, inputs and state are float32. Lengths, `reverse` and any number of batch axes are
-    supported. Resets and the state after every step (`sm.unroll_full`) are not. cuDNN rejects a
-    length of 0, so such a row is run with length 1 and its result is dropped; lengths may be
-    traced. First derivatives in reverse mode work. Forward mode, second derivatives and `jax.vmap`
-    do not.
+    supported. A mask, resets and the state after every step (`sm.unroll_full`) are not. cuDNN
+    rejects a length of 0, so such a row is run with length 1 and its result is dropped; lengths may
+    be traced. First derivatives in reverse mode work. Forward mode, second derivatives and
+    `jax.vmap` do not.
 
     Args:
       precision: "float32" multiplies matrices in full float32. "tf32" lets the tensor cores round
@@ -94,6 +94,8 @@ def _run(call: DriverCall, *, precision: str) -> Unrolled:
         )
     if contract.resets is not None:
         raise ValueError(f"cudnn: resets: not served; use {supported_methods(cell)}")
+    if contract.masked:
+        raise ValueError(f"cudnn: mask: not served; use lengths, or {supported_methods(cell)}")
     if keep_states:
         raise ValueError(
             "cudnn: states: cuDNN does not return the cell state of every step; use states=False, "

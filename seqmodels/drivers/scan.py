@@ -34,7 +34,7 @@ def run_scan(call: DriverCall) -> Unrolled:
         x_t, valid_t, reset_t = inputs
         before = tree_where(reset_t, fresh, state)
         after, y_t = call.cell.step(narrow(wide), before, x_t)
-        after = after if valid_t is None else tree_where(valid_t, after, state)
+        after = after if valid_t is None else tree_where(valid_t, after, before)
         return after, (y_t, after if call.keep_states else None)
 
     inputs = (xs, contract.valid, contract.resets)

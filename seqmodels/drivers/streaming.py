@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state, reset_state
-from seqmodels.drivers.contract import check_resets, check_state, check_step, tree_where
+from seqmodels.drivers.contract import check_state, check_step, check_steps, tree_where
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -82,6 +82,6 @@ def _step(
     check_state(cell, params, state, x_t.shape[: x_t.ndim - cell.x_ndim])
     check_step(cell, params, state, x_t)
     if reset_t is not None:
-        reset_t = check_resets(reset_t, x_t.shape[: x_t.ndim - cell.x_ndim], "reset_t")
+        reset_t = check_steps("reset_t", reset_t, x_t.shape[: x_t.ndim - cell.x_ndim])
         state = tree_where(reset_t, reset_state(cell, params, state), state)
     return cell.step(params, state, x_t)

@@ -13,10 +13,11 @@ from seqmodels.drivers.auto import choose_driver, find_driver
 from seqmodels.drivers.contract import (
     check_key,
     check_lengths,
-    check_resets,
     check_state,
     check_step,
+    check_steps,
     check_xs,
+    hold_last_outputs,
     match_varying_axes,
     valid_steps,
     zero_unless,
@@ -31,6 +32,8 @@ def unroll(
     state: State | None = None,
     *,
     lengths: Any = None,
+    mask: Any = None,
+    hold_outputs: bool = False,
     resets: Any = None,
     reverse: bool = False,
     key: Array | None = None,
@@ -47,10 +50,16 @@ def unroll(
       lengths: int (*batch), 0 <= length <= T: the number of valid steps of each sequence. Outputs
         after the end are exactly zero. The final state is the state after the last valid step.
         Padded inputs get a gradient of exactly zero, even if they are NaN.
+      mask: bool (T, *batch), true where a step counts; it may have gaps anywhere. At a masked step
+        (false) the state is carried past it, the output is zero, and the input, which may be NaN,
+        gets a gradient of exactly zero. With lengths, a step counts if both agree.
+      hold_outputs: whether the output of a masked step repeats the last valid output before it, in
+        the order of processing and since the last reset, instead of zero. Padding stays zero.
       resets: bool (T, *batch): where true the state is replaced by `cell.reset` (by default the
         cell's own initial state) before `x_t` is read, so that several sequences can be packed into
-        one row. A NaN state does not survive a reset; the parameters' gradient through the steps
-        that were NaN is NaN all the same.
+        one row. A reset at a masked step counts; one in the padding does not. A NaN state does not
+        survive a reset; the parameters' gradient through the steps that were NaN is NaN all the
+        same.
       reverse: whether time runs from the last step to the first. Outputs stay at the place of
         their inputs, padding is skipped, and "before" refers to the order of processing.
       key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
@@ -76,6 +85,8 @@ def unroll(
         xs,
         state,
         lengths=lengths,
+        mask=mask,
+        hold_outputs=hold_outputs,
         resets=resets,
         reverse=reverse,
         key=key,
@@ -92,6 +103,8 @@ def unroll_full(
     state: State | None = None,
     *,
     lengths: Any = None,
+    mask: Any = None,
+    hold_outputs: bool = False,
     resets: Any = None,
     reverse: bool = False,
     key: Array | None = None,
@@ -106,6 +119,8 @@ def unroll_full(
       xs: see `unroll`.
       state: see `unroll`.
       lengths: see `unroll`.
+      mask: see `unroll`.
+      hold_outputs: see `unroll`.
       resets: see `unroll`.
       reverse: see `unroll`.
       key: see `unroll`.
@@ -123,10 +138,15 @@ def unroll_full(
         raise TypeError(f"unroll: cell: got a {type(cell).__name__}, expected a Cell")
     if not isinstance(reverse, bool | np.bool_):
         raise ValueError(f"reverse: got {reverse!r}, expected True or False")
+    if not isinstance(hold_outputs, bool | np.bool_):
+        raise ValueError(f"hold_outputs: got {hold_outputs!r}, expected True or False")
+    if hold_outputs and mask is None:
+        raise ValueError("hold_outputs: got True without a mask, expected a mask")
     driver = find_driver(method)
-    arrays = _check_arrays(cell, _Arrays(params, xs, state, lengths, resets, key))
+    arrays = _check_arrays(cell, _Arrays(params, xs, state, lengths, mask, resets, key))
+    flags = _Flags(bool(reverse), bool(hold_outputs), bool(states))
     try:
-        full = _run(cell, driver, bool(reverse), bool(states), arrays)
+        full = _run(cell, driver, flags, arrays)
     except TypeError as error:
         has_jvp = driver is not None and driver.name in ("scan", "associative")
         if has_jvp or "forward-mode" not in str(error) or "custom_vjp" not in str(error):
@@ -142,6 +162,14 @@ def unroll_full(
     return full
 
 
+class _Flags(NamedTuple):
+    """The arguments of `_run` that are true or false."""
+
+    reverse: bool
+    hold_outputs: bool
+    keep_states: bool
+
+
 class _Arrays(NamedTuple):
     """The arguments of `_run` that hold arrays."""
 
@@ -149,13 +177,14 @@ class _Arrays(NamedTuple):
     xs: Array
     state: State | None
     lengths: Array | None
+    mask: Array | None
     resets: Array | None
     key: Array | None
 
 
 def _check_arrays(cell: Cell, arrays: _Arrays) -> _Arrays:
     """Returns JAX arrays; raises ValueError if one has a wrong shape, dtype or value."""
-    params, xs, state, lengths, resets, key = arrays
+    params, xs, state, lengths, mask, resets, key = arrays
     xs = check_xs(cell, xs)
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is not None:
@@ -166,27 +195,30 @@ def _check_arrays(cell: Cell, arrays: _Arrays) -> _Arrays:
         key = check_key(key)
     if lengths is not None:
         lengths = check_lengths(lengths, xs.shape[0], batch_shape)
+    steps_shape = xs.shape[: 1 + len(batch_shape)]
+    if mask is not None:
+        mask = check_steps("mask", mask, steps_shape)
     if resets is not None:
-        resets = check_resets(resets, xs.shape[: 1 + len(batch_shape)])
-    return _Arrays(params, xs, state, lengths, resets, key)
+        resets = check_steps("resets", resets, steps_shape)
+    return _Arrays(params, xs, state, lengths, mask, resets, key)
 
 
 # Compiled here, so that a call outside of jit compiles once for a cell and not at every call.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _run(
-    cell: Cell, driver: Driver | None, reverse: bool, keep_states: bool, arrays: _Arrays
-) -> Unrolled:
-    params, xs, state, lengths, resets, key = arrays
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> Unrolled:
+    params, xs, state, lengths, mask, resets, key = arrays
     valid = valid_steps(lengths, xs.shape[0])
     if valid is not None and resets is not None:
         resets = resets & valid
+    if mask is not None:
+        valid = mask if valid is None else valid & mask
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is None:
         state = new_state(cell, params, batch_shape, key)
     else:
         state = check_state(cell, params, state, batch_shape)
-    state = match_varying_axes(state, params, xs, lengths, resets, state)
-    # Zeroed once here, so that combinators can rely on zeros in the padding.
+    state = match_varying_axes(state, params, xs, valid, resets, state)
+    # Zeroed once here, so that combinators can rely on zeros where no step is valid.
     xs = zero_unless(valid, xs)
 
     def run(call: DriverCall) -> Unrolled:
@@ -195,7 +227,10 @@ def _run(
         check_step(call.cell, call.params, call.state, call.x_t)
         chosen, reason = (driver, "asked for") if driver else choose_driver(call)
         full = chosen.run(call, **dict(chosen.settings))
-        return full._replace(info=dataclasses.replace(full.info, reason=reason))
+        return full._replace(
+            ys=hold_last_outputs(call.contract, full.ys),
+            info=dataclasses.replace(full.info, reason=reason),
+        )
 
-    contract = Contract(valid, resets, reverse)
-    return run(DriverCall(cell, params, xs, state, contract, keep_states))
+    contract = Contract(valid, resets, flags.reverse, lengths, mask is not None, flags.hold_outputs)
+    return run(DriverCall(cell, params, xs, state, contract, flags.keep_states))

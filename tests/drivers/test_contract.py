@@ -1,8 +1,8 @@
 """Every structure of a cell under every driver keeps the sequence contract.
 
-One compiled program for a structure, a driver and a direction serves all cases, because lengths
-and resets are arrays in each of them; it returns values, visited states and gradients. The oracles
-are a NumPy loop over single sequences and backpropagation through time by the textbook.
+One compiled program for a structure, a driver and a direction serves all cases, because lengths,
+resets and mask are arrays in each of them; it returns values, visited states and gradients. The
+oracles are a NumPy loop over single sequences and backpropagation through time by the textbook.
 """
 
 import functools
@@ -27,11 +27,11 @@ directions = pytest.mark.parametrize("reverse", [False, True])
 
 @functools.cache
 def program(name, method, reverse):
-    """(params, xs, state, lengths, resets) -> ((value, (outputs, converged)), gradients)."""
+    """(params, xs, state, lengths, resets, mask) -> ((value, (outputs, converged)), gradients)."""
     cell, _ = cases.ALL[name]
 
-    def run(params, xs, state, lengths, resets):
-        contract = {"lengths": lengths, "resets": resets, "reverse": reverse}
+    def run(params, xs, state, lengths, resets, mask):
+        contract = {"lengths": lengths, "resets": resets, "mask": mask, "reverse": reverse}
         full = sm.unroll_full(cell, params, xs, state, method=cases.METHODS[method], **contract)
         assert full.info.method == method
         return cases.weighted(full[:3]), (full[:3], full.info.converged)
@@ -47,10 +47,9 @@ def check(name, method, reverse, xs=None, state=None, **contract):
         params, default_xs, default_state = cases.arguments(name)
         xs = default_xs if xs is None else xs
         state = default_state if state is None else state
-        lengths, resets = contract["lengths"], contract["resets"]
-        padded = cases.padded_with_nan(xs, lengths)
+        padded = cases.padded_with_nan(xs, contract["lengths"], contract["mask"])
         (_, (out, converged)), gradients = program(name, method, reverse)(
-            params, padded, state, lengths, resets
+            params, padded, state, *(contract[field] for field in ("lengths", "resets", "mask"))
         )
         wanted = cases.loops(name, params, xs, state, reverse=reverse, **contract)
         cases.assert_close(out, wanted, 1e-11)
@@ -83,11 +82,12 @@ def test_values_states_and_gradients(name, method, case):
 @hypothesis.given(
     lengths=hnp.arrays(np.int32, 4, elements=st.integers(0, T)),
     resets=hnp.arrays(bool, (T, 4)),
+    mask=hnp.arrays(bool, (T, 4)),
     reverse=st.booleans(),
 )
-def test_any_lengths_and_resets(name, method, lengths, resets, reverse):
-    """A padded, packed batch is its pieces run apart."""
-    check(name, method, reverse, lengths=lengths, resets=resets)
+def test_any_lengths_resets_and_mask(name, method, lengths, resets, mask, reverse):
+    """A padded, packed batch with gaps is its pieces run apart, without the gaps."""
+    check(name, method, reverse, lengths=lengths, resets=resets, mask=mask)
 
 
 @every_pair

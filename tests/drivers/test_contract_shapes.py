@@ -54,6 +54,7 @@ def check_shapes(method, batch_shape=(4,), num_steps=T, state="given", reverse=F
             (flat(final, 0), flat(ys, 1), flat(states, 1)),
             lengths=flat(contract["lengths"], 0) if "lengths" in contract else None,
             resets=flat(contract["resets"], 1) if "resets" in contract else None,
+            mask=flat(contract["mask"], 1) if "mask" in contract else None,
             reverse=reverse,
         )
         cases.assert_close(gradients[0], wanted_gradients[0], 1e-11)
@@ -72,6 +73,7 @@ def test_batch_axes_and_the_state_of_the_cell_itself(method, batch_shape):
         state=None,
         lengths=rng.integers(0, T + 1, batch_shape) if batch_shape else np.array(5),
         resets=rng.random((T, *batch_shape)) < 0.3,
+        mask=rng.random((T, *batch_shape)) < 0.7,
     )
 
 
@@ -84,12 +86,12 @@ def test_short(method, num_steps):
 @every_driver
 @pytest.mark.parametrize(
     ("given", "reverse"),
-    [((), False), ((), True), (("lengths",), True), (("resets",), False)],
-    ids=["none", "none reverse", "lengths reverse", "resets"],
+    [((), False), ((), True), (("lengths",), True), (("resets",), False), (("mask",), True)],
+    ids=["none", "none reverse", "lengths reverse", "resets", "mask reverse"],
 )
 def test_without_lengths_or_resets(method, given, reverse):
     """Other code runs where one is None."""
-    contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS}
+    contract = {"lengths": cases.LENGTHS, "resets": cases.RESETS, "mask": cases.MASK}
     check_shapes(method, reverse=reverse, **{name: contract[name] for name in given})
 
 
@@ -113,7 +115,7 @@ def test_scan_of_every_cell_in_float32(name):
             continue
         arrays = cases.as_arrays(**contract)
         final, ys, _ = cases.loops(name, params, xs, state, **arrays)
-        padded = cases.padded_with_nan(xs, arrays["lengths"])
+        padded = cases.padded_with_nan(xs, arrays["lengths"], arrays["mask"])
         got = sm.unroll(cell, params, padded, state, method="scan", **arrays)
         try:
             cases.assert_close(got, (final, ys))

@@ -114,6 +114,7 @@ def mistakes():
         "gru": (sm.unroll, sm.gru(D, H), {}, TypeError, "got another cell, expected sm.lstm; for"),
         "own": (sm.unroll, peephole, {}, TypeError, "got another cell"),
         "patched": (sm.unroll, patched, {}, TypeError, "got another cell"),
+        "mask": (sm.unroll, CELL, {"mask": ~resets}, ValueError, "cudnn: mask: not served"),
         "resets": (sm.unroll, CELL, {"resets": resets}, ValueError, "cudnn: resets: not served"),
         "states": (sm.unroll_full, CELL, {}, ValueError, "does not return the cell state of every"),
         "dtype": (sm.unroll, low, {}, ValueError, "got bfloat16, expected float32"),

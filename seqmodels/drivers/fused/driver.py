@@ -172,14 +172,15 @@ def _forward(
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs_t
-        staged: Any = combine(tree_where(reset_t, fresh, state), constants)
+        before = tree_where(reset_t, fresh, state)
+        staged: Any = combine(before, constants)
         gates = []
         for project, update in plan.stages:
             gates.append(project(params, staged, x_t))
             staged = update(params, staged, gates[-1])
         new, y_t = staged
         after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
-        after = after if valid_t is None else tree_where(valid_t, after, state)
+        after = after if valid_t is None else tree_where(valid_t, after, before)
         y_leaves, y_structure = jax.tree.flatten(y_t)
         structure.append(y_structure)
         # An output that equals a leaf of the state is written once.

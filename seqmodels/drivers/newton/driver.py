@@ -32,7 +32,7 @@ from seqmodels.drivers.newton.flat_state import (
 from seqmodels.drivers.newton.solver import Convergence, Solver, solve
 from seqmodels.drivers.reshape import split_batch
 from seqmodels.drivers.scan import run_scan, widen_params
-from seqmodels.types import Array, Contract, Driver, DriverCall, Info, Params, Unrolled
+from seqmodels.types import Array, Driver, DriverCall, Info, Params, Unrolled
 
 JACOBIANS = ("dense", "diagonal")
 FAILURES = ("fallback", "raise", "return")
@@ -152,7 +152,10 @@ def _run(
     arrays = wide, call.xs, call.state, call.contract.valid, call.contract.resets
     wide, xs, state, valid, resets = match_varying_axes(arrays, arrays)
     call = call._replace(
-        params=narrow(wide), xs=xs, state=state, contract=Contract(valid, resets, reverse)
+        params=narrow(wide),
+        xs=xs,
+        state=state,
+        contract=call.contract._replace(valid=valid, resets=resets),
     )
     start, inputs, others = prepare_inputs(call, layout)
 

@@ -20,9 +20,9 @@ from seqmodels.types import Array, Cell, DriverCall, Params, State
 class StepInputs(NamedTuple):
     """The inputs of a step other than the state that is solved for; leading axes (T, N).
 
-    xs: inputs, ones in the padding. others: the non-floating leaves of the state before the step,
+    xs: inputs, ones where not valid. others: the non-floating leaves of the state before the step,
     after a reset. fresh: flat state (T, N, n) that replaces the state at a reset, or None. valid,
-    resets: bool, or None, as in the contract; a step in the padding has no reset.
+    resets: bool, or None, as in the contract.
     """
 
     xs: Array
@@ -116,13 +116,13 @@ def flat_step(
       inputs: `StepInputs`, leading axis L.
 
     Returns:
-      (after, y_t), (L, n) and leaves (L, ...); in the padding the state is unchanged.
+      (after, y_t), (L, n) and leaves (L, ...); a step that is not valid only resets the state.
     """
     lead = before.shape[:1]
     entered = tree_where(inputs.resets, inputs.fresh, before)
     state, y_t = cell.step(params, layout.unflatten(entered, inputs.others, lead), inputs.xs)
     after = layout.flatten(state, lead)
-    return (after if inputs.valid is None else tree_where(inputs.valid, after, before)), y_t
+    return (after if inputs.valid is None else tree_where(inputs.valid, after, entered)), y_t
 
 
 def flat_steps(
@@ -154,7 +154,7 @@ def prepare_inputs(call: DriverCall, layout: Layout) -> tuple[Array, StepInputs,
     """
     cell, params, xs, state, contract, _ = call
     num_steps, num_rows = xs.shape[0], int(np.prod(layout.batch_shape))
-    valid, resets, reverse = contract
+    valid, resets, reverse = contract.valid, contract.resets, contract.reverse
     num_axes = len(layout.batch_shape)
 
     def in_order(a: Array) -> Array:
@@ -180,7 +180,7 @@ def prepare_inputs(call: DriverCall, layout: Layout) -> tuple[Array, StepInputs,
         x_t, valid_t, reset_t = inputs
         before = tree_where(reset_t, replaced, others)
         after = _step_others(call, layout, jnp.zeros_like(start), before, x_t)
-        after = after if valid_t is None else tree_where(valid_t, after, others)
+        after = after if valid_t is None else tree_where(valid_t, after, before)
         return after, (before, after)
 
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)

@@ -106,7 +106,7 @@ def _solve(solver: Solver, params: Params, start: Array, inputs: StepInputs) -> 
         size = jnp.max(jnp.abs(after), axis=-1, keepdims=True, initial=1)
         sane = jnp.abs(new) <= size / jnp.finfo(new.dtype).eps
         new = jnp.where(sane | _nonfinite_since_restart(restarts, after), new, after)
-        new = _hold_in_padding(inputs.valid, start, new)
+        new = _hold_where_not_valid(inputs, start, new)
         after, _ = solver.all_steps(params, _states_before(start, new), inputs)
         return count + 1, new, _loop_residual(solver.layout, inputs.valid, after, new)
 
@@ -189,11 +189,12 @@ def _initial_guess(inputs: StepInputs, start: Array) -> Array:
     return tree_where(jax.lax.cummax(inputs.resets.astype(jnp.int32)) > 0, inputs.fresh, states)
 
 
-def _hold_in_padding(valid: Array | None, start: Array, states: Array) -> Array:
-    """Returns the states with exact copies of the last valid one in the padding."""
-    if valid is None:
+def _hold_where_not_valid(inputs: StepInputs, start: Array, states: Array) -> Array:
+    """Returns the states with exact copies of the last one where steps are not valid."""
+    if inputs.valid is None:
         return states
-    last = _last_true_step(valid)
+    changed = inputs.valid if inputs.resets is None else inputs.valid | inputs.resets
+    last = _last_true_step(changed)
     held = jnp.take_along_axis(states, jnp.maximum(last, 0)[..., None], axis=0)
     return jnp.where(last[..., None] < 0, start[None], held)
 
