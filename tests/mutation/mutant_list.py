@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 CONTRACT = "tests/drivers/test_contract.py"
+MASKS = "tests/drivers/test_mask.py"
 SHAPES = "tests/drivers/test_contract_shapes.py"
 TRANSFORMATIONS = "tests/drivers/test_transformations.py"
 UNROLL = "tests/drivers/test_unroll.py"
@@ -42,7 +43,7 @@ def _mutants(file: str, tests: tuple[str, ...], **faults: tuple[str, str]) -> li
 
 _CONTRACT = _mutants(
     "seqmodels/drivers/contract.py",
-    (UNROLL, CONTRACT, SHAPES),
+    (UNROLL, MASKS, CONTRACT, SHAPES),
     contract_length_off_by_one=("< lengths[None]", "<= lengths[None]"),
     contract_length_zero_refused=("(values < 0)", "(values <= 0)"),
     contract_length_negative=("(values < 0) | (values > num_steps)", "values > num_steps"),
@@ -53,6 +54,9 @@ _CONTRACT = _mutants(
         "tree_where(valid, xs, jnp.ones_like(xs))",
         "tree_where(valid, xs, jnp.zeros_like(xs))",
     ),
+    contract_held_across_a_reset=("jnp.where(source < last(", "jnp.where(source < 0 * last("),
+    contract_held_in_padding=("held = held & in_order(padding)", "held = held"),
+    contract_held_in_time_order=("a, 0) if contract.reverse else a", "a, 0) if False else a"),
     contract_step_unchecked=("if _describe(given[0]) != _describe(state):", "if False:"),
 )
 
@@ -62,6 +66,7 @@ _UNROLL = [
         (COMBINATORS, CONTRACT),
         unroll_resets_in_padding=("resets = resets & valid", "resets = resets"),
         unroll_inputs_not_zeroed=("xs = zero_unless(valid, xs)", "xs = xs"),
+        unroll_mask_without_lengths=("mask if valid is None else valid & mask", "mask"),
     ),
     *_mutants(
         "seqmodels/drivers/auto.py",
@@ -75,8 +80,12 @@ _SCAN = _mutants(
     (CONTRACT,),
     scan_reset_missing=("before = tree_where(reset_t, fresh, state)", "before = state"),
     scan_state_moves_in_padding=(
-        "after = after if valid_t is None else tree_where(valid_t, after, state)",
+        "after = after if valid_t is None else tree_where(valid_t, after, before)",
         "after = after",
+    ),
+    scan_reset_at_a_masked_step_missing=(
+        "tree_where(valid_t, after, before)",
+        "tree_where(valid_t, after, state)",
     ),
     scan_reverse_missing=("reverse=contract.reverse)", "reverse=False)"),
     scan_outputs_in_padding=("ys = zero_unless(contract.valid, ys)", "ys = ys"),
@@ -86,12 +95,16 @@ _FUSED_FORWARD = _mutants(
     "seqmodels/drivers/fused/driver.py",
     (CONTRACT, FUSED, TRANSFORMATIONS),
     fused_reset_missing=(
-        "combine(tree_where(reset_t, fresh, state), constants)",
-        "combine(state, constants)",
+        "before = tree_where(reset_t, fresh, state)",
+        "before = state",
     ),
     fused_state_moves_in_padding=(
-        "after = after if valid_t is None else tree_where(valid_t, after, state)",
+        "after = after if valid_t is None else tree_where(valid_t, after, before)",
         "after = after",
+    ),
+    fused_reset_at_a_masked_step_missing=(
+        "tree_where(valid_t, after, before)",
+        "tree_where(valid_t, after, state)",
     ),
     fused_reverse_missing=(
         "(xs, valid, resets), reverse=plan.reverse",
@@ -238,6 +251,7 @@ _NEWTON = [
             "later(restarts, jnp.ones_like(restarts[:1]))",
             "later(jnp.zeros_like(restarts), jnp.ones_like(restarts[:1]))",
         ),
+        newton_reset_at_a_masked_step_missing=("inputs.valid | inputs.resets", "inputs.valid"),
         newton_adjoint_damped=("solver._replace(damping=0.0)", "solver"),
         newton_fallback_never=("jax.lax.cond(converged, ", "jax.lax.cond(True, "),
     ),
@@ -254,7 +268,7 @@ _NEWTON = [
             "entered = before",
         ),
         newton_state_moves_in_padding=(
-            "(after if inputs.valid is None else tree_where(inputs.valid, after, before))",
+            "(after if inputs.valid is None else tree_where(inputs.valid, after, entered))",
             "after",
         ),
     ),
@@ -278,11 +292,12 @@ _COMBINATORS = [
             "[outside, resets[:-1]] if reverse else [resets[1:], outside]",
             "[resets[1:], outside] if reverse else [outside, resets[:-1]]",
         ),
-        bidirectional_resets_unshifted=("jnp.concatenate(parts), not", "resets, not"),
-        bidirectional_one_direction=(
-            "return contract._replace(reverse=not reverse)",
-            "return contract",
+        bidirectional_resets_unshifted=(
+            "jnp.concatenate([outside, resets[:-1]] if reverse else [resets[1:], outside])",
+            "resets",
         ),
+        bidirectional_resets_in_padding=("if inside is None else resets & inside", ""),
+        bidirectional_one_direction=("reverse=not reverse)", "reverse=reverse)"),
         bidirectional_outputs_swapped=("[f.ys, b.ys]", "[b.ys, f.ys]"),
     ),
     *_mutants(
