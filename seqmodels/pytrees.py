@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.interpreters import ad
 
 
 def is_float(leaf: Any) -> bool:
@@ -41,3 +42,17 @@ def combine(first: Any, second: Any) -> Any:
     return jax.tree.map(
         lambda a, b: b if a is None else a, first, second, is_leaf=lambda a: a is None
     )
+
+
+def without_float0(tangents: Any) -> Any:
+    """Returns the tangents or cotangents with None in the place of those of integers."""
+    return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, tangents)
+
+
+def zero_tangents(tree: Any) -> Any:
+    """Returns a zero tangent for every leaf, of dtype float0 for integers, bools and keys."""
+
+    def zero(leaf: Any) -> Any:
+        return ad.instantiate_zeros(ad.Zero(jax.typeof(leaf).to_tangent_aval()))
+
+    return jax.tree.map(zero, tree)

@@ -148,13 +148,10 @@ def unroll_full(
     try:
         full = _run(cell, driver, flags, arrays)
     except TypeError as error:
-        has_jvp = driver is not None and driver.name in ("scan", "associative")
-        if has_jvp or "forward-mode" not in str(error) or "custom_vjp" not in str(error):
+        is_cudnn = driver is not None and driver.name == "cudnn"
+        if not is_cudnn or "forward-mode" not in str(error):
             raise
-        raise TypeError(
-            "unroll: forward mode (jax.jvp, jax.jacfwd, jax.hessian) is not for a driver with a "
-            "backward pass of its own; use method='scan'"
-        ) from error
+        raise TypeError("cudnn: forward mode: not served; use method='scan'") from error
     if driver is not None and driver.check is not None:
         # Outside of `_run`, because JAX wraps an error that is raised inside of jit.
         for info in jax.tree.leaves(full.info, is_leaf=lambda a: isinstance(a, Info)):

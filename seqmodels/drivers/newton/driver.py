@@ -62,7 +62,8 @@ def newton(
 
     The gradient is exact at the returned states: one linear recurrence backwards with the full J_t
     for the cotangents of the states, then one derivative of all steps in bulk. With a diagonal that
-    recurrence runs step by step. Second derivatives in reverse mode work; forward mode does not.
+    recurrence runs step by step. Forward mode runs step by step. Second derivatives work in every
+    order.
     Under `jax.vmap` the fallback is always computed.
 
     Args:

@@ -4,6 +4,7 @@ Arrays are in the order of processing, with one batch axis: (T, N, n), n entries
 See `seqmodels.drivers.newton.driver` for the equations.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,8 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.drivers.contract import match_varying_axes, tree_where
+from seqmodels.drivers.linear_call import linear_call
 from seqmodels.drivers.linear_scan import linear_scan, multiply
 from seqmodels.drivers.newton.flat_state import Layout, StepInputs
+from seqmodels.pytrees import combine, partition_floats, without_float0, zero_tangents
 from seqmodels.types import Array, Params
 
 
@@ -68,19 +71,25 @@ def solve(solver: Solver, params: Params, start: Array, inputs: StepInputs) -> S
       inputs: `StepInputs` of all steps.
     """
 
-    @jax.custom_vjp
+    @jax.custom_jvp
     def solution_of(params: Params, start: Array, inputs: StepInputs) -> Solution:
         return _solve(solver, params, start, inputs)
 
-    def forward(params: Params, start: Array, inputs: StepInputs) -> tuple[Solution, _Residuals]:
+    @solution_of.defjvp
+    def derivative(primals: Any, tangents: Any) -> tuple[Solution, Any]:
         # Not `_solve`, whose loop has no derivative, because this may be differentiated again.
-        solution = solution_of(params, start, inputs)
-        return solution, _Residuals(params, start, inputs, solution.states)
+        solution = solution_of(*primals)
+        residuals = _Residuals(primals[0], primals[1], primals[2], solution.states)
+        dstates, dys = linear_call(
+            functools.partial(_tangent, solver),
+            functools.partial(_adjoint, solver),
+            residuals,
+            without_float0(tangents),
+            partition_floats((solution.states, solution.ys))[0],
+        )
+        dys = combine(dys, zero_tangents(partition_floats(solution.ys)[1]))
+        return solution, Solution(dstates, dys, zero_tangents(solution.convergence))
 
-    def backward(residuals: _Residuals, cotangents: Solution) -> Any:
-        return _adjoint(solver, residuals, cotangents)
-
-    solution_of.defvjp(forward, backward)
     return solution_of(params, start, inputs)
 
 
@@ -133,25 +142,59 @@ def _run_sequentially(
     return jax.lax.scan(body, start, inputs)[1]
 
 
-def _adjoint(solver: Solver, residuals: _Residuals, cotangents: Solution) -> Any:
-    """Returns the cotangents of (params, start, inputs).
+def _without_integers(step: Callable[..., tuple[Array, Any]]) -> Callable[..., tuple[Array, Any]]:
+    """Returns a step whose outputs are floating alone; None stands for the others."""
+
+    def floating(*arguments: Any) -> tuple[Array, Any]:
+        after, ys = step(*arguments)
+        return after, partition_floats(ys)[0]
+
+    return floating
+
+
+def _tangent(solver: Solver, residuals: _Residuals, tangents: Any) -> tuple[Array, Any]:
+    """Returns the tangents of (states, ys), step by step at the states of the solution."""
+    params, start, inputs, states = residuals
+    dparams, dstart, dinputs = tangents
+    param_floats, param_others = partition_floats(params)
+    input_floats, input_others = partition_floats(inputs)
+    one_step = _without_integers(solver.one_step)
+
+    def body(dbefore: Array, step: Any) -> tuple[Array, Any]:
+        before_t, floats_t, others_t, dinputs_t = step
+
+        def of_floats(params: Params, before: Array, inputs: StepInputs) -> tuple[Array, Any]:
+            return one_step(combine(params, param_others), before, combine(inputs, others_t))
+
+        primals = param_floats, before_t, floats_t
+        _, (dafter, dy_t) = jax.jvp(of_floats, primals, (dparams, dbefore, dinputs_t))
+        return dafter, (dafter, dy_t)
+
+    steps = _states_before(start, states), input_floats, input_others, dinputs
+    return jax.lax.scan(body, dstart, steps)[1]
+
+
+def _adjoint(solver: Solver, residuals: _Residuals, cotangents: Any) -> Any:
+    """Returns the cotangents of the floating leaves of (params, start, inputs).
 
     With the full J_t, and with g_t the cotangent of s_t itself plus its cotangent through y_tp1,
 
         l_t = g_t + J_tp1^T l_tp1.
     """
     params, start, inputs, states = residuals
-    g_states, g_ys = cotangents.states, cotangents.ys
+    g_states, g_ys = cotangents
     before = _states_before(start, states)
+
+    one_step, all_steps = map(_without_integers, (solver.one_step, solver.all_steps))
 
     def body(arriving: Array, step: Any) -> tuple[Array, Array]:
         before_t, inputs_t, g_state, g_y = step
         total = g_state + arriving
-        _, transposed = jax.vjp(lambda s: solver.one_step(params, s, inputs_t), before_t)
+        _, transposed = jax.vjp(lambda s: one_step(params, s, inputs_t), before_t)
         return transposed((total, g_y))[0], total
 
     if solver.dense:
-        through_y = jax.vjp(lambda s: solver.all_steps(params, s, inputs)[1], before)[1](g_ys)[0]
+        through_y = jax.vjp(lambda s: all_steps(params, s, inputs)[1], before)[1](g_ys)[0]
         _, jacobian = _linearize(solver._replace(damping=0.0), params, before, inputs)
         restarts = _restarts(inputs, start)
         # From the end to the start: s_t gets its cotangent from step t + 1, unless that restarts.
@@ -165,8 +208,8 @@ def _adjoint(solver: Solver, residuals: _Residuals, cotangents: Solution) -> Any
     else:
         steps = before, inputs, g_states, g_ys
         _, totals = jax.lax.scan(body, jnp.zeros_like(start), steps, reverse=True)
-    _, transposed = jax.vjp(solver.all_steps, params, before, inputs)
-    g_params, g_before, g_inputs = transposed((totals, g_ys))
+    _, transposed = jax.vjp(all_steps, params, before, inputs)
+    g_params, g_before, g_inputs = without_float0(transposed((totals, g_ys)))
     return g_params, g_before[0], g_inputs
 
 
