@@ -17,6 +17,8 @@ PEERS = {
     "haiku": {"lstm": "LSTM", "gru": "GRU"},
     "equinox": {"lstm": "LSTMCell", "gru_after": "GRUCell"},
 }
+# Flax's models with the RNN of this library in the place of Flax's: one import line is changed.
+WRAPPERS = {"seqmodels.linen": "linen", "seqmodels.nnx": "nnx"}
 NOTES = {
     "torch": "torch: nn.RNN, nn.LSTM, nn.GRU (reset after), two biases where ours has one. "
     "Nothing else may run: its threads spin while they wait for each other.",
@@ -48,7 +50,9 @@ class Worker(NamedTuple):
     number: int
 
     def __str__(self) -> str:
-        unit = {"ours": "device", "torch": "thread"}.get(self.framework)
+        unit = {"torch": "thread"}.get(self.framework)
+        if self.framework == "ours" or self.framework in WRAPPERS:
+            unit = "device"
         many = "" if self.number == 1 else "s"
         return f"{self.framework}, {self.number} {unit}{many}" if unit else self.framework
 
@@ -137,6 +141,17 @@ def cases_for(
             cases += [Case(worker, cell, way, mode, shape) for way in ways for mode in MODES]
         if Worker("ours", 1) in workers:
             cases.append(Case(Worker("ours", 1), cell, "limit", "forward", shape))
+    return cases
+
+
+def wrapper_cases(shape: Shape, cells: Iterable[str], devices: int) -> list[Case]:
+    """Returns training steps of Flax's models, with Flax's RNN and with that of this library."""
+    cases = []
+    for cell in cells:
+        for wrapper, peer in WRAPPERS.items():
+            if cell in PEERS[peer]:
+                workers = [Worker(peer, 1), *(Worker(wrapper, n) for n in sorted({1, devices}))]
+                cases += [Case(worker, cell, "", "train", shape) for worker in workers]
     return cases
 
 

@@ -8,7 +8,7 @@ from experiments.common.sections import check_devices
 from seqmodels.drivers.auto import DRIVERS
 from seqmodels.drivers.memory_plan import parse_bytes
 
-SECTIONS = ("speed", "sweep", "compile", "memory")
+SECTIONS = ("speed", "sweep", "compile", "memory", "wrappers")
 METHODS = ("auto", *DRIVERS)
 
 

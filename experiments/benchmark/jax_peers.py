@@ -12,11 +12,13 @@ import numpy as np
 
 from experiments.benchmark import ours as benchmark_ours
 from experiments.benchmark import peers as benchmark_peers
-from experiments.benchmark.cases import Case
+from experiments.benchmark.cases import WRAPPERS, Case
 from seqmodels.training.parallel.mesh import use_devices
 
 PACKAGES = {"linen": "flax", "nnx": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
+PACKAGES |= dict.fromkeys(WRAPPERS, "flax")
 MODULES = {"linen": "flax.linen", "nnx": "flax.nnx", "haiku": "haiku", "equinox": "equinox"}
+MODULES |= {name: name for name in WRAPPERS}
 COMPILE_REPEATS = 3
 wait = jax.block_until_ready
 
@@ -26,11 +28,11 @@ def start(framework: str, count: str) -> dict[str, Any]:
     packages = ["jax", "jaxlib"]
     jax.config.update("jax_enable_compilation_cache", False)
     devices = 1
-    if framework == "ours":
+    divides = framework == "ours" or framework in WRAPPERS
+    if divides and (count == "auto" or int(count) > 1):
         # One device is what JAX has by itself; more of them are asked for before it starts.
-        if count == "auto" or int(count) > 1:
-            devices = use_devices(count)
-    else:
+        devices = use_devices(count)
+    if framework != "ours":
         importlib.import_module(MODULES[framework])
         packages.append(PACKAGES[framework])
     return {
@@ -46,7 +48,7 @@ def build(
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """Returns a jitted function, its arguments, and what is to be said of it."""
     if case.worker.framework != "ours":
-        return *benchmark_peers.build(case), {}
+        return benchmark_peers.build(case)
     if case.method == "limit":
         return benchmark_ours.build_limit(case.cell, case.shape)
     method = benchmark_ours.driver(case.method, budget)

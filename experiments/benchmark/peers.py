@@ -1,50 +1,71 @@
 """The JAX peers of the benchmark, each run as its documentation says, jitted, on one device.
 
+And the models of Flax with the RNN of this library, also on several devices.
+
 Nothing here is imported before a worker asks for one framework, so that the others need not be
 installed.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from experiments.benchmark.cases import PEERS, Case, inputs
+from experiments.benchmark.cases import PEERS, WRAPPERS, Case, inputs
+from seqmodels.training.parallel.mesh import data_parallel, largest_divisor, make_mesh, place
 from seqmodels.types import Array
 
-Built = tuple[Callable[..., Any], tuple[Any, ...]]
+Built = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def build(case: Case) -> Built:
-    """Returns the peer's jitted function and its arguments.
+    """Returns the peer's jitted function, its arguments, and what is to be said of it.
 
     "train" gives (mean of squares of all outputs, gradient of all parameters), "forward" gives ys.
+    Our wrappers run on as many devices as divide the batch.
     """
     builder = {"linen": _linen, "nnx": _nnx, "haiku": _haiku, "equinox": _equinox}
-    return builder[case.worker.framework](case, jnp.asarray(inputs(case.shape)))
+    framework = WRAPPERS.get(case.worker.framework, case.worker.framework)
+    return builder[framework](case, jnp.asarray(inputs(case.shape)))
 
 
-def _jitted(apply: Callable[[Any, Array], Any], mode: str) -> Callable[..., Any]:
-    if mode == "forward":
-        return jax.jit(apply)
-    return jax.jit(jax.value_and_grad(lambda params, xs: jnp.mean(jnp.square(apply(params, xs)))))
+def _jitted(apply: Callable[[Any, Array], Any], case: Case, params: Any, xs: Array) -> Built:
+    if case.mode == "forward":
+        return jax.jit(apply), (params, xs), {}
+
+    def loss(params: Any, xs: Array) -> Array:
+        return jnp.mean(jnp.square(apply(params, xs)))
+
+    used = largest_divisor(case.shape.B, case.worker.number)
+    if used == 1:
+        return jax.jit(jax.value_and_grad(loss)), (params, xs), {}
+    mesh = make_mesh(used, "batch")
+    arguments = place(params, mesh, None), place(inputs(case.shape), mesh, 1)
+    return jax.jit(data_parallel(loss, mesh, batch_axes=(1,))), arguments, {"devices": used}
+
+
+def _rnn(case: Case) -> Any:
+    """Returns the class RNN of Flax, or ours in its place."""
+    framework = case.worker.framework
+    return importlib.import_module(framework if framework in WRAPPERS else f"flax.{framework}").RNN
 
 
 def _linen(case: Case, xs: Array) -> Built:
     from flax import linen
 
     cell = getattr(linen, PEERS["linen"][case.cell])(features=case.shape.H)
-    model = linen.RNN(cell, time_major=True)
+    model = _rnn(case)(cell, time_major=True)
     params = model.init(jax.random.key(0), xs[:1])
-    return _jitted(model.apply, case.mode), (params, xs)
+    return _jitted(model.apply, case, params, xs)
 
 
 def _nnx(case: Case, xs: Array) -> Built:
     from flax import nnx
 
     cell = getattr(nnx, PEERS["nnx"][case.cell])(case.shape.D, case.shape.H, rngs=nnx.Rngs(0))
-    model = nnx.RNN(cell, time_major=True)
+    model = _rnn(case)(cell, time_major=True)
 
     def forward(model: Any, xs: Array) -> Array:
         return model(xs)
@@ -52,7 +73,10 @@ def _nnx(case: Case, xs: Array) -> Built:
     def train(model: Any, xs: Array) -> Any:
         return nnx.value_and_grad(lambda model: jnp.mean(jnp.square(model(xs))))(model)
 
-    return nnx.jit(train if case.mode == "train" else forward), (model, xs)
+    if largest_divisor(case.shape.B, case.worker.number) == 1:
+        return nnx.jit(train if case.mode == "train" else forward), (model, xs), {}
+    graph, params, *others = nnx.split(model, nnx.Param, ...)
+    return _jitted(lambda params, xs: nnx.merge(graph, params, *others)(xs), case, params, xs)
 
 
 def _haiku(case: Case, xs: Array) -> Built:
@@ -64,7 +88,7 @@ def _haiku(case: Case, xs: Array) -> Built:
 
     model = hk.without_apply_rng(hk.transform(unroll))
     params = model.init(jax.random.key(0), xs[:1])
-    return _jitted(model.apply, case.mode), (params, xs)
+    return _jitted(model.apply, case, params, xs)
 
 
 def _equinox(case: Case, xs: Array) -> Built:
@@ -86,4 +110,4 @@ def _equinox(case: Case, xs: Array) -> Built:
         return jnp.mean(jnp.square(forward(cell, xs)))
 
     function = eqx.filter_value_and_grad(loss) if case.mode == "train" else forward
-    return eqx.filter_jit(function), (cell, xs)
+    return eqx.filter_jit(function), (cell, xs), {}

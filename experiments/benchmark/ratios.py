@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.benchmark.cases import Case, Shape, Worker
+from experiments.benchmark.cases import WRAPPERS, Case, Shape, Worker
 from experiments.benchmark.timing import REFERENCE, Timing
 
 TRAINING_OVER_FORWARD = 3  # large products in a training step, for each in a forward pass
@@ -61,6 +61,32 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
     """Returns the geometric mean of those that are there, None if there are none."""
     there = [value for value in values if value is not None]
     return math.exp(statistics.fmean(map(math.log, there))) if there else None
+
+
+def wrapper_ratio(
+    timings: Iterable[Timing], wrapper: str, cell: str, shape: Shape, devices: int
+) -> float | None:
+    """Returns the time of Flax's model / the time with the RNN of this library in it."""
+    medians = {timing.case: timing.median for timing in timings}
+    flax = Case(Worker(WRAPPERS[wrapper], 1), cell, "", "train", shape)
+    return ratio(medians.get(flax), medians.get(flax._replace(worker=Worker(wrapper, devices))))
+
+
+def wrapper_bars(
+    timings: Sequence[Timing], shapes: Sequence[Shape], cells: Iterable[str], devices: int
+) -> list[Bar]:
+    """Returns the bars of the wrappers, on one device and on all."""
+    found = []
+    for cell in cells:
+        for wrapper, peer in WRAPPERS.items():
+            for count in sorted({1, devices}):
+                values = [wrapper_ratio(timings, wrapper, cell, s, count) for s in shapes]
+                there = [value for value in values if value is not None]
+                mean = geometric_mean(there)
+                if mean is not None:
+                    name = f"{cell} training: {peer} / {wrapper} ({count} devices)"
+                    found.append(Bar(name, mean, min(there), max(there), len(there)))
+    return found
 
 
 def bars(times: Times, shapes: Sequence[Shape], cells: Iterable[str], cores: int) -> list[Bar]:

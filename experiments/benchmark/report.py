@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments.benchmark import tables
 from experiments.benchmark.cases import MODES, PEERS, Shape
-from experiments.benchmark.ratios import Times, bars, ratio
+from experiments.benchmark.ratios import Bar, Times, bars, ratio, wrapper_bars
 from experiments.benchmark.sections import Record, Settings
 from experiments.benchmark.timing import Timing
 from seqmodels import plots
@@ -74,15 +74,14 @@ class Report:
     def write(self, *, complete: bool) -> None:
         """Writes results.json with all that was measured so far."""
         record = self._record
-        for timing in [*record.speed, *record.sweep][self._told :]:
+        for timing in [*record.speed, *record.sweep, *record.wrappers][self._told :]:
             self._log.append(_timing(timing))
             self._told += 1
         self._directory.write_results(self.results(complete=complete))
 
     def results(self, *, complete: bool) -> dict[str, Any]:
         """Returns the content of results.json."""
-        record, s = self._record, self._settings
-        found = bars(self._times(), self._shapes, s.cells, s.cores)
+        record = self._record
         return {
             "complete": complete,
             **self._about,
@@ -90,11 +89,12 @@ class Report:
             "notes": record.notes,
             "errors": record.errors,
             "ratios": self._ratios(),
-            "bars": [bar._asdict() for bar in found],
+            "bars": [bar._asdict() for bar in self._bars()],
             "speed": list(map(_timing, record.speed)),
             "sweep": list(map(_timing, record.sweep)),
             "compile": record.compile,
             "memory": record.memory,
+            "wrappers": list(map(_timing, record.wrappers)),
         }
 
     def show(self, *, complete: bool) -> None:
@@ -116,13 +116,22 @@ class Report:
             console.print(tables.compile_times(record.compile))
         if record.memory:
             console.print(tables.memory(record.memory))
-        found = bars(times, self._shapes, s.cells, s.cores)
+        if record.wrappers:
+            shown = tables.wrappers(record.wrappers, self._shapes, s.cells, s.devices)
+            console.print(tables.speed(record.wrappers, "train", self._shapes, s.cells))
+            console.print(shown)
+        found = self._bars()
         if found:
             console.print(tables.bars(found))
         for line in [*tables.remarks(record.speed), *record.notes, *record.errors]:
             console.print(line, markup=False)
         console.print(f"{self._about['machine']['cpu']}, {s.cores} cores", markup=False)
         console.print(f"results: {self._directory.path}", markup=False, soft_wrap=True)
+
+    def _bars(self) -> list[Bar]:
+        s, record = self._settings, self._record
+        found = bars(self._times(), self._shapes, s.cells, s.cores)
+        return found + wrapper_bars(record.wrappers, self._shapes, s.cells, s.devices)
 
     def _ratio_table(self, times: Times, mode: str) -> Table:
         s = self._settings

@@ -1,11 +1,23 @@
-"""The sections of the benchmark: speed, sweep, compile, memory. Each fills its part of a record."""
+"""The sections of the benchmark: speed, sweep, compile, memory, wrappers.
+
+Each fills its part of a record.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from experiments.benchmark.cases import NOTES, Case, Shape, Worker, cases_for, encode, workers_for
+from experiments.benchmark.cases import (
+    NOTES,
+    Case,
+    Shape,
+    Worker,
+    cases_for,
+    encode,
+    workers_for,
+    wrapper_cases,
+)
 from experiments.benchmark.process import Pool, WorkerError
 from experiments.benchmark.timing import Log, Plan, Timing, measure, work_of
 from seqmodels.training.progress import ProgressDisplay
@@ -39,6 +51,7 @@ class Record:
     sweep: list[Timing] = dataclasses.field(default_factory=list)
     compile: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     memory: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    wrappers: list[Timing] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     errors: list[str] = dataclasses.field(default_factory=list)
     versions: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -47,7 +60,8 @@ class Record:
     @property
     def measured(self) -> int:
         """How many figures there are."""
-        return len(self.speed) + len(self.sweep) + len(self.compile) + len(self.memory)
+        timings = len(self.speed) + len(self.sweep) + len(self.wrappers)
+        return timings + len(self.compile) + len(self.memory)
 
 
 @contextmanager
@@ -101,6 +115,13 @@ def sweep(shapes: Sequence[Shape], settings: Settings, record: Record) -> None:
     # What ours under scan gives on one device is what the others are checked against.
     workers = list(dict.fromkeys([Worker("ours", 1), *workers]))
     _time(plan, workers, settings, record, record.sweep)
+
+
+def wrappers(shapes: Sequence[Shape], settings: Settings, record: Record) -> None:
+    """Times training steps of Flax's models, with Flax's RNN and with that of this library."""
+    plan = {s: wrapper_cases(s, settings.cells, settings.devices) for s in shapes}
+    workers = list(dict.fromkeys(case.worker for cases in plan.values() for case in cases))
+    _time(plan, workers, settings, record, record.wrappers)
 
 
 def _time(

@@ -84,6 +84,7 @@ def _runners(
         "speed": lambda: sections.speed(shapes, settings, record),
         "sweep": lambda: sections.sweep(lengths, settings, record),
         "compile": lambda: sections.compile_times(settings, record),
+        "wrappers": lambda: sections.wrappers(shapes, settings, record),
         "memory": lambda: sections.memory(memory_shapes, settings, record),
     }
 

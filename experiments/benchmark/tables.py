@@ -6,8 +6,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from experiments.benchmark.cases import PEERS, Case, Shape, Worker
-from experiments.benchmark.ratios import Bar, Times, geometric_mean, ratio
+from experiments.benchmark.cases import PEERS, WRAPPERS, Case, Shape, Worker
+from experiments.benchmark.ratios import Bar, Times, geometric_mean, ratio, wrapper_ratio
 from experiments.benchmark.timing import Timing
 
 MEGABYTE = 1e6
@@ -102,6 +102,32 @@ def ratios(
             return ratio(times.ours(cell, mode, shape, count), times.limit(cell, mode, shape))
 
         row(f"{cell}: ours / limit", over_limit)
+    return table
+
+
+def wrappers(
+    timings: Sequence[Timing], shapes: Sequence[Shape], cells: list[str], devices: int
+) -> Table:
+    """Returns Flax / the same model with the RNN of this library, with geometric means."""
+    counts = sorted({1, devices}, reverse=True)
+    on = " | ".join(f"on {count}" for count in counts)
+    table = _table(
+        f"training step: time of Flax's model / time with our RNN in it, {on} devices; above 1 "
+        "ours is faster; mean: geometric.",
+        "",
+        [*map(str, shapes), "mean"],
+    )
+    for cell in cells:
+        for wrapper, peer in WRAPPERS.items():
+            columns = [
+                [wrapper_ratio(timings, wrapper, cell, shape, count) for shape in shapes]
+                for count in counts
+            ]
+            if any(value for column in columns for value in column):
+                for column in columns:
+                    column.append(geometric_mean(column))
+                pairs = zip(*columns, strict=True)
+                table.add_row(f"{cell}: {peer}", *[" | ".join(map(_ratio, p)) for p in pairs])
     return table
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from experiments.benchmark.cases import Case, Worker, encode
+from experiments.benchmark.cases import WRAPPERS, Case, Worker, encode
 from experiments.benchmark.process import Pool, WorkerError
 
 SETTLE = 0.01  # threads of the one before were seen to spin for up to 3 ms after its answer
@@ -146,20 +146,24 @@ def _prepare(
 
 
 def _reference(case: Case) -> Case:
+    """Returns the case that computes the same: `scan` of ours, or Flax for one of our wrappers."""
+    if case.worker.framework in WRAPPERS:
+        return case._replace(worker=Worker(WRAPPERS[case.worker.framework], 1))
     return Case(Worker("ours", 1), case.cell, REFERENCE, case.mode, case.shape)
 
 
 def disagreeing(results: dict[Case, tuple[float, float | None]]) -> list[Case]:
-    """Returns the cases that do not compute what ours under scan computes.
+    """Returns the cases that do not compute what their reference computes.
 
     Args:
       results: loss, and norm of the gradient or None, of every case that ran. Ours and torch are
-        compared, which start from the same weights; the other peers start from their own.
+        compared with ours under scan, because they start from the same weights, and our wrappers
+        with Flax, because they start from Flax's weights. The other peers start from their own.
     """
     wrong = []
     for case, result in results.items():
         wanted = results.get(_reference(case))
-        if case.worker.framework not in ("ours", "torch") or wanted is None:
+        if case.worker.framework not in ("ours", "torch", *WRAPPERS) or wanted is None:
             continue
         pairs = [(got, want) for got, want in zip(result, wanted, strict=True) if want is not None]
         if not all(

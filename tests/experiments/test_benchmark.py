@@ -12,7 +12,7 @@ import time
 import pytest
 
 from experiments.benchmark.__main__ import EXPERIMENT
-from experiments.benchmark.cases import Case, Shape, Worker, parse_shape, workers_for
+from experiments.benchmark.cases import WRAPPERS, Case, Shape, Worker, parse_shape, workers_for
 from experiments.benchmark.process import Pool, Process, WorkerError
 from experiments.benchmark.ratios import Times, bars, geometric_mean, ratio
 from experiments.benchmark.timing import Log, Plan, Timing, calls_for, disagreeing, measure
@@ -81,6 +81,10 @@ def test_all_sections_end_to_end(tmp_path):
     assert all(m["compiler"] > 0 and m["growth"] >= 0 for m in ours)
     assert {t["shape"] for t in report["sweep"]} == {"4x4x2x3", "8x4x2x3"}
     assert {"linen", "nnx"} <= {r["peer"] for r in report["ratios"]}
+    assert {t["competitor"] for t in report["wrappers"]} == {
+        *WRAPPERS.values(),
+        *(f"{name}, {n} device{'s' * (n > 1)}" for name in WRAPPERS for n in (1, 2)),
+    }
     assert report["versions"]["jax"]
     assert report["machine"]["cores"] >= 1
     for word in ("training step, ms", "forward pass, ms", "time of a peer", "by T", "bars", "MB"):
