@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.captioning.baselines import exact_match, scores
+from experiments.captioning.baselines import scores
 from experiments.captioning.config import PROGRAM, DecodingConfig
 from experiments.captioning.data import Data
 from experiments.common.jobs import Training
@@ -132,7 +132,9 @@ def training(
     optimizer: OptimizerSettings,
     fit: FitSettings,
 ) -> Training:
-    """Returns the training of one model; the parameters are chosen by exact match of greedy search.
+    """Returns the training of one model.
+
+    Parameters are chosen by exact match of greedy search, and by chrF where that is equal.
 
     Args:
       config: the model.
@@ -152,7 +154,8 @@ def training(
 
     def evaluate(params: Params) -> dict[str, float]:
         found = caption(greedy, data.vocabulary, params, data.validation.images)
-        return {"validation_exact": exact_match(found, data.validation.captions)}
+        found_scores = scores(found, data.validation.captions)
+        return {f"validation_{name}": found_scores[name] for name in ("exact", "chrf")}
 
     def save(folder: pathlib.Path, seed: int, params: Params) -> None:
         saved = {"model": config._asdict(), "data": about, "seed": seed}
@@ -167,7 +170,7 @@ def training(
         test=lambda seed, params: tested(decode, data, params),
         save=save,
         optimizer=optimizer,
-        fit=fit._replace(best="validation_exact", best_mode="max"),
+        fit=fit._replace(best="validation_exact", best_mode="max", best_tie="validation_chrf"),
     )
 
 

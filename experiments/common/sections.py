@@ -31,7 +31,9 @@ class TrainingConfig(Options):
     )
     schedule: str = option("constant", "The rate after the warm-up; to 0.", choices=SCHEDULES)
     warmup: int = option(0, "Steps over which the rate grows from 0.", at_least=0)
-    weight_decay: float = option(0.0, "Decay of the parameters a step, times the rate.", at_least=0)
+    weight_decay: float = option(
+        0.0, "Decay of matrices, times the rate; not of biases, gains and embeddings.", at_least=0
+    )
     clip_norm: float = option(
         1.0, "Global norm of the gradient to clip at; inf: never.", above=0, infinite=True
     )

@@ -213,10 +213,6 @@ class Trainer:
         template = jax.eval_shape(lambda: program.state)
         watch = _Watch(job, progress)
         with self._directory.checkpoints(job.name, progress.note) as checkpoints:
-            if self._directory.writes and not checkpoints.steps():
-                # Lines that a killed process wrote of this job, before its first checkpoint.
-                ends = [record["metrics_bytes"] for record in self.results["results"]]
-                log.truncate(max(ends, default=0))
             fitted = fit(
                 program.state,
                 program.train,

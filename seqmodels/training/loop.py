@@ -24,7 +24,7 @@ from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.settings import CONSECUTIVE_SKIPS, FitSettings, check_settings, run_settings
 from seqmodels.training.state import TrainState
 from seqmodels.training.steps import StepMetrics, leaf_names
-from seqmodels.training.stopping import Stopping, is_better, metric_value
+from seqmodels.training.stopping import Stopping, is_chosen, metric_value
 from seqmodels.training.tensorboard import TensorBoardLog
 
 
@@ -227,7 +227,7 @@ class Loop:
             self.finished or (settings.eval_every and self.step % settings.eval_every == 0)
         )
         if evaluate is not None and evaluated:
-            now |= {k: np.asarray(transfer.to_host(v)) for k, v in evaluate(self.state).items()}
+            now |= _values_of_process_0(evaluate(self.state))
         now = {"step": np.array(self.step)} | now
         before = memory["values"]
         memory["values"] = {
@@ -255,9 +255,10 @@ class Loop:
             memory["stopping"], stop = self._stopping.update(memory["stopping"], values)
             self._stop(stop)
         if settings.best is not None:
-            value = float(np.mean(metric_value(values, settings.best)))
-            if is_better(settings.best, settings.best_mode, value, memory["best"]):
-                memory["best"] = value
+            names = [name for name in (settings.best, settings.best_tie) if name is not None]
+            found = [float(np.mean(metric_value(values, name))) for name in names]
+            if is_chosen(settings.best, settings.best_mode, found, memory["best"]):
+                memory["best"] = found
                 self.save(best=True)
 
     def _stop(self, seeds: np.ndarray) -> None:
@@ -310,6 +311,10 @@ class Loop:
         restored = self._checkpoints.restore(self.state) if processes.is_main() else None
         known = processes.broadcast_json(restored and [restored.step, restored.progress])
         if known is None:
+            if self._log is not None and processes.is_main():
+                # Lines that a killed process wrote before its first checkpoint.
+                self._log.truncate(self._checkpoints.first_log_offset(self._log.offset))
+                self._memory["metrics_bytes"] = self._log.offset
             return
         self.step, memory = known
         self._check_memory(memory)
@@ -318,6 +323,18 @@ class Loop:
         self.state = jax.tree.map(_put_like, state, self.state)
         if self._log is not None:
             self._log.truncate(self._memory["metrics_bytes"])
+
+
+def _values_of_process_0(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns evaluated values as arrays, those of process 0 in every process.
+
+    Processes may differ in the last digit, and then one would stop and the others wait for it.
+    """
+    host = {name: np.asarray(transfer.to_host(value)) for name, value in values.items()}
+    if processes.process_count() == 1:
+        return host
+    known = processes.broadcast_json({name: value.tolist() for name, value in host.items()})
+    return {name: np.asarray(value) for name, value in known.items()}
 
 
 def _put_like(value: Any, leaf: jax.Array) -> jax.Array:

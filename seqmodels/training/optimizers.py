@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from seqmodels.training.accumulation import accumulate_gradients, decay_mask
 from seqmodels.types import Array, Params
 
 SCHEDULES = ("constant", "linear", "cosine")
@@ -22,11 +23,11 @@ class OptimizerSettings(NamedTuple):
       schedule: "constant", "linear" or "cosine" after the warm-up.
       warmup: steps over which the rate grows linearly from 0.
       weight_decay: decoupled decay of AdamW (Loshchilov, Hutter 2019, arXiv 1711.05101), times the
-        rate; 0 is Adam.
+        rate; 0 is Adam. Matrices alone are decayed, see `decay_mask`.
       clip_norm: gradients with a larger global norm are scaled down to it (Pascanu, Mikolov, Bengio
         2013, arXiv 1211.5063); infinite for no clipping.
-      accumulate: steps whose gradients are averaged for one update; warm-up and decay still count
-        steps.
+      accumulate: steps whose gradients make one update, each with the weight of its loss; divides
+        `steps`. Warm-up and decay still count steps.
       average: decay of the exponential moving average of the parameters; 0 for none.
       skip: whether an update that is not finite is left out.
     """
@@ -66,6 +67,11 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
     if not 1 <= every <= settings.steps:
         raise ValueError(
             f"accumulate: got {every} steps, expected 1 to the {settings.steps} of the training"
+        )
+    if settings.steps % every:
+        raise ValueError(
+            f"accumulate: got {every} steps, expected a divisor of the {settings.steps} of the "
+            "training: the last ones would make no update"
         )
     if settings.schedule not in SCHEDULES:
         raise ValueError(
@@ -143,7 +149,8 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     parts: list[optax.GradientTransformation] = []
     if settings.clip_norm < float("inf"):
         parts.append(optax.clip_by_global_norm(settings.clip_norm))
-    parts.append(optax.adamw(schedule, weight_decay=settings.weight_decay))
+    mask = decay_mask if settings.weight_decay else None
+    parts.append(optax.adamw(schedule, weight_decay=settings.weight_decay, mask=mask))
     if settings.average:
         parts.append(average_params(settings.average))
     optimizer = optax.chain(*parts)
@@ -152,13 +159,7 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         # optax does in the end is to apply them; the loop gives up before.
         optimizer = optax.apply_if_finite(optimizer, NEVER)
     if settings.accumulate > 1:
-        # A gradient that is not finite would stay in the sum for ever: it is reset by a product
-        # with 0.
-        leave_out = optax.skip_not_finite if settings.skip else None
-        multi_steps = optax.MultiSteps(
-            optimizer, settings.accumulate, should_skip_update_fn=leave_out
-        )
-        optimizer = multi_steps.gradient_transformation()
+        optimizer = accumulate_gradients(optimizer, settings.accumulate, skip=settings.skip)
     return optimizer
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,12 +71,12 @@ def prefetch_dispatches(
       `batches(cursor) -> iterator`.
     """
 
-    def stacked(number: int) -> Any:
-        several = [at(number * steps + step) for step in range(steps)]
+    def stacked(first: int, number: int) -> Any:
+        several = [at(first + number * steps + step) for step in range(steps)]
         return jax.tree.map(lambda *leaves: np.stack(leaves), *several)
 
     def batches(cursor: int) -> Iterator[Any]:
-        ahead = prefetch(stacked, cursor // steps, place=place, depth=depth)
+        ahead = prefetch(functools.partial(stacked, cursor), 0, place=place, depth=depth)
         with contextlib.closing(ahead):
             for _, batch in ahead:
                 yield batch

@@ -20,7 +20,9 @@ class FitSettings(NamedTuple):
         that to the optimizer (`OptimizerSettings.skip`) and counts; after more than
         `CONSECUTIVE_SKIPS` in a row it stops that seed, or raises if there is only one.
       best: name of the metric by which the best checkpoint is kept, or None.
-      best_mode: "min" or "max", which value of it is better.
+      best_mode: "min" or "max", which value of it is better. Of equal values the later one is kept,
+        because it was trained for longer.
+      best_tie: name of a metric of the same mode that decides between equal values of `best`.
     """
 
     steps: int
@@ -31,6 +33,7 @@ class FitSettings(NamedTuple):
     on_nonfinite: str = "stop"
     best: str | None = None
     best_mode: str = "min"
+    best_tie: str | None = None
 
 
 def steps_per_dispatch(settings: FitSettings, at_most: int) -> int:

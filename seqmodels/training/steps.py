@@ -51,6 +51,9 @@ class StepMetrics(NamedTuple):
     metrics: dict[str, Array]
 
 
+# The number of the family of keys of the losses; a step, which is below 2^31, is never this number.
+_LOSS_KEYS = 2**32 - 1
+
 LossFunction = Callable[[Params, Any, Array, Any], Loss]
 
 
@@ -73,7 +76,8 @@ def make_train_steps(
 
     Args:
       loss: `loss(params, batch, key, carry) -> Loss`; the key is of the step, for dropout.
-      optimizer: an optax optimizer.
+      optimizer: an optax optimizer. It is also given `weight`, that of the step's loss, if it takes
+        extra arguments, as `accumulate_gradients` does.
       num_steps: steps a call.
       sample: `sample(key) -> batch`, where batches are made on the device; None where they are
         arguments.
@@ -90,11 +94,14 @@ def make_train_steps(
       ValueError where the devices do not divide the rows of a batch.
     """
     name = mesh.axis_names[0] if mesh else None
+    weighted = optax.with_extra_args_support(optimizer)
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, StepMetrics]:
         key = jax.random.fold_in(state.key, state.step)
         if sample is not None:
             batch = _rows_of_device(sample(key), batch_axes, mesh)
+            # Not of the sample's key: `fold_in(key, n)` is also the n-th of `split(key)`.
+            key = jax.random.fold_in(jax.random.fold_in(state.key, _LOSS_KEYS), state.step)
         key = jax.random.fold_in(key, 0 if name is None else jax.lax.axis_index(name))
 
         def total(params: Params) -> tuple[Array, Loss]:
@@ -120,7 +127,7 @@ def make_train_steps(
         leaf_norms = jnp.stack([_norm(leaf) for leaf in jax.tree.leaves(gradient)])
         # An optimizer that leaves out gradients that are not finite is to leave out this one too.
         usable = jax.tree.map(lambda a: jnp.where(finite, a, jnp.nan), gradient)
-        updates, opt_state = optimizer.update(usable, state.opt_state, state.params)
+        updates, opt_state = weighted.update(usable, state.opt_state, state.params, weight=weight)
         state = state._replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,

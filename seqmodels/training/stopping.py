@@ -43,6 +43,28 @@ def is_better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
     return (value < best if mode == "min" else value > best) | (np.isnan(best) & ~np.isnan(value))
 
 
+def is_chosen(name: str, mode: str, values: list[float], best: list[float] | None) -> bool:
+    """Returns whether parameters replace the best so far: not if they are worse, or NaN.
+
+    Args:
+      name: of the first metric, for the error.
+      mode: "min" or "max".
+      values: of the metric, and of the one that decides between equal values, if there is one.
+      best: the same of the best parameters so far, or None.
+
+    Raises:
+      ValueError: if there is no such mode.
+    """
+    if best is None or not np.isfinite(values[0]):
+        return bool(is_better(name, mode, values[0], None))
+    for value, other in zip(values, best, strict=True):
+        if is_better(name, mode, value, other):
+            return True
+        if value != other and not np.isnan(other):
+            return False
+    return True
+
+
 def patience(name: str, mode: str, evaluations: int) -> Stopping:
     """Stops when a metric has not got better for so many evaluations in a row.
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seqmodels.data.batches import shuffled
+from seqmodels.training import loop as loops
 from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.errors import RunError
 from seqmodels.training.fit import fit
@@ -21,7 +22,7 @@ from seqmodels.training.prefetch import prefetch_dispatches
 from seqmodels.training.settings import FitSettings, steps_per_dispatch
 from seqmodels.training.state import create_train_state
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
-from seqmodels.training.stopping import patience, reached
+from seqmodels.training.stopping import is_chosen, patience, reached
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3)).astype(np.float32)
@@ -281,6 +282,54 @@ def test_the_best_is_kept(tmp_path):
         assert checkpoints.restore(done.state).step == 60
     x = found.state.params
     assert np.mean((X @ x["w"] + x["b"] - Y) ** 2) == pytest.approx(errors[best], rel=1e-5)
+
+
+def test_killed_before_the_first_checkpoint(tmp_path):
+    """Its records are written once; those of a training before it in the same file stay."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    run(alone)
+    (tmp_path / "metrics.jsonl").write_text('{"of": "somebody else"}\n')
+    with pytest.raises(Killed):
+        run(tmp_path, killed_at=24, saved=1e9)
+    assert len(records(tmp_path)) == 5
+    run(tmp_path, saved=1e9)
+    assert records(tmp_path) == [{"of": "somebody else"}, *records(alone)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "chosen"),
+    [
+        ("max", [[0.0, 1.0], [0.0, 3.0], [0.0, 2.0], [0.0, 3.0]], [0, 1, 3]),
+        ("min", [[2.0, 1.0], [2.0, 1.5], [1.0, 9.0]], [0, 2]),
+        ("max", [[0.5], [0.5], [0.4], [0.5]], [0, 1, 3]),
+        ("max", [[np.nan], [0.5], [np.nan], [0.5]], [1, 3]),
+        ("max", [[0.5, np.nan], [0.5, 0.1], [0.5, np.nan]], [0, 1]),
+        ("min", [[np.inf], [3.0]], [1]),
+    ],
+)
+def test_the_later_of_equal_parameters_is_chosen(mode, values, chosen):
+    best, found = None, []
+    for number, value in enumerate(values):
+        if is_chosen("error", mode, value, best):
+            best = value
+            found.append(number)
+    assert found == chosen
+
+
+def test_evaluated_values_are_those_of_process_0(monkeypatch):
+    """Another process computes other last digits; it stops when process 0 does."""
+    told = []
+
+    def broadcast(value):
+        told.append(value)
+        return dict.fromkeys(value, 0.25) if isinstance(value, dict) else value
+
+    monkeypatch.setattr(loops.processes, "process_count", lambda: 2)
+    monkeypatch.setattr(loops.processes, "broadcast_json", broadcast)
+    values = loops._values_of_process_0({"error": jnp.float32(0.1)})
+    assert values == {"error": 0.25}
+    assert told == [{"error": float(np.float32(0.1))}]
 
 
 def test_patience_stops_and_resumes(tmp_path):

@@ -7,6 +7,8 @@ import numpy as np
 import optax
 import pytest
 
+import seqmodels as sm
+from seqmodels.training.accumulation import accumulate_gradients, decay_mask
 from seqmodels.training.optimizers import (
     OptimizerSettings,
     average_params,
@@ -15,7 +17,7 @@ from seqmodels.training.optimizers import (
     make_schedule,
 )
 
-PARAMS = {"w": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
+PARAMS = {"w": jnp.array([[1.0, -2.0]]), "b": jnp.array(0.5)}
 PLAIN = OptimizerSettings(learning_rate=0.1, steps=20)
 
 
@@ -46,7 +48,8 @@ def adamw_by_hand(gradients, rates, decay=0.0):
             m[name] = 0.9 * m[name] + 0.1 * g
             v[name] = 0.999 * v[name] + 0.001 * g**2
             step = (m[name] / (1 - 0.9**t)) / (np.sqrt(v[name] / (1 - 0.999**t)) + 1e-8)
-            params[name] = params[name] - rate * (step + decay * params[name])
+            decayed = decay * params[name] if params[name].ndim >= 2 else 0.0
+            params[name] = params[name] - rate * (step + decayed)
         visited.append(dict(params))
     return visited
 
@@ -85,6 +88,7 @@ def test_no_warmup_starts_at_the_rate_and_a_long_one_reaches_it_at_the_end():
         (PLAIN._replace(schedule="cosin"), "schedule: got 'cosin', expected one of constant, lin"),
         (PLAIN._replace(accumulate=21), "accumulate: got 21 steps, expected 1 to the 20 of the"),
         (PLAIN._replace(accumulate=0), "accumulate: got 0 steps, expected 1 to the 20 of the"),
+        (PLAIN._replace(accumulate=3), "accumulate: got 3 steps, expected a divisor of the 20 of"),
         (PLAIN._replace(warmup=21), "warmup: got 21 steps, expected at most the 20 of the train"),
     ],
 )
@@ -109,6 +113,48 @@ def test_accumulation_is_one_update_of_the_mean_and_warms_up_by_steps():
     for n, expected in enumerate(want):
         cases.assert_close(visited[2 * n + 1], expected, 1e-5)
         cases.assert_close(visited[2 * n], want[n - 1] if n else PARAMS, 1e-5)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_accumulated_gradients_count_by_their_weights(skip):
+    """Three steps of 1, 4 and 0 items, then three of other weights, under plain descent."""
+    optimizer = accumulate_gradients(optax.sgd(1.0), 3, skip=skip)
+    weights, gradients = [1.0, 4.0, 0.0, 2.0, 0.5, 0.5], [gradient(n) for n in range(6)]
+    state, updates = optimizer.init(PARAMS), []
+    update = jax.jit(optimizer.update)
+    for one, weight in zip(gradients, weights, strict=True):
+        changes, state = update(one, state, PARAMS, weight=weight)
+        updates.append(changes)
+    for last in (2, 5):
+        share = slice(last - 2, last + 1)
+        want = jax.tree.map(
+            lambda *g, w=weights[share]: -np.average(np.stack(g), axis=0, weights=w),
+            *gradients[share],
+        )
+        cases.assert_close(updates[last], want, 1e-6)
+    for waiting in (0, 1, 3, 4):
+        cases.assert_close(updates[waiting], jax.tree.map(jnp.zeros_like, PARAMS), 0)
+    broken = gradient(0) | {"b": jnp.array(jnp.inf)}
+    for _ in range(3):
+        changes, state = update(broken, state, PARAMS)
+    assert np.isfinite(changes["b"]) == skip
+    for n in range(3):
+        changes, state = update(gradient(n), state, PARAMS)
+    assert np.isfinite(changes["b"])  # nothing of it stays
+
+
+def test_what_is_decayed():
+    params = {
+        "embedding": jnp.ones((3, 2)),
+        "cell": sm.lstm(2, 2).init(jax.random.key(0)),
+        "layers": [{"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "gain": jnp.ones(2)}],
+        "word_embeddings": {"table": jnp.ones((3, 2))},
+    }
+    mask = decay_mask(params)
+    assert mask["cell"] == sm.cells.LSTMParams(w_x=True, w_h=True, b=False, initial=None)
+    assert mask["layers"] == [{"kernel": True, "bias": False, "gain": False}]
+    assert not mask["embedding"]
+    assert not mask["word_embeddings"]["table"]
 
 
 def test_average_is_the_weighted_mean_of_what_was_visited():

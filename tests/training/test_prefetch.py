@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from seqmodels.training.prefetch import prefetch
+from seqmodels.training.prefetch import prefetch, prefetch_dispatches
 
 PATIENCE = 30.0  # seconds after which a test that hangs fails
 
@@ -33,6 +33,13 @@ class Source:
         for thread in self.threads:
             thread.join(PATIENCE)
         return not any(thread.is_alive() for thread in self.threads)
+
+
+@pytest.mark.parametrize("cursor", [0, 3, 5])
+def test_dispatches_begin_at_any_batch(cursor):
+    with contextlib.closing(prefetch_dispatches(Source().at, 2)(cursor)) as batches:
+        for first in (cursor, cursor + 2, cursor + 4):
+            assert next(batches)[:, 0].tolist() == [first, first + 1]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])

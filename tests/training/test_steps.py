@@ -59,6 +59,48 @@ def by_hand(batches, steps):
     return params, [np.array(column, np.float32) for column in zip(*seen, strict=True)]
 
 
+def test_accumulated_batches_are_one_batch():
+    """Rows of different lengths in two batches give the update of all rows at once."""
+    batches = make_batches(2)
+    batches["lengths"] = np.array([[1] * B, [T] * B])
+    both = {
+        "xs": np.concatenate([batches["xs"][0], batches["xs"][1]], axis=1)[None],
+        "lengths": batches["lengths"].reshape(1, -1),
+    }
+    settings = OptimizerSettings(0.05, steps=100, clip_norm=1.0)
+    results = []
+    for accumulate, data in ((2, batches), (1, both)):
+        optimizer = make_optimizer(settings._replace(accumulate=accumulate))
+        train = make_train_steps(loss, optimizer, accumulate, batch_axes=AXES)
+        state = create_train_state(init, optimizer, jax.random.key(0))
+        results.append(jax.jit(train)(state, data)[0].params)
+    cases.assert_close(*results, 1e-5)
+
+
+def test_the_sample_and_the_loss_draw_from_different_keys():
+    """However a sample derives keys: as itself, by split, by fold_in."""
+
+    def keys(key):
+        derived = [key, *jax.random.split(key, 3), *(jax.random.fold_in(key, n) for n in range(3))]
+        return jnp.stack([jax.random.key_data(k) for k in derived])
+
+    def observed(params, batch, key, carry):
+        return Loss(jnp.sum(params["b"]), metrics={"keys": jnp.sum(0 * batch)}, carry=keys(key))
+
+    optimizer = optax.sgd(0.0)
+    start = create_train_state(init, optimizer, jax.random.key(0))
+    start = start._replace(carry=jnp.zeros((7, 2), jnp.uint32))
+    seen = []
+    for step in range(3):
+        state = start._replace(step=jnp.int32(step))
+        after, _ = make_train_steps(observed, optimizer, 1, sample=keys)(state)
+        seen.append(np.asarray(after.carry))
+        seen.append(np.asarray(keys(jax.random.fold_in(state.key, step))))
+    for number, mine in enumerate(seen):
+        for other in seen[number + 1 :]:
+            assert not {tuple(k) for k in mine} & {tuple(k) for k in other}
+
+
 @pytest.mark.parametrize("devices", [0, 1, 2, 4])
 def test_steps_equal_a_python_loop_on_any_number_of_devices(devices):
     batches = make_batches(4)

@@ -1,6 +1,7 @@
 """Checkpoints of a run that may be killed at any moment and resumes exactly."""
 
 import concurrent.futures
+import contextlib
 import datetime
 import importlib.metadata
 import operator
@@ -20,9 +21,11 @@ from seqmodels.training.checkpointing import array_files, array_specs, manifest,
 from seqmodels.training.checkpointing.array_specs import ArraySpec
 from seqmodels.training.checkpointing.manifest import DamageError, Manifest
 from seqmodels.training.errors import RunError
+from seqmodels.training.files import cannot_be_written
 
 CLOCK_TOLERANCE = 300.0
 _ARRAYS = "arrays"
+_LOG_OFFSET = ".log_offset"
 
 
 class Restored(NamedTuple):
@@ -127,6 +130,23 @@ class Checkpoints:
     def steps(self) -> list[int]:
         """Returns the steps of the checkpoints in the folder, ascending; some may be damaged."""
         return step_directories.find_steps(self.folder)
+
+    def first_log_offset(self, offset: int) -> int:
+        """Returns the size that the log had when this training began, in bytes.
+
+        Args:
+          offset: its size, which is stored unless an earlier process has stored one.
+
+        Raises:
+          OSError: if it cannot be written, in one line.
+        """
+        file = self.folder / _LOG_OFFSET
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return min(int(file.read_text(encoding="ascii")), offset)
+        if self._writes:
+            with cannot_be_written(str(self._shown / _LOG_OFFSET)):
+                file.write_text(f"{offset}\n", encoding="ascii")
+        return offset
 
     def restore(self, template: Any) -> Restored | None:
         """Returns the newest undamaged checkpoint, or None.
