@@ -242,7 +242,7 @@ _ASSOCIATIVE = [
 _NEWTON = [
     *_mutants(
         "seqmodels/drivers/newton/solver.py",
-        (NEWTON,),
+        (NEWTON, CONTRACT),
         newton_adjoint_not_transposed=(
             "later(jnp.swapaxes(jacobian, -1, -2), jacobian[:1])",
             "later(jacobian, jacobian[:1])",
