@@ -11,6 +11,7 @@ from seqmodels.weights.haiku import from_haiku, to_haiku
 from seqmodels.weights.keras import from_keras, to_keras
 from seqmodels.weights.linen import from_linen, to_linen
 from seqmodels.weights.nnx import from_nnx, to_nnx
+from seqmodels.weights.onnx_export import to_onnx
 from seqmodels.weights.torch import from_torch, to_torch
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "to_keras",
     "to_linen",
     "to_nnx",
+    "to_onnx",
     "to_torch",
 ]
