@@ -165,7 +165,7 @@ class _Graph:
         """Returns the model whose outputs are `ys` and the final states."""
         helper = self.onnx.helper
         dtype = _dtype(self.first)
-        outputs = [("ys", ys, ["T", "B", size])]
+        outputs: list[tuple[str, str, list[str | int]]] = [("ys", ys, ["T", "B", size])]
         outputs += [(label, name, ["B", width]) for label, name, width in self.final]
         for label, name, _ in outputs:
             self.nodes.append(helper.make_node("Identity", [name], [label], name=label))

@@ -182,11 +182,9 @@ def check_params(function: str, structure: Structure, params: Params) -> None:
     ]
     if wrong:
         raise ValueError(f"{function}: params: {'; '.join(wrong)}")
-    if jax.tree.structure(params) != jax.tree.structure(structure.params):
-        raise ValueError(
-            f"{function}: params: got {jax.tree.structure(params)}, expected "
-            f"{jax.tree.structure(structure.params)}"
-        )
+    found, wanted = (str(jax.tree.structure(tree)) for tree in (params, structure.params))
+    if found != wanted:
+        raise ValueError(f"{function}: params: got {found}, expected {wanted}")
 
 
 def to_numpy(value: Any) -> np.ndarray:
