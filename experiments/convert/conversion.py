@@ -1,6 +1,5 @@
 """The conversion of a file of weights, and the table of what it found."""
 
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -157,22 +156,23 @@ def _show(found: Conversion, arrays: Mapping[str, np.ndarray]) -> None:
         table.add_column(name, justify="right" if name in "DH" else "left")
     for number, layer in enumerate(found.layers):
         for core, direction in zip(layer, ("forward", "backward"), strict=False):
-            names = [name for name in core.names.values() if name in found.used]
             table.add_row(
                 str(number),
                 direction,
                 _NAMES[core.kind],
                 str(core.input_size),
                 str(core.hidden_size),
-                _listed(names),
+                _listed(core, found.used),
             )
     Console().print(table)
     for name in found.left_out:
         print(f"left out: {name} {tuple(arrays[name].shape)}")
 
 
-def _listed(names: list[str]) -> str:
-    """Returns the names, or what many of them have in common and how many they are."""
+def _listed(core: Core, used: set[str]) -> str:
+    """Returns the names of a core's tensors, or what they have in common and how many they are."""
+    names = [name for name in core.names.values() if name in used]
     if len(names) <= _MOST_NAMES:
         return ", ".join(names)
-    return f"{os.path.commonprefix(names)}... ({len(names)})"
+    first = next(iter(core.names))
+    return f"{core.names[first].removesuffix(first)}... ({len(names)})"
