@@ -126,11 +126,13 @@ def _is_haiku(kind: str, before: str) -> bool:
 
 def _keras_cores(arrays: Mapping[str, np.ndarray]) -> Iterator[Core]:
     """Yields the cells of a list of weights: kernel, recurrent kernel and maybe a bias."""
-    numbers = {name: re.fullmatch(r".*?(\d+)", name) for name in arrays}
-    if not all(numbers.values()):
-        wrong = next(name for name, match in numbers.items() if match is None)
-        raise UserError(f"input: got an array {wrong!r}, expected numbered names such as arr_0")
-    names = sorted(arrays, key=lambda name: int(numbers[name][1]))  # type: ignore[index]
+    matches = [re.fullmatch(r".*?(\d+)", name) for name in arrays]
+    numbers = [int(match[1]) for match in matches if match is not None]
+    if len({*numbers}) < len(arrays):
+        raise UserError(
+            f"input: got the names {', '.join(list(arrays)[:2])}, ..., expected arr_0, arr_1, ..."
+        )
+    names = [name for _, name in sorted(zip(numbers, arrays, strict=True))]
     at = 0
     while at < len(names):
         core = _keras_core(arrays, names[at : at + 3])
