@@ -42,7 +42,8 @@ def to_onnx(
     cannot optimize them away.
 
     Args:
-      params: `cell`'s parameters; the model has their dtype, float32 instead of bfloat16.
+      params: `cell`'s parameters. The model computes in the dtype of the cell's parameters, float32
+        instead of bfloat16, whatever the `dtype` of its matrix products.
       cell: `sm.rnn` with tanh or ReLU, `sm.lstm`, `sm.gru`, bidirectional pairs and stacks of
         these, each also through `sm.dropout`.
       path: of a file to write; None: nothing is written.

@@ -36,7 +36,8 @@ def test_equals_linen(kind, name, depth):
     for number, module in enumerate(linen_layers(name, *depth)):
         shapes = jax.eval_shape(module.init, jax.random.key(0), ys)["params"]
         trees.append(cases.randomize(shapes, number))
-        ys = module.apply({"params": trees[-1]}, ys, seq_lengths=jnp.asarray(cases.LENGTHS))
+        apply = jax.jit(module.apply)
+        ys = apply({"params": trees[-1]}, ys, seq_lengths=jnp.asarray(cases.LENGTHS))
     cell = cases.make_cell(kind, *depth)
     given = trees if depth[0] > 1 else trees[0]
     params = sm.weights.from_linen(given, cell)
@@ -74,7 +75,7 @@ def test_equals_nnx(kind, name, depth):
         state = nnx.state(module, nnx.Param)
         nnx.replace_by_pure_dict(state, cases.randomize(nnx.to_pure_dict(state), number))
         nnx.update(module, state)
-        ys = module(ys)
+        ys = nnx.jit(lambda module, xs: module(xs))(module, ys)
         states.append(nnx.state(module))
         trees.append(jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(module, nnx.Param))))
     cell = cases.make_cell(kind, *depth)
@@ -123,10 +124,11 @@ def test_equals_haiku(kind, name, depth):
     given = cases.randomize(jax.eval_shape(model.init, jax.random.key(0), xs))
     cell = cases.make_cell(kind, *depth)
     params = sm.weights.from_haiku(given, cell)
-    want = model.apply(given, xs)
+    apply = jax.jit(model.apply)
+    want = apply(given, xs)
     cases.assert_equals(cell, params, want)
     written = sm.weights.to_haiku(params, cell)
-    np.testing.assert_allclose(model.apply(written, xs), want, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(apply(written, xs), want, rtol=0, atol=1e-5)
     again = sm.weights.from_haiku(written, cell)
     if kind == "lstm":  # its forget bias is a sum
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-7), again, params)
@@ -176,7 +178,7 @@ def test_equals_equinox(kind, name, depth, use_bias):
             getattr(eqx.nn, name)(size, H, use_bias=use_bias, key=jax.random.key(2 * number + n))
             for n in range(directions)
         ]
-        ys = equinox_layer(pair, ys)
+        ys = eqx.filter_jit(equinox_layer)(pair, ys)
         given.append(pair_of(pair))
         trees.append(pair_of([jax.tree.map(np.asarray, fields(module)) for module in pair]))
     cell = cases.make_cell(kind, *depth)
