@@ -72,7 +72,7 @@ def outputs(cell, params, xs, lengths=None, state=None):
 
 
 def assert_equals(cell, params, want, tolerance=1e-5, lengths=None):
-    """The outputs are those wanted; in the padding they are zero, whatever the framework says."""
+    """Outputs equal the framework's; in the padding they are zero, whatever it gives there."""
     _, ys = outputs(cell, params, inputs(), lengths)
     want = np.array(want)
     if lengths is not None:

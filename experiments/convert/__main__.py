@@ -1,7 +1,6 @@
 """Converts a file of weights of recurrent layers from one framework to another.
 
-    python -m experiments.convert --from=torch --input=model.safetensors --to=flax \
-        --output=flax.safetensors
+    python -m experiments.convert --from=torch --input=torch.safetensors --to=flax --output=flax.npz
 
 The cells, their sizes, layers and directions are found in the tensors. What was found is shown
 layer by layer, and what was left out, such as the weights of an embedding.

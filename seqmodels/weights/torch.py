@@ -66,8 +66,8 @@ def to_torch(params: Params, cell: Cell) -> dict[str, np.ndarray]:
     structure = framework.structure(cell)
     slots = _slots(framework, structure)
     written = write(framework, structure, params, [s.layout for s in slots])
-    return {s.names[k]: a for s, arrays in zip(slots, written, strict=True)
-            for k, a in arrays.items()}  # fmt: skip
+    pairs = zip(slots, written, strict=True)
+    return {s.names[name]: array for s, arrays in pairs for name, array in arrays.items()}
 
 
 def _slots(framework: Framework, structure: Structure, prefix: str = "") -> list[Slot]:

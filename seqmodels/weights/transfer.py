@@ -138,8 +138,8 @@ def write(
                 f"{framework.function}: params: got a learned initial state in cell {number}, "
                 f"expected None: {framework.name} has no place for it"
             )
-    return [write_leaf(framework, leaf, p, layout) for leaf, p, layout in
-            zip(structure.leaves, found, layouts, strict=True)]  # fmt: skip
+    cells = zip(structure.leaves, found, layouts, strict=True)
+    return [write_leaf(framework, leaf, p, layout) for leaf, p, layout in cells]
 
 
 def write_leaf(
@@ -182,9 +182,9 @@ def check_params(function: str, structure: Structure, params: Params) -> None:
     ]
     if wrong:
         raise ValueError(f"{function}: params: {'; '.join(wrong)}")
-    found, wanted = (str(jax.tree.structure(tree)) for tree in (params, structure.params))
-    if found != wanted:
-        raise ValueError(f"{function}: params: got {found}, expected {wanted}")
+    got, tree = (str(jax.tree.structure(tree)) for tree in (params, structure.params))
+    if got != tree:
+        raise ValueError(f"{function}: params: got {got}, expected {tree}")
 
 
 def to_numpy(value: Any) -> np.ndarray:

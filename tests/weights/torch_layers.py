@@ -2,7 +2,7 @@
 
     python tests/weights/torch_layers.py
 
-writes torch_layers.npz beside this file, for machines without torch.
+writes torch_layers.npz next to this file, for machines without torch.
 """
 
 import pathlib
