@@ -34,6 +34,7 @@ def depths():
     ]
 
 
+@functools.cache  # one cell has its programs compiled once
 def make_cell(kind, layers=1, directions=1, **options):
     """A cell of layers and directions, with dropout where it may be; a single layer is no stack."""
     factory = functools.partial(FACTORIES[kind], **options)
