@@ -6,10 +6,11 @@
     params = cell.init(key)
     state, ys = sm.unroll(cell, params, xs)          # xs (T, B, D) -> ys (T, B, H)
 
-`sm.cells` has the bare step functions, `sm.initializers` the initial values of parameters.
+`sm.cells` has the bare step functions, `sm.initializers` the initial values of parameters, and
+`sm.weights` reads and writes the weights of other frameworks.
 """
 
-from seqmodels import cells
+from seqmodels import cells, weights
 from seqmodels.cells import catalog, initializers
 from seqmodels.cells.catalog import *  # noqa: F403
 from seqmodels.cells.linear import make_linear_cell
@@ -54,5 +55,6 @@ __all__ = [
     "stream",
     "unroll",
     "unroll_full",
+    "weights",
 ]
 __all__ += catalog.__all__

@@ -132,13 +132,32 @@ def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:
     contents = {name: _read(folder, name, digest) for name, digest in digests.items()}
     if PARAMS not in contents:
         raise ValueError(f"model: {folder / MODEL} is damaged")
-    arrays = {
-        name: np.frombuffer(view["data"], jnp.dtype(_DTYPES[view["dtype"]])).reshape(view["shape"])
-        for name, view in safetensors.deserialize(contents.pop(PARAMS))
-    }
+    arrays = parse_safetensors(contents.pop(PARAMS))
     return SavedModel(
         folder, config, arrays, {name: data.decode() for name, data in contents.items()}
     )
+
+
+def parse_safetensors(data: bytes) -> dict[str, np.ndarray]:
+    """Returns the arrays of a safetensors file by name, as read-only views.
+
+    Args:
+      data: the content of the file.
+
+    Raises:
+      ValueError: in one line, if it is not safetensors or holds a dtype that NumPy lacks.
+    """
+    try:
+        return {
+            name: np.frombuffer(view["data"], jnp.dtype(_DTYPES[view["dtype"]])).reshape(
+                view["shape"]
+            )
+            for name, view in safetensors.deserialize(data)
+        }
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"safetensors: {error}") from None
+    except KeyError as error:
+        raise ValueError(f"safetensors: got arrays of {error}, which NumPy lacks") from None
 
 
 def restore(saved: SavedModel, init: Callable[[Array], Params]) -> Params:

@@ -27,8 +27,10 @@ FLOORS = {
     "seqmodels.types": 0,
     "seqmodels.pytrees": 1,
     "seqmodels.cells": 1,
+    "seqmodels.weights.layouts": 1,
     "seqmodels.drivers": 2,
     "seqmodels.combinators": 3,
+    "seqmodels.weights": 3.5,
     "seqmodels": 4,
     "seqmodels.data": 5,
     "seqmodels.tasks": 5,
@@ -46,12 +48,14 @@ FLOORS = {
 LIBRARIES = {
     "optax": ("seqmodels.training",),
     "orbax": ("seqmodels.training.checkpointing",),
-    "flax": ("seqmodels.linen", "seqmodels.nnx", "seqmodels.weights", "experiments.benchmark"),
+    "flax": ("seqmodels.linen", "seqmodels.nnx", "experiments.benchmark"),
     "matplotlib": ("seqmodels.plots",),
     "absl": ("experiments.common.app", "experiments.common.flags", "experiments.common.hosts"),
-    "torch": ("seqmodels.weights", "experiments.benchmark"),
-    "haiku": ("seqmodels.weights", "experiments.benchmark"),
-    "equinox": ("seqmodels.weights", "experiments.benchmark"),
+    "torch": ("experiments.benchmark", "experiments.convert.files"),
+    "haiku": ("experiments.benchmark",),
+    "equinox": ("experiments.benchmark",),
+    "keras": (),
+    "onnx": ("seqmodels.weights.onnx_export",),
 }
 LONGEST_FILE = 400
 MOST_POSITIONAL = 5

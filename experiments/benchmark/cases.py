@@ -165,6 +165,11 @@ def weights(cell: str, input_size: int, hidden_size: int) -> dict[str, Any]:
 
     Gates lie along the last axis, in our order: i, f, g, o in an LSTM, r, z, n in a GRU.
 
+    Args:
+      cell: one of `CELLS`.
+      input_size: D.
+      hidden_size: H.
+
     Returns:
       w_x (D, G H), w_h (H, G H), b (G H,), b_n (H,) for the GRU that resets after, p (3, H) for
       peepholes; float32, uniform in +-1/sqrt(H).

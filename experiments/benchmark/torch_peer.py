@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark.cases import Case, inputs, weights
+from seqmodels.weights.layouts import LAYOUTS, convert
 
 
 def start(framework: str, count: str) -> dict[str, Any]:
@@ -30,16 +31,9 @@ def build(
     D, H = case.shape.D, case.shape.H
     kind = {"rnn": torch.nn.RNN, "lstm": torch.nn.LSTM, "gru_after": torch.nn.GRU}[case.cell]
     module = kind(D, H)
-    w = weights(case.cell, D, H)
-    second = np.zeros_like(w["b"])
-    if case.cell == "gru_after":
-        second[2 * H :] = w["b_n"]
-    values = {
-        "weight_ih_l0": w["w_x"].T,
-        "weight_hh_l0": w["w_h"].T,
-        "bias_ih_l0": w["b"],
-        "bias_hh_l0": second,
-    }
+    ours, theirs = (LAYOUTS[name, case.cell] for name in ("seqmodels", "torch"))
+    tensors = convert(weights(case.cell, D, H), ours, theirs)
+    values = {f"{name}_l0": array for name, array in tensors.items()}
     with torch.no_grad():
         for name, value in values.items():
             getattr(module, name).copy_(torch.tensor(np.ascontiguousarray(value)))

@@ -129,13 +129,13 @@ def _recurrent_dropout(cell: Cell, rate: float) -> Cell:
 
     def unroll(run: Run, call: DriverCall) -> Unrolled:
         # The masks are drawn here once and not from the keys at every step.
-        state, noise = call.state, call.state.noise
-        if noise is not None:
-            read = jax.eval_shape(
-                lambda p, s, x: _states_read(cell, p, s, x), call.params, state.cell, call.x_t
-            )
-            noise = tuple(_masks(state.noise, s, rate, n) for n, s in enumerate(read))
-
+        state = call.state
+        if state.noise is None:
+            return _with_noise(run(call._replace(cell=cell, state=state.cell)), None)
+        read = jax.eval_shape(
+            lambda p, s, x: _states_read(cell, p, s, x), call.params, state.cell, call.x_t
+        )
+        noise = tuple(_masks(state.noise, s, rate, n) for n, s in enumerate(read))
         full = run(call._replace(cell=staged, state=DropoutState(state.cell, noise)))
         states = None if full.states is None else full.states.cell
         inner = full._replace(final_state=full.final_state.cell, states=states)

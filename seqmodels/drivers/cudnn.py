@@ -22,10 +22,13 @@ from seqmodels.cells.lstm import LSTMParams, LSTMState, lstm_project, lstm_updat
 from seqmodels.drivers.contract import zero_unless
 from seqmodels.drivers.stage_analysis import supported_methods
 from seqmodels.types import Array, Cell, Contract, Driver, DriverCall, Info, Unrolled
+from seqmodels.weights.layouts import LAYOUTS, convert, shape_of
 
 # (x (N, T, D), h (1, N, H), c (1, N, H), weights, lengths (N,)) -> (y (N, T, H), h, c)
 Kernel = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array]]
 
+# Ours and torch's, whose tensors cuDNN has in one vector.
+_LAYOUTS = LAYOUTS["seqmodels", "lstm"], LAYOUTS["torch", "lstm"]
 PRECISIONS = {"float32": jax.lax.Precision.HIGHEST, "tf32": jax.lax.Precision.HIGH}
 
 
@@ -61,8 +64,8 @@ def pack_lstm(params: LSTMParams) -> Array:
     Args:
       params: `LSTMParams`; `initial` is not part of the vector.
     """
-    parts = [params.w_x.T, params.w_h.T, params.b, jnp.zeros_like(params.b)]
-    return jnp.concatenate([part.reshape(-1) for part in parts]).astype(jnp.float32)
+    tensors = convert(params._asdict(), *_LAYOUTS, jnp)
+    return jnp.concatenate([a.reshape(-1) for a in tensors.values()]).astype(jnp.float32)
 
 
 def unpack_lstm(weights: Array, input_size: int, hidden_size: int) -> LSTMParams:
@@ -76,14 +79,14 @@ def unpack_lstm(weights: Array, input_size: int, hidden_size: int) -> LSTMParams
     Raises:
       ValueError: if the vector is not of that length.
     """
-    D, H = input_size, hidden_size
-    shapes = [(4 * H, D), (4 * H, H), (4 * H,), (4 * H,)]
+    ours, theirs = _LAYOUTS
+    shapes = [shape_of(tensor, input_size, hidden_size) for tensor in theirs]
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes]).tolist()
     if weights.shape != (ends[-1],):
         raise ValueError(f"cudnn: weights: got shape {weights.shape}, expected ({ends[-1]},)")
     parts = jnp.split(weights, ends[:-1])
-    w_ih, w_hh, b_ih, b_hh = (part.reshape(s) for part, s in zip(parts, shapes, strict=True))
-    return LSTMParams(w_ih.T, w_hh.T, b_ih + b_hh)
+    arrays = {t.name: a.reshape(s) for t, a, s in zip(theirs, parts, shapes, strict=True)}
+    return LSTMParams(**convert(arrays, theirs, ours, jnp))
 
 
 def _run(call: DriverCall, *, precision: str) -> Unrolled:

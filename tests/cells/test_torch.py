@@ -10,14 +10,7 @@ import numpy as np
 import pytest
 
 import seqmodels as sm
-from seqmodels.cells import (
-    GRUParams,
-    GRUState,
-    LSTMParams,
-    LSTMState,
-    RNNParams,
-    RNNState,
-)
+from seqmodels.cells import GRUState, LSTMState, RNNState
 
 _path = __file__.replace("test_torch.py", "torch_reference.py")
 _spec = importlib.util.spec_from_file_location("torch_reference", _path)
@@ -25,26 +18,25 @@ torch_reference = sys.modules["torch_reference"] = importlib.util.module_from_sp
 _spec.loader.exec_module(torch_reference)
 D, H = torch_reference.D, torch_reference.H
 
+WIDE = {"param_dtype": jnp.float64}
 CELLS = {
-    "rnn": sm.rnn(D, H),
-    "rnn_relu": sm.rnn(D, H, activation="relu"),
-    "lstm": sm.lstm(D, H),
-    "gru_after": sm.gru(D, H, reset_after=True),
+    "rnn": sm.rnn(D, H, **WIDE),
+    "rnn_relu": sm.rnn(D, H, activation="relu", **WIDE),
+    "lstm": sm.lstm(D, H, **WIDE),
+    "gru_after": sm.gru(D, H, reset_after=True, **WIDE),
 }
 
 
 def ours(kind, weights, prefix=""):
-    """Torch's weights, or their gradients, as our parameters; biases stand in two places there."""
-    w_x, w_h, b_x, b_h = (
-        weights[f"{prefix}{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
-    total = b_x if prefix else b_x + b_h  # both of torch's biases have the gradient of the sum
-    if kind == "lstm":
-        return LSTMParams(w_x.T, w_h.T, total)
-    if kind == "gru_after":
-        b = np.concatenate([total[: 2 * H], b_x[2 * H :]])
-        return GRUParams(w_x.T, w_h[: 2 * H].T, w_h[2 * H :].T, b, b_h[2 * H :])
-    return RNNParams(w_x.T, w_h.T, total)
+    """Torch's weights, or their gradients, as our parameters."""
+    names = [f"{name}_l0" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    state_dict = {name: weights[f"{prefix}{name}"] for name in names}
+    if prefix:  # both of torch's biases have the gradient of their sum
+        is_added = np.arange(len(state_dict["bias_hh_l0"])) < (
+            2 * H if kind == "gru_after" else 4 * H
+        )
+        state_dict["bias_hh_l0"] = np.where(is_added, 0, state_dict["bias_hh_l0"])
+    return sm.weights.from_torch(state_dict, CELLS[kind])
 
 
 def state_of(kind, arrays, prefix=""):
@@ -78,6 +70,7 @@ def test_equals_torch(kind, method, source):
 
         arguments = jax.tree.map(jnp.asarray, (ours(kind, want), want["xs"], state_of(kind, want)))
         gradients, (final, ys) = jax.grad(score, (0, 1, 2), has_aux=True)(*arguments)
+        gradient = ours(kind, want, "grad_")
     cases.assert_close((ys, final), (want["ys"], state_of(kind, want, "final_")), 1e-12)
-    cases.assert_close(gradients[0], ours(kind, want, "grad_"), 1e-11)
+    cases.assert_close(gradients[0], gradient, 1e-11)
     cases.assert_close(gradients[1:], (want["grad_xs"], state_of(kind, want, "grad_")), 1e-11)

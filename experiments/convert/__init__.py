@@ -1,0 +1,6 @@
+"""Files of weights, converted from one framework to another."""
+
+from experiments.convert.config import Config
+from experiments.convert.conversion import run
+
+__all__ = ["Config", "run"]
