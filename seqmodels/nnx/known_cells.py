@@ -45,7 +45,7 @@ _CELLS: dict[type, _Layers] = {
     flax.nnx.GRUCell: _Layers("gru", *_PACKED),
     flax.nnx.SimpleCell: _Layers("simple", *_PACKED),
 }
-# `nnx.capture` and monkeypatching replace methods of a class.
+# A method of a class may be replaced.
 _CALLS: dict[type, Callable[..., Any]] = {
     kind: kind.__call__ for kind in (*_CELLS, flax.nnx.Linear)
 }
@@ -129,7 +129,13 @@ class _Sides(NamedTuple):
 
 
 def _is_original(kind: type) -> bool:
-    return kind.__call__ is _CALLS[kind]
+    """Returns whether the class has Flax's own call, perhaps inside the wrapper of `nnx.capture`.
+
+    Under `nnx.capture(..., method_outputs=...)` Flax itself cannot scan one of these cells.
+    """
+    call, own = kind.__call__, _CALLS[kind]
+    is_captured = getattr(call, "__wrapped__", None) is own and hasattr(call, "_does_capturing")
+    return call is own or is_captured
 
 
 def _read_layer(cell: Any, name: str) -> _Layer | None:

@@ -32,11 +32,11 @@ def _is_pure(function: Any, depth: int) -> bool:
         return _is_pure(function.func, depth - 1) and all(isinstance(v, _PLAIN) for v in values)
     if isinstance(function, types.FunctionType):
         return _of_library(function) or _reads_nothing_mutable(function, depth - 1)
-    if not _of_library(type(function)):
-        return isinstance(function, types.BuiltinFunctionType) and function.__self__ is None
-    # A compiled function or a custom derivative of JAX; a user's own wraps a function.
+    # A compiled function or a custom derivative, which has the module of the function it wraps.
     wrapped = getattr(function, "__wrapped__", None)
-    return _of_library(function) or (wrapped is not None and _is_pure(wrapped, depth - 1))
+    if type(function).__module__.split(".")[0] not in ("jax", "jaxlib") or wrapped is None:
+        return False
+    return _of_library(function) or _is_pure(wrapped, depth - 1)
 
 
 def _of_library(thing: Any) -> bool:
