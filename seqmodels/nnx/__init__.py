@@ -20,14 +20,14 @@ from seqmodels.nnx.layers import GRU, LSTM, RecurrentStack, SimpleRNN
 from seqmodels.nnx.rnn import RNN
 from seqmodels.nnx.wrapped_cell import WrappedCell, wrap
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
+__all__ = [  # noqa: RUF022
     "Bidirectional",
+    "GRU",
     "GRUCell",
+    "LSTM",
     "LSTMCell",
     "OptimizedLSTMCell",
+    "RNN",
     "RNNCellBase",
     "RecurrentStack",
     "SimpleCell",

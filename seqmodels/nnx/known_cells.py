@@ -92,7 +92,13 @@ def make_ready(known: KnownCell, carry: Any, xs: Array) -> ReadyCell | None:
       known: the cell.
       carry: Flax's carry, leaves (*batch, H).
       xs: inputs (T, *batch, D).
+
+    Raises:
+      ValueError: if the inputs are complex and the cell's dtype is not.
     """
+    dtype = known.options.dtype
+    if jnp.iscomplexobj(xs) and dtype and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise ValueError(f"inputs: got {xs.dtype}, expected real numbers")
     D, H = known.weights.w_x.shape[0], known.weights.w_h.shape[0]
     is_pair = type(carry) is tuple and len(carry) == 2
     leaves = carry if is_pair else (carry,)
@@ -109,11 +115,11 @@ def make_ready(known: KnownCell, carry: Any, xs: Array) -> ReadyCell | None:
     # Without x64 a NumPy array of 64 bits becomes a JAX array of 32 bits.
     leaves = [jnp.asarray(leaf) for leaf in leaves]
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), known.weights)
-    dtype = _carry_dtype(known.options, shapes, jnp.dtype(xs.dtype), leaves[0].dtype)
-    if dtype is None:
+    carry_dtype = _carry_dtype(known.options, shapes, jnp.dtype(xs.dtype), leaves[0].dtype)
+    if carry_dtype is None:
         return None
-    leaves = [leaf.astype(dtype) for leaf in leaves]
-    cell = flax_cell(known.options._replace(carry_dtype=dtype))
+    leaves = [leaf.astype(carry_dtype) for leaf in leaves]
+    cell = flax_cell(known.options._replace(carry_dtype=carry_dtype))
     return ReadyCell(cell, known.weights, tuple(leaves) if is_pair else leaves[0])
 
 

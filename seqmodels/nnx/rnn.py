@@ -34,7 +34,10 @@ class RNN(flax.nnx.RNN):
     - a known cell whose steps return a carry of a wider dtype than the initial one starts with the
       wider dtype, such as a `SimpleCell` in bfloat16;
     - `rngs` may be an `RngStream`, which is forked; with `rngs=False` a known cell without
-      `carry_init` starts with zeros.
+      `carry_init` starts with zeros;
+    - complex inputs of a known cell with a real `dtype` raise ValueError and do not lose their
+      imaginary part;
+    - `nnx.capture(..., method_outputs=...)` works, but sees nothing inside a known cell.
 
     Args:
       cell: see `flax.nnx.RNN`.
@@ -43,8 +46,8 @@ class RNN(flax.nnx.RNN):
         the padding and a NaN there makes gradients NaN. True: outputs in the padding are zero, and
         padded inputs have no effect even if they are NaN.
       rngs: see `flax.nnx.RNN`.
-      **options: `time_major`, `return_carry`, `reverse`, `keep_order`, `unroll`, `state_axes` and
-        `broadcast_rngs` of `flax.nnx.RNN`.
+      **options: `time_major`, `return_carry`, `reverse`, `keep_order`, `unroll` (not used by a
+        driver), `state_axes` and `broadcast_rngs` of `flax.nnx.RNN`.
 
     Raises:
       ValueError: if `method` is not known.
@@ -108,6 +111,9 @@ class RNN(flax.nnx.RNN):
         Returns:
           Outputs (*batch, T, ...), or (T, *batch, ...) with `time_major`; with `return_carry` the
           pair (carry, outputs).
+
+        Raises:
+          ValueError: if `seq_lengths` has a wrong shape or dtype and `zero_padding` is true.
         """
         options = _Options(
             return_carry=bool(self.return_carry if return_carry is None else return_carry),
@@ -121,6 +127,11 @@ class RNN(flax.nnx.RNN):
         lengths = None
         if seq_lengths is not None:
             lengths = read_lengths(seq_lengths, inputs.shape[time_axis], batch_shape)
+            if lengths is None and self.zero_padding:
+                raise ValueError(
+                    f"seq_lengths: got shape {jnp.shape(seq_lengths)}, expected integers of shape "
+                    f"{batch_shape}"
+                )
         known = read_cell(self.cell) if self._is_plain() else None
         unusual = time_axis < 0 or (lengths is None and seq_lengths is not None)
         if unusual or (known is None and lengths is None):

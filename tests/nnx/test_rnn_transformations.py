@@ -128,6 +128,7 @@ def test_forward_mode(jitted):
     checks.assert_close(*results)
 
 
+@pytest.mark.slow
 def test_hessian():
     xs = checks.new_inputs((1,))[:, :2]
     hessians = [
