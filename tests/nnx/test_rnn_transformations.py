@@ -60,7 +60,7 @@ def test_jit_and_value_and_grad():
     checks.assert_close(nnx.state(ours, nnx.Param), nnx.state(flax, nnx.Param))
 
 
-def test_scan_over_layers_of_a_vmapped_model():
+def test_vmap_and_scan_over_layers():
     def deep(kind):
         @nnx.split_rngs(splits=2)
         @nnx.vmap
@@ -72,10 +72,11 @@ def test_scan_over_layers_of_a_vmapped_model():
             return nnx.remat(lambda net, xs: net(xs))(net, xs)
 
         net = create(nnx.Rngs(0))
+        ensemble = nnx.vmap(lambda net, xs: net(xs), in_axes=(0, None))(net, checks.new_inputs())
         value, gradients = nnx.jit(
             nnx.value_and_grad(lambda net, xs: jnp.sum(jnp.square(forward(net, xs))))
         )(net, checks.new_inputs())
-        return value, gradients, nnx.state(net, nnx.RngState)
+        return ensemble, value, gradients, nnx.state(net, nnx.RngState)
 
     ours, flax = map(deep, KINDS)
     checks.assert_close(ours, flax)
@@ -98,6 +99,16 @@ def test_graph_operations():
     assert abstract.rnn.cell.dense_i.kernel.shape == (checks.D, 3 * checks.H)
     out = nnx.eval_shape(lambda net, xs: net(xs), net, xs)
     assert out.shape == xs.shape
+
+
+def test_partition_specs_are_those_of_flax():
+    metadata = {"kernel_metadata": {"out_sharding": ("model", None)}}
+    with jax.set_mesh(jax.make_mesh((1,), ("model",), (jax.sharding.AxisType.Auto,))):
+        rnns = [kind(checks.new_cell("gru", **metadata)) for kind in KINDS]
+        ours, flax = (nnx.get_partition_spec(nnx.state(rnn)) for rnn in rnns)
+        spec = ours["cell"]["dense_i"]["kernel"].get_value()
+        assert spec == flax["cell"]["dense_i"]["kernel"].get_value()
+        assert spec[0] == "model"
 
 
 def test_bridge_to_linen():
@@ -126,6 +137,18 @@ def test_forward_mode(jitted):
         _, linear = jax.linearize(run, params, xs)
         results.append((ys, tangents, linear(params, jnp.cos(xs))))
     checks.assert_close(*results)
+
+
+@pytest.mark.skipif(not hasattr(nnx, "jvp"), reason="this Flax has no nnx.jvp")
+@FORWARD_MODE
+def test_nnx_jvp():
+    xs = checks.new_inputs()
+    checks.assert_close(
+        *(
+            nnx.jvp(lambda xs, net=net: nnx.clone(net)(xs), (xs,), (-xs,), graph=False)
+            for net in nets()
+        )
+    )
 
 
 @pytest.mark.slow
