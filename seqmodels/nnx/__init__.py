@@ -14,6 +14,7 @@ from typing import Any
 
 import flax.nnx
 from flax.nnx import GRUCell, LSTMCell, OptimizedLSTMCell, RNNCellBase, SimpleCell
+from flax.nnx.nn.recurrent import flip_sequences
 
 from seqmodels.nnx.bidirectional import Bidirectional
 from seqmodels.nnx.layers import GRU, LSTM, RecurrentStack, SimpleRNN
@@ -33,6 +34,7 @@ __all__ = [  # noqa: RUF022
     "SimpleCell",
     "SimpleRNN",
     "WrappedCell",
+    "flip_sequences",
     "wrap",
 ]
 

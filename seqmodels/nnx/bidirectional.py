@@ -65,6 +65,7 @@ class Bidirectional(flax.nnx.Bidirectional):
             )
         rngs = self.rngs if rngs is None else rngs
         stream = rngs.carry if isinstance(rngs, Rngs) else rngs
+        carries = (None, None) if initial_carry is None else initial_carry
         outputs = [
             rnn(
                 inputs,
@@ -76,8 +77,6 @@ class Bidirectional(flax.nnx.Bidirectional):
                 reverse=backward,
                 keep_order=True if backward else None,
             )
-            for rnn, carry, backward in zip(
-                pair, initial_carry or (None, None), (False, True), strict=True
-            )
+            for rnn, carry, backward in zip(pair, carries, (False, True), strict=True)
         ]
         return jax.tree.map(self.merge_fn, *outputs)

@@ -110,6 +110,7 @@ def make_ready(known: KnownCell, carry: Any, xs: Array) -> ReadyCell | None:
         or not all(isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves)
         or any(leaf.shape != (*xs.shape[1:-1], H) for leaf in leaves)
         or len({leaf.dtype for leaf in leaves}) != 1
+        or any(_is_promoted_otherwise(a, known.weights) for a in (xs, *leaves))
     ):
         return None
     # Without x64 a NumPy array of 64 bits becomes a JAX array of 32 bits.
@@ -121,6 +122,11 @@ def make_ready(known: KnownCell, carry: Any, xs: Array) -> ReadyCell | None:
     leaves = [leaf.astype(carry_dtype) for leaf in leaves]
     cell = flax_cell(known.options._replace(carry_dtype=carry_dtype))
     return ReadyCell(cell, known.weights, tuple(leaves) if is_pair else leaves[0])
+
+
+def _is_promoted_otherwise(array: Any, weights: FlaxWeights) -> bool:
+    """Returns whether the array has a weak type that decides a dtype."""
+    return getattr(array, "weak_type", False) and array.dtype != weights.w_x.dtype
 
 
 class _Layer(NamedTuple):

@@ -27,9 +27,7 @@ class _StackOptions(NamedTuple):
     bidirectional: bool
     dropout: float
     recurrent_dropout: float
-    learn_initial_state: bool
-    dtype: Any
-    param_dtype: Any
+    cell_options: tuple[tuple[str, Any], ...]
 
 
 @functools.lru_cache(maxsize=256)
@@ -38,13 +36,7 @@ def _build(factory: Callable[..., Cell], options: _StackOptions) -> Cell:
     H = options.hidden_size
 
     def cell(input_size: int) -> Cell:
-        made = factory(
-            input_size,
-            H,
-            learn_initial_state=options.learn_initial_state,
-            dtype=options.dtype,
-            param_dtype=options.param_dtype,
-        )
+        made = factory(input_size, H, **dict(options.cell_options))
         rate = options.recurrent_dropout
         return with_dropout(made, rate, recurrent=True) if rate else made
 
@@ -79,8 +71,11 @@ class RecurrentStack(WrappedCell):
       deterministic: see `wrap`.
       rngs: the stream `params` draws the parameters; with a rate above zero the stream `dropout`
         draws the masks.
+      **cell_options: further options of the cell, such as `w_x_init`, `forget_bias` of `sm.lstm`,
+        `reset_after` of `sm.gru` or `activation` of `sm.rnn`.
 
     Raises:
+      TypeError: if the cell has no such option.
       ValueError: if a size is not a positive integer, a rate is out of range, or `method` is not
         known.
     """
@@ -103,8 +98,14 @@ class RecurrentStack(WrappedCell):
         time_major: bool = False,
         deterministic: bool = False,
         rngs: Rngs,
+        **cell_options: Any,
     ):
         check_size(type(self).__name__, num_layers=num_layers)
+        cell_options |= {
+            "learn_initial_state": bool(learn_initial_state),
+            "dtype": dtype,
+            "param_dtype": param_dtype,
+        }
         options = _StackOptions(
             in_features,
             hidden_size,
@@ -112,9 +113,7 @@ class RecurrentStack(WrappedCell):
             bool(bidirectional),
             dropout,
             recurrent_dropout,
-            bool(learn_initial_state),
-            dtype,
-            param_dtype,
+            tuple(sorted(cell_options.items())),
         )
         super().__init__(
             _build(type(self).factory, options),
@@ -139,7 +138,7 @@ class LSTM(RecurrentStack):
 class GRU(RecurrentStack):
     """The gated recurrent unit of `sm.gru`; arguments and calls as in `RecurrentStack`.
 
-    The reset gate is applied before the matrix product; for the other form see `wrap`.
+    `reset_after=True` applies the reset gate after the matrix product, as cuDNN and torch do.
     """
 
     factory = staticmethod(gru)

@@ -134,7 +134,8 @@ class RNN(flax.nnx.RNN):
                 )
         known = read_cell(self.cell) if self._is_plain() else None
         unusual = time_axis < 0 or (lengths is None and seq_lengths is not None)
-        if unusual or (known is None and lengths is None):
+        matter = options.return_carry or options.reverse or self.zero_padding
+        if unusual or (known is None and not (lengths is not None and matter)):
             return super().__call__(
                 inputs,
                 initial_carry=initial_carry,

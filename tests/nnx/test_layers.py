@@ -178,6 +178,14 @@ def test_errors(options, message):
         LSTM(3, 4, rngs=nnx.Rngs(0), **options)
 
 
+def test_options_of_the_cell():
+    layer = GRU(3, 4, reset_after=True, update_bias=1.5, rngs=nnx.Rngs(0))
+    cell = sm.stack([sm.gru(3, 4, reset_after=True, update_bias=1.5)])
+    checks.assert_close(values(layer), cell.init(nnx.Rngs(0).params()), tolerance=0)
+    with pytest.raises(TypeError, match="forget_bias"):
+        GRU(3, 4, forget_bias=1.0, rngs=nnx.Rngs(0))
+
+
 def test_random_call_needs_a_stream():
     layer = wrap(sm.dropout(sm.rnn(3, 4), 0.5), rngs=nnx.Rngs(0))
     layer.rngs = None
