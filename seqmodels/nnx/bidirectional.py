@@ -16,9 +16,10 @@ class Bidirectional(flax.nnx.Bidirectional):
     other modules it is Flax's own call. The `RNN`s inside decide on drivers and on padding.
 
     Examples:
-      cells = [nnx.GRUCell(8, 16, rngs=nnx.Rngs(seed)) for seed in (0, 1)]
-      pair = seqmodels.nnx.Bidirectional(*map(seqmodels.nnx.RNN, cells))
-      ys = pair(xs, seq_lengths=lengths)             # xs (B, T, 8) -> ys (B, T, 32)
+      >>> forward, backward = (RNN(nnx.GRUCell(8, 16, rngs=nnx.Rngs(seed))) for seed in (0, 1))
+      >>> pair = Bidirectional(forward, backward)
+      >>> pair(jnp.ones((2, 5, 8)), seq_lengths=jnp.array([3, 5])).shape
+      (2, 5, 32)
     """
 
     def __call__(

@@ -53,9 +53,10 @@ class RNN(flax.nnx.RNN):
       ValueError: if `method` is not known.
 
     Examples:
-      cell = nnx.LSTMCell(in_features=8, hidden_features=16, rngs=nnx.Rngs(0))
-      rnn = seqmodels.nnx.RNN(cell, return_carry=True)
-      (c, h), ys = rnn(xs, seq_lengths=lengths)      # xs (B, T, 8) -> ys (B, T, 16)
+      >>> rnn = RNN(nnx.LSTMCell(8, 16, rngs=nnx.Rngs(0)), return_carry=True)
+      >>> (c, h), ys = rnn(jnp.ones((2, 5, 8)), seq_lengths=jnp.array([3, 5]))
+      >>> c.shape, ys.shape
+      ((2, 16), (2, 5, 16))
     """
 
     method: str | Driver

@@ -148,8 +148,9 @@ def wrap(
       ValueError: if `method` is not known.
 
     Examples:
-      layer = seqmodels.nnx.wrap(sm.min_gru(8, 16), rngs=nnx.Rngs(0))
-      ys = layer(xs)                                 # xs (B, T, 8) -> ys (B, T, 16)
+      >>> layer = wrap(sm.min_gru(8, 16), rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((2, 5, 8))).shape
+      (2, 5, 16)
     """
     return WrappedCell(
         cell, method=method, time_major=time_major, deterministic=deterministic, rngs=rngs

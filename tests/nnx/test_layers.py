@@ -1,5 +1,8 @@
 """The native modules against `sm.unroll` with the same cells and parameters."""
 
+import doctest
+import importlib
+
 import flax_nnx_checks as checks
 import jax
 import jax.numpy as jnp
@@ -191,6 +194,15 @@ def test_random_call_needs_a_stream():
     layer.rngs = None
     with pytest.raises(ValueError, match="rngs: got None, expected"):
         layer(jnp.zeros((2, 3, 3)))
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "layers", "rnn", "wrapped_cell"])
+def test_examples(name):
+    module = importlib.import_module(f"seqmodels.nnx.{name}")
+    names = {"nnx": seqmodels.nnx, "sm": sm, "jnp": jnp}
+    result = doctest.testmod(module, extraglobs=names)
+    assert result.attempted >= 2
+    assert not result.failed
 
 
 def test_one_import_moves_a_file():
