@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 
 import flax_nnx_checks as checks
 import jax
@@ -83,6 +84,24 @@ def test_mask_is_passed_on(monkeypatch):
     layer, mask = GRU(checks.D, checks.H, rngs=nnx.Rngs(0)), jnp.arange(6).reshape(2, 3) > 2
     layer(jnp.zeros((2, 3, checks.D)), mask=mask)
     np.testing.assert_array_equal(seen["mask"], mask.T)
+
+
+@pytest.mark.skipif(
+    "mask" not in inspect.signature(sm.unroll).parameters, reason="sm.unroll has no mask"
+)
+def test_mask_and_lengths():
+    layer, xs = GRU(checks.D, checks.H, rngs=nnx.Rngs(0)), checks.new_inputs()
+    mask = jax.random.bernoulli(jax.random.key(4), 0.6, (3, checks.T))
+    final, ys = layer(xs, mask=mask, lengths=LENGTHS, return_state=True)
+    expected = sm.unroll(
+        layer.cell,
+        values(layer),
+        batch_first(xs),
+        mask=mask.T,
+        lengths=LENGTHS,
+        method="scan",
+    )
+    checks.assert_close((final, batch_first(ys)), expected)
 
 
 def test_dropout_as_in_flax_modules():
