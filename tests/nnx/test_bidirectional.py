@@ -22,8 +22,9 @@ def add(forward, backward):
     return forward + 2 * backward
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
-@pytest.mark.parametrize("return_carry", [False, True])
+@pytest.mark.parametrize(
+    ("lengths", "return_carry"), [(None, False), (LENGTHS, False), (LENGTHS, True)]
+)
 def test_options(lengths, return_carry):
     time_major = lengths is None
     xs = jnp.moveaxis(checks.new_inputs(), 1, 0) if time_major else checks.new_inputs()

@@ -183,7 +183,9 @@ def test_training_decreases_the_loss():
 def test_equal_options_give_equal_graphs():
     one, two = (LSTM(3, 4, dropout=0.1, num_layers=2, rngs=nnx.Rngs(n)) for n in (0, 1))
     assert nnx.graphdef(one) == nnx.graphdef(two)
-    ensemble = nnx.vmap(lambda rngs: LSTM(3, 4, rngs=rngs))(nnx.Rngs(0).split(5))
+    ensemble = nnx.eval_shape(
+        lambda: nnx.vmap(lambda rngs: LSTM(3, 4, rngs=rngs))(nnx.Rngs(0).split(5))
+    )
     assert ensemble.params[0].w_x.shape == (5, 3, 16)
 
 

@@ -62,8 +62,7 @@ def test_initial_graph_is_flax(cell):
     assert type(ours).__name__ == "RNN"
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("keep_rngs", [False, True])
+@pytest.mark.parametrize(("cell", "keep_rngs"), [("lstm", False), ("gru", True)])
 @pytest.mark.filterwarnings("ignore:keep_rngs argument is deprecated")
 def test_streams_advance_as_in_flax(cell, keep_rngs):
     xs = checks.new_inputs()

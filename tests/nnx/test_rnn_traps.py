@@ -93,7 +93,10 @@ def test_surgery_is_seen(surgery):
     for rnn in rnns:
         operate(rnn.cell)
     with checks.counted_drivers() as calls:
-        ours, flax = checks.values_and_gradients(lambda rnn, xs: rnn(xs), *rnns, arrays=(xs,))
+        if driver_runs:
+            ours, flax = checks.values_and_gradients(lambda rnn, xs: rnn(xs), *rnns, arrays=(xs,))
+        else:
+            ours, flax = (rnn(xs) for rnn in rnns)
     assert len(calls) == driver_runs
     checks.assert_close(ours, flax)
 
