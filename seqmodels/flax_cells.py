@@ -71,6 +71,8 @@ def pack_weights(
 ) -> FlaxWeights:
     """Returns packed weights from one array for each gate, in the order of `GATES`.
 
+    Layers that hold all gates already are passed as one array each and are not copied.
+
     Args:
       kernels_x: kernels (D, H) of the layers that read the input.
       kernels_h: kernels (H, H) of the layers that read the hidden state.
@@ -78,18 +80,22 @@ def pack_weights(
       biases_h: biases (H,) of the latter; None where a layer has no bias.
     """
     return FlaxWeights(
-        jnp.concatenate(kernels_x, axis=-1),
-        jnp.concatenate(kernels_h, axis=-1),
+        _concatenate(kernels_x),
+        _concatenate(kernels_h),
         _pack_biases(biases_x),
         _pack_biases(biases_h),
     )
+
+
+def _concatenate(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else jnp.concatenate(arrays, axis=-1)
 
 
 def _pack_biases(biases: Sequence[Array | None]) -> Array | None:
     present = [bias for bias in biases if bias is not None]
     if not present:
         return None
-    return jnp.concatenate([jnp.zeros_like(present[0]) if b is None else b for b in biases])
+    return _concatenate([jnp.zeros_like(present[0]) if b is None else b for b in biases])
 
 
 def flax_cell(options: FlaxOptions) -> Cell:
@@ -175,7 +181,8 @@ def _update_gru(
 ) -> tuple[Array, Array]:
     del params
     rz, n_x, n_h = gates
-    r, z = jnp.split(options.gate_fn(rz), 2, axis=-1)
+    # Split first, because a gate_fn such as a softmax mixes the entries of one gate.
+    r, z = (options.gate_fn(gate) for gate in jnp.split(rz, 2, axis=-1))
     n = options.activation_fn(n_x + r * n_h)
     h = (1.0 - z) * n + z * state
     return h, h

@@ -1,0 +1,205 @@
+"""`wrap`: an NNX module for any cell of this library, a stack or a cell of your own."""
+
+from typing import Any
+
+import flax.nnx
+import jax
+import jax.numpy as jnp
+from flax.nnx import Rngs, RngStream, Variable
+
+from seqmodels.cells.stages import check_cells, new_state
+from seqmodels.combinators.dropout import DropoutState
+from seqmodels.drivers.auto import find_driver
+from seqmodels.drivers.unroll import unroll
+from seqmodels.types import Array, Cell, Driver, Params, State
+
+
+class WrappedCell(flax.nnx.Module):
+    """An NNX module that unrolls a `sm.Cell`; made by `wrap`.
+
+    Attributes:
+      cell: the cell.
+      params: its parameters, a pytree whose leaves are `nnx.Param`s (`nnx.Variable`s if they are
+        not floating).
+      deterministic: whether nothing is random, such as dropout; set by `train()` and `eval()`.
+      rngs: the stream that dropout masks are drawn from; None if the cell is not random.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        method: str | Driver = "auto",
+        time_major: bool = False,
+        deterministic: bool = False,
+        rngs: Rngs,
+    ):
+        check_cells("wrap", cell)
+        find_driver(method)  # raises ValueError if it is not known
+        params = cell.init(rngs.params())
+        self.cell = cell
+        self.params = flax.nnx.data(jax.tree.map(_variable, params))
+        self.method = method
+        self.time_major = time_major
+        self.deterministic = deterministic
+        self.is_random = _is_random(cell, params)
+        self.rngs: RngStream | None
+        self.rngs = rngs["dropout"].fork() if self.is_random else flax.nnx.data(None)
+
+    def __call__(
+        self,
+        inputs: Any,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        resets: Any = None,
+        initial_state: State | None = None,
+        return_state: bool = False,
+        reverse: bool = False,
+        deterministic: bool | None = None,
+        rngs: Rngs | RngStream | Array | None = None,
+    ) -> Any:
+        """Runs the cell over a sequence; the rules of padding and resets are those of `sm.unroll`.
+
+        Args:
+          inputs: (*batch, T, ...), or (T, *batch, ...) with `time_major`.
+          lengths: int (*batch), the number of valid steps of each sequence.
+          mask: bool (*batch, T), or (T, *batch) with `time_major`: false where a step does not
+            count.
+          resets: bool of the same shape: true where a packed sequence begins.
+          initial_state: the state before the first step, as a call with `return_state` returns it;
+            None for the cell's own. Masks of dropout are drawn anew at every call.
+          return_state: whether to return the final state.
+          reverse: whether time runs from the last valid step to the first.
+          deterministic: whether nothing is random; None for the module's attribute.
+          rngs: `Rngs`, whose dropout stream is used, a stream or a key; None for the module's own
+            stream.
+
+        Returns:
+          Outputs (*batch, T, ...), or (T, *batch, ...) with `time_major`; with `return_state` the
+          pair (state, outputs).
+
+        Raises:
+          TypeError: see `sm.unroll`.
+          ValueError: see `sm.unroll`.
+        """
+        inputs = jnp.asarray(inputs)
+        time_axis = 0 if self.time_major else inputs.ndim - 1 - self.cell.x_ndim
+        xs = jnp.moveaxis(inputs, time_axis, 0)
+        params = jax.tree.map(_value, self.params, is_leaf=_is_variable)
+        key = None
+        if self.is_random and not (self.deterministic if deterministic is None else deterministic):
+            key = self._draw(rngs)
+        state = initial_state
+        if state is not None and key is not None:
+            fresh = new_state(self.cell, params, xs.shape[1 : xs.ndim - self.cell.x_ndim], key)
+            state, key = _with_noise(state, fresh), None
+        options = {} if mask is None else {"mask": self._time_first(mask)}
+        final, ys = unroll(
+            self.cell,
+            params,
+            xs,
+            state,
+            lengths=lengths,
+            resets=None if resets is None else self._time_first(resets),
+            reverse=reverse,
+            key=key,
+            method=self.method,
+            **options,
+        )
+        ys = jax.tree.map(lambda a: jnp.moveaxis(a, 0, time_axis), ys)
+        return (_without_noise(final), ys) if return_state else ys
+
+    def _time_first(self, array: Any) -> Array:
+        array = jnp.asarray(array)
+        return array if self.time_major else jnp.moveaxis(array, -1, 0)
+
+    def _draw(self, rngs: Rngs | RngStream | Array | None) -> Array:
+        source = self.rngs if rngs is None else rngs
+        if source is None:
+            raise ValueError("rngs: got None, expected Rngs, a stream or a key for the dropout")
+        stream = source["dropout"] if isinstance(source, Rngs) else source
+        return stream() if isinstance(stream, RngStream) else stream
+
+
+def wrap(
+    cell: Cell,
+    *,
+    method: str | Driver = "auto",
+    time_major: bool = False,
+    deterministic: bool = False,
+    rngs: Rngs,
+) -> WrappedCell:
+    """Returns an NNX module that unrolls a cell of this library, a stack or a cell of your own.
+
+    Args:
+      cell: a `sm.Cell`.
+      method: the driver, see `sm.unroll`.
+      time_major: whether the first axis of inputs and outputs is time.
+      deterministic: whether nothing is random, such as dropout, unless a call says otherwise.
+      rngs: the stream `params` draws the parameters; the stream `dropout` serves cells with
+        dropout.
+
+    Returns:
+      A `WrappedCell`; its parameters are at `params`, such as `module.params.w_x`.
+
+    Raises:
+      TypeError: if `cell` is not a `Cell`.
+      ValueError: if `method` is not known.
+
+    Examples:
+      >>> layer = wrap(sm.min_gru(8, 16), rngs=nnx.Rngs(0))
+      >>> layer(jnp.ones((2, 5, 8))).shape
+      (2, 5, 16)
+    """
+    return WrappedCell(
+        cell, method=method, time_major=time_major, deterministic=deterministic, rngs=rngs
+    )
+
+
+def _variable(leaf: Array) -> Variable:
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return flax.nnx.Param(leaf) if floating else Variable(leaf)
+
+
+def _value(variable: Variable) -> Array:
+    return variable[...]
+
+
+def _is_variable(leaf: Any) -> bool:
+    return isinstance(leaf, Variable)
+
+
+def _is_random(cell: Cell, params: Params) -> bool:
+    """Returns whether the initial state depends on its key."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr = jax.make_jaxpr(lambda k, p: new_state(cell, p, (1,), k))(key, params).jaxpr
+    needed = {v for v in jaxpr.outvars if not hasattr(v, "val")}
+    for equation in reversed(jaxpr.eqns):
+        if needed.intersection(equation.outvars):
+            needed.update(v for v in equation.invars if not hasattr(v, "val"))
+    return jaxpr.invars[0] in needed
+
+
+def _is_dropout(state: Any) -> bool:
+    return isinstance(state, DropoutState)
+
+
+def _with_noise(state: State, fresh: State) -> State:
+    """Returns `state` with the noise of `fresh`, a new state of the same cell."""
+
+    def take(old: Any, new: Any) -> Any:
+        if _is_dropout(old):
+            return DropoutState(_with_noise(old.cell, new.cell), new.noise)
+        return old
+
+    return jax.tree.map(take, state, fresh, is_leaf=_is_dropout)
+
+
+def _without_noise(state: State) -> State:
+    """Returns `state` as a cell without a key has it, so that any call can start from it."""
+
+    def drop(old: Any) -> Any:
+        return DropoutState(_without_noise(old.cell), None) if _is_dropout(old) else old
+
+    return jax.tree.map(drop, state, is_leaf=_is_dropout)
