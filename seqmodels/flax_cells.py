@@ -175,7 +175,7 @@ def _update_gru(
 ) -> tuple[Array, Array]:
     del params
     rz, n_x, n_h = gates
-    r, z = jnp.split(options.gate_fn(rz), 2, axis=-1)
+    r, z = map(options.gate_fn, jnp.split(rz, 2, axis=-1))
     n = options.activation_fn(n_x + r * n_h)
     h = (1.0 - z) * n + z * state
     return h, h
