@@ -23,7 +23,7 @@ from flax.linen.recurrent import flip_sequences
 from seqmodels.linen.bidirectional import Bidirectional
 from seqmodels.linen.layers import GRU, LSTM, SimpleRNN
 from seqmodels.linen.rnn import RNN
-from seqmodels.linen.wrap import wrap
+from seqmodels.linen.cell_module import wrap
 
 __all__ = [
     "GRU",

@@ -15,7 +15,7 @@ from seqmodels.cells.stages import check_size
 from seqmodels.combinators.bidirectional import bidirectional
 from seqmodels.combinators.dropout import dropout
 from seqmodels.combinators.stack import stack
-from seqmodels.linen.wrap import SequenceModule
+from seqmodels.linen.cell_module import SequenceModule
 from seqmodels.types import Array, Cell, Driver
 
 

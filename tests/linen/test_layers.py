@@ -44,10 +44,7 @@ def fill(template, tree):
         (
             GRU(H, num_layers=2, reset_after=True, learn_initial_state=True),
             lambda: sm.stack(
-                [
-                    sm.gru(size, H, reset_after=True, learn_initial_state=True)
-                    for size in (D, H)
-                ]
+                [sm.gru(size, H, reset_after=True, learn_initial_state=True) for size in (D, H)]
             ),
         ),
         (
@@ -98,9 +95,7 @@ def test_time_major_several_batch_axes_and_reverse():
     model = SimpleRNN(H)
     variables = model.init(KEY(0), xs)
     ys = model.apply(variables, xs, reverse=True)
-    other = SimpleRNN(H, time_major=True).apply(
-        variables, jnp.moveaxis(xs, 2, 0), reverse=True
-    )
+    other = SimpleRNN(H, time_major=True).apply(variables, jnp.moveaxis(xs, 2, 0), reverse=True)
     chex.assert_trees_all_close(jnp.moveaxis(other, 0, 2), ys)
     flipped = model.apply(variables, jnp.flip(xs, 2))
     chex.assert_trees_all_close(jnp.flip(flipped, 2), ys, atol=1e-6)
@@ -152,9 +147,7 @@ def test_a_given_state_gets_masks(variables, xs):
     state, _ = DROPPING.apply(variables, xs, return_state=True)
     rngs = {"dropout": KEY(2)}
     plain = DROPPING.apply(variables, xs, initial_state=state)
-    new, ys = DROPPING.apply(
-        variables, xs, initial_state=state, rngs=rngs, return_state=True
-    )
+    new, ys = DROPPING.apply(variables, xs, initial_state=state, rngs=rngs, return_state=True)
     assert not jnp.allclose(ys, plain)
     again, more = DROPPING.apply(variables, xs, initial_state=new, return_state=True)
     chex.assert_trees_all_equal(again[0].noise, new[0].noise)

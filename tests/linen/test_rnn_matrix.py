@@ -118,9 +118,7 @@ def test_low_precision(cell, dtypes, unrolled):
                 module.apply(variables, xs, initial_carry=carry)
         return
     expected = flax.apply(variables, xs, initial_carry=carry)
-    given = seqmodels.linen.RNN(inner, return_carry=True).apply(
-        variables, xs, initial_carry=carry
-    )
+    given = seqmodels.linen.RNN(inner, return_carry=True).apply(variables, xs, initial_carry=carry)
     assert unrolled
     chex.assert_trees_all_equal_shapes_and_dtypes(given, expected)
     chex.assert_trees_all_close(given, expected, atol=0.02)

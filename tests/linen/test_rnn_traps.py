@@ -60,14 +60,13 @@ class Counter(nn.RNNCellBase):
         return 1
 
 
-
 FOREIGN = {
     "subclass": (lambda: DoubledGRU(H), {}),
     "remat": (lambda: nn.remat(nn.GRUCell)(H), {}),
     "activation of rows": (lambda: nn.GRUCell(H, activation_fn=nn.softmax), {}),
     "activation with parameters": (lambda: nn.GRUCell(H, activation_fn=nn.PReLU()), {}),
     "convolution": (lambda: nn.ConvLSTMCell(H, kernel_size=(2,)), {}),
-    "user": (Counter, {"variable_carry": "calls"}),
+    "user": (Counter, {"variable_axes": {"calls": 0}}),
     "parameters a step": (
         lambda: nn.SimpleCell(H),
         {"variable_axes": {"params": 0}, "variable_broadcast": False},
@@ -91,7 +90,10 @@ def test_flax_runs_what_is_not_known(name, xs, unrolled):
 
 
 def test_observed_calls_are_flax_calls(xs, unrolled):
-    models = [library.RNN(nn.GRUCell(H), variable_axes={"intermediates": 1}) for library in (nn, seqmodels.linen)]
+    models = [
+        library.RNN(nn.GRUCell(H), variable_axes={"intermediates": 1})
+        for library in (nn, seqmodels.linen)
+    ]
     variables = models[0].init(KEY(0), xs)
     captured = [m.apply(variables, xs, capture_intermediates=True) for m in models]
     chex.assert_trees_all_equal(*captured)
@@ -234,11 +236,14 @@ def test_odd_arguments_are_flax_s(xs, unrolled):
                 model.apply(variables, xs, reverse=True, **kwargs)
             errors.append(str(caught.value))
         assert errors[0].splitlines()[0] == errors[1].splitlines()[0]
-    chex.assert_trees_all_equal(  # an imaginary part of zero
-        *(jnp.real(m.apply(variables, xs.astype(bool))) for m in (flax, ours))
-    )
 
 
-def test_an_rnn_without_variables_is_flax_s_error():
-    with pytest.raises(Exception, match="unbound|Module"):
-        seqmodels.linen.RNN(nn.GRUCell(H))(jnp.ones((B, T, D)))
+def test_inputs_of_other_kinds(xs, unrolled):
+    flax, ours = (library.RNN(nn.GRUCell(H)) for library in (nn, seqmodels.linen))
+    variables = flax.init(KEY(0), xs)
+    expected, given = (model.apply(variables, xs > 0) for model in (flax, ours))
+    chex.assert_trees_all_close(given, expected, atol=1e-6)
+    assert unrolled
+    for model in (flax, ours):
+        with pytest.raises(TypeError, match="carry"):
+            model.apply(variables, xs.astype(jnp.complex64))
