@@ -21,20 +21,20 @@ from flax.linen import (
 from flax.linen.recurrent import flip_sequences
 
 from seqmodels.linen.bidirectional import Bidirectional
+from seqmodels.linen.cell_module import wrap
 from seqmodels.linen.layers import GRU, LSTM, SimpleRNN
 from seqmodels.linen.rnn import RNN
-from seqmodels.linen.cell_module import wrap
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
+__all__ = [  # noqa: RUF022
     "Bidirectional",
     "ConvLSTMCell",
+    "GRU",
     "GRUCell",
+    "LSTM",
     "LSTMCell",
     "MGUCell",
     "OptimizedLSTMCell",
+    "RNN",
     "RNNCellBase",
     "SimpleCell",
     "SimpleRNN",
