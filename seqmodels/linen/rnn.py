@@ -12,11 +12,11 @@ from flax.linen import module as flax_module
 
 from seqmodels.drivers.auto import find_driver
 from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
-from seqmodels.drivers.unroll import unroll_full
 from seqmodels.flax_cells import FlaxWeights
 from seqmodels.linen.known_cells import known_cell
 from seqmodels.linen.sequences import clean_lengths, flip, last_carry
 from seqmodels.types import Array, Cell, Driver
+from seqmodels.vmapped import Sequences, unroll_vmapped
 
 _FlaxRNN = nn.RNN
 # Without Flax's wrapper, which would record the call a second time for `capture_intermediates`.
@@ -32,7 +32,7 @@ class _Options(NamedTuple):
     keep_order: bool
 
 
-class _Sequences(NamedTuple):
+class _Call(NamedTuple):
     """The arrays of one call; batch axes stand before the time axis, or after it if time-major.
 
     inputs: the inputs. carry: the carry before the first step. lengths: int (*batch), or None.
@@ -115,7 +115,7 @@ class RNN(_FlaxRNN):
         options = _Options(*(o if g is None else g for g, o in zip(given, own, strict=True)))
         features = self.cell.num_feature_axes
         if not hasattr(inputs, "dtype") or inputs.ndim <= features:
-            return self._run_flax(_Sequences(inputs, initial_carry, seq_lengths), options, init_key)
+            return self._run_flax(_Call(inputs, initial_carry, seq_lengths), options, init_key)
         xs = jnp.asarray(inputs)
         time_axis = 0 if options.time_major else xs.ndim - features - 1
         x_t = jax.ShapeDtypeStruct((*xs.shape[:time_axis], *xs.shape[time_axis + 1 :]), xs.dtype)
@@ -124,13 +124,13 @@ class RNN(_FlaxRNN):
         if seq_lengths is not None:
             lengths = clean_lengths(seq_lengths, xs.shape[time_axis], batch_shape)
             if lengths is None:  # Flax's error, or its broadcasting
-                call = _Sequences(inputs, initial_carry, seq_lengths)
+                call = _Call(inputs, initial_carry, seq_lengths)
                 return self._run_flax(call, options, init_key)
         carry = initial_carry
         if carry is None:
             key = jax.random.key(0) if init_key is None else init_key
             carry = self.cell.initialize_carry(key, x_t.shape)
-        call = _Sequences(xs, carry, lengths)
+        call = _Call(xs, carry, lengths)
         known = self._known_cell(carry, x_t)
         if known is None:
             carry, ys = self._run_clean(call, options, batch_shape)
@@ -151,7 +151,7 @@ class RNN(_FlaxRNN):
     def _run_known(
         self,
         known: tuple[Cell, FlaxWeights],
-        call: _Sequences,
+        call: _Call,
         options: _Options,
         time_axis: int,
     ) -> tuple[Any, Array]:
@@ -159,24 +159,22 @@ class RNN(_FlaxRNN):
         cell, weights = known
         xs, lengths = jnp.moveaxis(call.inputs, time_axis, 0), call.lengths
         carry = jax.tree.map(_as_array, call.carry)
-        run = functools.partial(unroll_full, cell, weights, method=self.method)
+        run = functools.partial(unroll_vmapped, cell, weights, method=self.method)
         if lengths is None or self.zero_padding:
-            full = run(xs, carry, lengths=lengths, reverse=options.reverse, states=False)
-            final, ys = full.final_state, full.ys
+            final, ys, _ = run(Sequences(xs, carry, lengths), reverse=options.reverse)
             if options.reverse and not options.keep_order:
                 ys = flip(ys, lengths)
         else:
             # As in Flax, the recurrence runs through the padding, and the carry is picked later.
             xs = flip(xs, lengths) if options.reverse else xs
-            full = run(xs, carry, states=options.return_carry)
-            final, ys = full.final_state, full.ys
+            final, ys, states = run(Sequences(xs, carry, None), states=options.return_carry)
             if options.return_carry:
-                final = last_carry(full.states, lengths, carry)
+                final = last_carry(states, lengths, carry)
             if options.reverse and options.keep_order:
                 ys = flip(ys, lengths)
         return final, jnp.moveaxis(ys, 0, time_axis)
 
-    def _run_flax(self, call: _Sequences, options: _Options, init_key: Any = None) -> Any:
+    def _run_flax(self, call: _Call, options: _Options, init_key: Any = None) -> Any:
         """Returns what Flax returns."""
         return _flax_call(
             self,
@@ -188,7 +186,7 @@ class RNN(_FlaxRNN):
         )
 
     def _run_clean(
-        self, call: _Sequences, options: _Options, batch_shape: tuple[int, ...]
+        self, call: _Call, options: _Options, batch_shape: tuple[int, ...]
     ) -> tuple[Any, Any]:
         """Returns (carry, outputs) of Flax, but right at length 0, at T = 0, for any batch axes.
 
@@ -214,7 +212,7 @@ class RNN(_FlaxRNN):
         return carry, zero_unless(valid, ys) if self.zero_padding else ys
 
     def _run_flat(
-        self, call: _Sequences, options: _Options, batch_shape: tuple[int, ...]
+        self, call: _Call, options: _Options, batch_shape: tuple[int, ...]
     ) -> tuple[Any, Any]:
         """Returns Flax's (carry, outputs) with all batch axes as one, as the flat lengths are."""
         num_axes, at = len(batch_shape), 1 if options.time_major else 0

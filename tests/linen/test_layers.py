@@ -1,5 +1,7 @@
 """The native Linen modules and `wrap` against `sm.unroll`."""
 
+import inspect
+
 import chex
 import flax.linen as nn
 import jax
@@ -152,6 +154,20 @@ def test_a_given_state_gets_masks(variables, xs):
     again, more = DROPPING.apply(variables, xs, initial_state=new, return_state=True)
     chex.assert_trees_all_equal(again[0].noise, new[0].noise)
     assert not jnp.allclose(more, DROPPING.apply(variables, xs, initial_state=again))
+
+
+@pytest.mark.skipif(
+    "mask" not in inspect.signature(sm.unroll).parameters, reason="sm.unroll has no mask yet"
+)
+def test_mask(xs):
+    """Steps that do not count are as if they were not there."""
+    model = GRU(H, bidirectional=True)
+    variables = model.init(KEY(0), xs)
+    mask = jnp.array([True, False, True, True, False])
+    ys = model.apply(variables, xs.at[:, 1].set(jnp.nan), mask=jnp.broadcast_to(mask, (B, T)))
+    expected = model.apply(variables, xs[:, mask])
+    chex.assert_trees_all_close(ys[:, mask], expected, atol=1e-6)
+    assert not ys[:, ~mask].any()
 
 
 def test_inside_a_module_under_jit_and_grad(xs):

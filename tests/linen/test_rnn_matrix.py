@@ -18,13 +18,13 @@ import seqmodels.linen.rnn
 def unrolled(monkeypatch):
     """The calls of our drivers, so that a test knows who ran the cell."""
     calls = []
-    original = seqmodels.linen.rnn.unroll_full
+    original = seqmodels.linen.rnn.unroll_vmapped
 
     def spy(*args, **kwargs):
         calls.append(kwargs)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_full", spy)
+    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_vmapped", spy)
     return calls
 
 

@@ -26,13 +26,13 @@ def xs():
 def unrolled(monkeypatch):
     """The calls of our drivers, so that a test knows who ran the cell."""
     calls = []
-    original = seqmodels.linen.rnn.unroll_full
+    original = seqmodels.linen.rnn.unroll_vmapped
 
     def spy(*args, **kwargs):
         calls.append(kwargs)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_full", spy)
+    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_vmapped", spy)
     return calls
 
 
@@ -172,11 +172,37 @@ def test_partitioned_parameters(xs, unrolled):
 def test_vmap_over_parameters_and_inputs(xs, unrolled):
     flax, ours = (library.RNN(nn.OptimizedLSTMCell(H)) for library in LIBRARIES)
     variables = jax.vmap(flax.init, (0, None))(jax.random.split(KEY(0), 2), xs)
-    expected, given = (
-        jax.vmap(model.apply, (0, 0))(variables, jnp.stack([xs, -xs])) for model in (flax, ours)
-    )
+    both = jnp.stack([xs, -xs])
+    expected, given = (jax.vmap(model.apply)(variables, both) for model in (flax, ours))
     assert unrolled
     chex.assert_trees_all_close(given, expected, atol=1e-5)
+
+
+def test_vmap_over_sequences(xs, unrolled):
+    """Two mapped axes and a batch axis; the sum of gradients and the gradient of each example."""
+    inputs = jnp.stack([xs, -xs, 2 * xs])[:, :, None]  # (3, B, 1, T, D)
+    lengths = jnp.array([[[5], [2], [0]]] * 3)
+    model = seqmodels.linen.RNN(nn.GRUCell(H), return_carry=True, zero_padding=True)
+    variables = model.init(KEY(0), xs)
+
+    def loss(variables, xs, lengths):
+        out = model.apply(variables, xs, seq_lengths=lengths)
+        return sum(jnp.sum(jnp.sin(a)) for a in jax.tree.leaves(out))
+
+    @jax.jit
+    def grads(variables):
+        def mapped(variables):
+            each = jax.vmap(jax.vmap(loss, (None, 0, 0)), (None, 1, 1), 1)
+            return jnp.sum(each(variables, inputs, lengths))
+
+        rows = jax.vmap(jax.grad(loss), (None, 0, 0))(variables, inputs, lengths)
+        total = jax.tree.map(lambda a: a.sum(0), rows)
+        return jax.grad(loss)(variables, inputs, lengths), jax.grad(mapped)(variables), total
+
+    expected, *given = grads(variables)
+    assert unrolled
+    for tree in given:
+        chex.assert_trees_all_close(tree, expected, atol=1e-5)
 
 
 def test_shapes_without_arrays(xs):
