@@ -60,11 +60,8 @@ def compact(library):
     class Model(nn.Module):
         @nn.compact
         def __call__(self, xs):
-            xs = library.RNN(nn.LSTMCell(H))(xs)
             cell = nn.GRUCell(H)
-            first = library.RNN(cell, name="first")
-            ys = first(xs) + library.RNN(cell, reverse=True)(xs)
-            return first(ys)
+            return library.RNN(cell)(xs) + library.RNN(cell, reverse=True)(xs)
 
     return Model()
 
@@ -72,12 +69,11 @@ def compact(library):
 def in_setup(library):
     class Model(nn.Module):
         def setup(self):
-            self.rnns = [library.RNN(nn.SimpleCell(H)) for _ in range(2)]
-            self.shared = library.RNN(nn.MGUCell(H))
+            self.rnns = [library.RNN(nn.SimpleCell(H)), library.RNN(nn.SimpleCell(H))]
 
         def __call__(self, xs):
-            for rnn in self.rnns:
-                xs = self.shared(rnn(xs))
+            for number in (0, 1, 0):
+                xs = self.rnns[number](xs)
             return xs
 
     return Model()
