@@ -208,7 +208,8 @@ class RNN(_FlaxRNN):
             flat = call._replace(lengths=jnp.ravel(lengths))
             carry, ys = self._run_flat(flat, options, batch_shape)
         if options.return_carry:
-            carry = tree_where(jnp.greater(lengths, 0), carry, call.carry)
+            initial = jax.tree.map(jnp.asarray, call.carry)
+            carry = tree_where(jnp.greater(lengths, 0), carry, initial)
         return carry, zero_unless(valid, ys) if self.zero_padding else ys
 
     def _run_flat(

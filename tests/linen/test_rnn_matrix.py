@@ -11,21 +11,6 @@ import pytest
 from linen_cases import CELLS, D, H, T
 
 import seqmodels.linen
-import seqmodels.linen.rnn
-
-
-@pytest.fixture
-def unrolled(monkeypatch):
-    """The calls of our drivers, so that a test knows who ran the cell."""
-    calls = []
-    original = seqmodels.linen.rnn.unroll_vmapped
-
-    def spy(*args, **kwargs):
-        calls.append(kwargs)
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_vmapped", spy)
-    return calls
 
 
 def compare(runs):

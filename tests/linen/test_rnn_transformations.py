@@ -10,7 +10,6 @@ from jax.sharding import PartitionSpec
 
 import seqmodels as sm
 import seqmodels.linen
-import seqmodels.linen.rnn
 
 B, T, D, H = 3, 5, 4, 4
 KEY = jax.random.key
@@ -20,20 +19,6 @@ LIBRARIES = (nn, seqmodels.linen)
 @pytest.fixture(scope="module")
 def xs():
     return jax.random.normal(KEY(1), (B, T, D))
-
-
-@pytest.fixture(autouse=True)
-def unrolled(monkeypatch):
-    """The calls of our drivers, so that a test knows who ran the cell."""
-    calls = []
-    original = seqmodels.linen.rnn.unroll_vmapped
-
-    def spy(*args, **kwargs):
-        calls.append(kwargs)
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_vmapped", spy)
-    return calls
 
 
 def check(models, unrolled, *args, **kwargs):

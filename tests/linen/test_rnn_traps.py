@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import pytest
 
 import seqmodels.linen
-import seqmodels.linen.rnn
 
 B, T, D, H = 3, 5, 2, 4
 KEY = jax.random.key
@@ -16,20 +15,6 @@ KEY = jax.random.key
 @pytest.fixture(scope="module")
 def xs():
     return jax.random.normal(KEY(1), (B, T, D))
-
-
-@pytest.fixture
-def unrolled(monkeypatch):
-    """The calls of our drivers, so that a test knows who ran the cell."""
-    calls = []
-    original = seqmodels.linen.rnn.unroll_vmapped
-
-    def spy(*args, **kwargs):
-        calls.append(kwargs)
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(seqmodels.linen.rnn, "unroll_vmapped", spy)
-    return calls
 
 
 class DoubledGRU(nn.GRUCell):
