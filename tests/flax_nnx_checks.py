@@ -140,11 +140,11 @@ def flax_on_one_axis(rnn, inputs, num_axes, carry=None, lengths=None, time_major
 @contextlib.contextmanager
 def counted_drivers():
     """Yields a list that gets an entry at every call that a driver runs."""
-    calls, unroll_full = [], seqmodels.nnx.rnn.unroll_full
+    calls, unroll_vmapped = [], seqmodels.nnx.rnn.unroll_vmapped
 
     def count(*args, **options):
         calls.append(args[0])
-        return unroll_full(*args, **options)
+        return unroll_vmapped(*args, **options)
 
-    with mock.patch.object(seqmodels.nnx.rnn, "unroll_full", count):
+    with mock.patch.object(seqmodels.nnx.rnn, "unroll_vmapped", count):
         yield calls

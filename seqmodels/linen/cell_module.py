@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers.unroll import unroll
+from seqmodels.flax_shared.noise import is_random, with_noise, without_noise
 from seqmodels.types import Array, Cell, Driver, Params, State
 
 
@@ -31,6 +32,7 @@ class SequenceModule(nn.Module):
         *,
         lengths: Any = None,
         mask: Any = None,
+        hold_outputs: bool = False,
         resets: Any = None,
         initial_state: State | None = None,
         return_state: bool = False,
@@ -43,8 +45,10 @@ class SequenceModule(nn.Module):
           inputs: (*batch, T, D), or (T, *batch, D) if time-major.
           lengths: int (*batch), the number of valid steps of each sequence.
           mask: bool (*batch, T), or (T, *batch) if time-major: the steps that count.
+          hold_outputs: whether the output of a masked step repeats the last valid one.
           resets: bool like `mask`: where true the state is replaced before the step.
-          initial_state: the state before the first step; None for the cell's own.
+          initial_state: the state before the first step; None for the cell's own. It holds the
+            masks of dropout, which are used again unless the call is deterministic.
           return_state: whether to return the state after the last valid step too.
           reverse: whether time runs from the last step to the first. Outputs stay at the place of
             their inputs.
@@ -70,29 +74,32 @@ class SequenceModule(nn.Module):
         key = self._dropout_key(cell, params, deterministic)
         if key is not None and initial_state is not None:
             fresh = new_state(cell, params, batch_shape, key)
-            initial_state, key = _with_noise(initial_state, fresh), None
-        flags = {
-            name: jnp.moveaxis(jnp.asarray(value), time_axis, 0)
-            for name, value in (("mask", mask), ("resets", resets))
-            if value is not None
-        }
+            initial_state, key = with_noise(initial_state, fresh), None
+        elif initial_state is not None and deterministic:
+            initial_state = without_noise(initial_state)
+        mask, resets = (
+            None if steps is None else jnp.moveaxis(jnp.asarray(steps), time_axis, 0)
+            for steps in (mask, resets)
+        )
         state, ys = unroll(
             cell,
             params,
             xs,
             initial_state,
             lengths=lengths,
+            mask=mask,
+            hold_outputs=hold_outputs,
+            resets=resets,
             reverse=reverse,
             key=key,
             method=fields.method,
-            **flags,
         )
         ys = jax.tree.map(lambda a: jnp.moveaxis(a, 0, time_axis), ys)
         return (state, ys) if return_state else ys
 
     @nn.nowrap
     def _dropout_key(self, cell: Cell, params: Params, deterministic: bool | None) -> Array | None:
-        if deterministic or not (self.has_rng("dropout") or _has_noise(cell, params)):
+        if deterministic or not (self.has_rng("dropout") or is_random(cell, params)):
             return None
         if deterministic is None and not self.has_rng("dropout"):
             return None
@@ -208,18 +215,3 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         tree = tree[name]
     return tree
-
-
-def _has_noise(cell: Cell, params: Params) -> bool:
-    """Returns whether a key adds leaves to the state, as dropout does."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    without, drawn = (
-        jax.eval_shape(lambda p, k: new_state(cell, p, (), k), params, k) for k in (None, key)
-    )
-    return len(jax.tree.leaves(without)) != len(jax.tree.leaves(drawn))
-
-
-def _with_noise(state: State, fresh: State) -> State:
-    """Returns `fresh` with the leaves that `state` has: its noise stays where `state` has none."""
-    given = dict(jax.tree_util.tree_leaves_with_path(state))
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: given.get(path, leaf), fresh)

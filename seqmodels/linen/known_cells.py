@@ -9,8 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.core.meta import AxisMetadata
 
-from seqmodels.elementwise import is_elementwise
-from seqmodels.flax_cells import GATES, FlaxOptions, FlaxWeights, flax_cell, pack_weights
+from seqmodels.flax_shared.activations import is_plain
+from seqmodels.flax_shared.cells import (
+    GATES,
+    FlaxOptions,
+    FlaxWeights,
+    flax_cell,
+    pack_weights,
+)
 from seqmodels.types import Array, Cell
 
 # By exact type: a subclass may compute something else.
@@ -89,7 +95,7 @@ def _read_options(module: Any, kind: str, flag: bool, carry_dtype: Any) -> FlaxO
         return None
     activation_fn = module.activation_fn
     gate_fn = activation_fn if kind == "simple" else module.gate_fn
-    if not is_elementwise(activation_fn) or not is_elementwise(gate_fn):
+    if not is_plain(activation_fn) or not is_plain(gate_fn):
         return None
     dtype = None if module.dtype is None else jnp.dtype(module.dtype)
     return FlaxOptions(kind, gate_fn, activation_fn, dtype, jnp.dtype(carry_dtype), flag)

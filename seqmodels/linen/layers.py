@@ -1,8 +1,7 @@
 """Linen modules of this library's LSTM, GRU and simple RNN, for new models."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,10 +10,7 @@ from seqmodels.cells.gru import gru
 from seqmodels.cells.initializers import Initializer, glorot_uniform, orthogonal
 from seqmodels.cells.lstm import lstm
 from seqmodels.cells.rnn import rnn
-from seqmodels.cells.stages import check_size
-from seqmodels.combinators.bidirectional import bidirectional
-from seqmodels.combinators.dropout import dropout
-from seqmodels.combinators.stack import stack
+from seqmodels.flax_shared.layers import LayerOptions, layered_cell
 from seqmodels.linen.cell_module import SequenceModule
 from seqmodels.types import Array, Cell, Driver
 
@@ -65,14 +61,18 @@ class LayeredModule(SequenceModule):
         """
         names = ("learn_initial_state", "w_x_init", "w_h_init", "dtype", "param_dtype")
         options = tuple((name, getattr(self, name)) for name in (*names, *self._own_options()))
-        plan = _Plan(
-            self._factory(),
-            options,
-            (input_size, self.hidden_size, self.num_layers),
-            self.bidirectional,
-            (self.dropout, self.recurrent_dropout),
+        return layered_cell(
+            LayerOptions(
+                self._factory(),
+                options,
+                input_size,
+                self.hidden_size,
+                self.num_layers,
+                self.bidirectional,
+                self.dropout,
+                self.recurrent_dropout,
+            )
         )
-        return _build(plan)
 
     @nn.nowrap
     def _factory(self) -> Callable[..., Cell]:
@@ -142,40 +142,3 @@ class SimpleRNN(LayeredModule):
     @nn.nowrap
     def _own_options(self) -> tuple[str, ...]:
         return ("activation",)
-
-
-class _Plan(NamedTuple):
-    """What decides a stack: equal plans give the same cell, so that jit compiles once for it.
-
-    factory: makes one cell from (input_size, hidden_size). options: its options, as pairs. sizes:
-    (D, H, number of layers). bidirectional: whether layers read in both directions. rates: of
-    dropout of outputs and of states.
-    """
-
-    factory: Callable[..., Cell]
-    options: tuple[tuple[str, Any], ...]
-    sizes: tuple[int, int, int]
-    bidirectional: bool
-    rates: tuple[float, float]
-
-
-@functools.lru_cache(maxsize=128)
-def _build(plan: _Plan) -> Cell:
-    input_size, hidden_size, num_layers = plan.sizes
-    check_size("layers", num_layers=num_layers)
-    output_rate, recurrent_rate = plan.rates
-
-    def one_direction(size: int) -> Cell:
-        cell = plan.factory(size, hidden_size, **dict(plan.options))
-        return dropout(cell, recurrent_rate, recurrent=True) if recurrent_rate else cell
-
-    layers = []
-    for number in range(num_layers):
-        if plan.bidirectional:
-            layer = bidirectional(one_direction(input_size), one_direction(input_size))
-        else:
-            layer = one_direction(input_size)
-        is_last = number == num_layers - 1
-        layers.append(layer if is_last or not output_rate else dropout(layer, output_rate))
-        input_size = hidden_size * (2 if plan.bidirectional else 1)
-    return stack(layers)

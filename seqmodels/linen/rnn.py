@@ -12,11 +12,11 @@ from flax.linen import module as flax_module
 
 from seqmodels.drivers.auto import find_driver
 from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
-from seqmodels.flax_cells import FlaxWeights
+from seqmodels.flax_shared.cells import FlaxWeights
+from seqmodels.flax_shared.sequences import clean_lengths, flip, last_carry
+from seqmodels.flax_shared.vmapped import Sequences, unroll_vmapped
 from seqmodels.linen.known_cells import known_cell
-from seqmodels.linen.sequences import clean_lengths, flip, last_carry
 from seqmodels.types import Array, Cell, Driver
-from seqmodels.vmapped import Sequences, unroll_vmapped
 
 _FlaxRNN = nn.RNN
 # Without Flax's wrapper, which would record the call a second time for `capture_intermediates`.

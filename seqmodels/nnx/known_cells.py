@@ -10,8 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax.nnx.nn import dtypes
 
-from seqmodels.flax_cells import GATES, FlaxOptions, FlaxWeights, flax_cell, pack_weights
-from seqmodels.nnx.pure_functions import is_pure
+from seqmodels.flax_shared.activations import is_plain
+from seqmodels.flax_shared.cells import (
+    GATES,
+    FlaxOptions,
+    FlaxWeights,
+    flax_cell,
+    pack_weights,
+)
 from seqmodels.types import Array, Cell, State
 
 
@@ -56,8 +62,8 @@ def read_cell(cell: Any) -> KnownCell | None:
 
     A cell is Flax's own if its type is exactly `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell` or
     `GRUCell`, every layer is exactly an `nnx.Linear` with the default `dot_general`,
-    `promote_dtype` and precision, and its activations are pure functions. Attributes are read at
-    every call, so a layer or function that was replaced is seen.
+    `promote_dtype` and precision, and its activations are pure functions of single entries.
+    Attributes are read at every call, so a layer or function that was replaced is seen.
     """
     layers = _CELLS.get(type(cell))
     if layers is None or not _is_original(type(cell)):
@@ -72,7 +78,7 @@ def read_cell(cell: Any) -> KnownCell | None:
         return None
     activation_fn = cell.activation_fn
     gate_fn = getattr(cell, "gate_fn", activation_fn)
-    if not (is_pure(activation_fn) and is_pure(gate_fn)):
+    if not (is_plain(activation_fn) and is_plain(gate_fn)):
         return None
     flag = bool(getattr(cell, "residual", False))
     weights = pack_weights(

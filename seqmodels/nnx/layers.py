@@ -1,8 +1,7 @@
 """NNX modules for new models: stacks of LSTM, GRU and simple recurrent layers."""
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from flax.nnx import Rngs
@@ -10,43 +9,9 @@ from flax.nnx import Rngs
 from seqmodels.cells.gru import gru
 from seqmodels.cells.lstm import lstm
 from seqmodels.cells.rnn import rnn
-from seqmodels.cells.stages import check_size
-from seqmodels.combinators.bidirectional import bidirectional as bidirectional_pair
-from seqmodels.combinators.dropout import dropout as with_dropout
-from seqmodels.combinators.stack import stack
+from seqmodels.flax_shared.layers import LayerOptions, layered_cell
 from seqmodels.nnx.wrapped_cell import WrappedCell
 from seqmodels.types import Cell, Driver
-
-
-class _StackOptions(NamedTuple):
-    """What decides the cell of a stack, see `RecurrentStack`."""
-
-    in_features: int
-    hidden_size: int
-    num_layers: int
-    bidirectional: bool
-    dropout: float
-    recurrent_dropout: float
-    cell_options: tuple[tuple[str, Any], ...]
-
-
-@functools.lru_cache(maxsize=256)
-def _build(factory: Callable[..., Cell], options: _StackOptions) -> Cell:
-    """Returns the stack; equal options give the same cell, hence modules with equal graphs."""
-    H = options.hidden_size
-
-    def cell(input_size: int) -> Cell:
-        made = factory(input_size, H, **dict(options.cell_options))
-        rate = options.recurrent_dropout
-        return with_dropout(made, rate, recurrent=True) if rate else made
-
-    def layer(number: int) -> Cell:
-        size = options.in_features if number == 0 else (2 * H if options.bidirectional else H)
-        made = bidirectional_pair(cell(size), cell(size)) if options.bidirectional else cell(size)
-        is_last = number == options.num_layers - 1
-        return with_dropout(made, options.dropout) if options.dropout and not is_last else made
-
-    return stack([layer(number) for number in range(options.num_layers)])
 
 
 class RecurrentStack(WrappedCell):
@@ -100,23 +65,23 @@ class RecurrentStack(WrappedCell):
         rngs: Rngs,
         **cell_options: Any,
     ):
-        check_size(type(self).__name__, num_layers=num_layers)
         cell_options |= {
             "learn_initial_state": bool(learn_initial_state),
             "dtype": dtype,
             "param_dtype": param_dtype,
         }
-        options = _StackOptions(
+        options = LayerOptions(
+            type(self).factory,
+            tuple(sorted(cell_options.items())),
             in_features,
             hidden_size,
             num_layers,
             bool(bidirectional),
             dropout,
             recurrent_dropout,
-            tuple(sorted(cell_options.items())),
         )
         super().__init__(
-            _build(type(self).factory, options),
+            layered_cell(options),
             method=method,
             time_major=time_major,
             deterministic=deterministic,

@@ -11,9 +11,9 @@ from flax.nnx import Rngs, RngState, RngStream, StateAxes
 from seqmodels.drivers.auto import find_driver
 from seqmodels.drivers.contract import fill_padding, tree_where, valid_steps, zero_unless
 from seqmodels.drivers.reshape import merge_batch, split_batch
-from seqmodels.drivers.unroll import unroll_full
+from seqmodels.flax_shared.sequences import clean_lengths, flip, last_carry
+from seqmodels.flax_shared.vmapped import Sequences, unroll_vmapped
 from seqmodels.nnx.known_cells import KnownCell, ReadyCell, make_ready, read_cell
-from seqmodels.nnx.sequences import flip_time, last_valid, read_lengths
 from seqmodels.types import Array, Driver, State
 
 
@@ -127,7 +127,7 @@ class RNN(flax.nnx.RNN):
         batch_shape = shape[: len(shape) - self.cell.num_feature_axes]
         lengths = None
         if seq_lengths is not None:
-            lengths = read_lengths(seq_lengths, inputs.shape[time_axis], batch_shape)
+            lengths = clean_lengths(seq_lengths, inputs.shape[time_axis], batch_shape)
             if lengths is None and self.zero_padding:
                 raise ValueError(
                     f"seq_lengths: got shape {jnp.shape(seq_lengths)}, expected integers of shape "
@@ -186,21 +186,20 @@ class RNN(flax.nnx.RNN):
         # Flax's outputs in the padding continue the sequence, so there the driver knows no lengths.
         runs_on = lengths is not None and not self.zero_padding
         flips = options.reverse and runs_on
-        full = unroll_full(
+        inputs = flip(xs, lengths) if flips else xs
+        full = unroll_vmapped(
             ready.cell,
             ready.weights,
-            flip_time(xs, lengths) if flips else xs,
-            ready.state,
-            lengths=None if runs_on else lengths,
+            Sequences(inputs, ready.state, None if runs_on else lengths),
             reverse=options.reverse and not flips,
             method=self.method,
             states=runs_on and options.return_carry,
         )
         final, ys = full.final_state, full.ys
         if lengths is not None and full.states is not None:
-            final = last_valid(full.states, lengths, ready.state)
+            final = last_carry(full.states, lengths, ready.state)
         if options.reverse and flips == options.keep_order:
-            ys = flip_time(ys, lengths)
+            ys = flip(ys, lengths)
         return final, ys
 
     def _run_flax(self, sequences: "_Sequences", options: "_Options") -> tuple[State, Any]:
@@ -210,7 +209,7 @@ class RNN(flax.nnx.RNN):
         if self.zero_padding:
             xs = fill_padding(valid, xs)
         if options.reverse:
-            xs = flip_time(xs, lengths)
+            xs = flip(xs, lengths)
         merges = lengths is not None and options.return_carry and len(batch_shape) != 1
         before, num_axes = carry, len(batch_shape)
         if merges:  # Flax selects the last carry along one batch axis
@@ -232,7 +231,7 @@ class RNN(flax.nnx.RNN):
         if self.zero_padding:
             ys = zero_unless(valid, ys)
         if options.reverse and options.keep_order:
-            ys = flip_time(ys, lengths)
+            ys = flip(ys, lengths)
         return final, ys
 
 

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from flax.nnx import Rngs, RngStream, Variable
 
 from seqmodels.cells.stages import check_cells, new_state
-from seqmodels.combinators.dropout import DropoutState
 from seqmodels.drivers.auto import find_driver
 from seqmodels.drivers.unroll import unroll
-from seqmodels.types import Array, Cell, Driver, Params, State
+from seqmodels.flax_shared.noise import is_random, with_noise, without_noise
+from seqmodels.types import Array, Cell, Driver, State
 
 
 class WrappedCell(flax.nnx.Module):
@@ -42,7 +42,7 @@ class WrappedCell(flax.nnx.Module):
         self.method = method
         self.time_major = time_major
         self.deterministic = deterministic
-        self.is_random = _is_random(cell, params)
+        self.is_random = is_random(cell, params)
         self.rngs: RngStream | None
         self.rngs = rngs["dropout"].fork() if self.is_random else flax.nnx.data(None)
 
@@ -52,6 +52,7 @@ class WrappedCell(flax.nnx.Module):
         *,
         lengths: Any = None,
         mask: Any = None,
+        hold_outputs: bool = False,
         resets: Any = None,
         initial_state: State | None = None,
         return_state: bool = False,
@@ -66,9 +67,11 @@ class WrappedCell(flax.nnx.Module):
           lengths: int (*batch), the number of valid steps of each sequence.
           mask: bool (*batch, T), or (T, *batch) with `time_major`: false where a step does not
             count.
+          hold_outputs: whether the output of a masked step repeats the last valid one.
           resets: bool of the same shape: true where a packed sequence begins.
           initial_state: the state before the first step, as a call with `return_state` returns it;
-            None for the cell's own. Masks of dropout are drawn anew at every call.
+            None for the cell's own. It holds the masks of dropout, which are used again unless
+            the call is deterministic.
           return_state: whether to return the final state.
           reverse: whether time runs from the last valid step to the first.
           deterministic: whether nothing is random; None for the module's attribute.
@@ -93,22 +96,24 @@ class WrappedCell(flax.nnx.Module):
         state = initial_state
         if state is not None and key is not None:
             fresh = new_state(self.cell, params, xs.shape[1 : xs.ndim - self.cell.x_ndim], key)
-            state, key = _with_noise(state, fresh), None
-        options = {} if mask is None else {"mask": self._time_first(mask)}
+            state, key = with_noise(state, fresh), None
+        elif state is not None:
+            state = without_noise(state)
         final, ys = unroll(
             self.cell,
             params,
             xs,
             state,
             lengths=lengths,
+            mask=None if mask is None else self._time_first(mask),
+            hold_outputs=hold_outputs,
             resets=None if resets is None else self._time_first(resets),
             reverse=reverse,
             key=key,
             method=self.method,
-            **options,
         )
         ys = jax.tree.map(lambda a: jnp.moveaxis(a, 0, time_axis), ys)
-        return (_without_noise(final), ys) if return_state else ys
+        return (final, ys) if return_state else ys
 
     def _time_first(self, array: Any) -> Array:
         array = jnp.asarray(array)
@@ -168,38 +173,3 @@ def _value(variable: Variable) -> Array:
 
 def _is_variable(leaf: Any) -> bool:
     return isinstance(leaf, Variable)
-
-
-def _is_random(cell: Cell, params: Params) -> bool:
-    """Returns whether the initial state depends on its key."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    jaxpr = jax.make_jaxpr(lambda k, p: new_state(cell, p, (1,), k))(key, params).jaxpr
-    needed = {v for v in jaxpr.outvars if not hasattr(v, "val")}
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            needed.update(v for v in equation.invars if not hasattr(v, "val"))
-    return jaxpr.invars[0] in needed
-
-
-def _is_dropout(state: Any) -> bool:
-    return isinstance(state, DropoutState)
-
-
-def _with_noise(state: State, fresh: State) -> State:
-    """Returns `state` with the noise of `fresh`, a new state of the same cell."""
-
-    def take(old: Any, new: Any) -> Any:
-        if _is_dropout(old):
-            return DropoutState(_with_noise(old.cell, new.cell), new.noise)
-        return old
-
-    return jax.tree.map(take, state, fresh, is_leaf=_is_dropout)
-
-
-def _without_noise(state: State) -> State:
-    """Returns `state` as a cell without a key has it, so that any call can start from it."""
-
-    def drop(old: Any) -> Any:
-        return DropoutState(_without_noise(old.cell), None) if _is_dropout(old) else old
-
-    return jax.tree.map(drop, state, is_leaf=_is_dropout)

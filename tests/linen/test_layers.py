@@ -1,7 +1,5 @@
 """The native Linen modules and `wrap` against `sm.unroll`."""
 
-import inspect
-
 import chex
 import flax.linen as nn
 import jax
@@ -156,9 +154,6 @@ def test_a_given_state_gets_masks(variables, xs):
     assert not jnp.allclose(more, DROPPING.apply(variables, xs, initial_state=again))
 
 
-@pytest.mark.skipif(
-    "mask" not in inspect.signature(sm.unroll).parameters, reason="sm.unroll has no mask yet"
-)
 def test_mask(xs):
     """Steps that do not count are as if they were not there."""
     model = GRU(H, bidirectional=True)

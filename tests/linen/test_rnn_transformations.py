@@ -215,14 +215,7 @@ def test_a_call_outside_of_jit_compiles_once(xs):
     assert seqmodels.drivers.unroll._run._cache_size() == before
 
 
-FUSED = pytest.mark.xfail(
-    strict=False,
-    reason="the fused driver has a backward pass of its own, which JAX does not differentiate "
-    "in forward mode",
-)
-
-
-@pytest.mark.parametrize("method", ["scan", pytest.param("auto", marks=FUSED)])
+@pytest.mark.parametrize("method", ["scan", "auto"])
 @pytest.mark.parametrize("jit", [False, True])
 def test_forward_mode(method, jit, xs):
     flax = nn.RNN(nn.LSTMCell(H), return_carry=True)
@@ -240,7 +233,7 @@ def test_forward_mode(method, jit, xs):
     chex.assert_trees_all_close((out, linear(tangent)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["scan", pytest.param("auto", marks=FUSED)])
+@pytest.mark.parametrize("method", ["scan", "auto"])
 def test_jacobian_and_hessian(method, xs):
     flax = nn.RNN(nn.SimpleCell(2))
     ours = seqmodels.linen.RNN(nn.SimpleCell(2), method=method)

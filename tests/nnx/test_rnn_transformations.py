@@ -9,11 +9,6 @@ from flax import nnx
 from seqmodels.nnx import RNN
 
 KINDS = (RNN, nnx.RNN)
-FORWARD_MODE = pytest.mark.xfail(
-    reason="the fused driver has a backward pass of its own and no forward mode",
-    raises=TypeError,
-    strict=False,
-)
 
 
 class Net(nnx.Module):
@@ -122,7 +117,6 @@ def test_bridge_to_linen():
 
 
 @pytest.mark.parametrize("jitted", [False, True])
-@FORWARD_MODE
 def test_forward_mode(jitted):
     xs = checks.new_inputs()
     results = []
@@ -140,7 +134,6 @@ def test_forward_mode(jitted):
 
 
 @pytest.mark.skipif(not hasattr(nnx, "jvp"), reason="this Flax has no nnx.jvp")
-@FORWARD_MODE
 def test_nnx_jvp():
     xs = checks.new_inputs()
     checks.assert_close(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import pytest
 from flax import nnx
 
+from seqmodels.flax_shared.pure_functions import is_pure
 from seqmodels.nnx import RNN
-from seqmodels.nnx.pure_functions import is_pure
 
 SLOPE = 0.3
 SCALE = nnx.Param(jnp.array(2.0))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seqmodels.elementwise import is_elementwise
+from seqmodels.flax_shared.elementwise import is_elementwise
 
 SCALE = 0.3
 

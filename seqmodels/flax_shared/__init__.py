@@ -1,0 +1,1 @@
+"""What `seqmodels.linen` and `seqmodels.nnx` share; nothing here imports Flax."""
