@@ -39,7 +39,7 @@ class Case(NamedTuple):
 
 
 CHOICES = Case(
-    cell=("residual", "lstm", "optimized", "gru", "mgu-no-reset"),
+    cell=("residual", "lstm", "gru", "mgu-no-reset"),
     lengths=(True, False),
     order=("forward", "reverse", "kept"),
     time_major=(True, False),

