@@ -57,7 +57,7 @@ SURGERIES = {
         lambda c: setattr(c, "gate_fn", functools.partial(jax.nn.leaky_relu, negative_slope=0.2)),
         True,
     ),
-    "softmax gates": ("gru", lambda cell: setattr(cell, "gate_fn", jax.nn.softmax), True),
+    "softmax gates": ("gru", lambda cell: setattr(cell, "gate_fn", jax.nn.softmax), False),
     "layer": (
         "lstm",
         lambda c: setattr(c, "if_", nnx.Linear(checks.D, checks.H, rngs=nnx.Rngs(9))),
