@@ -183,7 +183,11 @@ _ANALYSIS = _mutants(
     "seqmodels/drivers/stage_analysis.py",
     (FUSED, UNROLL),
     analysis_affinity_unchecked=(
-        "jax.eval_shape(transpose, params, (state_others, x_others), partition_floats(gates)[0])",
+        "if any(is_used[: len(jax.tree.leaves(floats))]):",
+        "if False:",
+    ),
+    analysis_linearity_unchecked=(
+        "jax.eval_shape(transpose, arguments, partition_floats(arguments[0])[0])",
         "pass",
     ),
     analysis_closure_unchecked=(
