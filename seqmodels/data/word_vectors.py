@@ -33,9 +33,12 @@ def ppmi_vectors(
       float32 (V, D), zeros for words that have no vector.
 
     Raises:
-      ValueError: if size is not in 1..V-1, window is not positive, or no two words stand beside
-        each other.
+      ValueError: if size is not in 1..V-1, window is not positive, a text is a string, no two words
+        stand beside each other, or none do so more often than by chance.
     """
+    for row in rows:
+        if isinstance(row, str | bytes):
+            raise ValueError(f"rows: got the text {row[:20]!r}, expected word numbers")
     if not 1 <= size < num_words:
         raise ValueError(f"size: got {size} for {num_words} words, expected 1..{num_words - 1}")
     if window < 1:
@@ -48,6 +51,11 @@ def ppmi_vectors(
     expected = word_counts[counts.row] * contexts[counts.col] / contexts.sum()
     information = np.log(counts.data / expected)
     kept = information > 0
+    if not kept.any():
+        raise ValueError(
+            "rows: got no two words that stand together more often than by chance, expected texts "
+            "with more of them"
+        )
     matrix = sparse.csr_matrix(
         (information[kept].astype(np.float32), (counts.row[kept], counts.col[kept])),
         shape=counts.shape,

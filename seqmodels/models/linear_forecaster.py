@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqmodels.arrays import as_floats
+
 
 class LinearForecaster(NamedTuple):
     """Forecasts of one column: sum_j weights[k, j] z[t - j] + bias[k] of z[t + 1 + k].
@@ -95,9 +97,18 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
       lags: ascending, at least 1.
 
     Raises:
-      ValueError: if fewer steps are left than there are parameters, with one to spare.
+      ValueError: if fewer steps are left than there are parameters, with one to spare, or if a lag
+        is not positive.
     """
+    values = as_floats("values", values)
     largest = max(lags, default=0)
+    if min(lags, default=1) < 1:
+        raise ValueError(f"lags: got {min(lags)}, expected lags of at least 1")
+    if len(values) <= largest:
+        raise ValueError(
+            f"lags: got {', '.join(map(str, lags))} for {len(values)} values, expected lags below "
+            f"{len(values)}"
+        )
     columns = [values[largest - lag : len(values) - lag] for lag in lags]
     design = np.stack([np.ones(len(values) - largest), *columns], axis=1)
     target = values[largest:]
@@ -120,8 +131,13 @@ def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     Args:
       values: (T,), NaN where there is a gap, not all of them.
       forecaster: of the column.
+
+    Raises:
+      ValueError: if no value is there.
     """
-    filled = np.array(values, np.float64)
+    filled = as_floats("values", values).astype(np.float64)
+    if not np.isfinite(filled).any():
+        raise ValueError(f"values: got {filled.size} values all missing, expected some there")
     first = int(np.argmax(np.isfinite(filled)))
     filled[:first] = filled[first]
     weights, bias = forecaster.weights[0], forecaster.bias[0]
@@ -136,7 +152,13 @@ def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     Args:
       values: (T,), without gaps. Before the first of them the first value is taken for all.
       forecaster: of the column.
+
+    Raises:
+      ValueError: if there is no value.
     """
+    values = as_floats("values", values)
+    if not len(values):
+        raise ValueError("values: got none, expected at least one")
     size = forecaster.weights.shape[1]
     padded = np.concatenate([np.full(size - 1, values[0]), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, size)[:, ::-1]

@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from seqmodels.arrays import as_labels
+
 
 def bits_by_order(
     train: np.ndarray, text: np.ndarray, vocabulary_size: int, orders: int
@@ -31,6 +33,7 @@ def bits_by_order(
     Raises:
       ValueError: if a text is empty or has other tokens, or an n-gram would be too long to number.
     """
+    train, text = as_labels("train", train), as_labels("text", text)
     for name, tokens in (("train", train), ("text", text)):
         if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= vocabulary_size:
             raise ValueError(f"{name}: expected one or more tokens from 0 to {vocabulary_size - 1}")

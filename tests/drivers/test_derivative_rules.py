@@ -163,9 +163,7 @@ def test_a_rule_that_ignores_the_cotangent_is_followed_in_update():
         def loss(params, method):
             return jnp.sum(sm.unroll(cell, params, xs, method=method)[1])
 
-        scan, fused = (
-            jax.grad(loss)(params, method)[1] for method in ("scan", sm.fused(chunk=3))
-        )
+        scan, fused = (jax.grad(loss)(params, method)[1] for method in ("scan", sm.fused(chunk=3)))
     np.testing.assert_allclose(fused, scan, rtol=1e-11)
 
 
@@ -186,7 +184,8 @@ def test_a_rule_that_no_fused_pass_can_follow_is_refused(cell, line):
         with pytest.raises(TypeError, match=line) as caught:
             sm.unroll(cell, params, xs, method=method)
         assert "\n" not in str(caught.value)
-    assert chosen(cell).method == "scan" and line in chosen(cell).reason
+    assert chosen(cell).method == "scan"
+    assert line in chosen(cell).reason
     scan, auto = gradients(cell, "scan", "auto")
     np.testing.assert_array_equal(auto, scan)
 
