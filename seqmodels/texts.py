@@ -52,7 +52,7 @@ def bare_words(text: str) -> str:
         if character.isalnum():
             kept.append(character)
             follows_letter = True
-        elif _is_selector(character) or unicodedata.category(character) == "Cf":
+        elif not is_visible(character):
             continue
         elif unicodedata.category(character).startswith("M"):
             kept += character if follows_letter else ""
@@ -88,6 +88,11 @@ def mark_class() -> str:
     ends = sorted(code for code in marks if code + 1 not in marks)
     ranges = [f"{chr(first)}-{chr(last)}" for first, last in zip(starts, ends, strict=True)]
     return JOINERS + "".join(ranges)
+
+
+def is_visible(character: str) -> bool:
+    """Returns whether a character is one that a reader sees, or a space or line break."""
+    return unicodedata.category(character) != "Cf" and not _is_selector(character)
 
 
 def _is_selector(character: str) -> bool:

@@ -36,8 +36,13 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
 
     Returns:
       float64 (...).
+
+    Raises:
+      ValueError: if there are no classes.
     """
     confusion = np.asarray(confusion, np.float64)
+    if confusion.ndim < 2 or not confusion.shape[-1]:
+        raise ValueError(f"confusion: got {list(confusion.shape)}, expected (..., C, C), C > 0")
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     both = confusion.sum(-1) + confusion.sum(-2)
     return np.mean(2 * hits / np.maximum(both, 1), axis=-1)

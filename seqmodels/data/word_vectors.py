@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
 
+from seqmodels.arrays import as_labels
 from seqmodels.data.word_features import PAD, UNKNOWN
 
 SMOOTHING = 0.75  # of the contexts' distribution
@@ -33,12 +34,13 @@ def ppmi_vectors(
       float32 (V, D), zeros for words that have no vector.
 
     Raises:
-      ValueError: if size is not in 1..V-1, window is not positive, a text is a string, no two words
-        stand beside each other, or none do so more often than by chance.
+      ValueError: if size is not in 1..V-1, window is not positive, a word number is not an integer
+        below V, no two words stand beside each other, or none do so more often than by chance.
     """
-    for row in rows:
-        if isinstance(row, str | bytes):
-            raise ValueError(f"rows: got the text {row[:20]!r}, expected word numbers")
+    rows = [as_labels("rows", row) for row in rows]
+    largest = max((int(row.max()) for row in rows if row.size), default=0)
+    if largest >= num_words:
+        raise ValueError(f"rows: got word {largest}, expected numbers below {num_words}")
     if not 1 <= size < num_words:
         raise ValueError(f"size: got {size} for {num_words} words, expected 1..{num_words - 1}")
     if window < 1:
@@ -61,7 +63,10 @@ def ppmi_vectors(
         shape=counts.shape,
     )
     # A start of its own, because the default is drawn anew each time.
-    left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
+    try:
+        left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
+    except linalg.ArpackError as error:
+        raise ValueError(f"size: got {size}, expected fewer for these texts: {error}") from None
     is_nonempty = np.diff(matrix.indptr) > 0
     vectors = left * np.sqrt(values)
     vectors -= vectors[is_nonempty].mean(axis=0)

@@ -313,7 +313,7 @@ def _first(
         raise ValueError(f"carry: got leaves of shapes {shapes}, expected (B, ...) in all")
     token = jnp.broadcast_to(jnp.asarray(bos, jnp.int32), shapes[0][:1])
     _, log_probs = jax.eval_shape(step, carry, token)
-    if log_probs.ndim != 2 or log_probs.shape[0] != token.shape[0]:
+    if log_probs.ndim != 2 or log_probs.shape[0] != token.shape[0] or not log_probs.shape[1]:
         raise ValueError(
             f"step: got log-probabilities of shape {log_probs.shape}, expected "
             f"({token.shape[0]}, V)"

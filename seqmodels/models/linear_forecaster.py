@@ -23,7 +23,8 @@ class LinearForecaster(NamedTuple):
 
 
 def constant(steps: int, value: float = 0.0) -> LinearForecaster:
-    """Returns the forecaster of a constant value."""
+    """Returns the forecaster of a constant value for K = `steps`, at least 1."""
+    _check_positive(steps=steps)
     return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
 
 
@@ -36,7 +37,11 @@ def seasonal(steps: int, period: int = 1) -> LinearForecaster:
     Args:
       steps: K.
       period: steps of a season, at least 1.
+
+    Raises:
+      ValueError: if a number is not positive.
     """
+    _check_positive(steps=steps, period=period)
     weights = np.zeros((steps, period))
     weights[np.arange(steps), period - 1 - np.arange(steps) % period] = 1.0
     return LinearForecaster(weights, np.zeros(steps))
@@ -55,7 +60,15 @@ def autoregression(
       lags: the lags l, ascending, at least 1; none for the intercept alone.
       coefficients: phi, one for each lag.
       intercept: the constant.
+
+    Raises:
+      ValueError: if `steps` or a lag is not positive, or there is not one coefficient for each lag.
     """
+    _check_positive(steps=steps, lags=min(lags, default=1))
+    if len(lags) != len(coefficients):
+        raise ValueError(
+            f"coefficients: got {len(coefficients)} for {len(lags)} lags, expected one for each"
+        )
     size = max(lags, default=1)
     phi = np.zeros(size)
     for lag, value in zip(lags, coefficients, strict=True):
@@ -102,13 +115,9 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
     """
     values = as_floats("values", values)
     largest = max(lags, default=0)
-    if min(lags, default=1) < 1:
-        raise ValueError(f"lags: got {min(lags)}, expected lags of at least 1")
+    _check_positive(lags=min(lags, default=1))
     if len(values) <= largest:
-        raise ValueError(
-            f"lags: got {', '.join(map(str, lags))} for {len(values)} values, expected lags below "
-            f"{len(values)}"
-        )
+        raise ValueError(f"values: got {len(values)}, expected more than the largest lag {largest}")
     columns = [values[largest - lag : len(values) - lag] for lag in lags]
     design = np.stack([np.ones(len(values) - largest), *columns], axis=1)
     target = values[largest:]
@@ -163,6 +172,12 @@ def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     padded = np.concatenate([np.full(size - 1, values[0]), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, size)[:, ::-1]
     return windows @ forecaster.weights.T + forecaster.bias
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: got {number}, expected at least 1")
 
 
 def _window(values: np.ndarray, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, write
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
 STACKED = 3  # panels that stand one above the other; more of them stand in a grid
@@ -71,7 +71,7 @@ def correlograms(
         dpi=120,
         layout="constrained",
     )
-    figure.suptitle(drawable(title), fontsize=11, parse_math=False)
+    write(figure.suptitle, title, fontsize=11)
     grid = figure.add_gridspec(rows + on_top, columns)
     if series is not None:
         _draw_series(figure.add_subplot(grid[0, :]), *series)
@@ -79,13 +79,13 @@ def correlograms(
         axes = figure.add_subplot(grid[on_top + number // columns, number % columns])
         _draw(axes, panel)
         if number + columns >= len(panels):
-            axes.set_xlabel(xlabel)
+            write(axes.set_xlabel, xlabel)
     return figure
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
     lags, values = np.asarray(panel.lags), np.asarray(panel.values, np.float64)
-    axes.set_title(drawable(panel.label), fontsize=9, loc="left", parse_math=False)
+    write(axes.set_title, panel.label, fontsize=9, loc="left")
     axes.grid(alpha=0.25)
     axes.axhline(0, color="0.3", linewidth=0.8)
     tells = np.isfinite(values)

@@ -21,8 +21,8 @@ class Portmanteau(NamedTuple):
 
     Attributes:
       statistic: (*batch, L), Q.
-      pvalue: (*batch, L), of Q under no autocorrelation; NaN, which means not tested, where no degree
-        of freedom is left.
+      pvalue: (*batch, L), of Q under no autocorrelation; NaN, or not tested, where no degree of
+        freedom remains.
       lags: int (L,), how many autocorrelations entered.
     """
 
