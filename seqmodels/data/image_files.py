@@ -18,8 +18,8 @@ def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
     """Returns the digit in an image file as MNIST has its digits.
 
     Any mode and size: turned as its EXIF data say, laid on white where it is transparent, or on
-    black where it would not be seen on white, made gray, inverted where the ground is light, cut to the ink, scaled to a square of `box` pixels
-    with its proportions kept, and moved until the ink's center of mass is in the middle (LeCun,
+    black where it would not be seen on white, made gray, inverted where the ground is light, cut to
+    the ink, scaled to a square of `box` pixels with its proportions kept, and moved until the ink's center of mass is in the middle (LeCun,
     Bottou, Bengio, Haffner 1998, section III.A).
 
     Args:
@@ -71,7 +71,7 @@ def _offset(profile: np.ndarray, side: int, size: int) -> int:
     return min(max(round(side / 2 - float(center)), 0), side - size)
 
 
-class _TooLarge(ValueError):
+class _TooLargeError(ValueError):
     """The picture has too many pixels to be decoded."""
 
 
@@ -93,7 +93,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 if image.width * image.height > MOST_PIXELS:
-                    raise _TooLarge(
+                    raise _TooLargeError(
                         f"image: {path}: got {image.width}x{image.height} pixels, expected at most "
                         f"{MOST_PIXELS // 10**6} million"
                     )
@@ -103,7 +103,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
                 if getattr(image, "is_animated", False):
                     _say(path, "the first of several pictures in the file is read")
                 return turned
-    except _TooLarge:
+    except _TooLargeError:
         raise
     except FileNotFoundError:
         raise ValueError(f"image: got {str(path)!r}, which is not there") from None
@@ -165,9 +165,8 @@ def _scaled(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
         low, top = 0.0, float(next(scale for scale in scales if high <= scale))
     if top != 255 or low:
         _say(path, f"values from {low:g} to {top:g} (mode {image.mode}) are scaled to 0 to 255")
-    return np.clip(np.rint((values - low) * (255 / max(top - low, 1e-300))), 0, 255).astype(
-        np.uint8
-    )
+    scaled = np.rint((values - low) * (255 / max(top - low, 1e-300)))
+    return scaled.clip(0, 255).astype(np.uint8)
 
 
 def _finite(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:

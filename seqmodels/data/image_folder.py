@@ -76,8 +76,8 @@ def read_captions(captions_file: str | os.PathLike[str]) -> tuple[list[str], lis
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:
     """Returns the picture in an image file in the shape that a model knows.
 
-    Any mode and size: turned as its EXIF data say, laid on white (a white drawing on black) where it
-    is transparent, made gray for one channel or RGB for three, and scaled without regard to its
+    Any mode and size: turned as its EXIF data say, laid on white (a white drawing on black) where
+    it is transparent, made gray for one channel or RGB for three, and scaled without regard to its
     proportions. For more than 8 bits see `image_files.to_8_bits`.
 
     Args:

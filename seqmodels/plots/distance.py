@@ -69,10 +69,9 @@ def gradient_by_distance(
     for (name, after), color in zip(trained.items(), COLORS * 9, strict=False):
         gone = [n for n, ratio in enumerate(after) if ratio == 0]
         axes.plot(gone, [edge] * len(gone), "v", color=color, clip_on=False)
-        axes.plot(after, "o-", color=color, label=legend_label(f"{name}, trained"), markersize=4)
-        axes.plot(
-            initial[name], "--", color=color, label=legend_label(f"{name}, before"), linewidth=1
-        )
+        labels = [legend_label(f"{name}, {when}") for when in ("trained", "before")]
+        axes.plot(after, "o-", color=color, label=labels[0], markersize=4)
+        axes.plot(initial[name], "--", color=color, label=labels[1], linewidth=1)
     axes.axhline(1, color="0.4", linestyle=":", linewidth=1)
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(bottom=edge)
