@@ -49,7 +49,8 @@ def state_gradient_norms(
     state = match_varying_axes(state, params, xs, state)
     # In shard_map the gradient of what is the same on every device is summed over the devices.
     nudges = match_varying_axes(_nudges(state, len(xs), len(batch_shape)), params, xs)
-    ys, pull_back = jax.vjp(lambda nudges: _outputs(cell, params, xs, state, nudges), nudges)
+    run = _outputs_of(cell)
+    ys, pull_back = jax.vjp(lambda nudges: run(params, xs, state, nudges), nudges)
     value, pull_score = jax.vjp(score, ys)
     if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
         got = f"{jnp.result_type(value)}{list(jnp.shape(value))}"
@@ -95,20 +96,24 @@ def _nudged(state: State, nudges: list[Array]) -> State:
     return jax.tree.map(move, state)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _outputs(cell: Cell, params: Params, xs: Array, state: State, nudges: list[Array]) -> Any:
-    """Returns the outputs in at least float32.
+@functools.lru_cache(maxsize=16)
+def _outputs_of(cell: Cell) -> Callable[..., Any]:
+    """Returns `run(params, xs, state, nudges) -> ys`, compiled, ys in at least float32.
 
     The nudges are zero and enter with the state, so one backward pass gives the gradient with
     respect to the state of every step.
     """
 
-    def body(state: State, inputs: tuple[Array, list[Array]]) -> tuple[State, Any]:
-        x_t, nudges_t = inputs
-        new, y_t = cell.step(params, _nudged(state, nudges_t), x_t)
-        return jax.tree.map(lambda a, b: a.astype(b.dtype), new, state), y_t
+    @jax.jit
+    def run(params: Params, xs: Array, state: State, nudges: list[Array]) -> Any:
+        def body(state: State, inputs: tuple[Array, list[Array]]) -> tuple[State, Any]:
+            x_t, nudges_t = inputs
+            new, y_t = cell.step(params, _nudged(state, nudges_t), x_t)
+            return jax.tree.map(lambda a, b: a.astype(b.dtype), new, state), y_t
 
-    return _widen(jax.lax.scan(body, state, (xs, nudges))[1])
+        return _widen(jax.lax.scan(body, state, (xs, nudges))[1])
+
+    return run
 
 
 @jax.jit

@@ -19,8 +19,8 @@ def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
 
     Any mode and size: turned as its EXIF data say, laid on white where it is transparent, or on
     black where it would not be seen on white, made gray, inverted where the ground is light, cut to
-    the ink, scaled to a square of `box` pixels with its proportions kept, and moved until the ink's center of mass is in the middle (LeCun,
-    Bottou, Bengio, Haffner 1998, section III.A).
+    the ink, scaled to a square of `box` pixels with its proportions kept, and moved until the ink's
+    center of mass is in the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 
     Args:
       path: of the file.
