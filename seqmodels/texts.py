@@ -7,6 +7,7 @@ from typing import Any
 
 # Characters that a reader does not see: soft hyphen, joiners of words, marks of direction.
 INVISIBLE = "\u00ad\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+BREAK = "\u200b"  # a space without width, where a line may break
 JOINERS = "\u200c\u200d"  # they join letters or emoji, and are no words by themselves
 _SELECTORS = ("\ufe00", "\ufe0f", "\U000e0100", "\U000e01ef")  # variation selectors, two ranges
 
@@ -52,7 +53,7 @@ def bare_words(text: str) -> str:
         if character.isalnum():
             kept.append(character)
             follows_letter = True
-        elif not is_visible(character):
+        elif not is_visible(character) and character != BREAK:
             continue
         elif unicodedata.category(character).startswith("M"):
             kept += character if follows_letter else ""

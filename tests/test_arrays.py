@@ -1,5 +1,6 @@
 """The dtype and the mask of an array never change a value."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -48,10 +49,8 @@ def functions(values):
 def test_values(dtype):
     want, got = functions(VALUES.astype(np.float64)), functions(VALUES.astype(dtype))
     for name in want:
-        for one, other in zip(np.ravel(want[name]), np.ravel(got[name]), strict=True):
-            np.testing.assert_allclose(
-                np.asarray(other, np.float64), np.asarray(one, np.float64), rtol=1e-12
-            )
+        for one, other in zip(jax.tree.leaves(got[name]), jax.tree.leaves(want[name]), strict=True):
+            np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=1e-12)
 
 
 def test_bools_are_values():
@@ -76,7 +75,7 @@ def test_masked_values_are_gaps():
     noise = np.random.default_rng(0).normal(size=60)
     holes = np.ma.masked_array(noise, np.arange(60) % 9 == 0)
     filled = np.where(holes.mask, np.nan, noise)
-    assert diagnose(holes, holes) == diagnose(filled, filled)
+    assert diagnose(holes, []) == diagnose(filled, [])
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         with warnings.catch_warnings():
             # Its size is checked below, before anything is decoded; a damaged file raises anyway.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            # From an open file: Pillow 13 misreads an uncompressed TIFF that is to be turned
+            # if it maps the file into memory by its name.
+            with open(path, "rb") as file, Image.open(file) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise _TooLargeError(
                         f"image: {path}: got {image.width}x{image.height} pixels, expected at most "

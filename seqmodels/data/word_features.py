@@ -7,12 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from seqmodels.texts import INVISIBLE, JOINERS, check_texts
+from seqmodels.texts import BREAK, INVISIBLE, JOINERS, check_texts
 
 PAD, UNKNOWN = 0, 1
 # A word with its marks, apostrophes and joiners inside, or a run of signs such as :-) with their
 # variation selectors and joiners.
-_SIGN = rf"[^\w\s{JOINERS}]"
+_SIGN = rf"[^\w\s{BREAK}{JOINERS}]"
 WORDS = (
     rf"(?!\p{{M}})\w+(?:(?:['\u2019]|[{JOINERS}]+)\w+)*"
     rf"|{_SIGN}(?:\p{{M}}|[{JOINERS}]*{_SIGN})*"
