@@ -7,6 +7,7 @@ import re
 import pytest
 
 from seqmodels.data import phrase_splits, subwords, vocabulary, word_features
+from seqmodels.data.phrase_splits import normalized_text
 from seqmodels.data.sentence_pairs import Pair
 from seqmodels.tasks.sky.task import split_words
 from seqmodels.texts import bare_words, caseless, check_texts, mark_class
@@ -64,10 +65,15 @@ def test_joiners_and_selectors_are_no_words(text, want):
     assert word_features.words(word_features.train(["a"]), text) == want
 
 
-def test_bare_words_of_a_long_text():
+def test_a_text_of_100_000_words():
     text = "नमस्ते, world! " * 50_000
     assert len(bare_words(caseless(text)).split()) == 100_000
     assert re.findall(rf"[\w{mark_class()}]+", text[:30])[0] == "नमस्ते"
+    text = text[:150_000]  # a fifth of it
+    labels = phrase_splits.component_labels([normalized_text(t) for t in (text, text + "x", "y z")])
+    assert labels.tolist() == [0, 0, 1]
+    features = word_features.train([text])
+    assert len(word_features.encode(features, [text])[0]) == 40_000  # and signs
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ source is.
 
 import collections
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -165,12 +166,20 @@ def _vectorizer() -> Any:
 
 
 def _one_word_apart(texts: Sequence[str]) -> np.ndarray:
-    """Returns links (n, 2) among texts of two or more words that differ in one of them."""
-    first: dict[tuple[str | None, ...], int] = {}
+    """Returns links (n, 2) among texts of two or more words that differ in one of them.
+
+    What stands before and behind a word is known by its hash, so that a long text takes linear
+    time.
+    """
+    first: dict[tuple[int, ...], int] = {}
     links = []
     for number, text in enumerate(texts):
         words = text.split()
+        before = list(itertools.accumulate(words, lambda seen, word: hash((seen, word)), initial=0))
+        behind = list(
+            itertools.accumulate(words[::-1], lambda seen, word: hash((seen, word)), initial=0)
+        )
         for hole in range(len(words) if len(words) > 1 else 0):
-            pattern = (*words[:hole], None, *words[hole + 1 :])
+            pattern = (len(words), hole, before[hole], behind[len(words) - 1 - hole])
             links.append((first.setdefault(pattern, number), number))
     return np.array(links, int).reshape(-1, 2)

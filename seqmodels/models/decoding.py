@@ -298,7 +298,7 @@ def gnmt_penalty(lengths: Array, alpha: float) -> Array:
     Returns:
       An array of the shape of `lengths`, 1 for n = 1.
     """
-    return ((5 + lengths) / 6) ** alpha
+    return ((5.0 + lengths) / 6) ** alpha  # 5.0, because 5 + 255 overflows in uint8
 
 
 def _first(

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from seqmodels.arrays import as_floats
 from seqmodels.plots.style import COLORS, write
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
@@ -21,7 +22,7 @@ class Panel(NamedTuple):
     Attributes:
       label: of the panel.
       lags: int (L,), ascending.
-      values: (L,), NaN where there is none.
+      values: (L,), NaN or masked where there is none.
       low: (L,), a value between `low` and `high` says nothing: drawn as a band; None for no band.
       high: (L,), or None.
     """
@@ -84,14 +85,14 @@ def correlograms(
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    lags, values = np.asarray(panel.lags), np.asarray(panel.values, np.float64)
+    lags, values = np.asarray(panel.lags), as_floats("values", panel.values)
     write(axes.set_title, panel.label, fontsize=9, loc="left")
     axes.grid(alpha=0.25)
     axes.axhline(0, color="0.3", linewidth=0.8)
     tells = np.isfinite(values)
     extent = values
     if panel.low is not None and panel.high is not None:
-        low, high = (np.asarray(limit, np.float64) for limit in (panel.low, panel.high))
+        low, high = (as_floats("limits", limit) for limit in (panel.low, panel.high))
         axes.fill_between(lags, low, high, color="0.5", alpha=0.2, linewidth=0)
         tells &= (values < low) | (values > high)
         extent = np.concatenate([values, low, high])
@@ -110,7 +111,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
-    values = np.asarray(values, np.float64)
+    values = as_floats("values", values)
     axes.plot(times, values, color=COLORS[6], linewidth=0.9)
     # A value between two gaps is no line.
     is_observed = np.pad(np.isfinite(values), 1)
