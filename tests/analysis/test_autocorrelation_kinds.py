@@ -31,7 +31,7 @@ def exact_acf(values, nlags):
 def test_extreme_magnitudes(size):
     rng = np.random.default_rng(3)
     values = rng.uniform(-1, 1, 30) * size
-    offset = (1 + 0.1 * rng.uniform(-1, 1, 30)) * size / 2
+    offset = (1 + 0.1 * rng.uniform(-1, 1, 30)) * (size / 2)
     for series in (values, offset):
         with jax.enable_x64(True):
             got = acf(series, nlags=6)

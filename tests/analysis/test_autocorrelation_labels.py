@@ -139,7 +139,7 @@ def test_under_jit_and_vmap():
     np.testing.assert_allclose(found[0], call(x)[0], atol=1e-5)
     np.testing.assert_allclose(jax.vmap(call)(x)[0], found[0], atol=1e-6)
     assert np.isnan(jax.jit(call)(jnp.zeros(60, int))[0]).all()
-    again = ac.ac.lagged_association(KEY, x, nlags=2, permutations=20)
+    again = ac.lagged_association(KEY, x, nlags=2, permutations=20)
     np.testing.assert_array_equal(again.pvalue, call(x)[1])
 
 
