@@ -40,8 +40,11 @@ def state_gradient_norms(
       ValueError: if xs has too few axes, or the score is not one real number.
 
     Examples:
-      >>> cell = sm.lru(3, 4)
-      >>> norms = state_gradient_norms(cell, cell.init(key), xs, lambda ys: jnp.sum(ys[-1]))
+      >>> import seqmodels as sm
+      >>> cell, xs = sm.lru(3, 4), jnp.ones((5, 2, 3))
+      >>> params = cell.init(jax.random.key(0))
+      >>> state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1])).shape
+      (5, 2)
     """
     xs = _widen(check_xs(cell, xs))
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
