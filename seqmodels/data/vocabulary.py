@@ -47,6 +47,7 @@ class Vocabulary(NamedTuple):
 
         Raises:
           ValueError: if a number before EOS is not one of the vocabulary.
+          TypeError: if it is not an integer.
         """
         words = []
         for given in tokens:

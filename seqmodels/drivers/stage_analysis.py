@@ -145,8 +145,9 @@ def _affine_gates(
 
 def _not_affine(n: int) -> str:
     return (
-        f"stage {n}: project is not affine in the state and x_t, as the fused backward pass "
-        f"needs it: move what is not affine to update, or use method='scan'"
+        f"stage {n}: project is not affine in the state and x_t, or a derivative rule in it reads "
+        "them, and the fused backward pass needs one matrix for all steps: move what is not affine "
+        "to update, or use method='scan'"
     )
 
 
