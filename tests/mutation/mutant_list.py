@@ -8,6 +8,7 @@ SHAPES = "tests/drivers/test_contract_shapes.py"
 TRANSFORMATIONS = "tests/drivers/test_transformations.py"
 UNROLL = "tests/drivers/test_unroll.py"
 FUSED = "tests/drivers/test_fused.py"
+RULES = "tests/drivers/test_derivative_rules.py"
 CHUNKED = "tests/drivers/test_chunked.py"
 ASSOCIATIVE = "tests/drivers/test_associative.py"
 NEWTON = "tests/drivers/test_newton.py"
@@ -179,9 +180,18 @@ _LINEAR_PROGRAM = _mutants(
     ),
 )
 
+_RULES = _mutants(
+    "seqmodels/drivers/fused/linearization.py",
+    (RULES,),
+    linearization_ignores_rules=(
+        "jax.vjp(linear, read)[1]",
+        "jax.linear_transpose(linear, read)",
+    ),
+)
+
 _ANALYSIS = _mutants(
     "seqmodels/drivers/stage_analysis.py",
-    (FUSED, UNROLL),
+    (FUSED, RULES, UNROLL),
     analysis_affinity_unchecked=(
         "if any(is_used[: len(jax.tree.leaves(floats))]):",
         "if False:",
@@ -369,6 +379,7 @@ MUTANTS: list[Mutant] = [
     *_FUSED_BACKWARD,
     *_LINEAR_PROGRAM,
     *_ANALYSIS,
+    *_RULES,
     *_CHUNKED,
     *_ASSOCIATIVE,
     *_NEWTON,
