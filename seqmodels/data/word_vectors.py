@@ -35,7 +35,7 @@ def ppmi_vectors(
 
     Raises:
       ValueError: if size is not in 1..V-1, window is not positive, a word number is not an integer
-        below V, no two words stand beside each other, or none do so more often than by chance.
+        below V, or if no two words are neighbors, or not more often than by chance.
     """
     rows = [as_labels("rows", row) for row in rows]
     largest = max((int(row.max()) for row in rows if row.size), default=0)

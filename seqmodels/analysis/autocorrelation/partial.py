@@ -20,7 +20,7 @@ from seqmodels.analysis.autocorrelation.series import Series, compute
 from seqmodels.types import Array
 
 ADJUSTED = ("yw", "ywa", "ywadjusted", "yw_adjusted", "ld", "lda", "ldadjusted", "ld_adjusted")
-ROUNDINGS = 64  # a variance of errors below so many is none
+ROUNDINGS = 64  # a variance of errors below so many counts as 0
 BIASED = ("ywm", "ywmle", "yw_mle", "ldb", "ldbiased", "ld_biased")
 
 
