@@ -45,7 +45,8 @@ class ServedModel(NamedTuple):
         """Returns the outputs for inputs of the shapes and dtypes in `inputs`.
 
         Raises:
-          ValueError: if there are not so many inputs, or one has another shape or dtype.
+          ValueError: if there are not so many inputs, or one has another shape or dtype, or a size
+            of 0, which a letter does not stand for.
         """
         return self.call(*_checked(inputs, self.inputs))
 
@@ -205,6 +206,10 @@ def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> l
             known = "".join(f", {letter} = {size}" for letter, size in sizes.items())
             raise ValueError(
                 f"{name}: got {array.dtype} {array.shape}, expected {dtype} ({shape}){known}"
+            )
+        if 0 in array.shape:
+            raise ValueError(
+                f"{name}: got shape {array.shape}, expected sizes of at least 1 in ({shape})"
             )
         arrays.append(array)
     return arrays

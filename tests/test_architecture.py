@@ -25,7 +25,9 @@ EXPERIMENTS = sorted(path.parent.name for path in ROOT.glob("experiments/*/__mai
 # A place may import places with a smaller number, and itself.
 FLOORS = {
     "seqmodels.types": 0,
+    "seqmodels.arrays": 1,
     "seqmodels.pytrees": 1,
+    "seqmodels.texts": 1,
     "seqmodels.cells": 1,
     "seqmodels.weights.layouts": 1,
     "seqmodels.drivers": 2,

@@ -314,3 +314,25 @@ def test_mistakes():
             sm.dropout(sm.lstm(D, H), rate)
     with pytest.raises(TypeError, match="recurrent=True needs a cell in stages"):
         sm.dropout(sm.stack([sm.lstm(D, H)]), 0.1, recurrent=True)
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_complex_values_are_dropped(recurrent):
+    """A state s_t = P(s_tm1) + x_t and an output that are complex numbers."""
+
+    def update(params, s, gates):
+        return gates, gates
+
+    plain = sm.make_cell(
+        lambda key: (),
+        lambda params, batch: jnp.zeros((*batch, 8), jnp.complex64),
+        (lambda params, s, x_t: 0.5 * s + x_t * (1 + 2j), update),
+    )
+    cell, xs = sm.dropout(plain, 0.5, recurrent=recurrent), jnp.ones((3, 2, 8))
+    _, ys = sm.unroll(cell, (), xs, key=jax.random.key(0))
+    last = np.asarray(ys)[-1] / (1 + 2j)
+    # Of what is read, dropped: 1; doubled and halved: 1 + 1 + 1. Of the output: 0 or 2 * 1.75.
+    assert sorted({round(float(v), 5) for v in last.real.flat}) == (
+        [1.0, 3.0] if recurrent else [0.0, 3.5]
+    )
+    np.testing.assert_allclose(last.imag, 0, atol=1e-6)

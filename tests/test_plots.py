@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from seqmodels import plots
 
@@ -140,3 +141,48 @@ def test_captioned_picture(tmp_path):
     assert low > high  # the first caption is at the top
     figure.savefig(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 5_000
+
+
+ODD = ["$_^$ a_{b \\frac $$ %", "_hidden \u2764\ufe0f $a\\$"]
+
+
+def figures(name):
+    """Every figure, with one text in every place that takes one."""
+    band = np.full(2, 0.3)
+    image = np.full((2, 4, 4, 1), 120, np.uint8)
+    half = np.full((2, 2), 0.5)
+    text = {"title": name}
+    return [
+        plots.accuracy_by_distance([1, 2], {name: ([1, 1],) * 3}, chance=0, threshold=0.5, **text),
+        plots.gradient_by_distance([1, 2], {name: [1, 1]}, {name: [1, 1]}, **text),
+        plots.ratios_by_shape([name] * 2, {name: {name: [2.0, 0.5]}}, **text),
+        plots.confusion_matrices({name: np.eye(2)}, [name] * 2, **text),
+        plots.image_probabilities(half[None], [name], {name: half}, [name, "b"], **text),
+        plots.prediction_by_word([name] * 2, {name: [0.1, 0.2]}, ylabel=name, **text),
+        plots.correlograms([plots.Panel(name, np.arange(2), band)], xlabel=name, **text),
+        plots.forecasts(np.arange(2), band, {name: band}, ylabel=name, **text),
+        plots.attention_map(half, [name] * 2, [name] * 2, **text),
+        plots.contact_sheet(image, [name] * 2, [True, False], **text),
+        plots.captioned_picture(image[0], [name] * 2, [0.1, 0.2], **text),
+    ]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_text_is_shown_as_it_is(name):
+    for figure in figures(name):
+        texts = [text for text in figure.findobj(Text) if text.get_text()]
+        assert not [text for text in texts if "$" in text.get_text() and text.get_parse_math()]
+        shown = "|".join(text.get_text() for text in texts)
+        assert name.replace("\u2764\ufe0f", "\u2764") in shown
+        figure.dpi = 20
+        figure.draw_without_rendering()
+    if name.startswith("_"):
+        legend = figures(name)[0].axes[0].get_legend()
+        assert legend.get_texts()[0].get_text().strip() == name.replace("\ufe0f", "")
+
+
+def test_a_picture_keeps_its_contrast():
+    image = np.stack([np.full((4, 4, 1), level, np.uint8) for level in (0, 120, 255)])
+    figure = plots.contact_sheet(image, ["a"] * 3, [True] * 3, title="t")
+    limits = [axes.images[0].get_clim() for axes in figure.axes]
+    assert limits == [(0, 255)] * 3

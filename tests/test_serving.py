@@ -156,3 +156,13 @@ def test_a_driver_that_plans_by_sizes_is_refused(method, tmp_path):
     with pytest.raises(ValueError, match="unroll with method='scan'"):
         serving.export(tmp_path / "m", apply, params, {"xs": INPUTS["xs"]})
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sizes", [(0, 2), (3, 0), (0, 0)])
+def test_a_size_of_0_is_refused_in_one_line(file, sizes):
+    xs, lengths = np.zeros((*sizes, cases.D), np.float32), np.zeros(sizes[1], np.int32)
+    with pytest.raises(
+        ValueError, match=r"xs: got shape .*, expected sizes of at least 1"
+    ) as error:
+        serving.load(file)(xs, lengths)
+    assert "\n" not in str(error.value)

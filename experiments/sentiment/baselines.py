@@ -7,6 +7,7 @@ import numpy as np
 
 from experiments.sentiment.data import Data
 from seqmodels.analysis.classification import confusion_matrix, macro_f1
+from seqmodels.texts import mark_class
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # C of the logistic regression, 1 / alpha of the ridge
 NGRAMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,7 +61,9 @@ def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
     constant = np.bincount(truth).argmax() if data.classes else truth.mean()
     records = [_record(data, "majority" if data.classes else "mean rating", constant)]
     for name, settings in (NGRAMS[kind] for kind in ngrams):
-        vectorizer = TfidfVectorizer(sublinear_tf=True, **settings)
+        # Words of two letters or more, each letter with its combining marks.
+        word = rf"(?:\w[{mark_class()}]*){{2,}}"
+        vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=word, **settings)
         xs = {
             split: (vectorizer.transform if number else vectorizer.fit_transform)(texts.texts)
             for number, (split, texts) in enumerate(data.splits.items())

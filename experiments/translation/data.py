@@ -61,7 +61,8 @@ def load(config: Config) -> Splits:
       ValueError or OSError: in one line, for pairs that are not available.
     """
     if config.pairs_file is None:
-        return split(interface_phrases.load(config.fetched.data_dir), config.split_seed)
+        pairs = phrase_splits.unique(interface_phrases.load(config.fetched.data_dir))
+        return split(pairs, config.split_seed)
     if not pathlib.Path(config.pairs_file).is_file():
         raise ValueError(f"pairs_file: got {config.pairs_file!r}, expected a file that exists")
     return split(sentence_pairs.read_tsv(config.pairs_file), config.split_seed)

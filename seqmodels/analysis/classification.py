@@ -4,19 +4,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seqmodels.arrays import as_labels
+
 
 def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """Returns how often each class (row) was predicted as each class (column).
 
     Args:
-      truth: int (N,), in [0, C).
+      truth: int (N,), of any integer dtype, in [0, C).
       predicted: int (N,), in [0, C).
       num_classes: C.
 
     Returns:
       int64 (C, C).
+
+    Raises:
+      ValueError: if labels are not integers, are masked or lie outside [0, C), or if the shapes
+        differ.
     """
-    pairs = np.asarray(truth) * num_classes + np.asarray(predicted)
+    pairs = _pairs(truth, predicted, num_classes)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
@@ -30,7 +36,13 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
 
     Returns:
       float64 (...).
+
+    Raises:
+      ValueError: if there are no classes.
     """
+    confusion = np.asarray(confusion, np.float64)
+    if confusion.ndim < 2 or not confusion.shape[-1]:
+        raise ValueError(f"confusion: got {list(confusion.shape)}, expected (..., C, C), C > 0")
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     both = confusion.sum(-1) + confusion.sum(-2)
     return np.mean(2 * hits / np.maximum(both, 1), axis=-1)
@@ -63,11 +75,17 @@ def paired_bootstrap(
 
     Returns:
       (difference, low, high).
+
+    Raises:
+      ValueError: as `confusion_matrix`, and if there are no items or no seeds.
     """
+    if not len(truth) or not len(predicted):
+        raise ValueError(
+            f"truth: got {len(truth)} items and {len(predicted)} seeds, expected at least one"
+        )
     rng = np.random.default_rng(seed)
-    sources = [*map(np.asarray, predicted), np.asarray(baseline)]
     # A draw of items is a number of times for each; then a confusion matrix is a weighted count.
-    pairs = np.stack([np.asarray(truth) * num_classes + each for each in sources])
+    pairs = np.stack([_pairs(truth, each, num_classes) for each in (*predicted, baseline)])
     whole = macro_f1(_counts(pairs, np.ones((1, len(truth)), np.int64), num_classes))[:, 0]
     items = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=draws)
     drawn = macro_f1(_counts(pairs, items, num_classes))
@@ -75,6 +93,18 @@ def paired_bootstrap(
     mean = np.mean(drawn[seeds.T, np.arange(draws)], axis=0)
     low, high = np.quantile(mean - drawn[-1], [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(np.mean(whole[:-1]) - whole[-1]), float(low), float(high)
+
+
+def _pairs(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns the number of the cell of the confusion matrix of each item, int64 (N,)."""
+    rows = as_labels("truth", truth, num_classes)
+    columns = as_labels("predicted", predicted, num_classes)
+    if rows.ndim != 1 or rows.shape != columns.shape:
+        raise ValueError(
+            f"predicted: got {list(columns.shape)} for {list(rows.shape)} of truth, expected one "
+            "label for each item"
+        )
+    return rows * num_classes + columns
 
 
 def _counts(pairs: np.ndarray, items: np.ndarray, num_classes: int) -> np.ndarray:

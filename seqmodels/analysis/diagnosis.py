@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqmodels.analysis.autocorrelation import acf, ljung_box
+from seqmodels.arrays import as_floats
 
 PARTS = ("train", "test")
 
@@ -67,7 +68,7 @@ def diagnose(
     p_values: dict[str, dict[int, float]] = {}
     missed: dict[str, tuple[int, ...]] = {}
     for part, residuals, fitted in zip(PARTS, (train, test), (model_df, 0), strict=True):
-        residuals = np.asarray(residuals, np.float64)
+        residuals = as_floats(part, residuals).astype(np.float64)
         count = int(np.isfinite(residuals).sum())
         beyond = [lag for lag in lags if lag > fitted] or [lag + fitted for lag in lags]
         usable = [lag for lag in beyond if lag < count // 2]
@@ -76,10 +77,13 @@ def diagnose(
             continue
         found = ljung_box(residuals, usable, model_df=fitted, missing="conservative")
         p_values[part] = {
-            lag: float(p) for lag, p in zip(usable, np.asarray(found.pvalue), strict=True)
+            lag: float(p)
+            for lag, p in zip(usable, np.asarray(found.pvalue), strict=True)
+            if np.isfinite(p)
         }
-        if min(p_values[part].values()) <= ALPHA:
+        if min(p_values[part].values(), default=1.0) <= ALPHA:
             values = np.asarray(acf(residuals, nlags=max(usable), missing="conservative"))[1:]
+            values = np.nan_to_num(values)  # a lag without a pair of residuals
             out = np.flatnonzero(np.abs(values) > 1.96 / np.sqrt(count))
             order = out[np.argsort(-np.abs(values[out]), kind="stable")]
             missed[part] = tuple(int(lag) + 1 for lag in order)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqmodels.arrays import as_floats
+
 
 class Scores(NamedTuple):
     """Figures of forecasts; NaN where there is nothing to compare.
@@ -35,8 +37,16 @@ def mase_scale(values: np.ndarray, period: int = 1) -> float:
       period: steps of a season; 1 compares with the last value.
 
     Raises:
-      ValueError: if no two values are a period apart, or all such are equal.
+      ValueError: if no two values are a period apart, all such are equal, or the period is not
+        positive.
+
+    Examples:
+      >>> mase_scale(np.array([5, 3, 5], np.uint8))
+      2.0
     """
+    values = as_floats("values", values)
+    if period < 1:
+        raise ValueError(f"period: got {period}, expected at least 1")
     steps = np.abs(values[period:] - values[:-period])
     steps = steps[np.isfinite(steps)]
     scale = float(np.mean(steps)) if len(steps) else 0.0
@@ -54,11 +64,21 @@ def score(
     """Returns the scores of forecasts against observations.
 
     Args:
-      truth: (N,); NaN where there is a gap, which is left out.
-      mean: (N,) forecasts; NaN where there is none, which is left out.
+      truth: (N,); NaN or masked where there is a gap, which is left out.
+      mean: (N,) forecasts; NaN or masked where there is none, which is left out.
       quantiles: (N, 5) at .025, .1, .5, .9, .975; None for no intervals.
-      scale: of `mase_scale`.
+      scale: of `mase_scale`; NaN for none, and no MASE.
+
+    Raises:
+      ValueError: if the scale is zero or negative, or if truth and mean differ in shape.
     """
+    if scale <= 0:
+        raise ValueError(f"scale: got {scale}, expected a positive number, or NaN for no MASE")
+    truth, mean = as_floats("truth", truth), as_floats("mean", mean)
+    if truth.shape != mean.shape:
+        raise ValueError(
+            f"mean: got {list(mean.shape)}, expected the shape of truth {list(truth.shape)}"
+        )
     is_valid = np.isfinite(truth) & np.isfinite(mean)
     if not is_valid.any():
         return Scores(*[float("nan")] * 7)
@@ -68,7 +88,7 @@ def score(
     relative = np.divide(error, size, out=np.zeros_like(error), where=size > 0)
     covered = [float("nan"), float("nan")]
     if quantiles is not None:
-        q = quantiles[is_valid]
+        q = as_floats("quantiles", quantiles)[is_valid]
         covered = [float(np.mean((q[:, a] <= y) & (y <= q[:, b]))) for a, b in ((1, 3), (0, 4))]
     mae = float(np.mean(error))
     mse = float(np.mean(error**2))

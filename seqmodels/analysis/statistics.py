@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from seqmodels.arrays import as_floats
+
 
 def horizon_threshold(chance: float, share: float = 0.9) -> float:
     """Returns the accuracy `share` of the way from chance to perfect."""
@@ -41,13 +43,20 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     """Returns (mean, low, high): Student's t interval for the mean of a few independent values.
 
     Args:
-      values: one or more values; with a single one the interval is (nan, nan).
+      values: one or more values; with a single one the interval is (nan, nan). Masked values are
+        left out.
       confidence: e.g. .95.
 
     Returns:
       (mean, low, high).
+
+    Raises:
+      ValueError: if there is no value, or values are not real numbers.
     """
-    array = np.asarray(values, np.float64)
+    kept = np.ma.compressed(values) if np.ma.isMaskedArray(values) else values
+    array = as_floats("values", kept).astype(np.float64)
+    if not array.size:
+        raise ValueError("values: got none, expected at least one")
     mean = float(array.mean())
     if array.size < 2:
         return mean, float("nan"), float("nan")

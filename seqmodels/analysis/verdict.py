@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
+from seqmodels.arrays import as_floats
+
 SLOW = 0.5  # an autocorrelation that is still so large ten lags on fades slowly
 SLOW_LAGS = 10
 OVERDONE = -0.4  # of lag 1, after differences; those of white noise have -1/2
@@ -16,7 +18,8 @@ class Verdict(NamedTuple):
     """Significant features of a correlogram.
 
     Attributes:
-      kind: "none", "trend" (fades slowly), "cycle" (has a period) or "memory".
+      kind: "none", "trend" (fades slowly), "cycle" (has a period), "memory", or "untested" if the
+        test has no p value.
       positive_to: so many first lags are all positive and stand out; 0 for none.
       negative_at: the lowest lag of the first negative ones that stand out; 0 for none.
       period: of the cycle, in steps; 0 for none.
@@ -73,7 +76,13 @@ def verdict(
     """
     if not len(values):
         raise ValueError("values: got no lags, expected at least one")
-    values = np.nan_to_num(np.asarray(values, np.float64))
+    values = np.nan_to_num(as_floats("values", values).astype(np.float64))
+    if np.isnan(pvalue):
+        words = (
+            f"Not tested: Ljung and Box's test has no p value for {len(values)} lags, because too "
+            "few values are a lag apart."
+        )
+        return Verdict("untested", 0, 0, 0, (), words)
     if not pvalue <= alpha:
         words = (
             f"No autocorrelation: Ljung and Box have p = {pvalue:.2g} for {len(values)} lags. By a "
@@ -89,7 +98,7 @@ def verdict(
     if len(low):
         run = low[0] + np.arange(_run(values[low[0] :] < 0))
         negative_at = int(run[np.argmin(values[run])]) + 1
-    stands = np.abs(np.nan_to_num(partial)) > z / np.sqrt(count)
+    stands = np.abs(np.nan_to_num(as_floats("partial", partial))) > z / np.sqrt(count)
     lags = tuple(int(lag) + 1 for lag in np.flatnonzero(stands))
     if seasonally:
         period = 0
@@ -149,11 +158,19 @@ def label_words(
       values: (L,), Cramer's V.
       pvalues: (L,).
       alpha: level.
+
+    Raises:
+      ValueError: if there is no lag.
     """
-    stands = np.asarray(pvalues) <= alpha / len(lags)
-    best = int(np.argmax(values))
+    if not len(lags):
+        raise ValueError("lags: got none, expected at least one")
+    values, pvalues = as_floats("values", values), as_floats("pvalues", pvalues)
+    if not np.isfinite(pvalues).any():
+        return f"{name} was not tested: no p value could be computed."
+    stands = pvalues <= alpha / len(lags)
+    best = int(np.nanargmax(values))
     if not stands.any():
-        least = float(np.min(pvalues))
+        least = float(np.nanmin(pvalues))
         return f"{name} tells nothing (V up to {values[best]:.2f}, p from {least:.2g})."
     significant = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
     best = int(np.argmax(np.where(stands, values, -1)))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import check_cells, make_cell, new_state, reset_state
+from seqmodels.pytrees import is_float
 from seqmodels.types import Array, Cell, DriverCall, Params, Run, Stage, State, Unrolled
 
 
@@ -154,7 +155,7 @@ def _states_read(cell: Cell, params: Params, state: State, x_t: Array) -> list[S
 
 
 def _masks(keys: Array, tree: Any, rate: float, n: int = 0) -> Any:
-    """Returns masks, true where kept, for the floating leaves of a tree; one key per sequence."""
+    """Returns masks, true where kept, for the leaves that are numbers; one key per sequence."""
     leaves, structure = jax.tree.flatten(tree)
 
     def draw(key: Array, number: int, shape: tuple[int, ...]) -> Array:
@@ -163,7 +164,7 @@ def _masks(keys: Array, tree: Any, rate: float, n: int = 0) -> Any:
 
     masks: list[Array | None] = []
     for number, leaf in enumerate(leaves):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+        if not is_float(leaf):
             masks.append(None)
             continue
         shape = leaf.shape[keys.ndim :]

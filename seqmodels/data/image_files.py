@@ -1,5 +1,6 @@
-"""A user's own picture of a digit, converted to the format of the training images."""
+"""A user's own pictures, of any mode, converted to the format of the training images."""
 
+import logging
 import os
 import warnings
 
@@ -7,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MOST_PIXELS = 50_000_000
+FULL_SCALES = (255, 65_535, 2**31 - 1)  # of 8, 16 and 32 bits
+LEAST_CONTRAST = 32  # of 255, mean of the visible pixels to white; below it the ground is black
 # Fainter than this share of the darkest ink is ground.
 FAINT = 0.2
 
@@ -14,10 +17,10 @@ FAINT = 0.2
 def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
     """Returns the digit in an image file as MNIST has its digits.
 
-    Any mode and size: turned as its EXIF data say, laid on white where it is transparent, made
-    gray, inverted where the ground is light, cut to the ink, scaled to a square of `box` pixels
-    with its proportions kept, and moved until the ink's center of mass is in the middle (LeCun,
-    Bottou, Bengio, Haffner 1998, section III.A).
+    Any mode and size: turned as its EXIF data say, laid on white where it is transparent, or on
+    black where it would not be seen on white, made gray, inverted where the ground is light, cut to
+    the ink, scaled to a square of `box` pixels with its proportions kept, and moved until the ink's
+    center of mass is in the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 
     Args:
       path: of the file.
@@ -68,8 +71,15 @@ def _offset(profile: np.ndarray, side: int, size: int) -> int:
     return min(max(round(side / 2 - float(center)), 0), side - size)
 
 
+class _TooLargeError(ValueError):
+    """The picture has too many pixels to be decoded."""
+
+
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Returns the picture in a file, decoded and turned as its EXIF data say.
+
+    Of a file with several pictures, such as an animation, it is the first one; a log message says
+    so.
 
     Args:
       path: of the file.
@@ -79,16 +89,24 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """
     try:
         with warnings.catch_warnings():
-            # Its size is checked below, before anything is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # Its size is checked below, before anything is decoded; a damaged file raises anyway.
+            warnings.simplefilter("ignore")
+            # From an open file: Pillow 13 misreads an uncompressed TIFF that is to be turned
+            # if it maps the file into memory by its name.
+            with open(path, "rb") as file, Image.open(file) as image:
                 if image.width * image.height > MOST_PIXELS:
-                    raise ValueError(
+                    raise _TooLargeError(
                         f"image: {path}: got {image.width}x{image.height} pixels, expected at most "
                         f"{MOST_PIXELS // 10**6} million"
                     )
                 image.load()
-                return ImageOps.exif_transpose(image)
+                turned = ImageOps.exif_transpose(image)
+                turned.format = image.format
+                if getattr(image, "is_animated", False):
+                    _say(path, "the first of several pictures in the file is read")
+                return turned
+    except _TooLargeError:
+        raise
     except FileNotFoundError:
         raise ValueError(f"image: got {str(path)!r}, which is not there") from None
     except UnidentifiedImageError:
@@ -97,21 +115,79 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         raise ValueError(
             f"image: {path}: has more pixels than the {MOST_PIXELS // 10**6} million expected"
         ) from None
-    except (OSError, SyntaxError) as error:  # what Pillow raises for a damaged file
+    except Exception as error:  # Pillow raises errors of many types for a damaged file
         reason = getattr(error, "strerror", None)
-        told = f"cannot be read: {reason}" if reason else f"is damaged and cannot be read: {error}"
-        raise ValueError(f"image: {path}: {told}") from None
+        if not reason:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"image: {path}: is damaged and cannot be read: {first}") from None
+        raise ValueError(f"image: {path}: cannot be read: {reason}") from None
+
+
+def to_8_bits(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    """Returns a picture of any mode in mode L or RGB.
+
+    Integers of 16 or 32 bits and floating-point numbers are scaled by the range of their mode: 0 to
+    65,535 for 16 bits, 0 to 1 for floats. Where the mode alone does not say it (32-bit integers,
+    and floats beyond 1), the range is the smallest of 8, 16 and 32 bits that holds all values, or
+    that of the values if some are negative or larger. A log message names the range. Transparent
+    parts are laid on white, or on black if the picture would hardly be seen on white.
+
+    Args:
+      image: of `open_image`.
+      path: of its file, for messages.
+
+    Raises:
+      ValueError: if values are not finite, or Pillow cannot convert the mode.
+    """
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return Image.fromarray(_scaled(image, path))
+    try:
+        if not image.has_transparency_data:
+            return image.convert("L" if image.mode in ("1", "L") else "RGB")
+        layer = image.convert("RGBA")
+    except ValueError as error:
+        raise ValueError(f"image: {path}: got mode {image.mode}, expected RGB: {error}") from None
+    gray, alpha = (np.asarray(band, np.float64) for band in (layer.convert("L"), layer.split()[3]))
+    contrast = np.sum(alpha * (255 - gray)) / max(np.sum(alpha), 1)
+    is_seen = contrast >= LEAST_CONTRAST or not alpha.any()
+    ground = Image.new("RGBA", layer.size, "white" if is_seen else "black")
+    return Image.alpha_composite(ground, layer).convert("RGB")
+
+
+def _scaled(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
+    """Returns the values of a gray picture of more than 8 bits as uint8."""
+    values = _finite(image, path)
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        low, top = 0.0, 65_535.0
+    elif low < 0 or high > FULL_SCALES[-1]:
+        top = high
+    else:
+        scales = (1, *FULL_SCALES) if image.mode == "F" else FULL_SCALES
+        low, top = 0.0, float(next(scale for scale in scales if high <= scale))
+    if top != 255 or low:
+        _say(path, f"values from {low:g} to {top:g} (mode {image.mode}) are scaled to 0 to 255")
+    scaled = np.rint((values - low) * (255 / max(top - low, 1e-300)))
+    return scaled.clip(0, 255).astype(np.uint8)
+
+
+def _finite(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
+    values = np.asarray(image, np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"image: {path}: got values that are not finite, expected numbers")
+    return values
+
+
+def _say(path: str | os.PathLike[str], what: str) -> None:
+    logging.getLogger(__name__).warning("image: %s: %s", path, what)
 
 
 def _ink(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
     """Returns how much ink each pixel has, from 0 (the ground) to 1 (the strongest)."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        gray = np.asarray(image, np.float64)
+        gray = _finite(image, path)  # of which contrast alone counts
     else:
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        gray = np.asarray(image.convert("L"), np.float64)
+        gray = np.asarray(to_8_bits(image, path).convert("L"), np.float64)
     # The ground is what most of the edge is.
     edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     ground = np.median(edge)

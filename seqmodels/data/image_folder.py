@@ -76,8 +76,9 @@ def read_captions(captions_file: str | os.PathLike[str]) -> tuple[list[str], lis
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:
     """Returns the picture in an image file in the shape that a model knows.
 
-    Any mode and size: turned as its EXIF data say, laid on white where it is transparent, made
-    gray for one channel or RGB for three, and scaled without regard to its proportions.
+    Any mode and size: turned as its EXIF data say, laid on white (a white drawing on black) where
+    it is transparent, made gray for one channel or RGB for three, and scaled without regard to its
+    proportions. For more than 8 bits see `image_files.to_8_bits`.
 
     Args:
       path: of the file.
@@ -91,15 +92,10 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     """
     from PIL import Image  # of an extra, which digits in a row do not need
 
-    from seqmodels.data.image_files import open_image
+    from seqmodels.data.image_files import open_image, to_8_bits
 
     height, width, depth = shape
-    image = open_image(path)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
-    image = image.convert("RGBA")
-    ground = Image.new("RGBA", image.size, "white")
-    image = Image.alpha_composite(ground, image).convert("L" if depth == 1 else "RGB")
+    image = to_8_bits(open_image(path), path).convert("L" if depth == 1 else "RGB")
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BOX)
     return np.asarray(image).reshape(shape).copy()

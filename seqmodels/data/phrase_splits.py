@@ -8,8 +8,8 @@ source is.
 
 import collections
 import hashlib
+import itertools
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,10 +18,10 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from seqmodels.data.sentence_pairs import Pair
+from seqmodels.texts import bare_words, caseless
 
 NEAR = 0.6  # cosine
 LARGEST_COMPONENT = 0.01  # of all pairs; a component that is larger belongs to training
-NOT_A_WORD = re.compile(r"[^\w\s]|_")
 ROWS_AT_ONCE = 1024  # of a product of sparse matrices
 
 
@@ -42,9 +42,11 @@ class Splits(NamedTuple):
 
 
 def normalized_text(text: str) -> str:
-    """Returns the text in lower case, numbers as 0, without punctuation, spaces single."""
-    text = re.sub(r"\d+", "0", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(NOT_A_WORD.sub(" ", text).split())
+    """Returns the text in lower case, numbers as 0, without punctuation, spaces single.
+
+    Combining marks stay, because they distinguish words.
+    """
+    return bare_words(re.sub(r"\d+", "0", caseless(text)))
 
 
 def unique(pairs: Sequence[Pair]) -> list[Pair]:
@@ -66,7 +68,8 @@ def split(
     all pairs are never held out whole.
 
     Args:
-      pairs: pairs; of those with the same normalized source the first is kept.
+      pairs: pairs; of those with the same normalized source the first in alphabetical order is
+        kept. For another choice, pass `unique(pairs)`.
       validation: share of the pairs that is wanted in the split of this name, in (0, 1).
       components: the same.
       sources: the same.
@@ -78,7 +81,7 @@ def split(
     Raises:
       ValueError: if a split would be empty.
     """
-    pairs = unique(pairs)
+    pairs = unique(sorted(pairs))
     texts = [normalized_text(pair.source) for pair in pairs]
     shares = {"validation": validation, "components": components, "sources": sources}
     sizes = {name: round(share * len(pairs)) for name, share in shares.items()}
@@ -88,7 +91,8 @@ def split(
         members[int(label)].append(number)
     held: dict[str, list[int]] = {name: [] for name in shares}
     left: list[int] = []
-    for group in sorted(members.values(), key=lambda group: min(hashes[n] for n in group)):
+    groups = [sorted(group, key=hashes.__getitem__) for group in members.values()]
+    for group in sorted(groups, key=lambda group: hashes[group[0]]):
         wanting = [name for name in ("validation", "components") if len(held[name]) < sizes[name]]
         small = len(group) <= max(LARGEST_COMPONENT * len(pairs), 1)
         (held[wanting[-1]] if wanting and small else left).extend(group)
@@ -162,12 +166,20 @@ def _vectorizer() -> Any:
 
 
 def _one_word_apart(texts: Sequence[str]) -> np.ndarray:
-    """Returns links (n, 2) among texts of two or more words that differ in one of them."""
-    first: dict[tuple[str | None, ...], int] = {}
+    """Returns links (n, 2) among texts of two or more words that differ in one of them.
+
+    What stands before and behind a word is known by its hash, so that a long text takes linear
+    time.
+    """
+    first: dict[tuple[int, ...], int] = {}
     links = []
     for number, text in enumerate(texts):
         words = text.split()
+        before = list(itertools.accumulate(words, lambda seen, word: hash((seen, word)), initial=0))
+        behind = list(
+            itertools.accumulate(words[::-1], lambda seen, word: hash((seen, word)), initial=0)
+        )
         for hole in range(len(words) if len(words) > 1 else 0):
-            pattern = (*words[:hole], None, *words[hole + 1 :])
+            pattern = (len(words), hole, before[hole], behind[len(words) - 1 - hole])
             links.append((first.setdefault(pattern, number), number))
     return np.array(links, int).reshape(-1, 2)

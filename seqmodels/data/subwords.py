@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
+from seqmodels.texts import check_texts
+
 PAD, UNK, BOS, EOS = range(4)
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 SMALLEST_VOCABULARY = len(SPECIALS) + 256
@@ -28,14 +30,15 @@ def train(texts: Iterable[str], vocabulary_size: int, *, lowercase: bool = False
       A tokenizer. `tokenizer.to_str()` is all of it as JSON text, for `from_text`.
 
     Raises:
-      ValueError: if there is no text, one is no Unicode text, or the vocabulary is too small.
+      ValueError: if there is no text, `texts` is a bare string, one is no Unicode text, or the
+        vocabulary is too small.
     """
     if vocabulary_size < SMALLEST_VOCABULARY:
         raise ValueError(
             f"vocabulary_size: got {vocabulary_size}, expected at least {SMALLEST_VOCABULARY}: "
             "every byte and the special tokens"
         )
-    texts = list(texts)
+    texts = check_texts("texts", texts)
     if not texts:
         raise ValueError("texts: got none, expected at least one")
     _check_unicode(texts)
@@ -89,10 +92,11 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
       For every text int32 (length,).
 
     Raises:
-      ValueError: if one is no Unicode text (a lone surrogate).
+      ValueError: if `texts` is a bare string, or one is no Unicode text (a lone surrogate).
     """
+    texts = check_texts("texts", texts)
     _check_unicode(texts)
-    return [np.array(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(list(texts))]
+    return [np.array(encoding.ids, np.int32) for encoding in tokenizer.encode_batch(texts)]
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:

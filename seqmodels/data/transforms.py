@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from seqmodels.arrays import as_floats
+
 TRANSFORMS = ("none", "sqrt", "log")
 
 
@@ -9,15 +11,20 @@ def transformed(values: np.ndarray, transform: str) -> np.ndarray:
     """Returns values in transformed units.
 
     Args:
-      values: in units of the series; NaN stays.
+      values: in units of the series; NaN stays, and stands for masked values.
       transform: one of `TRANSFORMS`.
+
+    Raises:
+      ValueError: if there is no such transform, or values are not real numbers.
 
     Examples:
       >>> transformed(np.array([1.0, 4.0]), "sqrt").tolist()
       [1.0, 2.0]
     """
+    _check(transform)
+    values = as_floats("values", values)
     if transform == "none":
-        return np.asarray(values, np.float64)
+        return values.astype(np.float64)
     return np.sqrt(values) if transform == "sqrt" else np.log(values)
 
 
@@ -31,12 +38,23 @@ def restored(values: np.ndarray, transform: str, variance: np.ndarray | float = 
         root, and exp(f + v / 2) under a logarithm with normal errors. Hyndman, Athanasopoulos 2021,
         "Forecasting: Principles and Practice", section 5.6.
 
+    Raises:
+      ValueError: as `transformed`.
+
     Examples:
       >>> restored(np.array([1.0, 2.0]), "sqrt").tolist()
       [1.0, 4.0]
     """
+    _check(transform)
+    values = as_floats("values", values)
     if transform == "none":
         return values
+    variance = as_floats("variance", variance) if np.ndim(variance) else variance
     if transform == "sqrt":
         return np.square(np.maximum(values, 0.0)) + variance
     return np.exp(values + np.asarray(variance) / 2)
+
+
+def _check(transform: str) -> None:
+    if transform not in TRANSFORMS:
+        raise ValueError(f"transform: got {transform!r}, expected one of {', '.join(TRANSFORMS)}")

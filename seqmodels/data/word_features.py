@@ -7,9 +7,16 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from seqmodels.texts import BREAK, INVISIBLE, JOINERS, check_texts
+
 PAD, UNKNOWN = 0, 1
-# A word with its apostrophes, or a run of signs such as :-).
-WORDS = "\\w+(?:['\u2019]\\w+)*|[^\\w\\s]+"
+# A word with its marks, apostrophes and joiners inside, or a run of signs such as :-) with their
+# variation selectors and joiners.
+_SIGN = rf"[^\w\s{BREAK}{JOINERS}]"
+WORDS = (
+    rf"(?!\p{{M}})\w+(?:(?:['\u2019]|[{JOINERS}]+)\w+)*"
+    rf"|{_SIGN}(?:\p{{M}}|[{JOINERS}]*{_SIGN})*"
+)
 MOST_FEATURES = 16  # of a word: itself and its first n-grams, the short ones before the long ones
 
 
@@ -56,11 +63,16 @@ def train(
 
     Returns:
       `WordFeatures`.
+
+    Raises:
+      ValueError: if `texts` is a bare string.
     """
+    texts = check_texts("texts", texts)
     tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFKC(),
+            normalizers.Replace(Regex(f"[{INVISIBLE}]"), ""),
             normalizers.Lowercase(),
             normalizers.Replace(Regex(r"https?://\S+"), " http "),
         ]
@@ -92,7 +104,11 @@ def encode(features: WordFeatures, texts: Sequence[str]) -> list[np.ndarray]:
 
     Returns:
       N int32 arrays (T_i, K): the number of the word, those of its first n-grams, then 0.
+
+    Raises:
+      ValueError: if `texts` is a bare string.
     """
+    texts = check_texts("texts", texts)
     known: dict[str, list[int]] = {}
     rows = []
     for text in texts:

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import linalg
 
+from seqmodels.arrays import as_labels
 from seqmodels.data.word_features import PAD, UNKNOWN
 
 SMOOTHING = 0.75  # of the contexts' distribution
@@ -33,9 +34,13 @@ def ppmi_vectors(
       float32 (V, D), zeros for words that have no vector.
 
     Raises:
-      ValueError: if size is not in 1..V-1, window is not positive, or no two words stand beside
-        each other.
+      ValueError: if size is not in 1..V-1, window is not positive, a word number is not an integer
+        below V, or if no two words are neighbors, or not more often than by chance.
     """
+    rows = [as_labels("rows", row) for row in rows]
+    largest = max((int(row.max()) for row in rows if row.size), default=0)
+    if largest >= num_words:
+        raise ValueError(f"rows: got word {largest}, expected numbers below {num_words}")
     if not 1 <= size < num_words:
         raise ValueError(f"size: got {size} for {num_words} words, expected 1..{num_words - 1}")
     if window < 1:
@@ -48,12 +53,20 @@ def ppmi_vectors(
     expected = word_counts[counts.row] * contexts[counts.col] / contexts.sum()
     information = np.log(counts.data / expected)
     kept = information > 0
+    if not kept.any():
+        raise ValueError(
+            "rows: got no two words that stand together more often than by chance, expected texts "
+            "with more of them"
+        )
     matrix = sparse.csr_matrix(
         (information[kept].astype(np.float32), (counts.row[kept], counts.col[kept])),
         shape=counts.shape,
     )
     # A start of its own, because the default is drawn anew each time.
-    left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
+    try:
+        left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
+    except linalg.ArpackError as error:
+        raise ValueError(f"size: got {size}, expected fewer for these texts: {error}") from None
     is_nonempty = np.diff(matrix.indptr) > 0
     vectors = left * np.sqrt(values)
     vectors -= vectors[is_nonempty].mean(axis=0)

@@ -9,6 +9,7 @@ compilation for every plan.
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from seqmodels.drivers.stage_analysis import analyze_stages
 from seqmodels.pytrees import is_float
 from seqmodels.types import DriverCall
 
-_UNITS = {"": 1, "b": 1} | {
+_UNITS = {"": 1, "b": 1, "byte": 1, "bytes": 1} | {
     prefix + unit: base**power
     for power, prefix in enumerate("kmgt", start=1)
     for base, unit in ((1000, "b"), (1024, "ib"))
@@ -61,7 +62,8 @@ def parse_bytes(text: int | str) -> int:
     unit = _UNITS.get(match[2].lower()) if match else None
     size = 0
     if match and unit and not isinstance(text, bool):
-        size = int(float(match[1]) * unit)
+        number = float(match[1]) * unit
+        size = round(number) if math.isfinite(number) else 0
     if size < 1:
         raise ValueError(
             f"chunked: memory_budget: got {text!r}, expected bytes, or text such as '300MB' or "
@@ -131,8 +133,8 @@ def choose_plan(
     smallest = min(smallest, whole, key=lambda p: p.peak)
     if budget is not None and smallest.peak > budget:
         raise ValueError(
-            f"chunked: memory_budget: got {_format_bytes(budget)}, expected at least "
-            f"{_format_bytes(smallest.peak)}: {smallest}, {_shares(sizes, num_steps)}"
+            f"chunked: memory_budget: got {_format_bytes(budget, math.floor)}, expected at least "
+            f"{_format_bytes(smallest.peak, math.ceil)}: {smallest}, {_shares(sizes, num_steps)}"
         )
     return smallest
 
@@ -177,8 +179,9 @@ def _sizes(call: DriverCall) -> _Sizes:
     )
 
 
-def _format_bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size} bytes"
+def _format_bytes(size: int, rounded: Callable[[float], int] = round) -> str:
+    """Returns text that `parse_bytes` reads; `math.ceil` rounds a least budget up to it."""
+    return f"{rounded(size / 1e5) / 10:.1f} MB" if size >= 1e5 else f"{size} bytes"
 
 
 def _bytes(tree: Any) -> int:

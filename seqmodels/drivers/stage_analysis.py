@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqmodels.cells.stages import fold_stages
 from seqmodels.drivers.reshape import merge_batch
@@ -57,8 +58,9 @@ def analyze_stages(
       keeps: for each leaf of the state, whether a reset keeps it.
 
     Raises:
-      TypeError: if a project is not affine in the state and in x_t, if an array between the stages
-        lacks the batch axis, or if a function of the cell closes over a traced array.
+      TypeError: if a project is not affine in the state and in x_t, if a derivative rule of the
+        cell's own is not linear where it has to be, if an array between the stages lacks the batch
+        axis, or if a function of the cell closes over a traced array.
     """
     num_axes = len(x_t.shape) - cell.x_ndim
     state, x_t = jax.eval_shape(lambda *rows: merge_batch(rows, 0, num_axes), state, x_t)
@@ -101,6 +103,8 @@ def _check_stages(cell: Cell, params: Params, state: State, x_t: Array) -> list[
         floats = set(jaxpr.invars[: len(jax.tree.leaves(partition_floats(params)[0]))])
         used = [v for eqn in jaxpr.eqns for v in eqn.invars] + jaxpr.outvars
         reads.append(any(v in floats for v in used if not hasattr(v, "val")))
+        if reads[-1] and _has_own_backward(jaxpr):
+            _check_linear(n, "update", update, (params, state, gates))
         state = jax.eval_shape(update, params, state, gates)
         for name, tree in (("its gates have", gates), ("the state after it has", state)):
             if any(leaf.shape[:1] != (size,) for leaf in jax.tree.leaves(tree)):
@@ -116,25 +120,79 @@ def _affine_gates(
 ) -> Any:
     """Returns the shapes of the gates; raises TypeError if `project` is not affine.
 
-    It has to be affine in the state and in x_t together. The fused backward pass assumes it;
-    otherwise gradients would be silently wrong. The test is a transposition: only an affine
-    function can be transposed.
+    Its derivative with respect to the state and x_t has to be the same at every state and x_t,
+    because the fused backward pass computes it once for a chunk. The derivative is the one that
+    `jax.vjp` returns, so that a derivative rule of the cell's own counts. The test traces it, and
+    looks for a value of the state or of x_t that it reads.
     """
-    gates = jax.eval_shape(project, params, state, x_t)
-    (state_floats, state_others), (x_floats, x_others) = map(partition_floats, (state, x_t))
+    closed, gates = jax.make_jaxpr(project, return_shape=True)(params, state, x_t)
+    floats, others = partition_floats((state, x_t))
 
-    def transpose(params: Params, others: Any, cotangent: Any) -> Any:
-        def linear(state: Any, x_t: Any) -> Any:
-            read = combine(state, others[0]), combine(x_t, others[1])
-            return partition_floats(project(params, *read))[0]
-
-        return jax.linear_transpose(linear, state_floats, x_floats)(cotangent)
+    def of_read(floats: Any, others: Any, params: Params, cotangent: Any) -> Any:
+        return _pull_back(project, (params, *combine(floats, others)), cotangent)[1:]
 
     try:
-        jax.eval_shape(transpose, params, (state_others, x_others), partition_floats(gates)[0])
+        jaxpr = jax.make_jaxpr(of_read)(floats, others, params, partition_floats(gates)[0]).jaxpr
+    except Exception as error:
+        raise TypeError(_not_affine(n)) from error
+    _, is_used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    if any(is_used[: len(jax.tree.leaves(floats))]):
+        raise TypeError(_not_affine(n))
+    if _has_own_backward(closed.jaxpr):
+        _check_linear(n, "project", project, (params, state, x_t))
+    return gates
+
+
+def _not_affine(n: int) -> str:
+    return (
+        f"stage {n}: project is not affine in the state and x_t, or a derivative rule in it reads "
+        "them, and the fused backward pass needs one matrix for all steps: move what is not affine "
+        "to update, or use method='scan'"
+    )
+
+
+def _pull_back(function: Callable[..., Any], arguments: tuple[Any, ...], cotangent: Any) -> Any:
+    """Returns the cotangents of the arguments, None for non-floating leaves."""
+    floats, others = partition_floats(arguments)
+
+    def of_floats(floats: Any) -> Any:
+        return partition_floats(function(*combine(floats, others)))[0]
+
+    return jax.vjp(of_floats, floats)[1](cotangent)[0]
+
+
+def _check_linear(
+    n: int, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+) -> None:
+    """Raises TypeError if the parameters' gradient is not linear in the cotangent.
+
+    The backward pass pulls the cotangents of all steps back together. That equals the sum over the
+    steps only if a derivative rule of the cell's own is linear; one that clips is not.
+    """
+    cotangent = partition_floats(jax.eval_shape(function, *arguments))[0]
+
+    def transpose(arguments: tuple[Any, ...], out: Any) -> Any:
+        def linear(cotangent: Any) -> Any:
+            return _pull_back(function, arguments, cotangent)[0]
+
+        return jax.linear_transpose(linear, cotangent)(out)
+
+    try:
+        jax.eval_shape(transpose, arguments, partition_floats(arguments[0])[0])
     except Exception as error:
         raise TypeError(
-            f"stage {n}: project is not affine in the state and x_t, as the fused backward pass "
-            f"needs it: move what is not affine to update, or use method='scan'"
+            f"stage {n}: {name} has a derivative rule that is not linear in the cotangent, as the "
+            "fused backward pass needs it: use method='scan'"
         ) from error
-    return gates
+
+
+def _has_own_backward(jaxpr: Any) -> bool:
+    """Returns whether a function calls a `jax.custom_vjp`, whose rule may be of any kind."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name.startswith("custom_vjp_call"):
+            return True
+        for value in jax.tree.leaves(equation.params, is_leaf=lambda a: hasattr(a, "eqns")):
+            inner = getattr(value, "jaxpr", value)
+            if hasattr(inner, "eqns") and _has_own_backward(inner):
+                return True
+    return False

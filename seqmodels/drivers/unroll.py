@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +25,8 @@ from seqmodels.drivers.contract import (
 )
 from seqmodels.types import Array, Cell, Contract, Driver, DriverCall, Info, Params, State, Unrolled
 
+MOST_CELLS = 64  # cells, with driver and flags, whose programs are kept
+
 
 def unroll(
     cell: Cell,
@@ -40,6 +43,10 @@ def unroll(
     method: str | Driver = "auto",
 ) -> tuple[State, Any]:
     """Runs a cell through time: `state, y_t = cell.step(params, state, x_t)` for every t.
+
+    A call outside of jit compiles one program for a cell and keeps it while the cell is among the
+    last 64 that were used. Make a cell once and pass the same object to every call: a cell that is
+    made anew has new functions, and compiles anew.
 
     Args:
       cell: a `Cell`.
@@ -146,7 +153,7 @@ def unroll_full(
     arrays = _check_arrays(cell, _Arrays(params, xs, state, lengths, mask, resets, key))
     flags = _Flags(bool(reverse), bool(hold_outputs), bool(states))
     try:
-        full = _run(cell, driver, flags, arrays)
+        full = _compiled(cell, driver, flags)(arrays)
     except TypeError as error:
         is_cudnn = driver is not None and driver.name == "cudnn"
         if not is_cudnn or "forward-mode" not in str(error):
@@ -200,8 +207,16 @@ def _check_arrays(cell: Cell, arrays: _Arrays) -> _Arrays:
     return _Arrays(params, xs, state, lengths, mask, resets, key)
 
 
-# Compiled here, so that a call outside of jit compiles once for a cell and not at every call.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+# Compiled here, so that a call outside of jit compiles once for a cell and not at every call. The
+# programs of cells that were not used for a long time are dropped.
+@functools.lru_cache(maxsize=MOST_CELLS)
+def _compiled(cell: Cell, driver: Driver | None, flags: _Flags) -> Callable[[_Arrays], Unrolled]:
+    def run(arrays: _Arrays) -> Unrolled:
+        return _run(cell, driver, flags, arrays)
+
+    return jax.jit(run)
+
+
 def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> Unrolled:
     params, xs, state, lengths, mask, resets, key = arrays
     valid = valid_steps(lengths, xs.shape[0])

@@ -91,6 +91,7 @@ def cnn(
         )
 
     def features(params: CnnParams, images: Array) -> Array:
+        images = jnp.asarray(images)
         if images.ndim != 4 or images.shape[1:] != (height, width, depth):
             raise ValueError(
                 f"images: got shape {images.shape}, expected (B, {height}, {width}, {depth})"
@@ -103,7 +104,7 @@ def cnn(
     def apply(params: CnnParams, images: Array, *, key: Array | None = None) -> Array:
         keys = (None, None) if key is None else jax.random.split(key)
         # shape[0], because len() is not known where the batch size is exported as a letter.
-        flat = features(params, images).reshape(images.shape[0], flat_size)
+        flat = features(params, images).reshape(jnp.shape(images)[0], flat_size)
         hidden = jax.nn.relu(dense(params.hidden, apply_dropout(keys[0], flat, dropout)))
         return dense(params.out, apply_dropout(keys[1], hidden, dropout))
 

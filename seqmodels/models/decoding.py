@@ -17,8 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seqmodels.types import Array
+
+SMALL_TEMPERATURE = 1e-3
 
 DecodeStep = Callable[[Any, Array], tuple[Any, Array]]
 
@@ -74,7 +77,7 @@ def sample(
     max_steps: int,
     *,
     key: Array,
-    temperature: float = 1.0,
+    temperature: float | Array = 1.0,
     top_k: int | None = None,
     pad: int = 0,
 ) -> Decoded:
@@ -87,7 +90,7 @@ def sample(
       eos: see `greedy`.
       max_steps: see `greedy`.
       key: PRNG key. For several samples per row, `jax.vmap` over keys.
-      temperature: below 1 the probable tokens become more so.
+      temperature: a number, or (B,) for one a row; below 1 the probable tokens become more so.
       top_k: only the so many most probable tokens are drawn; None for all. (Fan, Lewis, Dauphin
         2018, arXiv 1805.04833.)
       pad: see `greedy`.
@@ -96,10 +99,10 @@ def sample(
       `Decoded` with tokens (B, L); scores are under the model, not under the temperature.
 
     Raises:
-      ValueError: as `greedy`, and if `temperature` or `top_k` is not positive.
+      ValueError: as `greedy`, and if `temperature` or `top_k` is not positive. The value of a
+        traced temperature is not checked.
     """
-    if isinstance(temperature, int | float) and not temperature > 0:
-        raise ValueError(f"temperature: got {temperature}, expected more than 0")
+    temperature = _checked_temperature(temperature)
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k: got {top_k}, expected at least 1")
 
@@ -108,12 +111,37 @@ def sample(
             kept, tokens = jax.lax.top_k(log_probs, min(top_k, log_probs.shape[-1]))
         else:
             kept, tokens = log_probs, None
-        drawn = jax.random.categorical(jax.random.fold_in(key, t), kept / temperature)
+        drawn = jax.random.categorical(jax.random.fold_in(key, t), _tempered(kept, temperature))
         if tokens is None:
             return drawn
         return jnp.take_along_axis(tokens, drawn[:, None], axis=1)[:, 0]
 
     return _decode(step, carry, choose, _Ends(bos, eos, max_steps, pad))
+
+
+def _checked_temperature(temperature: Any) -> Any:
+    """Returns a temperature as a float, (B, 1) or a traced value.
+
+    Raises ValueError unless all numbers whose values are known are positive and finite.
+    """
+    if isinstance(temperature, jax.core.Tracer):
+        return temperature[:, None] if temperature.ndim == 1 else temperature
+    array = np.asarray(temperature)
+    is_real = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)
+    if not is_real or not array.size or not np.all((array > 0) & np.isfinite(array)):
+        raise ValueError(f"temperature: got {temperature}, expected more than 0")
+    if array.ndim == 0:
+        return float(array)
+    return jnp.asarray(array if array.ndim > 1 else array[:, None], jnp.float32)
+
+
+def _tempered(log_probs: Array, temperature: Any) -> Array:
+    """Returns the logits log_probs / temperature, less their largest where it is very small."""
+    if not isinstance(temperature, float) or temperature >= SMALL_TEMPERATURE:
+        return log_probs / temperature
+    # Otherwise all quotients are minus infinity, and the draw is of token 0.
+    largest = jnp.max(log_probs, axis=-1, keepdims=True)
+    return (log_probs - largest) / max(temperature, float(jnp.finfo(log_probs.dtype).tiny))
 
 
 class _Ends(NamedTuple):
@@ -270,7 +298,7 @@ def gnmt_penalty(lengths: Array, alpha: float) -> Array:
     Returns:
       An array of the shape of `lengths`, 1 for n = 1.
     """
-    return ((5 + lengths) / 6) ** alpha
+    return ((5.0 + lengths) / 6) ** alpha  # 5.0, because 5 + 255 overflows in uint8
 
 
 def _first(
@@ -285,7 +313,7 @@ def _first(
         raise ValueError(f"carry: got leaves of shapes {shapes}, expected (B, ...) in all")
     token = jnp.broadcast_to(jnp.asarray(bos, jnp.int32), shapes[0][:1])
     _, log_probs = jax.eval_shape(step, carry, token)
-    if log_probs.ndim != 2 or log_probs.shape[0] != token.shape[0]:
+    if log_probs.ndim != 2 or log_probs.shape[0] != token.shape[0] or not log_probs.shape[1]:
         raise ValueError(
             f"step: got log-probabilities of shape {log_probs.shape}, expected "
             f"({token.shape[0]}, V)"

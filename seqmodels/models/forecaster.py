@@ -188,5 +188,11 @@ def forecaster(
 
 
 def pooled_quantiles(samples: Array, levels: Sequence[float] = LEVELS) -> Array:
-    """Returns quantiles (..., Q) over the first axis of samples (S, ...)."""
+    """Returns quantiles (..., Q) over the first axis of samples (S, ...).
+
+    Raises:
+      ValueError: if there is no sample.
+    """
+    if not samples.ndim or not len(samples):
+        raise ValueError(f"samples: got shape {samples.shape}, expected at least one sample")
     return jnp.moveaxis(jnp.quantile(samples, jnp.asarray(levels), axis=0), 0, -1)

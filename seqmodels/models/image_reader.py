@@ -37,10 +37,14 @@ def image_to_sequence(images: Array, reading: str) -> Array:
       Array (height, B, width * channels) or (height * width, B, channels).
 
     Raises:
-      ValueError: if there is no such reading.
+      ValueError: if there is no such reading, or if the images do not have four axes or no pixels.
     """
     if reading not in READINGS:
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise ValueError(
+            f"images: got shape {images.shape}, expected (B, height, width, channels) with pixels"
+        )
     batch, height, width, depth = images.shape
     steps = height if reading == "rows" else height * width
     return jnp.moveaxis(images.reshape(batch, steps, height * width * depth // steps), 1, 0)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seqmodels.arrays import as_floats
+
 
 class LinearForecaster(NamedTuple):
     """Forecasts of one column: sum_j weights[k, j] z[t - j] + bias[k] of z[t + 1 + k].
@@ -21,7 +23,8 @@ class LinearForecaster(NamedTuple):
 
 
 def constant(steps: int, value: float = 0.0) -> LinearForecaster:
-    """Returns the forecaster of a constant value."""
+    """Returns the forecaster of a constant value for K = `steps`, at least 1."""
+    _check_positive(steps=steps)
     return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
 
 
@@ -34,7 +37,11 @@ def seasonal(steps: int, period: int = 1) -> LinearForecaster:
     Args:
       steps: K.
       period: steps of a season, at least 1.
+
+    Raises:
+      ValueError: if a number is not positive.
     """
+    _check_positive(steps=steps, period=period)
     weights = np.zeros((steps, period))
     weights[np.arange(steps), period - 1 - np.arange(steps) % period] = 1.0
     return LinearForecaster(weights, np.zeros(steps))
@@ -53,7 +60,15 @@ def autoregression(
       lags: the lags l, ascending, at least 1; none for the intercept alone.
       coefficients: phi, one for each lag.
       intercept: the constant.
+
+    Raises:
+      ValueError: if `steps` or a lag is not positive, or there is not one coefficient for each lag.
     """
+    _check_positive(steps=steps, lags=min(lags, default=1))
+    if len(lags) != len(coefficients):
+        raise ValueError(
+            f"coefficients: got {len(coefficients)} for {len(lags)} lags, expected one for each"
+        )
     size = max(lags, default=1)
     phi = np.zeros(size)
     for lag, value in zip(lags, coefficients, strict=True):
@@ -95,9 +110,14 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
       lags: ascending, at least 1.
 
     Raises:
-      ValueError: if fewer steps are left than there are parameters, with one to spare.
+      ValueError: if fewer steps are left than there are parameters, with one to spare, or if a lag
+        is not positive.
     """
+    values = as_floats("values", values)
     largest = max(lags, default=0)
+    _check_positive(lags=min(lags, default=1))
+    if len(values) <= largest:
+        raise ValueError(f"values: got {len(values)}, expected more than the largest lag {largest}")
     columns = [values[largest - lag : len(values) - lag] for lag in lags]
     design = np.stack([np.ones(len(values) - largest), *columns], axis=1)
     target = values[largest:]
@@ -120,8 +140,13 @@ def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     Args:
       values: (T,), NaN where there is a gap, not all of them.
       forecaster: of the column.
+
+    Raises:
+      ValueError: if no value is there.
     """
-    filled = np.array(values, np.float64)
+    filled = as_floats("values", values).astype(np.float64)
+    if not np.isfinite(filled).any():
+        raise ValueError(f"values: got {filled.size} values all missing, expected some there")
     first = int(np.argmax(np.isfinite(filled)))
     filled[:first] = filled[first]
     weights, bias = forecaster.weights[0], forecaster.bias[0]
@@ -136,11 +161,23 @@ def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     Args:
       values: (T,), without gaps. Before the first of them the first value is taken for all.
       forecaster: of the column.
+
+    Raises:
+      ValueError: if there is no value.
     """
+    values = as_floats("values", values)
+    if not len(values):
+        raise ValueError("values: got none, expected at least one")
     size = forecaster.weights.shape[1]
     padded = np.concatenate([np.full(size - 1, values[0]), values])
     windows = np.lib.stride_tricks.sliding_window_view(padded, size)[:, ::-1]
     return windows @ forecaster.weights.T + forecaster.bias
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}: got {number}, expected at least 1")
 
 
 def _window(values: np.ndarray, size: int) -> np.ndarray:

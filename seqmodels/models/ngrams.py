@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from seqmodels.arrays import as_labels
+
 
 def bits_by_order(
     train: np.ndarray, text: np.ndarray, vocabulary_size: int, orders: int
@@ -31,9 +33,15 @@ def bits_by_order(
     Raises:
       ValueError: if a text is empty or has other tokens, or an n-gram would be too long to number.
     """
+    train, text = as_labels("train", train), as_labels("text", text)
     for name, tokens in (("train", train), ("text", text)):
-        if not len(tokens) or np.min(tokens) < 0 or np.max(tokens) >= vocabulary_size:
-            raise ValueError(f"{name}: expected one or more tokens from 0 to {vocabulary_size - 1}")
+        if tokens.ndim != 1 or not len(tokens):
+            raise ValueError(f"{name}: got shape {tokens.shape}, expected one or more tokens (N,)")
+        if np.min(tokens) < 0 or np.max(tokens) >= vocabulary_size:
+            raise ValueError(
+                f"{name}: got tokens from {np.min(tokens)} to {np.max(tokens)}, expected 0 to "
+                f"{vocabulary_size - 1}"
+            )
     if orders < 0 or orders * math.log2(vocabulary_size) >= 63:
         raise ValueError(f"orders: got {orders}, expected n-grams that 63 bits can number")
     probability = np.full(len(text), 1 / vocabulary_size)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, legend_label, write, write_legend, write_ticks
 
 
 def confusion_matrices(
@@ -23,14 +23,13 @@ def confusion_matrices(
     """
     columns = min(3, len(counts))
     rows = -(-len(counts) // columns)
-    names = [drawable(name) for name in classes]
     # Numbers of three digits have to fit into a square.
     side = max(2.6, 0.36 * len(classes))
     size = 6.5 if len(classes) > 5 else 9
     figure = Figure(
         figsize=(side * columns + 0.4, side * rows + 0.9), dpi=120, layout="constrained"
     )
-    figure.suptitle(title, fontsize=11)
+    write(figure.suptitle, title, fontsize=11)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(counts) :]:
         axes.set_visible(False)
@@ -46,9 +45,9 @@ def confusion_matrices(
                     column, row, f"{count:g}", ha="center", va="center", size=size, color=color
                 )
         right = np.trace(matrix) / max(matrix.sum(), 1)
-        axes.set_title(f"{name}: {100 * right:.1f} % right", fontsize=9)
-        axes.set_xticks(range(len(names)), names, fontsize=8, parse_math=False)
-        axes.set_yticks(range(len(names)), names, fontsize=8, parse_math=False)
+        write(axes.set_title, f"{name}: {100 * right:.1f} % right", fontsize=9)
+        write_ticks(axes.set_xticks, classes, fontsize=8)
+        write_ticks(axes.set_yticks, classes, fontsize=8)
         axes.set_xlabel("predicted", fontsize=8)
         axes.set_ylabel("true", fontsize=8)
     return figure
@@ -77,7 +76,7 @@ def image_probabilities(
     across = min(3, len(images))
     rows = -(-len(images) // across)
     figure = Figure(figsize=(4.2 * across, 1.5 * rows + 0.9), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    write(figure.suptitle, title, fontsize=11)
     grid = figure.subplots(rows, 2 * across, squeeze=False, width_ratios=[1, 2] * across)
     for axes in grid.flat[2 * len(images) :]:
         axes.set_visible(False)
@@ -87,19 +86,20 @@ def image_probabilities(
         picture.set_xticks([])
         picture.set_yticks([])
         if truth:
-            picture.set_ylabel(f"true: {truth}", fontsize=8)
+            write(picture.set_ylabel, f"true: {truth}", fontsize=8)
         width = 0.8 / len(probabilities)
         for place, (name, values) in enumerate(probabilities.items()):
             at = np.arange(len(classes)) + (place - (len(probabilities) - 1) / 2) * width
             color = COLORS[place % len(COLORS)]
-            bars.bar(at, values[number], width, color=color, label=name)
+            bars.bar(at, values[number], width, color=color, label=legend_label(name))
         bars.set_ylim(0, 1)
         bars.set_yticks([0, 0.5, 1], ["0", "", "1"], fontsize=7)
-        bars.set_xticks(range(len(classes)), classes, fontsize=7)
+        write_ticks(bars.set_xticks, classes, fontsize=7)
         if truth in classes:
             bars.get_xticklabels()[classes.index(truth)].set_fontweight("bold")
-    names, labels = grid.flat[1].get_legend_handles_labels()
-    figure.legend(names, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
+    handles, labels = grid.flat[1].get_legend_handles_labels()
+    location = {"loc": "outside lower center", "ncols": len(labels)}
+    write_legend(figure, handles, labels, fontsize=8, **location)
     return figure
 
 
@@ -120,14 +120,14 @@ def prediction_by_word(
     width = min(max(5.0, 1.5 + 0.4 * len(words)), 30.0)
     figure = Figure(figsize=(width, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    write(axes.set_title, title, fontsize=10)
     axes.grid(alpha=0.25)
     for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(values, "o-", color=color, label=drawable(name), markersize=4)
+        axes.plot(values, "o-", color=color, label=legend_label(name), markersize=4)
     spacing = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
     places = range(0, len(words), spacing)
-    labels = [drawable(words[place]) for place in places]
-    axes.set_xticks(places, labels, rotation=60, ha="right", fontsize=8, parse_math=False)
-    axes.set_ylabel(ylabel)
-    axes.legend(fontsize=8)
+    labels = [words[place] for place in places]
+    write_ticks(axes.set_xticks, labels, places=places, rotation=60, ha="right", fontsize=8)
+    write(axes.set_ylabel, ylabel)
+    write_legend(axes, fontsize=8)
     return figure

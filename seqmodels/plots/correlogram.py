@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.arrays import as_floats
+from seqmodels.plots.style import COLORS, write
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
 STACKED = 3  # panels that stand one above the other; more of them stand in a grid
@@ -21,7 +22,7 @@ class Panel(NamedTuple):
     Attributes:
       label: of the panel.
       lags: int (L,), ascending.
-      values: (L,), NaN where there is none.
+      values: (L,), NaN or masked where there is none.
       low: (L,), a value between `low` and `high` says nothing: drawn as a band; None for no band.
       high: (L,), or None.
     """
@@ -71,7 +72,7 @@ def correlograms(
         dpi=120,
         layout="constrained",
     )
-    figure.suptitle(drawable(title), fontsize=11, parse_math=False)
+    write(figure.suptitle, title, fontsize=11)
     grid = figure.add_gridspec(rows + on_top, columns)
     if series is not None:
         _draw_series(figure.add_subplot(grid[0, :]), *series)
@@ -79,19 +80,19 @@ def correlograms(
         axes = figure.add_subplot(grid[on_top + number // columns, number % columns])
         _draw(axes, panel)
         if number + columns >= len(panels):
-            axes.set_xlabel(xlabel)
+            write(axes.set_xlabel, xlabel)
     return figure
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
-    lags, values = np.asarray(panel.lags), np.asarray(panel.values, np.float64)
-    axes.set_title(drawable(panel.label), fontsize=9, loc="left", parse_math=False)
+    lags, values = np.asarray(panel.lags), as_floats("values", panel.values)
+    write(axes.set_title, panel.label, fontsize=9, loc="left")
     axes.grid(alpha=0.25)
     axes.axhline(0, color="0.3", linewidth=0.8)
     tells = np.isfinite(values)
     extent = values
     if panel.low is not None and panel.high is not None:
-        low, high = (np.asarray(limit, np.float64) for limit in (panel.low, panel.high))
+        low, high = (as_floats("limits", limit) for limit in (panel.low, panel.high))
         axes.fill_between(lags, low, high, color="0.5", alpha=0.2, linewidth=0)
         tells &= (values < low) | (values > high)
         extent = np.concatenate([values, low, high])
@@ -110,7 +111,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
-    values = np.asarray(values, np.float64)
+    values = as_floats("values", values)
     axes.plot(times, values, color=COLORS[6], linewidth=0.9)
     # A value between two gaps is no line.
     is_observed = np.pad(np.isfinite(values), 1)

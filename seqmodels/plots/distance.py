@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, one_panel
+from seqmodels.plots.style import COLORS, legend_label, one_panel, write_legend
 
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
@@ -33,14 +33,14 @@ def accuracy_by_distance(
     """
     figure, axes = one_panel(title)
     for (name, (mean, low, high)), color in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(mean, "o-", color=color, label=name, markersize=4)
+        axes.plot(mean, "o-", color=color, label=legend_label(name), markersize=4)
         axes.fill_between(range(len(mean)), low, high, color=color, alpha=0.15, linewidth=0)
     axes.axhline(threshold, color="0.4", linestyle="--", linewidth=1, label="horizon threshold")
     axes.axhline(chance, color="0.4", linestyle=":", linewidth=1, label="without memory (chance)")
     _distance_axis(axes, distances)
     axes.set_ylabel("test accuracy")
     axes.set_ylim(-0.02, 1.04)
-    axes.legend(fontsize=8)
+    write_legend(axes, fontsize=8)
     return figure
 
 
@@ -69,14 +69,15 @@ def gradient_by_distance(
     for (name, after), color in zip(trained.items(), COLORS * 9, strict=False):
         gone = [n for n, ratio in enumerate(after) if ratio == 0]
         axes.plot(gone, [edge] * len(gone), "v", color=color, clip_on=False)
-        axes.plot(after, "o-", color=color, label=f"{name}, trained", markersize=4)
-        axes.plot(initial[name], "--", color=color, label=f"{name}, before", linewidth=1)
+        labels = [legend_label(f"{name}, {when}") for when in ("trained", "before")]
+        axes.plot(after, "o-", color=color, label=labels[0], markersize=4)
+        axes.plot(initial[name], "--", color=color, label=labels[1], linewidth=1)
     axes.axhline(1, color="0.4", linestyle=":", linewidth=1)
     axes.set_yscale("log", nonpositive="mask")
     axes.set_ylim(bottom=edge)
     _distance_axis(axes, distances)
     axes.set_ylabel("gradient at the clue / gradient at the answer")
-    axes.legend(fontsize=8)
+    write_legend(axes, fontsize=8)
     return figure
 
 

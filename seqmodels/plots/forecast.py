@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, legend_label, write, write_legend
 
 
 def forecasts(
@@ -36,7 +36,7 @@ def forecasts(
     """
     figure = Figure(figsize=(9, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(drawable(title), fontsize=10, parse_math=False)
+    write(axes.set_title, title, fontsize=10)
     axes.grid(alpha=0.25)
     at = _drawable_times(times)
     if quantiles is not None:
@@ -45,13 +45,13 @@ def forecasts(
         at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="observed"
     )
     for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(at, values, "-", color=color, linewidth=1.2, label=drawable(name))
+        axes.plot(at, values, "-", color=color, linewidth=1.2, label=legend_label(name))
     if future is not None:
         later = _drawable_times(future[0])
         _bands(axes, later, future[2], COLORS[2], labels=False)
         axes.plot(later, future[1], "o-", color=COLORS[2], markersize=3, label="after the end")
-    axes.set_ylabel(drawable(ylabel), parse_math=False)
-    axes.legend(fontsize=8)
+    write(axes.set_ylabel, ylabel)
+    write_legend(axes, fontsize=8)
     return figure
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from seqmodels.plots.style import COLORS
+from seqmodels.plots.style import COLORS, legend_label, write, write_legend, write_ticks
 
 
 def ratios_by_shape(
@@ -29,7 +29,7 @@ def ratios_by_shape(
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(7 * columns, 0.6 + 2.8 * rows), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    write(figure.suptitle, title, fontsize=11)
     names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(panels) :]:
@@ -41,15 +41,15 @@ def ratios_by_shape(
             # From 1, so that slower and faster point to different sides.
             change = np.asarray(heights, np.float64) - 1
             color = COLORS[names.index(name) % len(COLORS)]
-            axes.bar(at, change, width, bottom=1.0, color=color, label=name)
+            axes.bar(at, change, width, bottom=1.0, color=color, label=legend_label(name))
         axes.set_xlim(-0.5, len(shapes) - 0.5)
         axes.axhline(1, color="0.2", linewidth=1)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_xticks(range(len(shapes)), shapes, fontsize=8)
-        axes.set_title(label, fontsize=10)
+        write_ticks(axes.set_xticks, shapes, fontsize=8)
+        write(axes.set_title, label, fontsize=10)
         axes.grid(axis="y", alpha=0.25)
-        axes.legend(fontsize=7, ncols=len(panel))
+        write_legend(axes, fontsize=7, ncols=len(panel))
     return figure

@@ -4,9 +4,10 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, drawable, write, write_ticks
 
 
 def attention_map(
@@ -26,13 +27,10 @@ def attention_map(
     size = 1.6 + 0.42 * len(source), 1.5 + 0.34 * len(target)
     figure = Figure(figsize=(max(size[0], 4.5), size[1]), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    axes.set_title(title, fontsize=10)
+    write(axes.set_title, title, fontsize=10)
     image = axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    names = [[drawable(label) for label in labels] for labels in (source, target)]
-    axes.set_xticks(
-        range(len(source)), names[0], rotation=45, ha="right", fontsize=8, parse_math=False
-    )
-    axes.set_yticks(range(len(target)), names[1], fontsize=8, parse_math=False)
+    write_ticks(axes.set_xticks, source, rotation=45, ha="right", fontsize=8)
+    write_ticks(axes.set_yticks, target, fontsize=8)
     axes.set_xlabel("read")
     axes.set_ylabel("written")
     figure.colorbar(image, ax=axes, label="weight")
@@ -60,16 +58,15 @@ def contact_sheet(
     figure = Figure(
         figsize=(2 * columns, (tall + 0.55) * rows + 0.5), dpi=120, layout="constrained"
     )
-    figure.suptitle(title, fontsize=11)
+    write(figure.suptitle, title, fontsize=11)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
     for axes, image, caption, good in zip(grid.flat, images, captions, right, strict=False):
-        gray = image.shape[-1] == 1
-        axes.imshow(image[..., 0] if gray else image, cmap="gray_r" if gray else None)
+        _show(axes, image)
         label = textwrap.fill(drawable(caption), 24) or "(nothing)"
         color = COLORS[1] if good else COLORS[0]
-        axes.set_title(label, fontsize=8, color=color, parse_math=False)
+        write(axes.set_title, label, fontsize=8, color=color)
     return figure
 
 
@@ -88,16 +85,23 @@ def captioned_picture(
       A figure.
     """
     figure = Figure(figsize=(8, 3 + 0.3 * len(captions)), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    write(figure.suptitle, title, fontsize=11)
     picture, bars = figure.subplots(2, 1, height_ratios=[3, 0.5 + 0.3 * len(captions)])
     picture.set_axis_off()
-    gray = image.shape[-1] == 1
-    shown = image[..., 0] if gray else image
-    picture.imshow(shown, cmap="gray_r" if gray else None, vmin=0, vmax=255)
+    _show(picture, image)
     bars.barh(range(len(captions)), probabilities, color=COLORS[0])
     bars.invert_yaxis()
     bars.set_xlim(0, 1)
     bars.set_xlabel("probability")
     labels = [textwrap.shorten(drawable(text), 60) or "(nothing)" for text in captions]
-    bars.set_yticks(range(len(captions)), labels, fontsize=8, parse_math=False)
+    write_ticks(bars.set_yticks, labels, fontsize=8)
     return figure
+
+
+def _show(axes: Axes, image: np.ndarray) -> None:
+    """Draws a picture uint8 (height, width, 1 or 3), with ink dark where it is gray."""
+    if image.shape[-1] == 1:
+        # Without limits the contrast would be stretched, and a uniform picture be white.
+        axes.imshow(image[..., 0], cmap="gray_r", vmin=0, vmax=255)
+    else:
+        axes.imshow(image)

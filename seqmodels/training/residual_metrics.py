@@ -32,6 +32,7 @@ def residual_autocorrelation(
       ValueError: for a lag out of range.
     """
     lags = tuple(lags)
+    residuals = residuals.astype(jnp.promote_types(residuals.dtype, jnp.float32))
     length = residuals.shape[0]
     if not lags or min(lags) < 1 or max(lags) >= length:
         raise ValueError(

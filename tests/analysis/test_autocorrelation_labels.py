@@ -141,3 +141,25 @@ def test_under_jit_and_vmap():
     assert np.isnan(jax.jit(call)(jnp.zeros(60, int))[0]).all()
     again = ac.lagged_association(KEY, x, nlags=2, permutations=20)
     np.testing.assert_array_equal(again.pvalue, call(x)[1])
+
+
+def test_dtype_and_mask_of_labels():
+    labels = np.random.default_rng(0).integers(0, 20, 200)
+    want = ac.lagged_association(KEY, labels, nlags=2, permutations=9)
+    for dtype in (np.uint8, np.int8, np.uint64):
+        got = ac.lagged_association(KEY, labels.astype(dtype), nlags=2, permutations=9)
+        np.testing.assert_array_equal(got.statistic, want.statistic)
+        np.testing.assert_array_equal(got.pvalue, want.pvalue)
+    gaps = np.where(np.arange(200) % 7 == 0, -1, labels)
+    masked = np.ma.masked_array(labels.astype(np.uint8), np.arange(200) % 7 == 0)
+    for got, want in zip(
+        ac.lagged_association(KEY, masked, nlags=2, permutations=9, num_categories=20)[1:],
+        ac.lagged_association(KEY, gaps, nlags=2, permutations=9, num_categories=20)[1:],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, want)
+    bools = labels > 9
+    np.testing.assert_array_equal(
+        ac.lagged_association(KEY, bools, nlags=2, permutations=9).statistic,
+        ac.lagged_association(KEY, bools.astype(int), nlags=2, permutations=9).statistic,
+    )

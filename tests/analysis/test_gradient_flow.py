@@ -1,5 +1,7 @@
 """Gradient norms through time, against products of Jacobians worked out in NumPy."""
 
+import functools
+
 import contract_cases as cases
 import jax
 import jax.numpy as jnp
@@ -77,3 +79,56 @@ def test_seeds_on_several_devices_do_not_add_up(num_devices):
     keys = jax.vmap(jax.random.key)(jnp.arange(4))
     spread = over_seeds(norms, make_mesh(num_devices, "seeds"))(keys)
     cases.assert_close(spread, jnp.stack([norms(key) for key in keys]), 1e-5)
+
+
+def complex_cell(decay):
+    """s_t = decay s_tm1 + x_t, y_t = (Re s, Im s)."""
+
+    def step(params, s, x_t):
+        s = decay * s + jnp.asarray(x_t, jnp.float32)
+        return s, jnp.concatenate([s.real, s.imag], axis=-1)
+
+    return sm.Cell(
+        lambda key: (), lambda params, batch: jnp.zeros((*batch, 2), jnp.complex64), step
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.int8])
+def test_complex_states_count_with_both_parts(dtype):
+    """d Im s_T / d s_t = Im(decay^n (a + ib)): of the size |decay|^n, whatever the angle."""
+    cell = complex_cell(0.5 * np.exp(1j))
+    xs = jnp.ones((30, 3, 2), dtype)
+    norms = state_gradient_norms(cell, (), xs, lambda ys: jnp.sum(ys[-1, :, 2:]))
+    assert norms.dtype == jnp.float32
+    want = np.sqrt(2) * 0.5 ** np.arange(30.0, 0, -1)
+    np.testing.assert_allclose(norms, np.repeat(want[:, None], 3, 1), rtol=1e-5)
+
+
+def test_a_linear_recurrent_unit_agrees_with_its_own_gradient():
+    cell = sm.lru(cases.D, cases.H)
+    params, xs = cases.params_of(cell), cases.inputs(())
+    norms = state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1]))
+    start = cell.initial_state(params)
+    whole = jax.grad(lambda s: jnp.sum(sm.unroll(cell, params, xs, s)[1][-1]))(start)
+    want = np.sqrt(sum(np.sum(np.abs(a) ** 2) for a in jax.tree.leaves(whole)))
+    assert want > 0
+    assert norms[0] == pytest.approx(want, rel=1e-5)
+
+
+def test_a_cell_compiles_once():
+    counts = []
+    cell = complex_cell(0.5)
+    cell = cell._replace(step=lambda *a, step=cell.step: (counts.append(0), step(*a))[1])
+    traced = []
+    for scale in (1.0, 2.0, 3.0):
+        score = functools.partial(lambda scale, ys: scale * jnp.sum(ys[-1]), scale)
+        norms = state_gradient_norms(cell, (), jnp.ones((4, 1, 2)), score)
+        assert norms[0, 0] == pytest.approx(scale * 2 * 0.5**4, rel=1e-5)
+        traced.append(len(counts))
+    assert traced[0] == traced[-1]
+
+
+@pytest.mark.parametrize("score", [lambda ys: ys[-1], lambda ys: jnp.sum(ys).astype(complex)])
+def test_the_score_is_one_real_number(score):
+    with pytest.raises(ValueError, match=r"score: got .*, expected one real number"):
+        state_gradient_norms(complex_cell(0.5), (), jnp.ones((2, 2)), score)

@@ -110,3 +110,11 @@ def test_labels():
     )
     words = label_words("day", [0, 1], np.array([0.02, 0.05]), np.array([0.9, 0.04]))
     assert words == "day tells nothing (V up to 0.05, p from 0.04)."
+
+
+def test_a_p_value_that_could_not_be_computed_is_no_verdict():
+    found = verdict(np.full(3, np.nan), np.full(3, np.nan), 10, float("nan"))
+    assert found.kind == "untested"
+    assert found.words.startswith("Not tested: ")
+    words = label_words("the past", [1, 2], np.array([0.1, np.nan]), np.full(2, np.nan))
+    assert words == "the past was not tested: no p value could be computed."

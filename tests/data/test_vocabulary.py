@@ -28,3 +28,19 @@ def test_text_and_back():
     assert vocabulary.from_str(words.to_str()) == words
     with pytest.raises(ValueError, match="expected a list of words as JSON"):
         vocabulary.from_str('["a"]')
+
+
+def test_special_tokens_of_a_text_are_unknown_words():
+    words = vocabulary.build(["the cat"])
+    for special in SPECIALS:
+        tokens, lengths = words.encode([f"the {special} cat"])
+        assert tokens[:, 0].tolist() == [BOS, words.words.index("the"), UNK, tokens[3, 0], EOS]
+        assert lengths.tolist() == [5]
+
+
+@pytest.mark.parametrize("token", [-1, 6, np.int64(99)])
+def test_numbers_outside_are_refused(token):
+    words = vocabulary.build(["the cat"])
+    with pytest.raises(ValueError, match=rf"tokens: got {token}, expected numbers from 0 to 5"):
+        words.decode([4, token])
+    assert words.decode([4, EOS, token]) == words.words[4]

@@ -67,3 +67,14 @@ def test_words_of_the_same_use_are_near():
 def test_one_line(rows, size, window, line):
     with pytest.raises(ValueError, match=line):
         ppmi_vectors(rows, 4, size, window=window)
+
+
+def test_words_that_stand_together_by_chance_alone():
+    """Two words that only meet each other: n(w, c) Z = n(w) n(c)^.75 for none but them."""
+    every_pair = [np.array([a, b]) for a in range(2, 6) for b in range(2, 6)]
+    with pytest.raises(ValueError, match="rows: got no two words that stand together more often"):
+        ppmi_vectors(every_pair, 6, 2, window=1)
+    with pytest.raises(ValueError, match="rows: got <U2, expected integer labels"):
+        ppmi_vectors(["ab"], 6, 2)
+    with pytest.raises(ValueError, match="rows: got word 9, expected numbers below 6"):
+        ppmi_vectors([np.array([2, 9])], 6, 2)

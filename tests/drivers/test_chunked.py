@@ -1,6 +1,10 @@
 """Long sequences in little memory: the plan, its prediction, and what it computes."""
 
+import re
+
 import contract_cases as cases
+import hypothesis
+import hypothesis.strategies as st
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,15 +120,28 @@ def test_too_small_a_budget_names_the_smallest():
     params, xs = shapes_of(cell, 65536, 8)
     line = (
         r"chunked: memory_budget: got 1\.0 MB, expected at least (\d+\.\d) MB: \d+ segments of "
-        r"\d+ steps, predicted peak \1 MB, of which outputs and their cotangents 268\.4 MB"
+        r"\d+ steps, predicted peak \d+\.\d MB, of which outputs and their cotangents 268\.4 MB"
     )
     with pytest.raises(ValueError, match=line) as error:
         plan_of(cell, sm.chunked(memory_budget=10**6), params, xs)
     smallest = float(str(error.value).split("at least ")[1].split(" MB")[0])
-    plan = plan_of(cell, sm.chunked(memory_budget=f"{smallest + 0.1:.1f}MB"), params, xs)
+    plan = plan_of(cell, sm.chunked(memory_budget=f"{smallest:.1f} MB"), params, xs)
     assert "segments" in plan
     with pytest.raises(ValueError, match="expected at least"):
         plan_of(cell, sm.chunked(memory_budget=f"{smallest - 0.1:.1f}MB"), params, xs)
+
+
+@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.given(st.tuples(*[st.integers(1, most) for most in (3000, 9, 40, 40)]))
+def test_the_budget_that_is_named_is_enough(sizes):
+    num_steps, batch, inputs, hidden = sizes
+    cell = sm.rnn(inputs, hidden)
+    params, _ = shapes_of(cell, 1, 1)
+    xs = jax.ShapeDtypeStruct((num_steps, batch, inputs), jnp.float32)
+    with pytest.raises(ValueError, match="expected at least") as error:
+        plan_of(cell, sm.chunked(memory_budget=1), params, xs)
+    named = re.search(r"at least ([\d.]+ \w+)", str(error.value))[1]
+    assert plan_of(cell, sm.chunked(memory_budget=named), params, xs)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -166,6 +183,8 @@ def test_auto_takes_segments_where_the_states_are_too_large():
         ("7", 7),
         ("1TB", 1e12),
         ("1e9", 1e9),
+        ("5000 bytes", 5000),
+        (np.float32(0.5e6), 5e5),
     ],
 )
 def test_bytes(text, size):
@@ -178,6 +197,7 @@ def test_bytes(text, size):
         ({"memory_budget": "2 pounds"}, "memory_budget: got '2 pounds', expected bytes"),
         ({"memory_budget": 0}, "memory_budget: got 0, expected bytes"),
         ({"memory_budget": -5}, "memory_budget: got -5, expected bytes"),
+        ({"memory_budget": "1e999"}, "memory_budget: got '1e999', expected bytes"),
         ({"memory_budget": True}, "memory_budget: got True, expected bytes"),
         ({"segment": 0}, "segment: got 0, expected a positive integer"),
         ({"segment": 2, "memory_budget": 9}, "segment: got with a memory_budget"),

@@ -1,6 +1,9 @@
 """The entry: what it refuses, what it composes with, what precision it keeps."""
 
 import functools
+import gc
+import importlib
+import weakref
 
 import contract_cases as cases
 import jax
@@ -233,3 +236,19 @@ def test_info_says_what_ran():
         assert info.method == "scan"
         assert kind in info.reason
     assert sm.unroll_full(CELL, PARAMS(), cases.inputs(), method="scan").info.reason == "asked for"
+
+
+def test_a_cell_goes_with_its_program():
+    """A program that is dropped keeps nothing of its cell alive, so memory is bounded."""
+    programs = importlib.import_module("seqmodels.drivers.unroll")._compiled
+
+    def use():
+        cell = sm.rnn(2, 3)
+        sm.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((4, 2)))
+        return weakref.ref(cell.step)
+
+    step = use()
+    assert programs.cache_info().maxsize == 64
+    programs.cache_clear()
+    gc.collect()
+    assert step() is None

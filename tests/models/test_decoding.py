@@ -347,3 +347,26 @@ def test_mistakes_are_named(call, message):
 
     with pytest.raises(ValueError, match=message):
         call(step, jnp.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "temperature",
+    [0, -1.5, np.float32(0), np.float16(-1), np.int8(0), jnp.float32(0), jnp.zeros(3),
+     np.array([1.0, 0.0, 1.0]), float("nan"), float("inf"), True, None, "1"],
+)  # fmt: skip
+def test_a_temperature_that_is_not_positive(temperature):
+    with pytest.raises(ValueError, match=r"temperature: got .*, expected more than 0"):
+        sample(constant_step, jnp.zeros((3, 1)), 0, -1, 2, key=KEY, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [np.float16(1e-7), 1e-40, np.array([1e-3] * 3)])
+def test_a_very_small_temperature_takes_the_most_probable(temperature):
+    done = sample(constant_step, jnp.zeros((3, 1)), 0, -1, 2, key=KEY, temperature=temperature)
+    assert done.tokens.tolist() == [[2, 2]] * 3
+
+
+KEY = jax.random.key(0)
+
+
+def constant_step(carry, token):
+    return carry, jnp.broadcast_to(jnp.log(jnp.array([0.1, 0.2, 0.7])), (len(carry), 3))

@@ -61,9 +61,9 @@ def test_probabilities_add_up_to_one():
 
 def test_what_will_not_do():
     one = np.array([0])
-    with pytest.raises(ValueError, match="train: expected one or more tokens from 0 to 4"):
+    with pytest.raises(ValueError, match=r"train: got .*, expected .*"):
         bits_by_order(np.array([], int), one, 5, 2)
-    with pytest.raises(ValueError, match="text: expected one or more tokens from 0 to 4"):
+    with pytest.raises(ValueError, match=r"text: got .*, expected .*"):
         bits_by_order(one, np.array([5]), 5, 2)
     with pytest.raises(ValueError, match="orders: got 40, expected n-grams that 63 bits"):
         bits_by_order(one, one, 5, 40)

@@ -8,6 +8,7 @@ SHAPES = "tests/drivers/test_contract_shapes.py"
 TRANSFORMATIONS = "tests/drivers/test_transformations.py"
 UNROLL = "tests/drivers/test_unroll.py"
 FUSED = "tests/drivers/test_fused.py"
+RULES = "tests/drivers/test_derivative_rules.py"
 CHUNKED = "tests/drivers/test_chunked.py"
 ASSOCIATIVE = "tests/drivers/test_associative.py"
 NEWTON = "tests/drivers/test_newton.py"
@@ -179,11 +180,24 @@ _LINEAR_PROGRAM = _mutants(
     ),
 )
 
+_RULES = _mutants(
+    "seqmodels/drivers/fused/linearization.py",
+    (RULES,),
+    linearization_ignores_rules=(
+        "jax.vjp(linear, read)[1]",
+        "jax.linear_transpose(linear, read)",
+    ),
+)
+
 _ANALYSIS = _mutants(
     "seqmodels/drivers/stage_analysis.py",
-    (FUSED, UNROLL),
+    (FUSED, RULES, UNROLL),
     analysis_affinity_unchecked=(
-        "jax.eval_shape(transpose, params, (state_others, x_others), partition_floats(gates)[0])",
+        "if any(is_used[: len(jax.tree.leaves(floats))]):",
+        "if False:",
+    ),
+    analysis_linearity_unchecked=(
+        "jax.eval_shape(transpose, arguments, partition_floats(arguments[0])[0])",
         "pass",
     ),
     analysis_closure_unchecked=(
@@ -365,6 +379,7 @@ MUTANTS: list[Mutant] = [
     *_FUSED_BACKWARD,
     *_LINEAR_PROGRAM,
     *_ANALYSIS,
+    *_RULES,
     *_CHUNKED,
     *_ASSOCIATIVE,
     *_NEWTON,

@@ -15,6 +15,7 @@ from seqmodels.analysis.autocorrelation.inputs import (
     checked_mask,
     float64_context,
     is_traced,
+    own_mask,
     whole_number,
 )
 from seqmodels.types import Array
@@ -65,7 +66,8 @@ def lagged_association(
 
     Args:
       key: of the shuffles; every series of the batch gets its own.
-      x: integer labels (..., n), time along `axis`; negative where nothing is there.
+      x: integer or bool labels (..., n), time along `axis`; negative or masked where nothing is
+        there.
       y: whose past is asked, of the shape of x; None: x itself.
       nlags: the largest lag. Lags start at 1 for x itself, at 0 for y.
       measure: "cramers_v" or "mutual_information".
@@ -124,7 +126,7 @@ def lagged_association(
 
 def _labels(name: str, given: Any, num_categories: int | None) -> Any:
     array = as_array(given)
-    if not jnp.issubdtype(array.dtype, jnp.integer):
+    if not (jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool):
         raise ValueError(
             f"{name}: got {array.dtype}, expected integer labels "
             "(np.unique(labels, return_inverse=True)[1] gives them)"
@@ -138,7 +140,11 @@ def _labels(name: str, given: Any, num_categories: int | None) -> Any:
         raise ValueError(
             f"{name}: got label {np.max(array)}, expected labels below {num_categories}"
         )
-    return array
+    masked = own_mask(given, None)
+    if masked is not None:
+        array = np.where(masked, array.astype(np.int64), -1)
+    # Wide enough for the number of a pair of labels; int32 holds what fits into a table.
+    return array.astype(jnp.int32)
 
 
 @functools.partial(

@@ -75,7 +75,8 @@ def acf(
     statistics see `ljung_box`.
 
     Args:
-      x: real (..., n), time along `axis`; integers count as floats.
+      x: real (..., n), time along `axis`; integers count as floats. Masked values of a NumPy masked
+        array count as those of `mask`.
       adjusted: divide c_k by the number of its pairs (n - k without gaps) in place of n.
       nlags: the largest lag; None: min(int(10 log10(n)), n - 1).
       fft: sum by FFT, O(n log n); otherwise directly, O(n nlags).

@@ -27,8 +27,16 @@ class SeriesChecks(NamedTuple):
 
 
 def as_array(given: ArrayLike) -> Any:
-    """Returns a NumPy array (of the same dtype) unless it is a JAX array."""
+    """Returns a NumPy array (of the same dtype) unless it is a JAX array; see also `own_mask`."""
     return given if isinstance(given, jax.Array) else np.asarray(given)
+
+
+def own_mask(given: Any, mask: Any) -> Any:
+    """Returns the mask, false also where `given` is a NumPy masked array that is masked there."""
+    if not np.ma.isMaskedArray(given) or not np.any(np.ma.getmaskarray(given)):
+        return mask
+    own = ~np.ma.getmaskarray(given)
+    return own if mask is None else own & mask
 
 
 def is_traced(*arrays: Any) -> bool:

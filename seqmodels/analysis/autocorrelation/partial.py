@@ -1,10 +1,11 @@
 """Correlation of a series with its past that the steps between do not explain (PACF)."""
 
 import math
-from typing import overload
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from seqmodels.analysis.autocorrelation.correlogram import (
@@ -19,6 +20,7 @@ from seqmodels.analysis.autocorrelation.series import Series, compute
 from seqmodels.types import Array
 
 ADJUSTED = ("yw", "ywa", "ywadjusted", "yw_adjusted", "ld", "lda", "ldadjusted", "ld_adjusted")
+ROUNDINGS = 64  # a variance of errors below so many counts as 0
 BIASED = ("ywm", "ywmle", "yw_mle", "ldb", "ldbiased", "ld_biased")
 
 
@@ -77,42 +79,58 @@ def pacf(
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
-      `alpha` a `Correlogram`. NaN as in `acf`.
+      `alpha` a `Correlogram`. NaN as in `acf`, from the first lag on at which gaps leave no pair.
+      Inside a transformation also from the first lag on before which the past determines the
+      series.
 
     Raises:
-      ValueError: as `acf`; an unknown method.
+      ValueError: as `acf`; an unknown method; the values before some lag determine the series, as
+        in a perfect alternation from lag 2 on.
     """
     if method not in ADJUSTED + BIASED:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(ADJUSTED + BIASED)}")
     n = num_steps({"x": x}, axis)
     nlags = checked_num_lags(nlags, max(min(int(10 * math.log10(n)), n // 2 - 1), 1), n // 2, n)
     alpha = checked_alpha(alpha)
-    values, half = compute(
+    values, half, is_determined = compute(
         _pacf, {"x": x}, axis=axis, mask=mask, lengths=lengths, missing=missing,
         num_lags=("nlags", nlags), adjusted=method in ADJUSTED, nlags=nlags, alpha=alpha,
     )  # fmt: skip
+    if not isinstance(is_determined, jax.core.Tracer) and np.any(is_determined):
+        *index, lag = np.argwhere(is_determined)[0].tolist()
+        where = f" in series {index}" if index else ""
+        raise ValueError(
+            f"nlags: got {nlags}{where}, expected at most {lag - 1}: the values of {lag - 1} steps "
+            "determine the next one"
+        )
     return values if half is None else correlogram(values, half)
 
 
 def _pacf(
     series: Series, *, adjusted: bool, nlags: int, alpha: float | None
-) -> tuple[Array, Array | None]:
+) -> tuple[Array, Array | None, Array]:
+    """Returns the values, half the widths of their intervals, and where the past determines x."""
     correlations = autocorrelations(series, nlags, adjusted)
     places = jnp.arange(nlags)
+    rounding = ROUNDINGS * jnp.finfo(correlations.dtype).eps
 
-    def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Array]:
+    def step(carry: tuple[Array, Array], k: Array) -> tuple[tuple[Array, Array], Any]:
         coefficients, variance = carry  # phi_1, ..., phi_{k-1} at places 0, ..., k - 2
         before = places < k - 1
         past = jnp.where(before, correlations[jnp.abs(k - 1 - places)], 0)
+        # Where the past determines the series, both are 0 but for rounding.
+        is_determined = jnp.abs(variance) < rounding
         last = (correlations[k] - jnp.sum(coefficients * past)) / variance
+        last = jnp.where(is_determined, jnp.nan, last)
         backwards = jnp.where(before, coefficients[jnp.clip(k - 2 - places, 0)], 0)
         coefficients = jnp.where(places == k - 1, last, coefficients - last * backwards)
-        return (coefficients, variance * (1 - last**2)), last
+        return (coefficients, variance * (1 - last**2)), (last, is_determined)
 
     start = (jnp.zeros_like(correlations[1:]), correlations[0])
-    _, values = jax.lax.scan(step, start, jnp.arange(1, nlags + 1))
+    _, (values, is_determined) = jax.lax.scan(step, start, jnp.arange(1, nlags + 1))
+    is_determined = jnp.concatenate([jnp.zeros(1, bool), is_determined])
     values = jnp.concatenate([correlations[:1], values])
     if alpha is None:
-        return values, None
+        return values, None, is_determined
     half = jnp.full_like(values, normal_quantile(alpha) / jnp.sqrt(series.number))
-    return values, half.at[0].set(0)
+    return values, half.at[0].set(0), is_determined

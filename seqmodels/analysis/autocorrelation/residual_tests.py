@@ -21,7 +21,8 @@ class Portmanteau(NamedTuple):
 
     Attributes:
       statistic: (*batch, L), Q.
-      pvalue: (*batch, L), of Q under no autocorrelation; NaN where no degree of freedom is left.
+      pvalue: (*batch, L), of Q under no autocorrelation; NaN, or not tested, where no degree of
+        freedom remains.
       lags: int (L,), how many autocorrelations entered.
     """
 
@@ -49,7 +50,9 @@ def ljung_box(
 
     As `statsmodels.stats.diagnostic.acorr_ljungbox`, but: more than one series, and gaps, where n
     counts what is there and r is that of missing="conservative" (or "drop"); a `Portmanteau` in
-    place of a DataFrame; no `auto_lag`; for `boxpierce` see `box_pierce`.
+    place of a DataFrame; no `auto_lag`; for `boxpierce` see `box_pierce`. A lag at which gaps leave
+    no pair of values does not count: neither in the sum nor in the degrees of freedom, which are
+    the number of lags up to h that have pairs, less model_df.
 
     Args:
       x: residuals, real (..., n), time along `axis`; their mean is taken off.
@@ -209,12 +212,17 @@ def _portmanteau(
 def _q(series: Series, *, lags: tuple[int, ...], model_df: int, ljung: bool) -> tuple[Array, Array]:
     most, n = max(lags), series.number
     squares = autocorrelations(series, most)[1:] ** 2
+    has_pairs = ~jnp.isnan(squares)
+    squares = jnp.where(has_pairs, squares, 0)
     if ljung:
         left = n - jnp.arange(1, most + 1)
-        squares = jnp.where(left > 0, squares * (n + 2) / jnp.maximum(left, 1), jnp.nan)
-    statistic = n * jnp.cumsum(squares)[np.array(lags) - 1]
-    freedom = np.array(lags) - model_df
-    degrees = jnp.asarray(np.maximum(freedom, 1), statistic.dtype)
+        squares = jnp.where(left > 0, squares * (n + 2) / jnp.maximum(left, 1), 0)
+        has_pairs &= left > 0
+    places = np.array(lags) - 1
+    counted = jnp.cumsum(has_pairs)[places]
+    statistic = jnp.where(counted > 0, n * jnp.cumsum(squares)[places], jnp.nan)
+    freedom = counted - model_df
+    degrees = jnp.maximum(freedom, 1).astype(statistic.dtype)
     pvalue = jax.scipy.stats.chi2.sf(statistic, degrees)
     return statistic, jnp.where(freedom > 0, pvalue, jnp.nan)
 

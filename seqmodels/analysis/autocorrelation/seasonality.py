@@ -23,7 +23,8 @@ class SeasonalPeriod(NamedTuple):
       period: int32 (*batch), in steps; 0 where the evidence does not do.
       strength: (*batch), the autocorrelation at that period; without one at the lag that came
         closest; NaN if the autocorrelation has no peak.
-      pvalue: (*batch), that chance shows such evidence at some lag; 1 if there is no peak.
+      pvalue: (*batch), that chance shows such evidence at some lag; 1 if there is no peak; NaN (not
+        tested) if there was no lag to look at, as in a straight line or between gaps.
       acf: (*batch, max_period + 2), of the series less its straight line, from lag 0.
       whitened: (*batch, max_period + 2), of what an AR(1) leaves of that.
       bound: (*batch), what `whitened` must exceed at a period.
@@ -117,6 +118,7 @@ def _seasonal_period(series: Series, *, max_period: int, alpha: float) -> Season
     lags = jnp.arange(most + 1)
     peak = (raw[1:-1] > raw[:-2]) & (raw[1:-1] >= raw[2:]) & (raw[1:-1] > 0)
     peak = jnp.pad(peak, 1) & (lags >= LEAST_PERIOD) & ~jnp.isnan(whitened)
+    looked = ~jnp.isnan(raw) & ~jnp.isnan(whitened) & (lags >= LEAST_PERIOD) & (lags < most)
     heights = jnp.where(peak, whitened, -jnp.inf)
     num_lags = max_period - LEAST_PERIOD + 1
     bound = -special.ndtri(alpha / num_lags) / jnp.sqrt(pairs)
@@ -127,7 +129,7 @@ def _seasonal_period(series: Series, *, max_period: int, alpha: float) -> Season
     return SeasonalPeriod(
         jnp.where(highest > bound, best, 0),
         jnp.where(there, raw[best], jnp.nan),
-        jnp.where(there, jnp.minimum(1, chance), 1),
+        jnp.where(there, jnp.minimum(1, chance), jnp.where(jnp.any(looked), 1, jnp.nan)),
         raw,
         whitened,
         bound,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from scipy.fft import next_fast_len
 
@@ -18,12 +19,13 @@ from seqmodels.analysis.autocorrelation.inputs import (
     checked_mask,
     float64_context,
     is_traced,
+    own_mask,
     result_dtype,
 )
 from seqmodels.types import Array
 
 MISSING = ("none", "raise", "conservative", "drop")
-MOST_EXPONENT = 120  # of a power of two whose inverse float32 can still hold
+TINY = 2.0**-900  # smaller numbers are scaled before XLA may flush them to zero
 
 
 class Series(NamedTuple):
@@ -71,17 +73,18 @@ def compute(
     """
     if missing not in MISSING:
         raise ValueError(f"missing: got {missing!r}, expected one of {', '.join(MISSING)}")
-    ready = tuple(map(as_array, arrays.values()))
+    ready = tuple(_ready(given) for given in arrays.values())
     shape = ready[0].shape
     axis = axis % len(shape)
     batch_shape = shape[:axis] + shape[axis + 1 :]
     mask = checked_mask(mask, shape)
+    masks = tuple(own_mask(given, mask) for given in arrays.values())
     lengths = checked_lengths(lengths, shape[axis], batch_shape)
     call = functools.partial(
-        _over_series, function, ready, mask, lengths, axis=axis, missing=missing,
+        _over_series, function, ready, masks, lengths, axis=axis, missing=missing,
         may_be_constant=may_be_constant, dtype=result_dtype(*ready), options=tuple(options.items()),
     )  # fmt: skip
-    if is_traced(*ready, mask, lengths):
+    if is_traced(*ready, *masks, lengths):
         return call()[0]
     # Also where the function that calls is being traced: these values are constants to it.
     with jax.ensure_compile_time_eval(), float64_context():
@@ -89,6 +92,16 @@ def compute(
     for name, fact in zip(arrays, facts, strict=True):
         check_series(name, fact, num_lags, may_be_constant)
     return result
+
+
+def _ready(given: ArrayLike) -> Any:
+    """Returns an array; NumPy's numbers that XLA may flush to zero are scaled up."""
+    array = as_array(given)
+    if not isinstance(array, jax.Array) and array.dtype == np.float64 and array.size:
+        largest = np.max(np.abs(array), initial=0, where=np.isfinite(array))
+        if 0 < largest < TINY:
+            return np.ldexp(array, 512)
+    return array
 
 
 def centered(series: Series) -> Array:
@@ -149,7 +162,7 @@ def pair_counts(a: Series, b: Series, nlags: int) -> Array:
 def _over_series(
     function: Callable[..., Any],
     arrays: tuple[Array, ...],
-    mask: Array | None,
+    masks: tuple[Array | None, ...],
     lengths: Array | None,
     *,
     axis: int,
@@ -159,14 +172,16 @@ def _over_series(
     options: tuple[tuple[str, Any], ...],
 ) -> tuple[Any, list[SeriesChecks]]:
     """Returns the results and one `SeriesChecks` an array, both with the batch axes first."""
-    arrays = tuple(jnp.moveaxis(array, axis, -1) for array in arrays)
-    mask = None if mask is None else jnp.moveaxis(mask, axis, -1)
+    arrays, masks = jax.tree.map(lambda array: jnp.moveaxis(array, axis, -1), (arrays, masks))
     *batch_shape, _ = arrays[0].shape
 
     def one(
-        arrays: tuple[Array, ...], mask: Array | None, length: Array | None
+        arrays: tuple[Array, ...], masks: tuple[Array | None, ...], length: Array | None
     ) -> tuple[Any, list[SeriesChecks]]:
-        looked = [_look(array.astype(float), mask, length, missing) for array in arrays]
+        looked = [
+            _look(array.astype(float), mask, length, missing)
+            for array, mask in zip(arrays, masks, strict=True)
+        ]
         result = function(*(series for series, _ in looked), **dict(options))
         fit = jnp.array(True)
         for _, fact in looked:
@@ -176,7 +191,7 @@ def _over_series(
 
     flat = jax.tree.map(
         lambda leaf: leaf.reshape((math.prod(batch_shape), *leaf.shape[len(batch_shape) :])),
-        (arrays, mask, lengths),
+        (arrays, masks, lengths),
     )
     results = jax.vmap(one)(*flat)
     return jax.tree.map(lambda leaf: leaf.reshape((*batch_shape, *leaf.shape[1:])), results)
@@ -211,12 +226,12 @@ def _look(
     # float32 early. A power of two changes no digit.
     largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(high), jnp.abs(low)))
     _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))
-    scale = jnp.ldexp(
-        jnp.ones((), values.dtype), -jnp.clip(exponent, -MOST_EXPONENT, MOST_EXPONENT)
-    )
+    # In two halves, because the inverse of the smallest number is larger than the largest one.
+    one, half = jnp.ones((), values.dtype), -(exponent // 2)
+    values = values * jnp.ldexp(one, half) * jnp.ldexp(one, -exponent - half)
     everywhere = mask is None and length is None and missing in ("none", "raise")
     series = Series(
-        values * scale,
+        values,
         None if everywhere else valid,
         # At least 1: a gradient through a division by 0 is NaN even where it is not taken.
         jnp.maximum(count, 1).astype(values.dtype),

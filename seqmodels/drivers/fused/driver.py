@@ -53,7 +53,10 @@ def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
     """Returns the driver with the fused backward pass; values and gradients equal those of `scan`.
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
-    derivative of the forward pass. Second derivatives work in every order.
+    derivative of the forward pass. Second derivatives work in every order. A derivative rule of the
+    cell's own (`jax.custom_jvp`, `jax.custom_vjp`) is followed. If the rule is not the derivative
+    of its function, such as a scaled gradient, second derivatives depend on the order of
+    differentiation and may differ from those of `scan`.
 
     Args:
       chunk: K, the approximate number of steps in a chunk of the backward pass. If K does not

@@ -82,5 +82,7 @@ def state_transpose(
     def linear(floats: Any) -> Any:
         return partition_floats(project(params, combine(floats, others), x_t))[0]
 
-    transpose = jax.linear_transpose(linear, read)
-    return lambda dgates: transpose(dgates)[0]
+    # By `jax.vjp`, because `jax.linear_transpose` ignores derivative rules of the cell's own. The
+    # value is not used, so the compiler removes it.
+    pull_back = jax.vjp(linear, read)[1]
+    return lambda dgates: pull_back(dgates)[0]

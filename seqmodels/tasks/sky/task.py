@@ -18,6 +18,7 @@ import numpy as np
 from seqmodels.tasks.sky import clues
 from seqmodels.tasks.sky.filler import FILLER
 from seqmodels.tasks.task import Batch, Task
+from seqmodels.texts import mark_class
 from seqmodels.types import Array
 
 PAD = "<pad>"
@@ -44,7 +45,8 @@ class SkyCorpus(NamedTuple):
 
 def split_words(text: str) -> list[str]:
     """Returns the words of a text in lower case, without punctuation."""
-    return re.findall(r"\w+(?:['\u2019-]\w+)*", text.lower())
+    word = rf"\w[\w{mark_class()}]*"
+    return re.findall(rf"{word}(?:['\u2019-]{word})*", text.lower())
 
 
 def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
