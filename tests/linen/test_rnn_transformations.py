@@ -223,12 +223,7 @@ def test_a_call_outside_of_jit_compiles_once(xs):
     assert seqmodels.drivers.unroll._run._cache_size() == before
 
 
-FUSED = pytest.mark.xfail(
-    strict=False,
-    reason="the fused driver has a backward pass of its own, which JAX does not differentiate "
-    "in forward mode",
-)
-METHODS = [pytest.param("scan", marks=pytest.mark.slow), pytest.param("auto", marks=FUSED)]
+METHODS = [pytest.param("scan", marks=pytest.mark.slow), "auto"]
 
 
 @pytest.mark.parametrize("method", METHODS)
