@@ -17,9 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from seqmodels.linen import RNN, Bidirectional, OptimizedLSTMCell  # was: from flax.linen import
 
 from seqmodels.datasets import digit_images
+from seqmodels.linen import RNN, Bidirectional, OptimizedLSTMCell  # was: from flax.linen import
 
 
 class Classifier(nn.Module):

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from seqmodels.nnx import RNN, Bidirectional, GRUCell  # was: from flax.nnx import
 
 from seqmodels.datasets import digit_images
+from seqmodels.nnx import RNN, Bidirectional, GRUCell  # was: from flax.nnx import
 
 
 class Classifier(nnx.Module):

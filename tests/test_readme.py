@@ -5,13 +5,16 @@ import re
 
 import contract_cases as cases
 import jax
+import pytest
+
+import seqmodels as sm
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_examples_run():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     names = {}
     with jax.numpy_rank_promotion("allow"):
         for block in blocks:
@@ -20,8 +23,21 @@ def test_examples_run():
     assert names["info"].method == "fused"
     assert names["info"].reason == "auto: the cell is in stages, so its backward pass can be fused"
     cases.assert_close(names["same"], names["gradient"])
+    assert names["linen_ys"].shape == (32, 100, 128)
+    assert names["nnx_ys"].shape == (32, 100, 16)
     assert names["read"].shape == (2, 8)
     assert int(names["done"].state.step) == 40
+
+
+def test_weights_of_torch():
+    pytest.importorskip("torch")
+    (block,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(block, names)
+    xs = names["torch"].randn(5, 2, 64)
+    want = names["module"](xs)[0].detach().numpy()
+    _, ys = sm.unroll(names["cell"], names["params"], xs.numpy())
+    cases.assert_close(ys, want, 1e-5)
 
 
 def test_links_lead_somewhere():

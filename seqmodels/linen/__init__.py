@@ -1,14 +1,19 @@
 """Flax Linen modules that run by the drivers of this library.
 
 `RNN` and `Bidirectional` take the place of Flax's: the parameters and the results are the same, and
-the training step is faster. The cells are Flax's own, so that one import moves a file:
+the training step is faster. The cells are Flax's own, and all other names of `flax.linen` are here
+too, so that one import moves a file:
 
     from seqmodels.linen import RNN, Bidirectional, LSTMCell       # was: from flax.linen import
+    from seqmodels import linen as nn                              # was: from flax import
 
 `LSTM`, `GRU`, `SimpleRNN` and `wrap` are for new models: packed parameters, several layers, padding
 and masks as in `sm.unroll`.
 """
 
+from typing import Any
+
+import flax.linen
 from flax.linen import (
     ConvLSTMCell,
     GRUCell,
@@ -41,3 +46,14 @@ __all__ = [  # noqa: RUF022
     "flip_sequences",
     "wrap",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Returns any other name of `flax.linen`."""
+    if name.startswith("__"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(flax.linen, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *dir(flax.linen)})
