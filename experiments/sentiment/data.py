@@ -58,7 +58,13 @@ def load(config: Config) -> Data:
         texts = tweets.load(data_dir)
     else:
         texts = reviews.load(config.data, data_dir)
-    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
+    lines = texts.lines
+
+    def describe(label: int, row: int) -> str:
+        shown = repr(texts.classes[label])
+        return shown if lines is None else f"{shown} ({config.csv}, line {lines[row]})"
+
+    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed, describe=describe)
     splits = {name: texts.rows(chosen) for name, chosen in rows.items()}
     return Data(config.data, config.target, splits)
 

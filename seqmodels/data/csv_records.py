@@ -55,7 +55,9 @@ def records(text: str, separator: str, *, first_line: int = 1, start: int = 0) -
             yield Record(line, text[at:stop].split(separator))
             at, line = end.end() if end else len(text), line + 1
             continue
-        begin, cells, broken = line, [], []
+        begin = line
+        cells: list[str] = []
+        broken: list[int] = []
         while True:
             quoted = quoted_cell.match(text, at)
             if quoted:

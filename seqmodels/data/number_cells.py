@@ -90,7 +90,9 @@ def _style_of(
     """Returns the style that fits all cells; several that do have to mean the same numbers."""
     for row in strange:
         if not any(style.fits.fullmatch(cells[row]) for style in _STYLES):
-            hint = "" if re.search("[0-9]", cells[row]) else f"; missing={cells[row]} makes it a gap"
+            hint = (
+                "" if re.search("[0-9]", cells[row]) else f"; missing={cells[row]} makes it a gap"
+            )
             raise ValueError(f"{place(row)}: got {cells[row]!r}, expected a number{hint}")
     fitting = [s for s in _STYLES if all(s.fits.fullmatch(cells[row]) for row in given)]
     if not fitting:

@@ -1,6 +1,7 @@
 """The reader of a user's tables: CSV and its relatives, with one-line errors that name the line."""
 
 import difflib
+import itertools
 import os
 import pathlib
 import re
@@ -83,7 +84,8 @@ def read_table(
 
     Cells are separated by commas, semicolons, tabs or |, whichever fits header and rows; by tabs
     where the name ends in .tsv. Quotes are those of RFC 4180. Lines before the header that are
-    empty or begin with # are left out, and so are empty lines, and unnamed empty columns at the end.
+    empty or begin with # are left out, and so are empty lines, and unnamed empty columns at the
+    end.
 
     Args:
       path: a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark.
@@ -108,7 +110,7 @@ def read_table(
         raise ValueError(f"{option}: got {path}, which is empty, expected a header and rows")
     separator = named[1] if named else find_separator(path, text, start)
     if separator != ("\t" if path.suffix.lower() == ".tsv" else ","):
-        notes.append(f"separator {SEPARATORS.get(separator, separator)}")
+        notes.append(f'separator "{SEPARATORS[separator]}"')
     try:
         found = list(records(text, separator, first_line=line, start=start))
     except QuoteError as error:
@@ -116,9 +118,7 @@ def read_table(
             f"{option}: {path}, line {error.line}: a cell {error}; expected quotes around a whole "
             "cell, and two of them for one within"
         ) from None
-    return _table(
-        option, path, found, tuple(notes), separator=separator, keep_empty=keep_empty
-    )
+    return _table(option, path, found, tuple(notes), separator=separator, keep_empty=keep_empty)
 
 
 def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
@@ -178,9 +178,9 @@ def find_separator(path: pathlib.Path, text: str, start: int = 0) -> str:
         return "\t"
     best, chosen = (0.0, 1), ","
     for separator in SEPARATORS:
-        widths = []
+        widths: list[int] = []
         try:
-            for _, record in zip(range(_LOOKED_AT), records(text, separator, start=start)):
+            for record in itertools.islice(records(text, separator, start=start), _LOOKED_AT):
                 width = len(record.cells)
                 if any(cell.strip() for cell in record.cells):
                     # Separators at the end of a row alone are no cells.
@@ -229,9 +229,7 @@ def _table(
         cells = row.cells
         fault = ""
         if any(cell.strip() for cell in cells[width:]):
-            fault = (
-                f"a cell with {SEPARATORS.get(separator, separator)} in it has to stand in quotes"
-            )
+            fault = f"a cell with {SEPARATORS[separator]} in it has to stand in quotes"
         elif row.broken and len(cells) < width:
             fault = "a cell of it goes over several lines: is a quote left open?"
         if fault:
@@ -239,9 +237,9 @@ def _table(
                 f"{option}: {path}, line {row.line}: got a row of {len(cells)} cells, expected the "
                 f"{width} of the header; {fault}"
             )
-    fault = swallowed_rows(body, separator, width)
-    if fault is not None:
-        line, number = fault
+    swallowed = swallowed_rows(body, separator, width)
+    if swallowed is not None:
+        line, number = swallowed
         raise ValueError(
             f"{option}: {path}, line {line}: got a cell that begins with a quote and holds the "
             f"line{'s' if number > 1 else ''} to {line + number}, which are rows themselves; "
