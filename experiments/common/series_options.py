@@ -47,7 +47,7 @@ class SeriesConfig(Options):
     )
     missing: tuple[str, ...] | None = option(
         None,
-        "Further cells that are gaps; empty ones are, and NA, N/A, NaN, null, none, -, ? of numbers.",
+        "More cells that are gaps; empty ones are, and NA, N/A, NaN, null, none, -, ? of numbers.",
         empty=True,
     )
     first: str | None = option(None, "The first date to use, such as 1987 or 1987-05.")

@@ -90,10 +90,9 @@ def split(
     for number, (label, members) in enumerate(of_class.items()):
         if len(members) < LEAST_GROUPS:
             shown = str(label) if describe is None else describe(label, members[0][0])
-            texts_of_it = "text" if len(members) == 1 else "texts"
             raise ValueError(
-                f"labels: got class {shown} with {len(members)} different {texts_of_it}, expected "
-                f"at least {LEAST_GROUPS} of each class"
+                f"labels: got class {shown} with {len(members)} different texts, expected at least "
+                f"{LEAST_GROUPS} of each class"
             )
         total, taken = sum(map(len, members)), 0
         test, held_out = round(shares[2] * total), round((shares[1] + shares[2]) * total)
