@@ -74,7 +74,7 @@ def fit_base(task: Problem, base: str, lags: Sequence[int], part: str = "fit") -
     if not np.all(errors > 1e-9):
         raise ValueError(
             f"base: {base} forecasts {task.series.name} exactly, expected a series that is not "
-            "known"
+            f"known, or bases without {base}"
         )
     return fitted._replace(errors=errors)
 

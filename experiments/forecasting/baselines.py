@@ -113,7 +113,9 @@ def aic_lags(task: Problem, part: str) -> tuple[int, ...]:
     is_observed = np.isfinite(task.values[task.part(part)]).all(axis=1)
     while most > 1 and _complete_windows(is_observed, most + 1) < 2 * (most + 1):
         most -= 1
-    lags = select_order(values, maxlag=most, ic="aic", trend="c").ar_lags
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a singular design, as of a series that repeats itself
+        lags = select_order(values, maxlag=most, ic="aic", trend="c").ar_lags
     return tuple(int(lag) for lag in lags or (1,))
 
 

@@ -8,6 +8,7 @@ from experiments.common import series_options
 from experiments.forecasting.config import Config
 from seqmodels.data.time_series import TimeSeries
 
+SMALLEST, LARGEST = 1e-140, 1e140  # squares of values and differences between them are numbers
 LEAST = {"fit": 20, "validation": 5, "test": 5}  # steps of a part
 DEFAULT = "sunspots"
 
@@ -162,6 +163,12 @@ def _check_values(task: Problem) -> None:
                 f"{series.name}: {name} is {values[0]:g} in all of the part that is fitted, "
                 "expected a series that varies"
             )
+        if np.abs(values).max() > LARGEST or 0 < np.ptp(values) < SMALLEST:
+            raise ValueError(
+                f"{series.name}: {name} goes from {values.min():g} to {values.max():g} in the part "
+                f"that is fitted, expected values up to {LARGEST:g} that differ by {SMALLEST:g} or "
+                "more: another unit"
+            )
         for part in ("validation", "test") if number < targets else ():
             steps = task.part(part)
             if not np.isfinite(series.values[steps, number]).any():
@@ -171,6 +178,20 @@ def _check_values(task: Problem) -> None:
                     "last move the part"
                 )
     check_transform(series, targets, task.transform)
+
+
+def imputed(task: Problem) -> str:
+    """Returns lines of text on the values that are put into gaps of a problem, or ""."""
+    lines = []
+    for names, places, how in (
+        (task.series.columns[: task.targets], slice(0, task.targets), "the forecast of the base"),
+        (task.series.columns[task.targets :], slice(task.targets, None), "the value before"),
+    ):
+        gaps = np.isnan(task.series.values[: task.end, places]).any(axis=0)
+        if gaps.any():
+            shown = ", ".join(name for name, gap in zip(names, gaps, strict=True) if gap)
+            lines.append(f"gaps in {shown}: models read {how} in their place\n")
+    return "".join(lines)
 
 
 def check_transform(series: TimeSeries, targets: int, transform: str) -> None:

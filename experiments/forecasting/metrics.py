@@ -13,6 +13,7 @@ from seqmodels.analysis.diagnosis import diagnose
 from seqmodels.analysis.forecast_scores import mase_scale, score
 
 MOST_LAGS = 25  # of the correlogram of residuals
+EXACT = 1e-9  # residuals up to this, in scaled units, are rounding errors
 
 
 def scale_of(task: Problem, number: int) -> tuple[float, str]:
@@ -129,6 +130,10 @@ def base_record(
 
 def _diagnosis(task: Problem, residuals: np.ndarray, model_df: int) -> dict[str, Any]:
     parts = {"train": residuals[task.part("train")], "test": residuals[task.part("test")]}
+    sizes = np.abs(residuals[np.isfinite(residuals)])
+    is_exact = not np.any(sizes > EXACT)
+    if is_exact:  # rounding errors are not tested
+        parts = {name: np.full(len(values), np.nan) for name, values in parts.items()}
     diagnosis = diagnose(parts["train"], parts["test"], model_df=model_df)
     correlograms: dict[str, Any] = {}
     for name, values in parts.items():
@@ -145,7 +150,7 @@ def _diagnosis(task: Problem, residuals: np.ndarray, model_df: int) -> dict[str,
             for part, by_lag in diagnosis.p_values.items()
         },
         "missed": {part: list(lags) for part, lags in diagnosis.missed.items()},
-        "verdict": diagnosis.words,
+        "verdict": "not tested: the forecasts are exact" if is_exact else diagnosis.words,
         "residual_acf": correlograms,
     }
 

@@ -143,11 +143,16 @@ def show(future: Future) -> None:
             q = future.quantiles[k, number]
             table.add_row(
                 task.series.label(task.end + k),
-                f"{future.mean[k, number]:.6g}",
-                f"{q[1]:.6g} to {q[3]:.6g}",
-                f"{q[0]:.6g} to {q[4]:.6g}",
+                _shown(future.mean[k, number]),
+                f"{_shown(q[1])} to {_shown(q[3])}",
+                f"{_shown(q[0])} to {_shown(q[4])}",
             )
         study_report.show(table)
+
+
+def _shown(value: float) -> str:
+    """Returns a number, "-" for one beyond the largest."""
+    return f"{value:.6g}" if np.isfinite(value) else "-"
 
 
 def draw(future: Future, path: str) -> None:

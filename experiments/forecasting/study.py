@@ -52,6 +52,7 @@ def build(config: Config) -> Study:
     baselines.check_lengths(task, config.baselines)
     if config.source.csv is not None and processes.is_main():
         print(task.series.understood)
+        print(series_data.imputed(task), end="")
     return jobs.study(
         models,
         config.training.all_seeds,
