@@ -130,10 +130,10 @@ def base_record(
 
 def _diagnosis(task: Problem, residuals: np.ndarray, model_df: int) -> dict[str, Any]:
     parts = {"train": residuals[task.part("train")], "test": residuals[task.part("test")]}
-    sizes = np.abs(residuals[np.isfinite(residuals)])
-    is_exact = not np.any(sizes > EXACT)
-    if is_exact:  # rounding errors are not tested
-        parts = {name: np.full(len(values), np.nan) for name, values in parts.items()}
+    for name, values in parts.items():
+        if not np.any(np.abs(values[np.isfinite(values)]) > EXACT):
+            parts[name] = np.full(len(values), np.nan)  # rounding errors are not tested
+    is_exact = not any(np.isfinite(values).any() for values in parts.values())
     diagnosis = diagnose(parts["train"], parts["test"], model_df=model_df)
     correlograms: dict[str, Any] = {}
     for name, values in parts.items():

@@ -29,6 +29,7 @@ LENGTHS = {
     "millisecond": 1_000, "microsecond": 1,
 }  # fmt: skip
 OFF_SHARE = 0.1  # of the dates at most may be off the step, and are moved
+FULL = 8  # dates, one in each step of the calendar, may be on any of its days
 DOMINANT = 0.6  # a difference that so many dates have is the step
 WAY_OUT = "step=week or such moves them, step=day leaves gaps, date_column=none ignores dates"
 
@@ -68,11 +69,18 @@ def shown(moment: np.datetime64) -> str:
     return str(moment)
 
 
-def first_of(number: int, size: int) -> np.datetime64:
-    """Returns the beginning of the year, quarter or month (of so many months) of a number."""
+def first_of(months: np.ndarray, size: int) -> np.datetime64:
+    """Returns the first of a grid of years, quarters or months (of so many months).
+
+    Args:
+      months: int64 (N,), the months of the dates, counted from 1970.
+      size: of a step. Quarters begin with the month of the dates if it is the same in all.
+    """
     if size == 12:
-        return np.datetime64(number, "Y")
-    return np.datetime64(number * size, "M")
+        return np.datetime64(int(months[0]) // 12, "Y")
+    phases = set((months % size).tolist())
+    phase = phases.pop() if len(phases) == 1 else 0
+    return np.datetime64(int(months[0]) // size * size + phase, "M")
 
 
 def _months(times: np.ndarray) -> np.ndarray:
@@ -90,7 +98,14 @@ def _days(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def calendar(times: np.ndarray, size: int, *, exact: bool) -> Grid | None:
-    """Returns the grid of years, quarters or months (of so many months), one date in each."""
+    """Returns the grid of years, quarters or months (of so many months), one date in each.
+
+    Args:
+      times: the dates.
+      size: months of a step.
+      exact: whether they are on the same day of each; otherwise within a third of it, or without a
+        gap.
+    """
     months = _months(times)
     bins = months // size
     if len(np.unique(bins)) < len(bins):
@@ -100,9 +115,15 @@ def calendar(times: np.ndarray, size: int, *, exact: bool) -> Grid | None:
         is_same_day = np.all(days == np.minimum(days.max(), lengths))
         if not is_same_day or len(np.unique(months % size)) > 1:
             return None
+    if not exact:
+        starts = (bins * size).astype("datetime64[M]").astype("datetime64[D]")
+        spread = int(np.ptp((times.astype("datetime64[D]") - starts).astype(np.int64)))
+        is_full = len(bins) >= FULL and bins[-1] - bins[0] == len(bins) - 1
+        if 3 * spread > 30 * size and not is_full:
+            return None
     every = int(np.gcd.reduce(np.diff(bins)))
     unit = {12: "year", 3: "quarter", 1: "month"}[size]
-    first = first_of(int(bins[0]), size)
+    first = first_of(months, size)
     return Grid(unit, every, (bins - bins[0]) // every, first, "" if exact else _spread(times))
 
 
@@ -134,7 +155,7 @@ def near_calendar(times: np.ndarray, size: int) -> Grid | None:
         return None
     unit = {12: "year", 3: "quarter", 1: "month"}[size]
     every = int(np.gcd.reduce(np.diff(bins)))
-    first = first_of(int(bins[0]), size)
+    first = first_of(bins * size + phase, size)
     return Grid(unit, every, (bins - bins[0]) // every, first, moved(times, offsets * DAY))
 
 
@@ -227,11 +248,15 @@ def offsets_from(moments: np.ndarray, length: int) -> np.ndarray:
     return (rests - usual + length // 2) % length - length // 2
 
 
-def snapped(times: np.ndarray) -> Grid | None:
+def snapped(times: np.ndarray, *, strict: bool) -> Grid | None:
     """Returns the grid of the length that most dates have, from which a few are off.
 
+    Args:
+      times: the dates.
+      strict: whether an error is raised if more dates are off, or further.
+
     Raises:
-      StepError: if more dates are off, or further.
+      StepError: see strict.
     """
     moments = times.astype(np.int64)
     days = moments // DAY * DAY
@@ -247,6 +272,8 @@ def snapped(times: np.ndarray) -> Grid | None:
     unit = next(unit for unit, size in LENGTHS.items() if length % size == 0)
     if _tolerable(bins, offsets, largest):
         return fixed(moments - offsets, length, unit, moved(times, offsets))
+    if not strict:
+        return None
     off = np.flatnonzero(offsets)
     raise StepError(
         f"got {len(off)} of {len(times)} that are not on the step of "

@@ -36,9 +36,9 @@ def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
     """
     path = pathlib.Path(path)
     text, _ = read_text(path, "pairs_file")
-    separator = find_separator(path, text) if path.suffix.lower() == ".csv" else "\t"
+    separator = find_separator("pairs_file", path, text) if path.suffix.lower() == ".csv" else "\t"
     pairs = []
-    for line, cells in _records(text, separator):
+    for line, cells in _records(path, text, separator):
         if not any(cell.strip() for cell in cells):
             continue
         columns = [one_line(cell) for cell in cells]
@@ -54,20 +54,20 @@ def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
     return list(dict.fromkeys(pairs))
 
 
-def _records(text: str, separator: str) -> list[tuple[int, list[str]]]:
+def _records(path: pathlib.Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
     """Returns (line, cells) of all lines; quotes are characters unless they have to be more."""
     lines = [(n, line.split(separator)) for n, line in enumerate(BREAK.split(text), 1)]
     if '"' not in text:
         return lines
     try:
         quoted = [(record.line, record.cells) for record in records(text, separator)]
-    except QuoteError:
+    except QuoteError as error:
         if separator == "\t":
             return lines
-        raise
+        raise ValueError(f"pairs_file: {path}: line {error.line}: a cell {error}") from None
     marks = (separator, "\n", "\r", '"')
     is_needed = any(mark in cell for _, cells in quoted for cell in cells for mark in marks)
-    return quoted if is_needed else lines
+    return quoted if is_needed or separator != "\t" else lines
 
 
 def one_line(text: str) -> str:

@@ -38,13 +38,15 @@ def _candidates(times: np.ndarray) -> Iterator[Grid | None]:
     for size in (12, 3, 1):
         yield grids.calendar(times, size, exact=True)
     yield grids.regular(times, 1)
-    for length in _FINER:
-        yield grids.regular(times, length)
+    yield grids.regular(times, DAY)
     for size in (12, 3, 1):
         yield grids.calendar(times, size, exact=False)
     for size in (12, 3, 1):
         yield grids.near_calendar(times, size)
-    yield grids.snapped(times)
+    yield grids.snapped(times, strict=False)
+    for length in _FINER[1:]:
+        yield grids.regular(times, length)
+    yield grids.snapped(times, strict=True)
     for length in _FINER:
         yield grids.regular(times, length, strict=False)
 
@@ -84,10 +86,11 @@ def given_step(times: np.ndarray, text: str) -> Grid:
         return _checked(Grid(unit, every, places, dates[0]))
     if UNITS[unit][0] in "YM":
         size = {"year": 12, "quarter": 3, "month": 1}[unit]
-        bins = times.astype("datetime64[M]").astype(np.int64) // size
+        months = times.astype("datetime64[M]").astype(np.int64)
+        bins = months // size
         places = (bins - bins[0]) // every
         _check_distinct(times, places, text)
-        return _checked(Grid(unit, every, places, grids.first_of(int(bins[0]), size)))
+        return _checked(Grid(unit, every, places, grids.first_of(months, size)))
     moments = times.astype(np.int64)
     if unit in ("week", "day"):
         moments = moments // DAY * DAY

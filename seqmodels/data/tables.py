@@ -108,7 +108,7 @@ def read_table(
         start, line = named.end(), line + 1
     if not text[start:].strip():
         raise ValueError(f"{option}: got {path}, which is empty, expected a header and rows")
-    separator = named[1] if named else find_separator(path, text, start)
+    separator = named[1] if named else find_separator(option, path, text, start)
     if separator != ("\t" if path.suffix.lower() == ".tsv" else ","):
         notes.append(f'separator "{SEPARATORS[separator]}"')
     try:
@@ -166,17 +166,22 @@ def _header(text: str) -> tuple[int, int, int]:
     return at, line, comments
 
 
-def find_separator(path: pathlib.Path, text: str, start: int = 0) -> str:
+def find_separator(option: str, path: pathlib.Path, text: str, start: int = 0) -> str:
     """Returns the separator with which most records are as wide as the first one.
 
     Args:
+      option: the argument that names the file, for messages.
       path: of the file; one that ends in .tsv has tabs.
       text: of the file.
       start: where the first record begins in it.
+
+    Raises:
+      ValueError: in one line, if two of them fit header and rows.
     """
     if path.suffix.lower() == ".tsv":
         return "\t"
     best, chosen = (0.0, 1), ","
+    fitting = []
     for separator in SEPARATORS:
         widths: list[int] = []
         try:
@@ -191,9 +196,16 @@ def find_separator(path: pathlib.Path, text: str, start: int = 0) -> str:
             pass  # counted as far as it could be read
         if not widths or widths[0] < 2:
             continue
-        fit = widths[1:].count(widths[0]) / max(len(widths) - 1, 1)
+        fit = widths.count(widths[0]) / len(widths)
+        fitting += [separator] if fit == 1 else []
         if (fit, widths[0]) > best:
             best, chosen = (fit, widths[0]), separator
+    if len(fitting) > 1:
+        shown = " or ".join(SEPARATORS[separator] for separator in fitting)
+        raise ValueError(
+            f"{option}: {path}: cells may be separated by {shown}, expected one that fits; a line "
+            f"sep={chosen} before the header says which"
+        )
     return chosen
 
 
