@@ -119,7 +119,8 @@ def calendar(times: np.ndarray, size: int, *, exact: bool) -> Grid | None:
         starts = (bins * size).astype("datetime64[M]").astype("datetime64[D]")
         spread = int(np.ptp((times.astype("datetime64[D]") - starts).astype(np.int64)))
         is_full = len(bins) >= FULL and bins[-1] - bins[0] == len(bins) - 1
-        if 3 * spread > 30 * size and not is_full:
+        is_near = 3 * spread <= 30 * size and (size != 3 or len(set((months % 3).tolist())) == 1)
+        if not is_near and not is_full:
             return None
     every = int(np.gcd.reduce(np.diff(bins)))
     unit = {12: "year", 3: "quarter", 1: "month"}[size]
@@ -186,7 +187,9 @@ def regular(times: np.ndarray, precision: int, *, strict: bool = True) -> Grid |
     moments = times.astype(np.int64)
     for shift in (0, precision // 2):
         rounded = (moments + shift) // precision * precision
-        if np.all(np.diff(rounded) > 0):
+        late = int(np.abs(moments - rounded).max())
+        # Dates are moved to a later step only over a little.
+        if np.all(np.diff(rounded) > 0) and (not shift or 10 * late <= precision):
             break
     else:
         return None
@@ -194,8 +197,9 @@ def regular(times: np.ndarray, precision: int, *, strict: bool = True) -> Grid |
     divisor = int(np.gcd.reduce(steps))
     if strict and (_most_common(steps)[0] != divisor or _most_common(steps)[1] < 0.5):
         return None
-    late = int(np.abs(moments - rounded).max())
-    note = f"times up to {_length(late)} off it" if late and precision < DAY else ""
+    note = ""
+    if late and (shift or precision < DAY):
+        note = f"dates are up to {_length(late)} off it and moved"
     if divisor % DAY == 0 and divisor % (7 * DAY):
         grid = _business(times, 1, strict=True) if divisor == DAY else None
         if grid is not None:
