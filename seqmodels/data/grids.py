@@ -30,7 +30,8 @@ LENGTHS = {
 }  # fmt: skip
 OFF_SHARE = 0.1  # of the dates at most may be off the step, and are moved
 FULL = 8  # dates, one in each step of the calendar, may be on any of its days
-DOMINANT = 0.6  # a difference that so many dates have is the step
+DOMINANT = 0.5  # a difference that so many dates have is the step
+MOST = 2 / 3  # of the dates have to be on it
 WAY_OUT = "step=week or such moves them, step=day leaves gaps, date_column=none ignores dates"
 
 
@@ -276,7 +277,7 @@ def snapped(times: np.ndarray, *, strict: bool) -> Grid | None:
     unit = next(unit for unit, size in LENGTHS.items() if length % size == 0)
     if _tolerable(bins, offsets, largest):
         return fixed(moments - offsets, length, unit, moved(times, offsets))
-    if not strict:
+    if not strict or np.mean(offsets == 0) < MOST:
         return None
     off = np.flatnonzero(offsets)
     raise StepError(
