@@ -48,6 +48,13 @@ def records(text: str, separator: str, *, first_line: int = 1, start: int = 0) -
     quoted_cell = re.compile(rf' *"((?:[^"]|"")*)" *(?={mark}|\r|\n|\Z)')
     plain_cell = re.compile(rf"[^{mark}\r\n]*")
     line, at = first_line, start
+    if text.find('"', start) < 0:
+        lines = BREAK.split(text[start:])
+        if lines and not lines[-1]:
+            lines.pop()
+        for number, content in enumerate(lines, first_line):
+            yield Record(number, content.split(separator))
+        return
     while at < len(text):
         end = BREAK.search(text, at)
         stop = end.start() if end else len(text)

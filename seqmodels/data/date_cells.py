@@ -22,6 +22,11 @@ _DATE = re.compile(
     r"(?:[.,](?P<fraction>[0-9]{1,9}))?)?)?)?"
     r" *(?P<zone>Z|z|UTC|GMT|[+\-\u2212][0-9]{2}(?::?[0-9]{2})?)?"
 )
+# Most files, which NumPy reads faster.
+_PLAIN = re.compile(
+    r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)?(?:\n|\Z))+"
+)
 
 
 class Stamps(NamedTuple):
@@ -72,6 +77,11 @@ def parse(
         count = _counts(cells, place)
         if count is not None:
             return Stamps(count)
+    if _PLAIN.fullmatch("\n".join(cells)):
+        try:
+            return Stamps(np.array(cells, "datetime64[us]"))
+        except ValueError:
+            pass  # a day that is not in the calendar: found below
     found = [_date(cell) for cell in cells]
     for row, stamp in enumerate(found):
         if stamp is None:

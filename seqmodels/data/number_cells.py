@@ -70,7 +70,12 @@ def parse(
     named = {number for text in missing if (number := _plain(text)) is not None}
     is_gap = [
         gaps
-        and (not cell or cell in missing or cell.lower() in MISSING or _plain(cell) in named)
+        and (
+            not cell
+            or cell.lower() in MISSING
+            or cell in missing
+            or (bool(named) and _plain(cell) in named)
+        )
         for cell in cells
     ]  # fmt: skip
     given = [row for row, gap in enumerate(is_gap) if not gap]
@@ -78,7 +83,8 @@ def parse(
     strange = [row for row in given if _PLAIN.fullmatch(cells[row]) is None]
     style = _style_of(cells, given, strange, place) if strange else None
     for row in given:
-        numbers[row] = _plain(cells[row]) if style is None else style.number(cells[row])
+        cell = cells[row]
+        numbers[row] = float(cell.replace("\u2212", "-")) if style is None else style.number(cell)
         if not np.isfinite(numbers[row]):
             raise ValueError(f"{place(row)}: got {cells[row]!r}, expected a number below 1.8e308")
     return numbers, "" if style is None else style.name
