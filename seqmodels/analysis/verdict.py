@@ -16,7 +16,7 @@ class Verdict(NamedTuple):
     """Significant features of a correlogram.
 
     Attributes:
-      kind: "untested", "none", "trend" (fades slowly), "cycle" (has a period) or "memory".
+      kind: "none", "trend" (fades slowly), "cycle" (has a period) or "memory".
       positive_to: so many first lags are all positive and stand out; 0 for none.
       negative_at: the lowest lag of the first negative ones that stand out; 0 for none.
       period: of the cycle, in steps; 0 for none.
@@ -47,8 +47,7 @@ def verdict(
 ) -> Verdict:
     """Returns the summary of the correlogram of a series.
 
-    Nothing is said where the p value of Ljung and Box's test is not a number, and nothing of single
-    lags unless it rejects. Then a lag stands out if its
+    Nothing is said of single lags unless Ljung and Box's test rejects. Then a lag stands out if its
     autocorrelation lies beyond z times Bartlett's deviation sqrt((1 + 2 sum_{j<k} r_j^2) / n), a
     partial one beyond z / sqrt(n), where z leaves alpha / K on both sides together: of K lags of
     noise, one is named in a share alpha of all series at most (Bonferroni). A correlogram that does
@@ -74,17 +73,7 @@ def verdict(
     """
     if not len(values):
         raise ValueError("values: got no lags, expected at least one")
-    values = np.asarray(values, np.float64)
-    unknown = np.flatnonzero(~np.isfinite(values))
-    if not np.isfinite(pvalue):
-        reason = (
-            f"lag {unknown[0] + 1} has no pair of observed values"
-            if len(unknown)
-            else "its p value is not a number"
-        )
-        words = f"Not tested: Ljung and Box need all lags, and {reason}."
-        return Verdict("untested", 0, 0, 0, (), words)
-    values = np.nan_to_num(values)
+    values = np.nan_to_num(np.asarray(values, np.float64))
     if not pvalue <= alpha:
         words = (
             f"No autocorrelation: Ljung and Box have p = {pvalue:.2g} for {len(values)} lags. By a "
@@ -162,11 +151,9 @@ def label_words(
       alpha: level.
     """
     stands = np.asarray(pvalues) <= alpha / len(lags)
-    if not np.isfinite(pvalues).any():
-        return f"{name} is not tested: no lag has pairs of labels."
-    best = int(np.nanargmax(values))
+    best = int(np.argmax(values))
     if not stands.any():
-        least = float(np.nanmin(pvalues))
+        least = float(np.min(pvalues))
         return f"{name} tells nothing (V up to {values[best]:.2f}, p from {least:.2g})."
     significant = tuple(int(lag) for lag, shown in zip(lags, stands, strict=True) if shown)
     best = int(np.argmax(np.where(stands, values, -1)))
