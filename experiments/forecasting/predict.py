@@ -70,8 +70,9 @@ def use(actions: Actions, config: Config) -> None:
 
 
 def _load(predictor: Predictor, config: Config, warns: bool) -> TimeSeries:
-    """Returns the series of a configuration; where it names no column, those of the training."""
-    if predictor.trained_on is None or config.source.column is not None:
+    """Returns the series of a configuration; where its csv names no column, those of the training."""
+    source = config.source
+    if predictor.trained_on is None or source.csv is None or source.column is not None:
         return series_data.load(config)
     own, names = predictor.config, predictor.trained_on.columns
     first = own.targets + own.exogenous
