@@ -70,7 +70,7 @@ def use(actions: Actions, config: Config) -> None:
 
 
 def _load(predictor: Predictor, config: Config, warns: bool) -> TimeSeries:
-    """Returns the series of a configuration; where its csv names no column, those of the training."""
+    """Returns the series; of a csv without the option column, the columns of the training."""
     source = config.source
     if predictor.trained_on is None or source.csv is None or source.column is not None:
         return series_data.load(config)
