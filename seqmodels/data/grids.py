@@ -181,7 +181,7 @@ def regular(times: np.ndarray, precision: int, *, strict: bool = True) -> Grid |
 
     Args:
       times: the dates.
-      precision: microseconds that are not told apart: 1 for exact dates, a day for dates with
+      precision: microseconds to which dates are exact: 1 for exact dates, a day for dates with
         times.
       strict: whether the divisor has to be the most common difference.
     """

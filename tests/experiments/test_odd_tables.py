@@ -7,6 +7,8 @@ import pytest
 
 from experiments.autocorrelation.__main__ import EXPERIMENT as AUTOCORRELATION
 from experiments.common import app
+from experiments.common.actions import read_text
+from experiments.common.errors import UserError
 from experiments.forecasting import Config, study
 from experiments.forecasting.__main__ import EXPERIMENT as FORECASTING
 from experiments.forecasting.config import PROGRAM
@@ -244,3 +246,9 @@ def test_labels_that_look_like_gaps(file, capsys):
     shown = capsys.readouterr().out
     assert "gaps: 60 in dessert" in shown
     assert "a, dessert: 2 labels" in shown
+
+
+def test_bytes_that_are_not_text_are_named():
+    with pytest.raises(UserError, match=r"^predict: got bytes .*\(0xe9 at position 4\)"):
+        read_text("cafe\udce9")
+    assert read_text("café") == "café"
