@@ -34,9 +34,7 @@ def load(config: Config) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     if not pathlib.Path(source.csv).is_file():
         raise ValueError(f"csv: got {source.csv!r}, expected a file that exists")
     columns = [*source.column, *([] if config.with_column is None else [config.with_column])]
-    table, labels = series_files.read_labels(
-        source.csv, columns, source.date_column, source.date_format
-    )
+    table, labels = series_files.read_labels(source.csv, columns, reading=source.reading)
     table = table.between(source.first, source.last)
     for name, column in zip(columns, table.values.T, strict=True):
         if len(np.unique(column[np.isfinite(column)])) < 2:

@@ -77,12 +77,12 @@ def _table(title: str, columns: dict[str, np.ndarray]) -> Table:
         lag, r, band, partial, partial_band, q, p = row
         table.add_row(
             str(lag),
-            f"{r:.3f}{_star(r, band)}",
-            f"{band:.3f}",
-            f"{partial:.3f}{_star(partial, partial_band)}",
-            f"{partial_band:.3f}",
-            f"{q:.4g}",
-            f"{p:.2g}" if p >= 1e-16 else "< 1e-16",
+            _shown(r, f"{r:.3f}{_star(r, band)}"),
+            _shown(band, f"{band:.3f}"),
+            _shown(partial, f"{partial:.3f}{_star(partial, partial_band)}"),
+            _shown(partial_band, f"{partial_band:.3f}"),
+            _shown(q, f"{q:.4g}"),
+            _shown(p, f"{p:.2g}" if p >= 1e-16 else "< 1e-16"),
         )
     return table
 
@@ -102,9 +102,11 @@ def _cross(
     # Negative lags: this column leads.
     values = np.concatenate([cross[1, :0:-1], cross[0]])
     pairs = np.isfinite(series.values).all(axis=1).sum()
-    band = np.full(len(lags), normal_quantile(alpha) / np.sqrt(pairs))
+    band = np.full(len(lags), normal_quantile(alpha) / np.sqrt(max(pairs, 1)))
     panels.append(Panel(f"correlation with {other} so long before", lags, values, -band, band))
     _write(folder / "ccf.csv", {"lag": lags, "ccf": values, "band": band})
+    if not pairs or not np.isfinite(values).any():
+        return f"{other} and {name} are not compared: no step has values of both."
     limit = normal_quantile(alpha / len(lags)) / np.sqrt(pairs)
     best = int(np.nanargmax(np.abs(values)))
     lag, r = int(lags[best]), values[best]
@@ -124,6 +126,11 @@ def _cross(
     return f"With {other} the correlation is largest {when}: {r:.2f}.{warning}"
 
 
+def _shown(value: float, text: str) -> str:
+    """Returns the text of a number, "-" for one that could not be computed."""
+    return text if np.isfinite(value) else "-"
+
+
 def _star(value: float, band: float) -> str:
     return "*" if abs(value) > band else " "
 
@@ -133,4 +140,5 @@ def _write(path: pathlib.Path, columns: dict[str, np.ndarray]) -> None:
         writer = csv.writer(file)
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
-            writer.writerow([row[0], *(f"{value:.6g}" for value in row[1:])])
+            numbers = (f"{value:.6g}" if np.isfinite(value) else "" for value in row[1:])
+            writer.writerow([row[0], *numbers])

@@ -62,6 +62,7 @@ def _report_labels(config: Config, out: str | os.PathLike[str] | None) -> Report
     associations = labels.analyze(table, nlags=config.nlags, alpha=config.alpha, seed=config.seed)
     folder = _make_folder(out, table.name)
     first, last = table.label(0), table.label(-1)
+    print(table.understood)
     print(f"{table.name}, {table.columns[0]}: {len(names[0])} labels, {first} to {last}")
     words = labels.report(table.columns, associations, folder, config.alpha)
     print(f"report: {folder}")
@@ -70,8 +71,9 @@ def _report_labels(config: Config, out: str | os.PathLike[str] | None) -> Report
 
 def _report_numbers(config: Config, out: str | os.PathLike[str] | None) -> Report:
     also = () if config.with_column is None else (config.with_column,)
+    source = series_options.load(config.source, None, also, also_option="with")
     series = correlogram.changed(
-        series_options.load(config.source, None, also, also_option="with"),
+        source,
         transform=config.transform,
         difference=config.difference,
         seasonal_difference=config.seasonal_difference,
@@ -86,6 +88,8 @@ def _report_numbers(config: Config, out: str | os.PathLike[str] | None) -> Repor
         seasonal_difference=config.seasonal_difference,
     )
     folder = _make_folder(out, "-".join([series.name, *config.changes, *also]))
+    if config.source.csv is not None:
+        print(source.understood)
     words = report.show(series, statistics, folder, config.alpha)
     print(f"report: {folder}")
     return Report(folder, words, statistics)

@@ -7,7 +7,7 @@ import pathlib
 from experiments.common.config import Options, option, section
 from experiments.common.identity import digest
 from experiments.common.sections import ModelOptions, SavingConfig, TrainingConfig
-from seqmodels.data import image_folder
+from seqmodels.data import captions
 from seqmodels.datasets.emoji_scenes import LANGUAGES
 
 PROGRAM = "captioning"
@@ -100,7 +100,7 @@ class Config(Options):
         """
         if self.images_dir is None or self.captions_file is None:
             return {}
-        files, _ = image_folder.read_captions(self.captions_file)
+        files, _ = captions.read_captions(self.captions_file)
         paths = {file: pathlib.Path(self.images_dir) / file for file in sorted(set(files))}
         lines = [f"{digest(path)}  {file}\n" for file, path in paths.items() if path.is_file()]
         return {"images_sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}

@@ -16,14 +16,24 @@ def read_text(value: str) -> str:
     """Returns the text of an option: the value itself, or standard input where it is "-".
 
     Raises:
-      UserError: if standard input is not UTF-8.
+      UserError: if the text is not UTF-8.
     """
-    if value != STANDARD_INPUT:
-        return value
     try:
-        return sys.stdin.buffer.read().decode("utf-8").rstrip("\n")
-    except UnicodeDecodeError:
-        raise UserError("predict: got bytes that are not UTF-8, expected text") from None
+        # Arguments of the command line that are not UTF-8 arrive as lone surrogates.
+        content = (
+            sys.stdin.buffer.read()
+            if value == STANDARD_INPUT
+            else value.encode("utf-8", "surrogateescape")
+        )
+        text = content.decode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError("predict: got lone surrogates, expected text") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"predict: got bytes that are not UTF-8 (0x{content[error.start]:02x} at position "
+            f"{error.start}), expected text"
+        ) from None
+    return text.rstrip("\n") if value == STANDARD_INPUT else text
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str], name: str = "plot") -> None:

@@ -5,9 +5,17 @@ import difflib
 import pathlib
 
 from experiments.common.config import Options, option
-from seqmodels.data import series_files, tables
+from seqmodels.data import date_cells, series_files, steps, tables
+from seqmodels.data.series_files import Reading
 from seqmodels.data.time_series import TimeSeries
 from seqmodels.datasets import series
+
+
+def _check_step(text: str) -> None:
+    try:
+        steps.parse_step(text)
+    except steps.StepError as error:
+        raise ValueError(str(error)) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +25,7 @@ class SeriesConfig(Options):
     series: str | None = option(None, "A known series.", choices=tuple(series.known()))
     csv: str | None = option(
         None,
-        "Your own file: UTF-8, a header, a row a step (TSV where the name ends so).",
+        "Your own file: a header, a row a step; separators , ; tab or |, UTF-8 or UTF-16.",
         digest=True,
     )
     column: tuple[str, ...] | None = option(
@@ -29,6 +37,19 @@ class SeriesConfig(Options):
     date_format: str | None = option(
         None, "Format of the dates where not ISO: %d.%m.%Y, for example."
     )
+    date_unit: str | None = option(
+        None, "Unit of dates that are numbers since 1970.", choices=date_cells.UNITS
+    )
+    step: str | None = option(
+        None,
+        "Step to which dates are moved, such as week or 15 minutes; default: found from them.",
+        check=_check_step,
+    )
+    missing: tuple[str, ...] | None = option(
+        None,
+        "More cells that are gaps; empty ones are, and NA, N/A, NaN, null, none, -, ? of numbers.",
+        empty=True,
+    )
     first: str | None = option(None, "The first date to use, such as 1987 or 1987-05.")
     last: str | None = option(None, "The last date to use; all of the period that it names.")
 
@@ -37,9 +58,18 @@ class SeriesConfig(Options):
         if self.series is not None and self.csv is not None:
             raise ValueError("series, csv: got both, expected one of them")
         if self.csv is None:
-            for name in ("date_column", "date_format"):
+            for name in ("date_column", "date_format", "date_unit", "step", "missing"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name}: got it without csv, expected both")
+        if self.date_format is not None and self.date_unit is not None:
+            raise ValueError("date_format, date_unit: got both, expected one of them")
+
+    @property
+    def reading(self) -> Reading:
+        """How the cells of the csv are understood."""
+        return Reading(
+            self.date_column, self.date_format, self.date_unit, self.step, self.missing or ()
+        )
 
 
 def load(
@@ -71,17 +101,17 @@ def load(
         if not pathlib.Path(config.csv).is_file():
             raise ValueError(f"csv: got {config.csv!r}, expected a file that exists")
         columns = config.column or (_only_column(config.csv, config.date_column, also),)
-        found = series_files.read_csv(
-            config.csv, [*columns, *also], config.date_column, config.date_format
-        )
+        found = series_files.read_csv(config.csv, [*columns, *also], reading=config.reading)
     return found.between(config.first, config.last)
 
 
 def _only_column(path: str, date_column: str | None, also: tuple[str, ...]) -> str:
     """Returns the only column of a file that is not a date; ValueError if there are several."""
-    frame = tables.read_table(path)
-    dates = series_files.date_column_of(path, frame, date_column)
-    rest = [str(name) for name in frame.columns if name != dates and name not in also]
+    table = tables.read_table(path)
+    dates = series_files.date_column_of(table, date_column)
+    rest = [name for name in table.columns if name != dates and name not in also]
+    if len(rest) > 1 and dates is not None:
+        rest = [name for name in rest if name.lower() not in series_files.DATE_NAMES] or rest
     if len(rest) != 1:
         raise ValueError(
             f"column: got nothing, and {path} has {', '.join(rest) or 'none'}, expected one of them"

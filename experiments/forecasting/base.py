@@ -65,11 +65,16 @@ def fit_base(task: Problem, base: str, lags: Sequence[int], part: str = "fit") -
     )
     residuals = residuals_of(values, base_forecasts(fitted, fill_gaps(fitted, values)))
     residuals[: warm_up(fitted)] = np.nan
+    if not np.isfinite(residuals).any(axis=0).all():
+        raise ValueError(
+            f"base: {base} has no forecast of a value of {task.series.name} in the part that is "
+            "fitted, expected fewer gaps, or a shorter horizon or period"
+        )
     errors = np.sqrt(np.nanmean(residuals**2, axis=0))
     if not np.all(errors > 1e-9):
         raise ValueError(
             f"base: {base} forecasts {task.series.name} exactly, expected a series that is not "
-            "known"
+            f"known, or bases without {base}"
         )
     return fitted._replace(errors=errors)
 

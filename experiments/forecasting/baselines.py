@@ -26,15 +26,27 @@ LONGEST_SEASON = 60  # steps, of exponential smoothing
 def records(task: Problem, names: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the record of each baseline; it is fitted to the training part, validation included.
 
+    Returns:
+      Records as of `evaluation_record`; of a baseline that cannot be fitted, its name and the
+      reason as "left_out".
+
     Raises:
-      ValueError: in one line, if one cannot be fitted.
       ModuleNotFoundError: if statsmodels is missing where it is needed.
     """
     return [
-        _record(_with_transform(task, name), name)
-        for name in names
-        if name != "seasonal" or task.period > 1
+        _record_or_reason(task, name) for name in names if name != "seasonal" or task.period > 1
     ]
+
+
+def _record_or_reason(task: Problem, name: str) -> dict[str, Any]:
+    try:
+        record = _record(_with_transform(task, name), name)
+    except (ValueError, ArithmeticError, IndexError, np.linalg.LinAlgError) as error:
+        return {"model": name, "left_out": " ".join(str(error).split())}
+    silent = [column for column, one in record["columns"].items() if not np.isfinite(one["mae"])]
+    if silent:
+        return {"model": name, "left_out": f"no forecast of {silent[0]} in the test part"}
+    return record
 
 
 def check_lengths(task: Problem, names: Sequence[str]) -> None:
@@ -101,7 +113,9 @@ def aic_lags(task: Problem, part: str) -> tuple[int, ...]:
     is_observed = np.isfinite(task.values[task.part(part)]).all(axis=1)
     while most > 1 and _complete_windows(is_observed, most + 1) < 2 * (most + 1):
         most -= 1
-    lags = select_order(values, maxlag=most, ic="aic", trend="c").ar_lags
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a singular design, as of a series that repeats itself
+        lags = select_order(values, maxlag=most, ic="aic", trend="c").ar_lags
     return tuple(int(lag) for lag in lags or (1,))
 
 

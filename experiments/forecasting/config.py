@@ -13,6 +13,7 @@ CELLS = ("rnn", "gru", "lstm")
 BASES = ("none", "first", "seasonal", "ar")
 STRATEGIES = ("direct", "recursive")
 LEVELS = ("auto", "yes", "no")
+OTHER = ("refuse", "warn")
 CHOOSE_BY = ("validation_mase", "validation_rmsse")
 BASELINES = (
     "last, seasonal, ar (order by AIC), ar_1_2_9 (those lags), ar_1-9, ets; the latter also of "
@@ -77,6 +78,9 @@ class Config(Options):
         (),
         "Columns known ahead, such as a plan; rows after the last value hold them.",
         empty=True,
+    )
+    hold_known: bool = option(
+        False, "Hold the last value of known columns that end before the horizon."
     )
     transform: str = option(
         "none", "Transform of the values, for the networks.", choices=TRANSFORMS
@@ -177,6 +181,12 @@ class Actions(Options):
         False,
         "Forecast the steps after the end with the model of model_dir: of the series of its run, "
         "or of the one that series or csv names.",
+    )
+    other: str = option(
+        "refuse",
+        "With predict: a series of another step, period or other columns than those of the "
+        "training: refuse, or warn.",
+        choices=OTHER,
     )
     plot: str | None = option(None, "With predict: a picture of the forecast.")
     export: str | None = option(None, "Write the model into one file, for seqmodels.serving.")

@@ -8,6 +8,7 @@ from experiments.common import series_options
 from experiments.forecasting.config import Config
 from seqmodels.data.time_series import TimeSeries
 
+SMALLEST, LARGEST = 1e-140, 1e140  # squares of values and differences between them are numbers
 LEAST = {"fit": 20, "validation": 5, "test": 5}  # steps of a part
 DEFAULT = "sunspots"
 
@@ -64,9 +65,13 @@ def load(config: Config) -> TimeSeries:
 
 
 def problem_of(config: Config) -> Problem:
-    """Returns the problem that a configuration describes; raises as `load` and `problem`."""
+    """Returns the problem that a configuration describes.
+
+    Raises:
+      ValueError, OSError or ModuleNotFoundError: as `load`, `problem` and `check_known`.
+    """
     series = load(config)
-    return problem(
+    task = problem(
         series,
         targets=len(series.columns) - len(config.exogenous) - len(config.known),
         exogenous=len(config.exogenous),
@@ -77,6 +82,8 @@ def problem_of(config: Config) -> Problem:
         test=config.test,
         validation=config.validation,
     )
+    check_known(task, config.hold_known)
+    return task
 
 
 def problem(
@@ -156,7 +163,70 @@ def _check_values(task: Problem) -> None:
                 f"{series.name}: {name} is {values[0]:g} in all of the part that is fitted, "
                 "expected a series that varies"
             )
-    low = np.nanmin(series.values[:, :targets])
-    if (task.transform == "log" and low <= 0) or (task.transform == "sqrt" and low < 0):
-        needed = "positive values" if task.transform == "log" else "values that are not negative"
-        raise ValueError(f"transform: got {task.transform} with {low:g}, expected {needed}")
+        if np.abs(values).max() > LARGEST or 0 < np.ptp(values) < SMALLEST:
+            raise ValueError(
+                f"{series.name}: {name} goes from {values.min():g} to {values.max():g} in the part "
+                f"that is fitted, expected values up to {LARGEST:g} that differ by {SMALLEST:g} or "
+                "more: another unit"
+            )
+        for part in ("validation", "test") if number < targets else ():
+            steps = task.part(part)
+            if not np.isfinite(series.values[steps, number]).any():
+                raise ValueError(
+                    f"{part}: {series.name}: {name} has no value from {series.label(steps.start)} "
+                    f"to {series.label(steps.stop - 1)}, expected at least one; {part}, first and "
+                    "last move the part"
+                )
+    check_transform(series, targets, task.transform)
+
+
+def imputed(task: Problem) -> str:
+    """Returns lines of text on the values that are put into gaps of a problem, or ""."""
+    lines = []
+    for names, places, how in (
+        (task.series.columns[: task.targets], slice(0, task.targets), "the forecast of the base"),
+        (task.series.columns[task.targets :], slice(task.targets, None), "the value before"),
+    ):
+        gaps = np.isnan(task.series.values[: task.end, places]).any(axis=0)
+        if gaps.any():
+            shown = ", ".join(name for name, gap in zip(names, gaps, strict=True) if gap)
+            lines.append(f"gaps in {shown}: models read {how} in their place\n")
+    return "".join(lines)
+
+
+def check_transform(series: TimeSeries, targets: int, transform: str) -> None:
+    """Raises ValueError, in one line, if a target has a value without root or logarithm.
+
+    Args:
+      series: its targets first.
+      targets: C.
+      transform: of `seqmodels.data.transforms`.
+    """
+    values = np.where(np.isnan(series.values[:, :targets]), np.inf, series.values[:, :targets])
+    low = values.min()
+    if (transform == "log" and low <= 0) or (transform == "sqrt" and low < 0):
+        step, number = np.unravel_index(values.argmin(), values.shape)
+        needed = "positive values" if transform == "log" else "values that are not negative"
+        raise ValueError(
+            f"transform: got {transform} with {low:g} ({series.columns[number]}, "
+            f"{series.label(int(step))}), expected {needed}"
+        )
+
+
+def check_known(task: Problem, hold: bool = False) -> None:
+    """Raises ValueError, in one line, unless columns known ahead reach to the horizon.
+
+    Args:
+      task: the problem.
+      hold: whether their last values are held instead.
+    """
+    first = task.targets + task.exogenous
+    for k in range(0 if hold else task.horizon):
+        row = task.end + k
+        for number, name in enumerate(task.series.columns[first:], first):
+            if row >= len(task.series.values) or np.isnan(task.series.values[row, number]):
+                raise ValueError(
+                    f"known: {task.series.name}: {name} has no value for "
+                    f"{task.series.label(row)}, expected one for each of the {task.horizon} steps "
+                    f"after {task.series.label(task.end - 1)}; hold_known holds the last one"
+                )

@@ -130,11 +130,9 @@ def in_units(
     residuals = scaled(task, fitted) - by_target_step(mean)[:, 0]
     residuals[: warm_up(fitted) + 1] = np.nan
     scale, centre = fitted.scale, fitted.centre
-    return Forecasts(
-        restored_mean(task, fitted, mean, spread.errors),
-        restored(wide * scale[:, None] + centre[:, None], task.transform),
-        residuals,
-    )
+    with np.errstate(over="ignore"):  # ends of intervals of logarithms, which become infinite
+        quantiles = restored(wide * scale[:, None] + centre[:, None], task.transform)
+    return Forecasts(restored_mean(task, fitted, mean, spread.errors), quantiles, residuals)
 
 
 def restored_mean(
@@ -149,7 +147,8 @@ def restored_mean(
       errors: (K, C) of the means, in scaled units.
     """
     variance = np.square(errors * fitted.scale)
-    return restored(mean * fitted.scale + fitted.centre, task.transform, variance)
+    with np.errstate(over="ignore"):
+        return restored(mean * fitted.scale + fitted.centre, task.transform, variance)
 
 
 def _quantiles(mean: np.ndarray, quantiles: np.ndarray | None, errors: np.ndarray) -> np.ndarray:

@@ -13,10 +13,45 @@ from seqmodels.analysis.diagnosis import diagnose
 from seqmodels.analysis.forecast_scores import mase_scale, score
 
 MOST_LAGS = 25  # of the correlogram of residuals
+EXACT = 1e-9  # residuals up to this, in scaled units, are rounding errors
+
+
+def scale_of(task: Problem, number: int) -> tuple[float, str]:
+    """Returns the scale of a target's MASE, and the reason why there is none.
+
+    Args:
+      task: the problem.
+      number: of the target.
+
+    Returns:
+      (scale, ""), or (NaN, reason), as of a series that repeats itself exactly.
+    """
+    train = task.values[task.part("train"), number]
+    period = task.series.duration(task.period)
+    steps = np.abs(train[task.period :] - train[: -task.period])
+    if not np.isfinite(steps).any():
+        return float("nan"), f"no two values of training are {period} apart"
+    if not np.nanmean(steps) > 1e-12 * np.nanmax(np.abs(train)):
+        return float("nan"), f"the series repeats itself after {period}, so that its scale is 0"
+    return mase_scale(train, task.period), ""
+
+
+def chosen_by(task: Problem, name: str) -> str:
+    """Returns the figure by which models are chosen: another where it has no scale.
+
+    Args:
+      task: the problem.
+      name: of `config.CHOOSE_BY`.
+    """
+    has_scales = all(not scale_of(task, number)[1] for number in range(task.targets))
+    return name if has_scales else "validation_nrmse"
 
 
 def validation_scores(task: Problem, mean: np.ndarray) -> dict[str, float]:
     """Returns MASE and root mean squared scaled error of the validation part, means of columns.
+
+    Where a column has no scale (`scale_of`), the root mean squared error in units of the standard
+    deviation of the training part (nrmse) takes their place.
 
     Args:
       task: the problem.
@@ -24,11 +59,16 @@ def validation_scores(task: Problem, mean: np.ndarray) -> dict[str, float]:
     """
     part = task.part("validation")
     forecasts = by_target_step(mean)[part]
-    columns = []
-    for number, scale in enumerate(_scales(task)):
+    columns, relative = [], []
+    for number in range(task.targets):
+        scale, reason = scale_of(task, number)
         errors = task.values[part, number, None] - forecasts[..., number]
         squared = np.nanmean(errors**2) ** 0.5
-        columns.append((np.nanmean(np.abs(errors)) / scale, squared / scale))
+        relative.append(squared / np.nanstd(task.values[task.part("train"), number]))
+        if not reason:
+            columns.append((np.nanmean(np.abs(errors)) / scale, squared / scale))
+    if len(columns) < task.targets:
+        return {"validation_nrmse": float(np.mean(relative))}
     mase, rmsse = np.mean(columns, axis=0)
     return {"validation_mase": float(mase), "validation_rmsse": float(rmsse)}
 
@@ -45,20 +85,20 @@ def evaluation_record(task: Problem, forecasts: Forecasts, model_df: int) -> dic
     means = by_target_step(forecasts.mean)[part]
     quantiles = by_target_step(forecasts.quantiles)[part]
     columns = {}
-    for number, scale in enumerate(_scales(task)):
+    for number in range(task.targets):
+        scale, reason = scale_of(task, number)
         truth = task.values[part, number]
         steps = [
             score(truth, means[:, k, number], quantiles[:, k, number], scale)._asdict()
             for k in range(task.horizon)
         ]
-        all_steps = {
-            name: float(np.nanmean([figures[name] for figures in steps])) for name in steps[0]
-        }
+        all_steps = {name: _mean([figures[name] for figures in steps]) for name in steps[0]}
         columns[task.series.columns[number]] = {
             **steps[0],
             "all_steps": all_steps,
             "by_step": steps,
             "mase_scale": scale,
+            **({"mase_reason": reason} if reason else {}),
             **_diagnosis(task, forecasts.residuals[:, number], model_df),
             "one_step": _json(means[:, 0, number]),
             "one_step_quantiles": _json(quantiles[:, 0, number]),
@@ -90,12 +130,16 @@ def base_record(
 
 def _diagnosis(task: Problem, residuals: np.ndarray, model_df: int) -> dict[str, Any]:
     parts = {"train": residuals[task.part("train")], "test": residuals[task.part("test")]}
+    for name, values in parts.items():
+        if not np.any(np.abs(values[np.isfinite(values)]) > EXACT):
+            parts[name] = np.full(len(values), np.nan)  # rounding errors are not tested
+    is_exact = not any(np.isfinite(values).any() for values in parts.values())
     diagnosis = diagnose(parts["train"], parts["test"], model_df=model_df)
     correlograms: dict[str, Any] = {}
     for name, values in parts.items():
         count = int(np.isfinite(values).sum())
         lags = min(MOST_LAGS, count // 2)
-        if lags < 1 or np.nanmin(values) == np.nanmax(values):
+        if lags < 1 or np.ptp(values[np.isfinite(values)]) == 0:
             continue
         correlations = acf(values, nlags=lags, missing="conservative")
         correlograms[name] = {"count": count, "acf": _json(np.asarray(correlations))}
@@ -106,14 +150,14 @@ def _diagnosis(task: Problem, residuals: np.ndarray, model_df: int) -> dict[str,
             for part, by_lag in diagnosis.p_values.items()
         },
         "missed": {part: list(lags) for part, lags in diagnosis.missed.items()},
-        "verdict": diagnosis.words,
+        "verdict": "not tested: the forecasts are exact" if is_exact else diagnosis.words,
         "residual_acf": correlograms,
     }
 
 
-def _scales(task: Problem) -> list[float]:
-    train = task.values[task.part("train")]
-    return [mase_scale(column, task.period) for column in train.T]
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _json(values: np.ndarray) -> list[Any]:

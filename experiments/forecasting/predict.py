@@ -1,5 +1,6 @@
 """Use of a trained forecaster: the steps after the end, a picture, one file to serve."""
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -54,7 +55,11 @@ def use(actions: Actions, config: Config) -> None:
         if actions.predict:
             if config.source.csv is None and config.source.series is None:
                 config = saved_models.config_of_run(PROGRAM, model_dir, config)
-            future = after_the_end(predictor, series_data.load(config))
+            warns = actions.other == "warn"
+            series = _load(predictor, config, warns)
+            future = after_the_end(predictor, series, hold_known=config.hold_known, warns=warns)
+            if config.source.csv is not None:
+                print(series.understood)
             show(future)
             if actions.plot is not None:
                 draw(future, actions.plot)
@@ -64,16 +69,42 @@ def use(actions: Actions, config: Config) -> None:
         raise UserError(str(error)) from error
 
 
-def after_the_end(predictor: Predictor, series: TimeSeries) -> Future:
+def _load(predictor: Predictor, config: Config, warns: bool) -> TimeSeries:
+    """Returns the series; of a csv without the option column, the columns of the training."""
+    source = config.source
+    if predictor.trained_on is None or source.csv is None or source.column is not None:
+        return series_data.load(config)
+    own, names = predictor.config, predictor.trained_on.columns
+    first = own.targets + own.exogenous
+    of_training = config.replace(
+        column=names[: own.targets],
+        exogenous=config.exogenous or names[own.targets : first],
+        known=config.known or names[first:],
+    )
+    try:
+        return series_data.load(of_training)
+    except ValueError:
+        if not warns:
+            raise
+    return series_data.load(config)
+
+
+def after_the_end(
+    predictor: Predictor, series: TimeSeries, *, hold_known: bool = False, warns: bool = False
+) -> Future:
     """Returns the forecast of the steps after the end of a series.
 
     Args:
       predictor: the forecaster.
       series: with the columns that it reads; it may be another than that of the training, or a
         longer one.
+      hold_known: whether columns known ahead that end before the horizon hold their last value.
+      warns: whether another step or other names of columns than those of the training are said on
+        standard error instead of refused.
 
     Raises:
-      ValueError: if the series has other columns, or is too short.
+      ValueError: in one line, if the series has other columns or another step, a value without the
+        model's transform, too few values, or no values of columns known ahead.
     """
     config = predictor.config
     needed = config.targets + config.exogenous + config.known
@@ -81,6 +112,12 @@ def after_the_end(predictor: Predictor, series: TimeSeries) -> Future:
         raise ValueError(
             f"column: got {len(series.columns)} columns, expected the {needed} of the training"
         )
+    trained_on = predictor.trained_on
+    for fault in [] if trained_on is None else trained_on.faults(series, config.period):
+        if not warns:
+            raise ValueError(f"{fault}; other=warn forecasts it nevertheless")
+        print(f"warning: {fault}", file=sys.stderr)
+    series_data.check_transform(series, config.targets, config.transform)
     observed = np.flatnonzero(np.isfinite(series.values[:, : config.targets]).any(axis=1))
     least = warm_up(predictor.fitted) + 2
     if len(observed) < least:
@@ -90,6 +127,7 @@ def after_the_end(predictor: Predictor, series: TimeSeries) -> Future:
         series, config.targets, config.exogenous, config.known, config.horizon, config.period,
         config.transform, end, end, end,
     )  # fmt: skip
+    series_data.check_known(task, hold_known)
     forecasts = predict(predictor, task)
     dates = series.dates(end + config.horizon)[end:]
     return Future(task, dates, forecasts.mean[-1], forecasts.quantiles[-1])
@@ -106,11 +144,16 @@ def show(future: Future) -> None:
             q = future.quantiles[k, number]
             table.add_row(
                 task.series.label(task.end + k),
-                f"{future.mean[k, number]:.6g}",
-                f"{q[1]:.6g} to {q[3]:.6g}",
-                f"{q[0]:.6g} to {q[4]:.6g}",
+                _shown(future.mean[k, number]),
+                f"{_shown(q[1])} to {_shown(q[3])}",
+                f"{_shown(q[0])} to {_shown(q[4])}",
             )
         study_report.show(table)
+
+
+def _shown(value: float) -> str:
+    """Returns a number, "-" for one beyond the largest."""
+    return f"{value:.6g}" if np.isfinite(value) else "-"
 
 
 def draw(future: Future, path: str) -> None:

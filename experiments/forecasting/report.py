@@ -56,6 +56,8 @@ def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> Non
     best = chosen(results)
     for column in task.series.columns[: task.targets]:
         study_report.show(_table(results, best, task, column))
+        for line in _reasons(results, column):
+            print(line)
         print(f"{best}: {_verdicts(models[best], column)}")
         for name, records in models.items():
             if "base" in records[0]:
@@ -77,13 +79,31 @@ def chosen(results: dict[str, Any]) -> str:
     return min(finite or means, key=lambda name: means[name])
 
 
+def fitted_baselines(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Returns the records of the baselines that could be fitted."""
+    return [record for record in results["baselines"] or [] if "left_out" not in record]
+
+
+def _reasons(results: dict[str, Any], column: str) -> list[str]:
+    """Returns why a baseline is left out, and why a figure of a column is missing."""
+    lines = [
+        f"left out: {record['model']}: {record['left_out']}"
+        for record in results["baselines"] or []
+        if "left_out" in record
+    ]
+    reason = results["results"][0]["columns"][column].get("mase_reason")
+    if reason:
+        lines.append(f"MASE -: {reason}; models are chosen by {results['chosen_by']}")
+    return lines
+
+
 def _best_record(results: dict[str, Any], best: str) -> dict[str, Any]:
     """Returns the record of the seed of a model that is best in validation."""
     return study_report.best_record(results | {"results": study_report.by_model(results)[best]})
 
 
 def _table(results: dict[str, Any], best: str, task: Problem, column: str) -> Table:
-    baselines = results["baselines"] or []
+    baselines = fitted_baselines(results)
     scale = [*baselines, *results["results"]][0]["columns"][column]["mase_scale"]
     table = Table(title=_title(task, column, scale), box=box.SIMPLE, title_justify="left")
     table.add_column("model")
@@ -94,21 +114,24 @@ def _table(results: dict[str, Any], best: str, task: Problem, column: str) -> Ta
     for record in baselines:
         table.add_row(record["model"], *_cells([record], task, column), "")
     for name, records in study_report.by_model(results).items():
-        figure = float(np.mean([record[results["chosen_by"]] for record in records]))
-        star = " *" if name == best else ""
-        table.add_row(f"{name}{star}", *_cells(records, task, column), f"{figure:.3f}")
+        figures = [record[results["chosen_by"]] for record in records]
+        is_known = all(figure is not None and np.isfinite(figure) for figure in figures)
+        figure = f"{float(np.mean(figures)):.3f}" if is_known else "-"
+        star = " *" if name == best and is_known else ""
+        table.add_row(f"{name}{star}", *_cells(records, task, column), figure)
     return table
 
 
-def _title(task: Problem, column: str, scale: float) -> str:
+def _title(task: Problem, column: str, scale: float | None) -> str:
     unit = task.series.duration(task.period) if task.series.unit != "step" else f"{task.period}"
+    has_scale = scale is not None and np.isfinite(scale)
+    mase = f"MAE / {scale:.4g}, the mean change over {unit} in training" if has_scale else "-"
     return (
         f"{task.series.name}, {column}: {task.fit_end:,} steps to fit, "
         f"{task.train_end - task.fit_end:,} for validation, {task.end - task.train_end:,} to test "
         f"({task.series.label(task.train_end)} to {task.series.label(task.end - 1)}). Test part, "
-        f"one step ahead; mean of the seeds and 95 % interval. MASE: MAE / {scale:.4g}, the mean "
-        f"change over {unit} in training. p: the least of Ljung and Box at lags 10 and 20 "
-        "(autoregressions of as many: at lags beyond). "
+        f"one step ahead; mean of the seeds and 95 % interval. MASE: {mase}. p: the least of Ljung "
+        "and Box at lags 10 and 20 (autoregressions of as many: at lags beyond). "
         "80 %, 95 %: share of the values within those "
         "intervals. *: the best in validation."
     )
@@ -125,20 +148,23 @@ def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[st
     for part in ("train", "test"):
         least = [min(one["ljung_box"][part].values(), default=None) for one in figures]
         known = [value for value in least if value is not None]
-        cells.append(_p(float(np.median(known))).removeprefix("= ") if known else "")
+        cells.append(_p(float(np.median(known))).removeprefix("= ") if known else "-")
     sound = [one["sound"] for one in figures]
     if len(figures) == 1:
-        cells.append({True: "yes", False: "no", None: ""}[sound[0]])
+        cells.append({True: "yes", False: "no", None: "-"}[sound[0]])
     else:
         decided = [one for one in sound if one is not None]
-        cells.append(f"{sum(decided)} of {len(decided)}")
+        cells.append(f"{sum(decided)} of {len(decided)}" if decided else "-")
     return cells
 
 
-def _cell(values: list[float], form: Callable[[float], str], interval: bool = True) -> str:
-    if any(np.isnan(values)):
-        return ""
-    mean, low, high = mean_interval(values)
+def _cell(
+    values: Sequence[float | None], form: Callable[[float], str], interval: bool = True
+) -> str:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    if len(known) < len(values):
+        return "-"
+    mean, low, high = mean_interval(known)
     return (
         form(mean)
         if len(values) < 2 or not interval
@@ -160,7 +186,9 @@ def _verdicts(records: list[dict[str, Any]], column: str) -> str:
 def _gain(records: list[dict[str, Any]], column: str) -> str:
     """Returns what the network of a hybrid adds to its base, in words."""
     errors = [record["columns"][column]["mse"] for record in records]
-    alone = float(records[0]["base"][column]["mse"])
+    alone = float(records[0]["base"][column]["mse"] or 0.0)
+    if not alone > 0:
+        return "not compared: its autoregression alone makes no error that could be measured"
     share = float(np.mean(errors)) / alone - 1
     return (
         f"MSE {_cell(errors, lambda value: f'{value:.4g}')}, its autoregression alone {alone:.4g}: "
@@ -178,7 +206,7 @@ def _draw(
     figures = record["columns"][column]
     dates = task.series.dates(task.end + task.horizon)
     curves = {f"{best}, seed {record['seed']}": _array(figures["one_step"])}
-    baselines = results["baselines"] or []
+    baselines = fitted_baselines(results)
     if baselines:
         strongest = min(baselines, key=lambda one: one["columns"][column]["mae"])
         curves[strongest["model"]] = _array(strongest["columns"][column]["one_step"])
@@ -209,10 +237,11 @@ def _panels(name: str, figures: dict[str, Any]) -> list[Panel]:
     for part, correlogram in figures["residual_acf"].items():
         limit = 1.96 / np.sqrt(correlogram["count"])
         values = _array(correlogram["acf"])[1:]
-        p = min(figures["ljung_box"][part].values(), default=float("nan"))
+        p = min(figures["ljung_box"][part].values(), default=None)
         band = np.full(len(values), limit)
         lags = np.arange(1, len(values) + 1)
-        panels.append(Panel(f"{name}, {part}: p {_p(p)}", lags, values, -band, band))
+        tested = "not tested" if p is None else f"p {_p(p)}"
+        panels.append(Panel(f"{name}, {part}: {tested}", lags, values, -band, band))
     return panels
 
 
@@ -224,7 +253,7 @@ def _write_scores(results: dict[str, Any], directory: RunDirectory) -> None:
     """Writes scores.csv: a row for each model, seed, column and step ahead."""
     with directory.file(SCORES).open("w", newline="") as file:
         writer = None
-        for record in [*(results["baselines"] or []), *results["results"]]:
+        for record in [*fitted_baselines(results), *results["results"]]:
             for column, columns in record["columns"].items():
                 for number, figures in enumerate(columns["by_step"], 1):
                     row = {
@@ -232,13 +261,18 @@ def _write_scores(results: dict[str, Any], directory: RunDirectory) -> None:
                         "seed": record.get("seed", ""),
                         "column": column,
                         "steps_ahead": number,
-                        **{name: f"{value:.6g}" for name, value in figures.items()},
+                        **{name: _number(value) for name, value in figures.items()},
                         "sound": columns["sound"],
                     }
                     if writer is None:
                         writer = csv.DictWriter(file, list(row))
                         writer.writeheader()
                     writer.writerow(row)
+
+
+def _number(value: float | None) -> str:
+    """Returns a number for a file, "" for one that could not be computed."""
+    return f"{value:.6g}" if value is not None and np.isfinite(value) else ""
 
 
 def _write_forecasts(record: dict[str, Any], directory: RunDirectory, task: Problem) -> None:

@@ -15,9 +15,10 @@ from experiments.forecasting.base import fit_base, model_df
 from experiments.forecasting.config import CELLS, PROGRAM, Config, base_lags
 from experiments.forecasting.data import Problem
 from experiments.forecasting.inputs import ModelConfig
-from experiments.forecasting.metrics import evaluation_record
+from experiments.forecasting.metrics import chosen_by, evaluation_record
 from experiments.forecasting.report import files_of, show
 from experiments.forecasting.training import predict, restore, training
+from seqmodels.training.parallel import processes
 from seqmodels.training.stopping import patience
 
 
@@ -49,6 +50,9 @@ def build(config: Config) -> Study:
     task = series_data.problem_of(config)
     models = trainings(config, task)
     baselines.check_lengths(task, config.baselines)
+    if config.source.csv is not None and processes.is_main():
+        print(task.series.understood)
+        print(series_data.imputed(task), end="")
     return jobs.study(
         models,
         config.training.all_seeds,
@@ -76,6 +80,7 @@ def trainings(config: Config, task: Problem) -> list[Training]:
             "base, or a period"
         )
     models = []
+    choose_by = chosen_by(task, config.choose_by)
     for cell in config.models:
         for base in bases:
             lags = base_lags(config.base_lags)
@@ -92,8 +97,8 @@ def trainings(config: Config, task: Problem) -> list[Training]:
                     samples=config.samples,
                     watch=sorted(config.watch_lags),
                     optimizer=config.training.optimizer(rates[cell]),
-                    fit=config.training.fit(config.saving)._replace(best=config.choose_by),
-                    stopping=patience(config.choose_by, "min", config.patience),
+                    fit=config.training.fit(config.saving)._replace(best=choose_by),
+                    stopping=patience(choose_by, "min", config.patience),
                 )
             )
     return models

@@ -28,6 +28,8 @@ from experiments.forecasting.metrics import base_record, evaluation_record, vali
 from experiments.forecasting.model import FittedModel
 from seqmodels import model_files
 from seqmodels.data.batches import Batches, shuffled
+from seqmodels.data.grids import amount
+from seqmodels.data.time_series import TimeSeries
 from seqmodels.model_files import SavedModel
 from seqmodels.models.forecaster import HEADS
 from seqmodels.training.optimizers import OptimizerSettings
@@ -48,6 +50,41 @@ class Windows(NamedTuple):
     weights: np.ndarray
 
 
+class TrainedOn(NamedTuple):
+    """The series that a forecaster was trained on.
+
+    Attributes:
+      columns: its names, in the order of `Problem`.
+      unit: what a step is.
+      every: how many of those units.
+    """
+
+    columns: tuple[str, ...]
+    unit: str
+    every: int
+
+    def faults(self, series: TimeSeries, period: int) -> list[str]:
+        """Returns how a series differs, in the form "name: got X, expected Y".
+
+        Args:
+          series: the other one.
+          period: steps of a season of the training.
+        """
+        found = []
+        if series.columns != self.columns:
+            found.append(
+                f"column: got {', '.join(series.columns)}, expected those of the training, "
+                f"{', '.join(self.columns)}"
+            )
+        if (series.unit, series.every) != (self.unit, self.every):
+            step = amount(self.every, self.unit)
+            found.append(
+                f"csv, series: got a step of {series.duration(1)}, expected that of the training, "
+                f"{step} (its period is {period})"
+            )
+        return found
+
+
 class Predictor(NamedTuple):
     """A trained forecaster, and how its intervals are made.
 
@@ -55,11 +92,13 @@ class Predictor(NamedTuple):
       forecaster: configuration, base, model and parameters.
       spread: errors of its forecasts of the validation part.
       samples: paths for the quantiles of a recursive forecaster.
+      trained_on: the series of the training; None for a model that was saved without it.
     """
 
     forecaster: FittedModel
     spread: Spread
     samples: int
+    trained_on: TrainedOn | None = None
 
     @property
     def config(self) -> ModelConfig:
@@ -145,6 +184,9 @@ def training(
             "fitted": bases.to_json(fitted),
             "spread": [part.tolist() for part in forecasts(seed, params)[2]],
             "samples": samples,
+            "trained_on": TrainedOn(
+                task.series.columns, task.series.unit, task.series.every
+            )._asdict(),
         }
         model_files.save(folder, PROGRAM, stored, params)
 
@@ -230,8 +272,14 @@ def restore(saved: SavedModel) -> Predictor:
         fitted = bases.from_json(saved.config["fitted"])
         spread = Spread(*(np.array(part, np.float64) for part in saved.config["spread"]))
         samples = int(saved.config["samples"])
+        stored = saved.config.get("trained_on")
+        trained_on = None
+        if stored is not None:
+            stored = stored | {"columns": tuple(stored["columns"])}
+            trained_on = TrainedOn(**stored)
         model = models.build(config)
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"model: {saved.folder} was saved by another version") from None
     params = model_files.restore(saved, model.init)
-    return Predictor(FittedModel(config, fitted, model, params), spread, samples)
+    forecaster = FittedModel(config, fitted, model, params)
+    return Predictor(forecaster, spread, samples, trained_on)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.sentiment.config import DATA, Config
-from seqmodels.data import labeled_texts, word_features, word_vectors
+from seqmodels.data import labeled_texts, tables, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
 from seqmodels.data.labeled_texts import LabeledTexts
@@ -58,7 +58,13 @@ def load(config: Config) -> Data:
         texts = tweets.load(data_dir)
     else:
         texts = reviews.load(config.data, data_dir)
-    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
+    lines = texts.lines
+
+    def describe(label: int, row: int) -> str:
+        shown = repr(texts.classes[label])
+        return shown if lines is None else f"{shown} ({config.csv}, line {lines[row]})"
+
+    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed, describe=describe)
     splits = {name: texts.rows(chosen) for name, chosen in rows.items()}
     return Data(config.data, config.target, splits)
 
@@ -84,14 +90,13 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     if vectors_from in reviews.SOURCES:
         return reviews.load(vectors_from, data_dir).texts
     try:
-        lines = pathlib.Path(vectors_from).read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"vectors_from: {vectors_from} is not UTF-8 text") from None
+        text, _ = tables.read_text(pathlib.Path(vectors_from), "vectors_from")
     except OSError as error:
         sources = ", ".join(name for name in DATA if name != "csv")
         raise ValueError(
             f"vectors_from: got {vectors_from!r}, expected none, {sources}, or a file: {error}"
         ) from None
+    lines = text.splitlines()
     if not any(line.strip() for line in lines):
         raise ValueError(f"vectors_from: got {vectors_from} without a text, expected one on a line")
     return lines

@@ -1,5 +1,6 @@
 """Pictures with captions: composed scenes, or a user's own, as batches."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,9 +8,11 @@ import numpy as np
 
 from seqmodels.data.batches import Batches, take_rows
 from seqmodels.data.shuffling import make_share, random_order, whole_number
+from seqmodels.data.tables import read_table
 from seqmodels.data.vocabulary import Vocabulary
 
 SPLITS = ("train", "validation", "test")
+COLUMNS = ("file", "caption")
 _SEEDS_OF_SCENES = 2**63  # above all seeds of a training
 
 
@@ -191,6 +194,38 @@ def captioned_batches(
         return take_rows(whole, BATCH_AXES, order[share.of(places) - epochs[0] * N])
 
     return Batches(at, max(N // batch_size, 1), batch_size, BATCH_AXES)
+
+
+def read_captions(captions_file: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
+    """Reads a table of captions.
+
+    Args:
+      captions_file: a table (`tables.read_table`) with the columns `file` and `caption`.
+
+    Returns:
+      (files, captions) of its rows, captions in lower case with single spaces.
+
+    Raises:
+      ValueError: in one line, if the file cannot be read, or a column, a file or a caption is
+        missing.
+    """
+    try:
+        table = read_table(captions_file, "captions_file")
+    except OSError as error:
+        raise ValueError(f"captions_file: {captions_file}: {error.strerror}") from None
+    if not set(COLUMNS) <= set(table.columns):
+        raise ValueError(
+            f"captions_file: {table.path}: got columns {', '.join(table.columns)}, expected "
+            f"{' and '.join(COLUMNS)}"
+        )
+    files, captions = ([" ".join(cell.split()) for cell in table.column(name)] for name in COLUMNS)
+    for row, pair in enumerate(zip(files, captions, strict=True)):
+        if not all(pair):
+            raise ValueError(
+                f"captions_file: {table.path}: line {table.line(row)}: expected a file and a "
+                "caption"
+            )
+    return files, [caption.lower() for caption in captions]
 
 
 def _random(seed: int, number: int) -> np.random.Generator:

@@ -1,14 +1,11 @@
 """A user's own pictures: a folder of images and a file of captions."""
 
-import csv
 import os
 import pathlib
 
 import numpy as np
 
-from seqmodels.data.captions import CaptionedImages
-
-COLUMNS = ("file", "caption")
+from seqmodels.data.captions import CaptionedImages, read_captions
 
 
 def load(
@@ -18,8 +15,8 @@ def load(
 
     Args:
       folder: of the images; it may have folders below.
-      captions_file: CSV, or TSV where the name ends in .tsv, in UTF-8, with the columns `file` (a
-        path below the folder) and `caption`. A picture may stand in several rows.
+      captions_file: a table (`tables.read_table`) with the columns `file` (a path below the folder)
+        and `caption`. A picture may stand in several rows.
       side: height and width that the pictures are brought to.
 
     Returns:
@@ -33,44 +30,6 @@ def load(
     shape = (side, side, 3)
     images = {file: read_image(pathlib.Path(folder) / file, shape) for file in dict.fromkeys(files)}
     return CaptionedImages(np.stack([images[file] for file in files]), tuple(captions)), files
-
-
-def read_captions(captions_file: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
-    """Reads a file of captions.
-
-    Args:
-      captions_file: as in `load`.
-
-    Returns:
-      (files, captions) of its rows, captions in lower case with single spaces.
-
-    Raises:
-      ValueError: in one line, if the file cannot be read, or a column, a file or a caption is
-        missing.
-    """
-    path = pathlib.Path(captions_file)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"captions_file: {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"captions_file: {path}: is not UTF-8 text") from None
-    rows = list(csv.DictReader(text.splitlines(), delimiter=delimiter))
-    given = list(rows[0]) if rows else []
-    if not set(COLUMNS) <= set(given):
-        raise ValueError(
-            f"captions_file: {path}: got columns {', '.join(map(str, given)) or 'none'}, expected "
-            f"{' and '.join(COLUMNS)}"
-        )
-    files, captions = [], []
-    for number, row in enumerate(rows, 2):
-        file, caption = (" ".join((row[name] or "").split()) for name in COLUMNS)
-        if not file or not caption:
-            raise ValueError(f"captions_file: {path}: line {number}: expected a file and a caption")
-        files.append(file)
-        captions.append(caption.lower())
-    return files, captions
 
 
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:

@@ -1,20 +1,19 @@
 """Texts with a class or a rating: the user's own CSV, and splits that no near-duplicate crosses."""
 
-import csv
 import os
-import pathlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from seqmodels.data import number_cells
 from seqmodels.data.shuffling import random_order
+from seqmodels.data.tables import read_table
 
 SPLITS = ("train", "validation", "test")
 LEAST_GROUPS = 10  # of a class: fewer cannot be split and measured
-LARGEST_FIELD = 2**27  # characters of one CSV field; the csv module alone stops at 131,072
 
 
 class LabeledTexts(NamedTuple):
@@ -25,18 +24,21 @@ class LabeledTexts(NamedTuple):
       labels: int32 (N,), indices into `classes`.
       classes: the names of the C classes.
       ratings: float32 (N,), or None where there are only classes.
+      lines: int64 (N,), the line of its file on which each begins; None where there is no file.
     """
 
     texts: list[str]
     labels: np.ndarray
     classes: tuple[str, ...]
     ratings: np.ndarray | None = None
+    lines: np.ndarray | None = None
 
     def rows(self, chosen: np.ndarray) -> "LabeledTexts":
         """Returns the texts of these row numbers."""
         ratings = None if self.ratings is None else self.ratings[chosen]
+        lines = None if self.lines is None else self.lines[chosen]
         texts = [self.texts[row] for row in chosen]
-        return LabeledTexts(texts, self.labels[chosen], self.classes, ratings)
+        return LabeledTexts(texts, self.labels[chosen], self.classes, ratings, lines)
 
 
 def normalized_text(text: str) -> str:
@@ -56,6 +58,8 @@ def split(
     labels: np.ndarray,
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
+    *,
+    describe: Callable[[int, int], str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns a stratified split in which texts of the same `normalized_text` stay together.
 
@@ -67,6 +71,8 @@ def split(
       labels: int (N,).
       shares: of training, validation and test.
       seed: decides the order, the same on every machine.
+      describe: `describe(label, row)` names a class, of which that is a row, in messages; None for
+        its number.
 
     Returns:
       For "train", "validation" and "test" ascending row numbers.
@@ -83,8 +89,9 @@ def split(
     found: dict[str, list[int]] = {name: [] for name in SPLITS}
     for number, (label, members) in enumerate(of_class.items()):
         if len(members) < LEAST_GROUPS:
+            shown = str(label) if describe is None else describe(label, members[0][0])
             raise ValueError(
-                f"labels: got class {label} with {len(members)} different texts, expected at least "
+                f"labels: got class {shown} with {len(members)} different texts, expected at least "
                 f"{LEAST_GROUPS} of each class"
             )
         total, taken = sum(map(len, members)), 0
@@ -99,10 +106,10 @@ def split(
 def read_csv(
     path: str | os.PathLike[str], text_column: str, label_column: str, *, rating: bool = False
 ) -> LabeledTexts:
-    """Returns the user's own texts from a CSV file (TSV where the name ends so) with a header.
+    """Returns the user's own texts from a table (`tables.read_table`).
 
     Args:
-      path: a UTF-8 file.
+      path: the file.
       text_column: name of the column with the texts.
       label_column: name of the column with the classes, or with numbers.
       rating: whether the labels are numbers to be predicted; then there is one class.
@@ -111,52 +118,32 @@ def read_csv(
       `LabeledTexts`, classes in alphabetical order.
 
     Raises:
-      ValueError: if the file is not such a file, lacks a column, a label or a second class.
+      ValueError: if the file is not such a file, lacks a column, a label or a second class, or has
+        a rating that is not a number; with the line.
       OSError: if it cannot be read.
     """
-    path = pathlib.Path(path)
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    csv.field_size_limit(LARGEST_FIELD)
-    texts, given = [], []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter)
-            columns = list(reader.fieldnames or [])
-            for name, column in (("text_column", text_column), ("label_column", label_column)):
-                if column not in columns:
-                    raise ValueError(
-                        f"{name}: got {column!r}, expected one of the columns of {path}: "
-                        f"{', '.join(columns) or 'none'}"
-                    )
-            for row in reader:
-                text, label = row[text_column], row[label_column]
-                if text is None or label is None or not label.strip():
-                    raise ValueError(
-                        f"csv: {path}, line {reader.line_num}: got no {label_column}, "
-                        "expected one for each text"
-                    )
-                texts.append(text)
-                given.append(label.strip())
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"csv: {path} is not UTF-8 text with columns: {error}") from None
-    if not texts:
-        raise ValueError(f"csv: got {path} without rows, expected at least one")
+    table = read_table(path, "csv")
+    for option, column in (("text_column", text_column), ("label_column", label_column)):
+        table.check_column(option, column)
+    texts, given = table.texts(text_column), table.column(label_column)
+    lines = np.array([table.line(row) for row in range(len(texts))], np.int64)
     if rating:
-        return LabeledTexts(texts, np.zeros(len(texts), np.int32), ("all",), _numbers(path, given))
+        numbers, _ = number_cells.parse(
+            given, lambda row: f"csv: {table.place(row, label_column)}", gaps=False
+        )
+        zeros = np.zeros(len(texts), np.int32)
+        return LabeledTexts(texts, zeros, ("all",), numbers.astype(np.float32), lines)
+    for row, label in enumerate(given):
+        if not label:
+            raise ValueError(
+                f"csv: {table.path}, line {table.line(row)}: got no {label_column}, expected one "
+                "for each text"
+            )
     classes = tuple(sorted(set(given)))
     if len(classes) < 2:
-        raise ValueError(f"csv: got one class in {path}, {classes[0]!r}, expected two or more")
-    labels = np.array([classes.index(label) for label in given], np.int32)
-    return LabeledTexts(texts, labels, classes)
-
-
-def _numbers(path: pathlib.Path, given: list[str]) -> np.ndarray:
-    numbers = []
-    for text in given:
-        try:
-            numbers.append(float(text))
-        except ValueError:
-            numbers.append(float("nan"))
-        if not np.isfinite(numbers[-1]):
-            raise ValueError(f"csv: {path}: got rating {text!r}, expected a number")
-    return np.array(numbers, np.float32)
+        raise ValueError(
+            f"csv: got one class in {table.path}, {classes[0]!r}, expected two or more"
+        )
+    codes = {label: code for code, label in enumerate(classes)}
+    labels = np.array([codes[label] for label in given], np.int32)
+    return LabeledTexts(texts, labels, classes, lines=lines)

@@ -4,6 +4,9 @@ import os
 import pathlib
 from typing import NamedTuple
 
+from seqmodels.data.csv_records import BREAK, QuoteError, records
+from seqmodels.data.tables import SEPARATORS, find_separator, read_text
+
 
 class Pair(NamedTuple):
     """A sentence in two languages."""
@@ -15,35 +18,56 @@ class Pair(NamedTuple):
 def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
     """Returns the pairs of a user's own file, each once.
 
+    Quotes are those of RFC 4180 if all cells that begin with one are written so and one of them
+    needs it, for a tab, a line break or a quote within; otherwise they are characters.
+
     Args:
-      path: a UTF-8 text file, on each line a source, a tab and its translation; further columns
-        and empty lines are left out.
+      path: a text file without a header, on each line a source, a tab and its translation; further
+        columns and empty lines are left out. UTF-8, or UTF-16 with a byte-order mark. Where the
+        name ends in .csv, a comma, semicolon or | may take the place of the tab.
 
     Returns:
       The pairs, of any length.
 
     Raises:
-      ValueError: if a line does not have two columns, the file is not UTF-8, or holds no pair.
+      ValueError: if a line does not have two columns, the file is not text, or holds no pair; with
+        the line.
       OSError: if the file cannot be read.
     """
-    try:
-        lines = pathlib.Path(path).read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: got bytes that are not UTF-8, expected UTF-8 text") from None
+    path = pathlib.Path(path)
+    text, _ = read_text(path, "pairs_file")
+    separator = find_separator("pairs_file", path, text) if path.suffix.lower() == ".csv" else "\t"
     pairs = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    for line, cells in _records(path, text, separator):
+        if not any(cell.strip() for cell in cells):
             continue
-        columns = [one_line(column) for column in line.split("\t")]
+        columns = [one_line(cell) for cell in cells]
         if len(columns) < 2 or not columns[0] or not columns[1]:
+            mark = SEPARATORS[separator]
             raise ValueError(
-                f"{path}: line {number}: got {line[:60]!r}, expected a source, a tab, and its "
-                "translation"
+                f"pairs_file: {path}: line {line}: got {separator.join(cells)[:60]!r}, expected a "
+                f"source, a {mark}, and its translation"
             )
         pairs.append(Pair(columns[0], columns[1]))
     if not pairs:
-        raise ValueError(f"{path}: got no pairs, expected at least one")
+        raise ValueError(f"pairs_file: {path}: got no pairs, expected at least one")
     return list(dict.fromkeys(pairs))
+
+
+def _records(path: pathlib.Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Returns (line, cells) of all lines; quotes are characters unless they have to be more."""
+    lines = [(n, line.split(separator)) for n, line in enumerate(BREAK.split(text), 1)]
+    if '"' not in text:
+        return lines
+    try:
+        quoted = [(record.line, record.cells) for record in records(text, separator)]
+    except QuoteError as error:
+        if separator == "\t":
+            return lines
+        raise ValueError(f"pairs_file: {path}: line {error.line}: a cell {error}") from None
+    marks = (separator, "\n", "\r", '"')
+    is_needed = any(mark in cell for _, cells in quoted for cell in cells for mark in marks)
+    return quoted if is_needed or separator != "\t" else lines
 
 
 def one_line(text: str) -> str:

@@ -1,17 +1,39 @@
-"""Time series from the user's own CSV: columns of numbers, with dates or without."""
+"""Time series from the user's own CSV: columns of numbers or labels, with dates or without."""
 
+import functools
 import os
-import pathlib
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from seqmodels.data.tables import check_column, read_table
+from seqmodels.data import date_cells, number_cells
+from seqmodels.data.tables import Table, read_table
 from seqmodels.data.time_series import TimeSeries, regular
 
-_DATE_NAMES = ("date", "time", "datetime", "timestamp", "day", "week", "month", "quarter", "year")
-_MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")
+DATE_NAMES = ("date", "time", "datetime", "timestamp", "day", "week", "month", "quarter", "year")
+_SHORTEST_DAY = 20 * 60  # minutes; days of a change of daylight saving have 23 hours
+
+
+class Reading(NamedTuple):
+    """How the cells of a file are to be understood.
+
+    Attributes:
+      date_column: the column with the dates; None: the first that is called date, time, day, month
+        or the like and holds digits; "none": none, rows are steps.
+      date_format: as of `datetime.strptime`, such as %d.%m.%Y; None for ISO 8601 and quarters.
+      date_unit: "s" or "ms" for dates that are numbers of them since 1970; None otherwise.
+      step: the step of the dates, such as "week"; None: found from them.
+      missing: cells that are gaps in addition to the empty cell and, of numbers, to
+        `number_cells.MISSING`.
+    """
+
+    date_column: str | None = None
+    date_format: str | None = None
+    date_unit: str | None = None
+    step: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 def read_csv(
@@ -19,38 +41,48 @@ def read_csv(
     columns: Sequence[str],
     date_column: str | None = None,
     date_format: str | None = None,
+    reading: Reading | None = None,
 ) -> TimeSeries:
-    """Returns columns of a CSV file (TSV where the name ends so) with a header as a series.
+    """Returns columns of a table (`tables.read_table`) as a series.
 
-    Dates are ISO 8601 (1987, 1987-05, 1987-05-01, 1987-05-01T12:00), quarters (1987Q2), or of
-    `date_format`. Rows between them that are not there become gaps. Cells that are empty, or NA,
-    NaN, null or -, are gaps.
+    Dates are as of `date_cells.parse`, their step as of `steps.find_step`. Dates between them that
+    are not there become gaps, and so do cells that are empty or one of `number_cells.MISSING`. A
+    date is labeled as it is written; where offsets from UTC differ and a step is shorter than a
+    day, dates are in UTC, and a note says so.
 
     Args:
-      path: a UTF-8 file.
+      path: the file.
       columns: C names of columns with numbers.
-      date_column: the column with the dates; None: the one called date, time, month or the like;
-        without one, rows are steps. "none" for that too.
-      date_format: as of `datetime.strptime`, such as %d.%m.%Y; None for the forms above.
+      date_column: as in `Reading`; so is date_format.
+      date_format: see date_column.
+      reading: all of that; takes the place of the two before.
 
     Returns:
-      A `TimeSeries` named as the file.
+      A `TimeSeries` named as the file, with notes of what was understood.
 
     Raises:
       ValueError: in one line, if the file is not such a file, lacks a column (the nearest name is
-        suggested), has text where a number or date is wanted, is all gaps in a column, or its dates
-        do not ascend; with the line of the file.
+        suggested), has text where a number or date is expected, is all gaps in a column, its dates
+        do not ascend, or have no step; with the line of the file.
       OSError: if it cannot be read.
-      ModuleNotFoundError: if pandas is not installed.
     """
-    frame = read_table(path)
-    path = pathlib.Path(path)
-    times = None
-    dates_name = date_column_of(path, frame, date_column)
-    if dates_name is not None:
-        times = _dates(path, dates_name, frame[dates_name], date_format)
-    values = np.stack([_numbers(path, frame, name) for name in columns], axis=1)
-    return regular(path.stem, columns, values, times)
+    table = read_table(path, keep_empty=True)
+    how = reading or Reading(date_column, date_format)
+    notes = [_rows(table), *table.notes]
+    times, more = _times(table, how)
+    values = []
+    for name in columns:
+        table.check_column("column", name)
+        place = functools.partial(_cell, table, name)
+        numbers, style = number_cells.parse(table.column(name), place, how.missing)
+        if np.isnan(numbers).all():
+            raise ValueError(f"column: {table.path}: {name} has no number, expected at least one")
+        notes += [f"{name}: {style}"] if style else []
+        values.append(numbers)
+    return regular(
+        table.path.stem, columns, np.stack(values, axis=1), times, step=how.step,
+        notes=(*notes, *more),
+    )  # fmt: skip
 
 
 def read_labels(
@@ -58,46 +90,47 @@ def read_labels(
     columns: Sequence[str],
     date_column: str | None = None,
     date_format: str | None = None,
+    reading: Reading | None = None,
 ) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     """Returns columns of labels, such as meals or weekdays, as a series of their numbers.
 
-    Args and raises as `read_csv`, but that cells hold any text; and ValueError for a column whose
-    labels do not repeat.
+    Args and raises as `read_csv`, but that cells hold any text, such as "none", and only those that
+    are empty or named missing are gaps; and ValueError for a column whose labels do not repeat.
 
     Returns:
       (series, labels): value v of a column stands for the label v of its labels, which are in
       alphabetical order; NaN for a gap.
     """
-    frame = read_table(path)
-    path = pathlib.Path(path)
-    dates_name = date_column_of(path, frame, date_column, columns)
-    times = None if dates_name is None else _dates(path, dates_name, frame[dates_name], date_format)
+    table = read_table(path, keep_empty=True)
+    how = reading or Reading(date_column, date_format)
+    times, more = _times(table, how, columns)
     known, numbers = [], []
     for name in columns:
-        check_column(path, frame, "column", name)
-        texts = frame[name].to_numpy(str)
-        given = ~np.isin(np.char.lower(texts), _MISSING)
-        labels, codes = np.unique(texts[given], return_inverse=True)
+        table.check_column("column", name)
+        texts = np.array(table.column(name), object)
+        given = np.array([bool(text) and text not in how.missing for text in texts])
+        labels = sorted(set(texts[given]))
         if len(labels) < 2 or 2 * len(labels) > given.sum():
             raise ValueError(
-                f"column: {path}: {name} has {len(labels)} different labels in {given.sum()} rows, "
-                "expected two or more that repeat"
+                f"column: {table.path}: {name} has {len(labels)} different labels in {given.sum()} "
+                "rows, expected two or more that repeat"
             )
-        column = np.full(len(texts), np.nan)
-        column[given] = codes
-        known.append(tuple(map(str, labels)))
-        numbers.append(column)
-    return regular(path.stem, columns, np.stack(numbers, axis=1), times), tuple(known)
+        codes = {label: code for code, label in enumerate(labels)}
+        known.append(tuple(labels))
+        numbers.append(np.array([codes.get(text, np.nan) for text in texts], np.float64))
+        numbers[-1][~given] = np.nan
+    series = regular(
+        table.path.stem, columns, np.stack(numbers, axis=1), times, step=how.step,
+        notes=(_rows(table), *table.notes, *more),
+    )  # fmt: skip
+    return series, tuple(known)
 
 
-def date_column_of(
-    path: str | os.PathLike[str], frame: Any, given: str | None, but: Sequence[str] = ()
-) -> str | None:
+def date_column_of(table: Table, given: str | None, but: Sequence[str] = ()) -> str | None:
     """Returns the name of the column with the dates, or None.
 
     Args:
-      path: of the file, for messages.
-      frame: of `read_table`.
+      table: of `read_table`.
       given: its name; "none" for none; None: the first that is called date, time or the like, and
         holds digits (a column "day" may hold Monday).
       but: columns that are none unless they are given.
@@ -108,61 +141,92 @@ def date_column_of(
     if given == "none":
         return None
     if given is not None:
-        check_column(path, frame, "date_column", given)
+        table.check_column("date_column", given)
         return given
-    lower = {str(column).lower(): str(column) for column in frame.columns if column not in but}
-    named = [lower[name] for name in _DATE_NAMES if name in lower]
-    for name in named:
-        check_column(path, frame, "date_column", name)
-    return next((name for name in named if frame[name].str.contains(r"\d").any()), None)
+    return next((name for name in _named_dates(table, but) if _has_digits(table, name)), None)
 
 
-def _dates(path: pathlib.Path, name: str, texts: Any, date_format: str | None) -> np.ndarray:
-    import pandas as pd
+def _named_dates(table: Table, but: Sequence[str]) -> list[str]:
+    lower = {name.lower(): name for name in table.columns if name not in but}
+    return [lower[name] for name in DATE_NAMES if name in lower]
 
-    quarters = date_format is None and texts.str.fullmatch(r"\d{4}-?[Qq][1-4]").all()
-    if quarters:
-        plain = texts.str.upper().str.replace("-", "")
-        found = pd.PeriodIndex(plain, freq="Q").to_timestamp()
-        times = found.to_numpy().astype("datetime64[s]")
-    else:
-        form = "ISO8601" if date_format is None else date_format
-        try:
-            parsed = pd.to_datetime(texts, format=form, errors="coerce", utc=True)
-        except ValueError as error:
-            raise ValueError(f"date_format: got {date_format!r}: {error}") from None
-        bad = np.flatnonzero(parsed.isna())
-        if len(bad):
-            raise ValueError(
-                f"{name}: {path}, line {bad[0] + 2}: got {texts.iloc[bad[0]]!r}, expected a date "
-                + ("such as 1987-05-01, or date_format" if date_format is None else date_format)
-            )
-        times = parsed.dt.tz_localize(None).to_numpy().astype("datetime64[s]")
-    steps = np.diff(times.astype(np.int64))
-    if np.any(steps <= 0):
-        row = int(np.argmax(steps <= 0)) + 1
-        fault = "twice" if steps[row - 1] == 0 else f"after {texts.iloc[row - 1]}"
+
+def _has_digits(table: Table, name: str) -> bool:
+    return any(re.search(r"\d", cell) for cell in table.column(name))
+
+
+def _rows(table: Table) -> str:
+    return f"{len(table.rows):,} row{'s' if len(table.rows) > 1 else ''}"
+
+
+def _times(
+    table: Table, how: Reading, but: Sequence[str] = ()
+) -> tuple[np.ndarray | None, list[str]]:
+    """Returns the times of the rows, None without dates, and notes about them."""
+    name = date_column_of(table, how.date_column, but)
+    if name is None:
+        if how.step is not None or how.date_unit is not None:
+            option = "step" if how.step is not None else "date_unit"
+            raise ValueError(f"{option}: got it for {table.path} without a column of dates")
+        return None, []
+    cells = table.column(name)
+    stamps = date_cells.parse(
+        cells, lambda row: _place(table, name, row), how.date_format, how.date_unit
+    )
+    instants = stamps.instants.astype(np.int64)
+    bad = np.flatnonzero(np.diff(instants) <= 0)
+    if len(bad):
+        row = int(bad[0]) + 1
+        fault = "twice" if instants[row] == instants[row - 1] else f"after {cells[row - 1]}"
         raise ValueError(
-            f"{name}: {path}, line {row + 2}: got {texts.iloc[row]} {fault}, expected dates that "
-            "ascend"
+            f"{_place(table, name, row)}: got {cells[row]} {fault}, expected dates that ascend"
+            f"{_hint(table, name, stamps, but)}"
         )
-    return times
+    if stamps.times.dtype.kind == "i":
+        if how.step is not None:
+            raise ValueError(f"step: got {how.step!r} for {name}, which counts, expected dates")
+        return stamps.times, [f"{name} counts"]
+    if how.date_unit is not None:
+        return stamps.times, ["dates in UTC"]
+    if stamps.offsets is None:
+        return stamps.times, []
+    one = len(set(stamps.offsets.tolist())) == 1
+    shortest = int(np.diff(instants).min(initial=2 * 1_000_000 * 60 * _SHORTEST_DAY))
+    ascends = bool(np.all(np.diff(stamps.times.astype(np.int64)) > 0))
+    if ascends and (one or shortest >= 1_000_000 * 60 * _SHORTEST_DAY):
+        return stamps.times, [f"dates as written, {_offset(stamps.offsets)}"]
+    return stamps.instants, ["dates in UTC, as their offsets differ"]
 
 
-def _numbers(path: pathlib.Path, frame: Any, name: str) -> np.ndarray:
-    check_column(path, frame, "column", name)
-    numbers = np.full(len(frame), np.nan)
-    for row, text in enumerate(frame[name]):
-        if text.lower() in _MISSING:
-            continue
-        try:
-            numbers[row] = float(text)
-        except ValueError:
-            numbers[row] = np.inf
-        if not np.isfinite(numbers[row]):
-            raise ValueError(
-                f"column: {path}, line {row + 2}: {name}: got {text!r}, expected a number"
+def _cell(table: Table, name: str, row: int) -> str:
+    return f"column: {table.place(row, name)}"
+
+
+def _place(table: Table, name: str, row: int) -> str:
+    return f"{name}: {table.path}, line {table.line(row, name)}"
+
+
+def _offset(offsets: np.ndarray) -> str:
+    texts = [f"UTC{offset // 60:+03d}:{offset % 60:02d}" for offset in sorted(set(offsets))]
+    return " and ".join(texts) if len(texts) < 3 else f"{texts[0]} to {texts[-1]}"
+
+
+def _hint(table: Table, name: str, stamps: date_cells.Stamps, but: Sequence[str]) -> str:
+    """Returns what may help where dates do not ascend."""
+    others = [other for other in _named_dates(table, but) if other != name]
+    others = [other for other in others if _has_digits(table, other)]
+    steps = np.diff(stamps.times.astype(np.int64))
+    if stamps.times.dtype.kind == "M" and stamps.offsets is None and len(steps) > 2:
+        usual = np.median(steps)
+        repeats = np.flatnonzero(steps <= 0)
+        if 0 < usual < 24 * 3600 * 1_000_000 and len(repeats) <= 1 + len(steps) // 4000:
+            return (
+                "; the end of daylight saving? write offsets from UTC such as +01:00, or take "
+                "date_column=none for rows as steps"
             )
-    if np.isnan(numbers).all():
-        raise ValueError(f"column: {path}: {name} has no number, expected at least one")
-    return numbers
+    if others:
+        return (
+            f"; {' and '.join([name, *others])} are several columns: write dates into one, such "
+            "as 2015-01, or take date_column=none for rows as steps"
+        )
+    return "; sort them, or take date_column=none for rows as steps"

@@ -5,19 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Steps of the calendar, the coarsest first: NumPy's unit, steps of it, one and many.
-_UNITS = {
-    "year": ("Y", 1),
-    "quarter": ("M", 3),
-    "month": ("M", 1),
-    "week": ("D", 7),
-    "day": ("D", 1),
-    "hour": ("h", 1),
-    "minute": ("m", 1),
-    "second": ("s", 1),
-}
-# Steps after which a unit's cycle begins again; none for years.
-_PERIODS = {"quarter": 4, "month": 12, "week": 52, "day": 7, "hour": 24, "minute": 60, "second": 60}
+from seqmodels.data.grids import PERIODS, UNITS, amount
+from seqmodels.data.steps import StepError, find_step, given_step
 
 
 class TimeSeries(NamedTuple):
@@ -27,9 +16,11 @@ class TimeSeries(NamedTuple):
       name: of the series.
       columns: C names.
       values: float64 (T, C); NaN where nothing was observed.
-      times: datetime64 (T,), the beginnings of the steps; None where steps have numbers alone.
-      unit: what a step is: year, quarter, month, week, day, hour, minute, second; or "step".
+      times: datetime64 (T,), the beginnings of the steps; int64 (T,) of a column that counts; None
+        where steps have numbers alone.
+      unit: what a step is: one of `grids.UNITS`, such as month or business day; or "step".
       every: how many of those units.
+      notes: how it was read from a file, such as "72 rows" and "separator ;".
     """
 
     name: str
@@ -38,11 +29,12 @@ class TimeSeries(NamedTuple):
     times: np.ndarray | None = None
     unit: str = "step"
     every: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def period(self) -> int:
         """Steps after which the calendar begins again, 12 for months; 1 where there is none."""
-        known = _PERIODS.get(self.unit, 1)
+        known = PERIODS.get(self.unit, 1)
         return known // self.every if known % self.every == 0 else 1
 
     @property
@@ -51,9 +43,13 @@ class TimeSeries(NamedTuple):
 
         Steps whose numbers differ by a multiple of `period` are at the same place in the season.
         """
-        if self.times is None or self.unit not in _UNITS:
+        if self.times is None or self.unit not in UNITS:
             return 0
-        return int(self.times[0].astype(np.int64)) // (_UNITS[self.unit][1] * self.every)
+        code, size = UNITS[self.unit]
+        first = self.times[0].astype(f"datetime64[{code}]")
+        if self.unit == "business day":
+            return int(np.busday_count(np.datetime64(0, "D"), first)) // self.every
+        return int(first.astype(np.int64)) // (size * self.every)
 
     def column(self, name: str) -> np.ndarray:
         """Returns the values (T,) of a column."""
@@ -76,9 +72,12 @@ class TimeSeries(NamedTuple):
             keep &= at >= _moment("first", first, at)
         if last is not None:
             end = _moment("last", last, at)
-            unit: Any = np.datetime_data(end.dtype)[0] if self.times is not None else None
-            # A date means all of what it names: 1987 ends with December.
-            keep &= at <= end if self.times is None else at < end + np.timedelta64(1, unit)
+            if at.dtype.kind == "i":
+                keep &= at <= end
+            else:
+                # A date means all of what it names: 1987 ends with December.
+                unit: Any = np.datetime_data(end.dtype)[0]
+                keep &= at < end + np.timedelta64(1, unit)
         if not keep.any():
             raise ValueError(
                 f"first, last: got {first} and {last}, expected a part of {self.label(0)} to "
@@ -100,20 +99,50 @@ class TimeSeries(NamedTuple):
         """Returns the first steps' dates, datetime64 (steps,), or their numbers; also behind T."""
         if self.times is None:
             return np.arange(steps)
-        code, size = _UNITS.get(self.unit, ("s", 1))
-        offsets = (size * self.every * np.arange(steps)).astype(f"timedelta64[{code}]")
-        return self.times[0].astype(f"datetime64[{code}]") + offsets
+        if self.times.dtype.kind == "i":
+            stride = self.times[1] - self.times[0] if len(self.times) > 1 else 1
+            return self.times[0] + stride * np.arange(steps)
+        code, size = UNITS.get(self.unit, ("s", 1))
+        counts = size * self.every * np.arange(steps)
+        if self.unit == "business day":
+            return np.busday_offset(self.times[0].astype("datetime64[D]"), counts)
+        return self.times[0] + counts.astype(f"timedelta64[{code}]")
 
     def duration(self, steps: float) -> str:
         """Returns "11 years" for 11 steps of a year."""
-        count = steps * self.every
-        return f"{count} {self.unit}" + ("" if count == 1 else "s")
+        return amount(steps * self.every, self.unit)
+
+    @property
+    def understood(self) -> str:
+        """What was read, in a line: rows, step, first and last date, gaps."""
+        rows, *more = self.notes or (f"{len(self.values)} rows",)
+        step = "rows are steps"
+        if self.times is not None:
+            is_count = self.times.dtype.kind == "i"
+            step = f"step {self.dates(2)[1] - self.times[0] if is_count else self.duration(1)}"
+        gaps = [
+            f"{np.isnan(column).sum():,} in {name}"
+            for name, column in zip(self.columns, self.values.T, strict=True)
+            if np.isnan(column).any()
+        ]
+        pieces = [
+            f"{rows}, {step}, {self.label(0)} to {self.label(-1)}",
+            f"gaps: {', '.join(gaps)}" if gaps else "no gaps",
+            *more,
+        ]
+        return f"{self.name}: {'; '.join(pieces)}"
 
 
 def regular(
-    name: str, columns: Sequence[str], values: np.ndarray, times: np.ndarray | None
+    name: str,
+    columns: Sequence[str],
+    values: np.ndarray,
+    times: np.ndarray | None,
+    *,
+    step: str | None = None,
+    notes: tuple[str, ...] = (),
 ) -> TimeSeries:
-    """Returns observations as a series of the coarsest regular step on which all of them lie.
+    """Returns observations as a series of a regular step.
 
     Steps between the first and the last date at which there is none are gaps (NaN).
 
@@ -121,39 +150,43 @@ def regular(
       name: of the series.
       columns: C names.
       values: float64 (N, C); NaN where nothing was observed.
-      times: datetime64 (N,), ascending and distinct; None for steps without dates.
+      times: datetime64 (N,), ascending and distinct; int64 (N,) that count; None for steps without
+        dates.
+      step: of `steps.parse_step`, to which dates are moved; None: found by `steps.find_step`.
+      notes: of the series; dates that are off the step are added.
 
     Raises:
-      ValueError: if there is no row, or a regular step would have more than a thousand gaps for
-        each observation.
+      ValueError: in one line, if there is no row, or no regular step.
     """
-    columns = tuple(columns)
+    columns, values = tuple(columns), np.asarray(values, np.float64)
     if not len(values):
         raise ValueError(f"{name}: got no rows, expected at least one")
     if times is None or len(times) == 1:
-        return TimeSeries(name, columns, np.asarray(values, np.float64), times)
-    for unit, (code, size) in _UNITS.items():
-        # Weeks begin with the weekday of the first observation.
-        ordinals = times.astype(f"datetime64[{code}]").astype(np.int64)
-        origin = ordinals[0] if unit == "week" else 0
-        steps = (ordinals - origin) // size
-        if unit == "week" and np.any((ordinals - origin) % size):
-            continue
-        if len(np.unique(steps)) == len(steps):
-            break
-    else:
-        raise ValueError(f"{name}: dates: got two in one second, expected at most one")
-    step_size = int(np.gcd.reduce(np.diff(steps)))
-    places = (steps - steps[0]) // step_size
-    if places[-1] > 1_000 * len(places):
-        raise ValueError(
-            f"{name}: dates: got {len(places)} that lie on no regular step longer than "
-            f"{step_size} {unit}s, expected regular ones, with gaps if need be"
-        )
-    whole = np.full((places[-1] + 1, len(columns)), np.nan)
+        return TimeSeries(name, columns, values, times, notes=notes)
+    if times.dtype.kind == "i":
+        stride = int(np.gcd.reduce(np.diff(times)))
+        places = (times - times[0]) // stride
+        if places[-1] > 1_000 * len(places):
+            raise ValueError(f"{name}: got numbers of steps from {times[0]} to {times[-1]} in "
+                             f"{len(times)} rows, expected a count")  # fmt: skip
+        counted = times[0] + stride * np.arange(places[-1] + 1)
+        return TimeSeries(name, columns, _spread(values, places), counted, notes=notes)
+    try:
+        grid = find_step(times) if step is None else given_step(times, step)
+    except StepError as error:
+        subject = f"{name}: dates" if step is None else f"step: {name}"
+        raise ValueError(f"{subject}: {error}") from None
+    whole = _spread(values, grid.places)
+    series = TimeSeries(name, columns, whole, np.array([grid.first]), grid.unit, grid.every)
+    return series._replace(
+        times=series.dates(len(whole)), notes=(*notes, *([grid.note] if grid.note else []))
+    )
+
+
+def _spread(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    whole = np.full((places[-1] + 1, values.shape[1]), np.nan)
     whole[places] = values
-    starts = (steps[0] + step_size * np.arange(len(whole))) * size + origin
-    return TimeSeries(name, columns, whole, starts.astype(f"datetime64[{code}]"), unit, step_size)
+    return whole
 
 
 def _moment(name: str, given: str, at: np.ndarray) -> Any:

@@ -73,7 +73,7 @@ def test_turned_as_the_camera_says(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "got columns none, expected file and caption"),
+        ("", "captions.csv, which is empty"),
         ("file,text\nred.png,red\n", "got columns file, text, expected file and caption"),
         ("file,caption\nred.png,red\nred.png,\n", "line 3: expected a file and a caption"),
         ("file,caption\nred.png\n", "line 2: expected a file and a caption"),

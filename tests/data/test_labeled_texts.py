@@ -86,12 +86,12 @@ def test_a_csv_of_ones_own(tmp_path):
     [
         ("say,mood\na,b\n", False, "got one class in .*'b', expected two or more"),
         ("say,mood\n", False, "without rows"),
-        ("", False, "text_column: got 'say', expected one of the columns of .*: none"),
+        ("", False, "csv: got .*, which is empty"),
         ("say,label\na,b\n", False, "label_column: got 'mood', expected .*: say, label"),
         ("say,mood\na,1\nb\n", False, "line 3: got no mood"),
         ("say,mood\na,1\nb, \n", False, "line 3: got no mood"),
-        ("say,mood\na,1\nb,good\n", True, "got rating 'good', expected a number"),
-        ("say,mood\na,1\nb,nan\n", True, "got rating 'nan', expected a number"),
+        ("say,mood\na,1\nb,good\n", True, "line 3: mood: got 'good', expected a number"),
+        ("say,mood\na,1\nb,nan\n", True, "line 3: mood: got 'nan', expected a number"),
     ],
 )
 def test_a_csv_that_cannot_be_used(text, rating, message, tmp_path):
@@ -101,6 +101,6 @@ def test_a_csv_that_cannot_be_used(text, rating, message, tmp_path):
 
 
 def test_a_file_that_is_no_text(tmp_path):
-    (tmp_path / "x").write_bytes(b"\xff\xfe\x00say")
-    with pytest.raises(ValueError, match="is not UTF-8 text"):
+    (tmp_path / "x").write_bytes(b"say,mood\na,\xff\xfe\n")
+    with pytest.raises(ValueError, match="x is not UTF-8 text: byte 0xff at position 11, line 2"):
         lt.read_csv(tmp_path / "x", "say", "mood")

@@ -74,7 +74,7 @@ def test_the_column_of_dates(file):
         ("x,y\n", ["x"], {}, "without rows"),
         ("sales,y\n1,2\n", ["sale"], {}, "got 'sale', .* did you mean sales?"),
         ("Sales,y\n1,2\n", ["sales"], {}, "did you mean Sales?"),
-        ("x,x\n1,2\n", ["x"], {}, "a.csv has two columns 'x'"),
+        ("x,x\n1,2\n", ["x"], {}, "a.csv has two columns 'x', expected names"),
         ("x\n1\nlots\n", ["x"], {}, "line 3: x: got 'lots', expected a number"),
         ("x\n1\ninf\n", ["x"], {}, "line 3: x: got 'inf', expected a number"),
         ("x\n1\n\n1,5\n", ["x"], {}, "a.csv"),
@@ -121,5 +121,4 @@ def test_labels(file):
     path = file("day,food\n" + "1,soup\n2,rice\n" * 3)
     assert read_labels(path, ["food", "day"])[0].times is None
     path = file("date,food\n2001,soup\n")
-    frame = tables.read_table(path)
-    assert series_files.date_column_of(path, frame, None) == "date"
+    assert series_files.date_column_of(tables.read_table(path), None) == "date"

@@ -73,7 +73,7 @@ def test_a_file_of_ones_own(tmp_path):
         (b"hello\n", r"line 1: got 'hello', expected a source, a tab"),
         (b"a\tb\n\tc\n", r"line 2: got '\\tc', expected a source, a tab"),
         (b"\n\n", "got no pairs, expected at least one"),
-        (b"\xff\xfe\t", "got bytes that are not UTF-8"),
+        (b"a\tb\n\xff\t", "is not UTF-8 text: byte 0xff at position 4, line 2"),
     ],
 )
 def test_a_file_that_will_not_do(tmp_path, data, message):

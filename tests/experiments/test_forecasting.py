@@ -389,7 +389,10 @@ def test_another_series_than_that_of_the_training(sales, results, monkeypatch, c
     lines = (sales / "sales.csv").read_text().splitlines()
     (sales / "later.csv").write_text("\n".join(lines[:40]) + "\n")
     use = ["--predict", "--model_dir=run", "--csv=later.csv", "--column=sales"]
-    assert app.execute(EXPERIMENT, [*use, "--exogenous=price", "--known=plan"]) == 0
+    use += ["--exogenous=price", "--known=plan"]
+    assert app.execute(EXPERIMENT, use) == 1
+    assert "known: later: plan has no value for 2018-06" in capsys.readouterr().err
+    assert app.execute(EXPERIMENT, [*use, "--hold_known"]) == 0
     assert "2018-06" in capsys.readouterr().out
     assert app.execute(EXPERIMENT, ["--predict", "--model_dir=run", "--series=nile"]) == 1
     assert "column: got 1 columns, expected the 3 of the training" in capsys.readouterr().err
