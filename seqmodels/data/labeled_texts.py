@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from seqmodels.data import number_cells
 from seqmodels.data.shuffling import random_order
 from seqmodels.data.tables import read_table
+from seqmodels.texts import bare_words, caseless
 
 SPLITS = ("train", "validation", "test")
 LEAST_GROUPS = 10  # of a class: fewer cannot be split and measured
@@ -45,12 +45,10 @@ def normalized_text(text: str) -> str:
     """Returns the normal form of a text, which near-duplicates share.
 
     Links and @names are left out, digits become 0, case, accents of width, punctuation and spaces
-    do not count. A text of which nothing is left, such as ":-)", stays as it is.
+    do not count; combining marks do. A text of which nothing is left, such as ":-)", stays as it is.
     """
-    plain = unicodedata.normalize("NFKC", text).casefold()
-    plain = re.sub(r"https?://\S+|www\.\S+|@\w+", " ", plain)
-    words = re.findall(r"[^\W_]+", re.sub(r"\d", "0", plain))
-    return " ".join(words) or text.strip()
+    plain = re.sub(r"https?://\S+|www\.\S+|@\w+", " ", caseless(text))
+    return bare_words(re.sub(r"\d", "0", plain)) or text.strip()
 
 
 def split(
