@@ -45,7 +45,7 @@ def normalized_text(text: str) -> str:
     """Returns the normal form of a text, which near-duplicates share.
 
     Links and @names are left out, digits become 0, case, accents of width, punctuation and spaces
-    do not count; combining marks do. A text of which nothing is left, such as ":-)", stays as it is.
+    do not count; combining marks do. A text of which nothing is left, such as ":-)", stays as is.
     """
     plain = re.sub(r"https?://\S+|www\.\S+|@\w+", " ", caseless(text))
     return bare_words(re.sub(r"\d", "0", plain)) or text.strip()
