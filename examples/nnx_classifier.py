@@ -57,8 +57,7 @@ def main(epochs: int = 5, batch: int = 100) -> float:
     """Trains, prints a line for each epoch, and returns the accuracy on the validation split."""
     data = digit_images.load("mnist")
     train, validation = (
-        (split.images[..., 0], split.labels)
-        for split in (data["train"], data["validation"])
+        (split.images[..., 0], split.labels) for split in (data["train"], data["validation"])
     )
     model = Classifier(28, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(2e-3), wrt=nnx.Param)

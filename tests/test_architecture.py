@@ -26,6 +26,7 @@ EXPERIMENTS = sorted(path.parent.name for path in ROOT.glob("experiments/*/__mai
 FLOORS = {
     "seqmodels.types": 0,
     "seqmodels.pytrees": 1,
+    "seqmodels.storage": 1,
     "seqmodels.cells": 1,
     "seqmodels.drivers": 2,
     "seqmodels.combinators": 3,

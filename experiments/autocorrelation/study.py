@@ -9,6 +9,7 @@ from experiments.autocorrelation.config import PROGRAM, Config
 from experiments.autocorrelation.correlogram import Correlogram
 from experiments.common import series_options
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from seqmodels.analysis.autocorrelation import Association
 
 RUNS = pathlib.Path("runs")
@@ -62,9 +63,9 @@ def _report_labels(config: Config, out: str | os.PathLike[str] | None) -> Report
     associations = labels.analyze(table, nlags=config.nlags, alpha=config.alpha, seed=config.seed)
     folder = _make_folder(out, table.name)
     first, last = table.label(0), table.label(-1)
-    print(f"{table.name}, {table.columns[0]}: {len(names[0])} labels, {first} to {last}")
+    say(f"{table.name}, {table.columns[0]}: {len(names[0])} labels, {first} to {last}")
     words = labels.report(table.columns, associations, folder, config.alpha)
-    print(f"report: {folder}")
+    say(f"report: {folder}")
     return Report(folder, words, None, tuple(associations))
 
 
@@ -87,7 +88,7 @@ def _report_numbers(config: Config, out: str | os.PathLike[str] | None) -> Repor
     )
     folder = _make_folder(out, "-".join([series.name, *config.changes, *also]))
     words = report.show(series, statistics, folder, config.alpha)
-    print(f"report: {folder}")
+    say(f"report: {folder}")
     return Report(folder, words, statistics)
 
 

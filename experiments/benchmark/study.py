@@ -17,6 +17,7 @@ from experiments.common import identity as identities
 from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.runner import RUNS
+from experiments.common.terminal import say
 from seqmodels.training.run_directory import RunDirectory
 
 PROGRAM = "benchmark"
@@ -63,11 +64,11 @@ def _measure(config: Config, directory: RunDirectory, start: dict[str, Any]) -> 
             if section == "memory" and start["platform"] != "cpu":
                 record.notes.append("memory: left out, it is measured on CPUs alone")
                 continue
-            print(f"section {section}", file=sys.stderr)
+            say(f"section {section}", error=True)
             _runners(config, shapes, settings, record)[section]()
         complete = True
     except KeyboardInterrupt:
-        print(f"interrupted; measured so far: {record.measured}", file=sys.stderr)
+        say(f"interrupted; measured so far: {record.measured}", error=True)
         raise
     finally:
         if complete or isinstance(sys.exception(), KeyboardInterrupt):

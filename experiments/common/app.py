@@ -12,7 +12,7 @@ from absl import flags
 from absl import logging as absl_logging
 
 from experiments.common import flags as option_flags
-from experiments.common import hosts
+from experiments.common import hosts, terminal
 from experiments.common.config import Options
 from experiments.common.errors import UserError
 from experiments.common.sections import HostOptions, RunOptions
@@ -138,7 +138,7 @@ def _guarded(experiment: Experiment, command: Command) -> int:
         except KeyboardInterrupt:
             resumes = isinstance(command.run, RunOptions)
             hint = "; the same command resumes" if resumes else ""
-            print(f"interrupted{hint}", file=sys.stderr)
+            terminal.say(f"interrupted{hint}", error=True)
             return hosts.INTERRUPTED
     except BrokenPipeError:
         _reader_is_gone()
@@ -178,7 +178,7 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
 
 def _fail(experiment: Experiment, message: object, status: int) -> NoReturn:
     text = " ".join(str(message).split())
-    print(f"{experiment.name}: error: {text}", file=sys.stderr)
+    terminal.say(f"{experiment.name}: error: {text}", error=True)
     sys.exit(status)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from experiments.common.terminal import PlainConsole, say
 from seqmodels.analysis.statistics import mean_interval
 
 Format = Callable[[float], str]
@@ -80,9 +80,9 @@ def table(
 
 def show(shown: Table) -> None:
     """Prints a table to standard output, as wide as it is."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = PlainConsole(width=200)
     console.print(shown)
 
 
@@ -103,4 +103,4 @@ def show_by_seed(records: Sequence[dict[str, Any]]) -> None:
         for figure in sorted(own[0].keys() - {"model", "seed"}):
             values = [record[figure] for record in own]
             shown = " ".join(f"{value:.3f}" for value in values)
-            print(f"{name}: {figure} {np.mean(values):.3f}, of each seed: {shown}")
+            say(f"{name}: {figure} {np.mean(values):.3f}, of each seed: {shown}")

@@ -178,8 +178,10 @@ class Actions(Options):
         "Forecast the steps after the end with the model of model_dir: of the series of its run, "
         "or of the one that series or csv names.",
     )
-    plot: str | None = option(None, "With predict: a picture of the forecast.")
-    export: str | None = option(None, "Write the model into one file, for seqmodels.serving.")
+    plot: str | None = option(None, "With predict: a picture of the forecast.", path=True)
+    export: str | None = option(
+        None, "Write the model into one file, for seqmodels.serving.", path=True
+    )
     models: ModelOptions = section(ModelOptions())
 
     def check(self) -> None:

@@ -53,8 +53,11 @@ def use(actions: Actions, config: Config) -> None:
         predictor = restore(saved_models.best(PROGRAM, model_dir))
         if actions.predict:
             if config.source.csv is None and config.source.series is None:
-                config = saved_models.config_of_run(PROGRAM, model_dir, config)
-            future = after_the_end(predictor, series_data.load(config))
+                load = series_data.load
+                _, series = saved_models.data_of_run(PROGRAM, model_dir, config, load)
+            else:
+                series = series_data.load(config)
+            future = after_the_end(predictor, series)
             show(future)
             if actions.plot is not None:
                 draw(future, actions.plot)

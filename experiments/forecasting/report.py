@@ -10,6 +10,7 @@ from rich.table import Table
 
 from experiments.common import report as study_report
 from experiments.common.report import Format
+from experiments.common.terminal import say
 from experiments.forecasting.data import Problem
 from seqmodels import plots
 from seqmodels.analysis.statistics import mean_interval
@@ -56,14 +57,14 @@ def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> Non
     best = chosen(results)
     for column in task.series.columns[: task.targets]:
         study_report.show(_table(results, best, task, column))
-        print(f"{best}: {_verdicts(models[best], column)}")
+        say(f"{best}: {_verdicts(models[best], column)}")
         for name, records in models.items():
             if "base" in records[0]:
-                print(f"{name}: {_gain(records, column)}")
+                say(f"{name}: {_gain(records, column)}")
         _draw(results, best, directory, task, column)
     _write_scores(results, directory)
     _write_forecasts(_best_record(results, best), directory, task)
-    print(f"results: {directory.path}")
+    say(f"results: {directory.path}")
 
 
 def chosen(results: dict[str, Any]) -> str:

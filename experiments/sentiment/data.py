@@ -12,6 +12,7 @@ from seqmodels.data.buckets import bucketed
 from seqmodels.data.labeled_texts import LabeledTexts
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.datasets import reviews, tweets
+from seqmodels.storage import reading
 
 EVALUATION_BATCH = 256
 
@@ -84,7 +85,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     if vectors_from in reviews.SOURCES:
         return reviews.load(vectors_from, data_dir).texts
     try:
-        lines = pathlib.Path(vectors_from).read_text(encoding="utf-8").splitlines()
+        lines = reading.open_text(vectors_from).read().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"vectors_from: {vectors_from} is not UTF-8 text") from None
     except OSError as error:

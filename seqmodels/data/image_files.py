@@ -1,10 +1,13 @@
 """A user's own picture of a digit, converted to the format of the training images."""
 
+import io
 import os
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from seqmodels.storage import reading
 
 MOST_PIXELS = 50_000_000
 # Fainter than this share of the darkest ink is ground.
@@ -81,7 +84,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         with warnings.catch_warnings():
             # Its size is checked below, before anything is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(io.BytesIO(reading.read_bytes(path, keep=False))) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise ValueError(
                         f"image: {path}: got {image.width}x{image.height} pixels, expected at most "

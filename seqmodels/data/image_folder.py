@@ -7,6 +7,7 @@ import pathlib
 import numpy as np
 
 from seqmodels.data.captions import CaptionedImages
+from seqmodels.storage import reading
 
 COLUMNS = ("file", "caption")
 
@@ -51,7 +52,7 @@ def read_captions(captions_file: str | os.PathLike[str]) -> tuple[list[str], lis
     path = pathlib.Path(captions_file)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = reading.open_text(path, "utf-8-sig").read()
     except OSError as error:
         raise ValueError(f"captions_file: {path}: {error.strerror}") from None
     except UnicodeDecodeError:

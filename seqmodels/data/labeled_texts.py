@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seqmodels.data.shuffling import random_order
+from seqmodels.storage import reading
 
 SPLITS = ("train", "validation", "test")
 LEAST_GROUPS = 10  # of a class: fewer cannot be split and measured
@@ -119,7 +120,7 @@ def read_csv(
     csv.field_size_limit(LARGEST_FIELD)
     texts, given = [], []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with reading.open_text(path, "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter=delimiter)
             columns = list(reader.fieldnames or [])
             for name, column in (("text_column", text_column), ("label_column", label_column)):

@@ -1,8 +1,9 @@
 """Sentence pairs in two languages, from a user's own file."""
 
 import os
-import pathlib
 from typing import NamedTuple
+
+from seqmodels.storage import reading
 
 
 class Pair(NamedTuple):
@@ -27,7 +28,7 @@ def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
       OSError: if the file cannot be read.
     """
     try:
-        lines = pathlib.Path(path).read_text("utf-8-sig").splitlines()
+        lines = reading.open_text(path, "utf-8-sig").read().splitlines()
     except UnicodeDecodeError:
         raise ValueError(f"{path}: got bytes that are not UTF-8, expected UTF-8 text") from None
     pairs = []

@@ -1,11 +1,14 @@
 """Tables of a user: CSV and TSV files as frames of strings, with one-line errors."""
 
 import difflib
+import io
 import os
 import pathlib
 from typing import Any
 
 import numpy as np
+
+from seqmodels.storage import reading
 
 
 def read_table(path: str | os.PathLike[str]) -> Any:
@@ -29,7 +32,7 @@ def read_table(path: str | os.PathLike[str]) -> Any:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
         frame = pd.read_csv(
-            path,
+            io.BytesIO(reading.read_bytes(path)),
             sep=separator,
             header=None,
             dtype=str,

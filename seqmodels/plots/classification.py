@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, Figure, drawable, legend_label
 
 
 def confusion_matrices(
@@ -123,7 +122,7 @@ def prediction_by_word(
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.25)
     for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(values, "o-", color=color, label=drawable(name), markersize=4)
+        axes.plot(values, "o-", color=color, label=legend_label(name), markersize=4)
     spacing = max(1, -(-len(words) // 60))  # labels of more words than that would overlap
     places = range(0, len(words), spacing)
     labels = [drawable(words[place]) for place in places]

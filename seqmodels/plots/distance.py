@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, one_panel
+from seqmodels.plots.style import COLORS, Figure, one_panel
 
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 

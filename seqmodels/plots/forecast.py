@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, Figure, drawable, legend_label
 
 
 def forecasts(
@@ -45,7 +44,7 @@ def forecasts(
         at, truth, "-", color="0.1", linewidth=1.4, marker=".", markersize=4, label="observed"
     )
     for (name, values), color in zip(curves.items(), COLORS * 9, strict=False):
-        axes.plot(at, values, "-", color=color, linewidth=1.2, label=drawable(name))
+        axes.plot(at, values, "-", color=color, linewidth=1.2, label=legend_label(name))
     if future is not None:
         later = _drawable_times(future[0])
         _bands(axes, later, future[2], COLORS[2], labels=False)

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from seqmodels.plots.style import COLORS
+from seqmodels.plots.style import COLORS, Figure
 
 
 def ratios_by_shape(

@@ -4,9 +4,8 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, drawable
+from seqmodels.plots.style import COLORS, Figure, drawable
 
 
 def attention_map(

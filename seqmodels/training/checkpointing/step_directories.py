@@ -93,6 +93,21 @@ def remove_step(folder: pathlib.Path, step: int) -> None:
     _delete(deleted)
 
 
+def is_checkpoint(step: pathlib.Path) -> bool:
+    """Returns whether a folder is a checkpoint, undamaged but for missing files, and no more."""
+    try:
+        described = manifest.read_manifest(step)
+    except manifest.DamageError:
+        return False
+    sizes = {step / name: record.size for name, record in described.files.items()}
+    return all(
+        path == step / manifest.FILE
+        or (path in sizes and not path.is_symlink() and path.stat().st_size == sizes[path])
+        for path in step.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    )
+
+
 def tidy(folder: pathlib.Path) -> None:
     """Removes or completes the leftovers of a killed process.
 

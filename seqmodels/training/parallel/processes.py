@@ -18,6 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
+from seqmodels.storage import reading
+
 HEARTBEAT_SECONDS = 30
 INITIALIZATION_SECONDS = 60
 SHUTDOWN_SECONDS = 300
@@ -239,6 +241,8 @@ def check_same(values: dict[str, Any]) -> None:
         for name in {**everyone[0], **theirs}:
             here, there = everyone[0].get(name), theirs.get(name)
             if here != there:
+                if name.endswith("_sha256"):
+                    here, there = reading.short(here), reading.short(there)
                 raise ValueError(
                     f"{name}: got {there} to process {number} and {here} to process 0, expected "
                     "the same on every process"
