@@ -22,8 +22,6 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from seqmodels.storage import replacing
-
 MAGIC = b"seqmodels-serving "
 VERSION = 1
 
@@ -123,6 +121,9 @@ def export(
         [json.dumps(header).encode(), b"\n", program, *(leaf.tobytes() for leaf in leaves)]
     )
     digest = hashlib.sha256(body).hexdigest().encode()
+    # The rest of this module also runs alone, as a copied file.
+    from seqmodels.storage import replacing
+
     content = MAGIC + b"%d\n" % VERSION + digest + b"\n" + body
     return replacing.write_bytes(
         path,

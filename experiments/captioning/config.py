@@ -57,8 +57,8 @@ class Config(Options):
     images_dir: str | None = option(None, "Your own folder of images, with data=folder.", path=True)
     captions_file: str | None = option(
         None,
-        "CSV or TSV with the columns file and caption, with data=folder. A tenth of the pictures "
-        "each is held out for validation and test.",
+        "CSV or TSV with the columns file and caption, with data=folder. About a tenth of the "
+        "pictures each is held out for validation and test.",
         digest=True,
     )
     cells: tuple[str, ...] = option(("lstm",), "Cells of the decoder.", choices=CELLS)

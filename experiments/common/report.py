@@ -67,11 +67,12 @@ def table(
         shown.add_column(heading, justify="right")
     for record in results["baselines"] or []:
         cells = [
-            form(record[name]) if name in record else "" for name, (_, form) in columns.items()
+            _cell([record[name]] if name in record else [], form)
+            for name, (_, form) in columns.items()
         ]
         shown.add_row(record["model"], *cells, "", "")
     for model, records in by_model(results).items():
-        cells = [_cell([r[name] for r in records if r.get(name) is not None], form)
+        cells = [_cell([r[name] for r in records if name in r], form)
                  for name, (_, form) in columns.items()]  # fmt: skip
         seconds = np.mean([record["seconds"] for record in records])
         shown.add_row(model, *cells, f"{records[0]['parameters']:,}", f"{seconds:.0f}")
@@ -86,11 +87,15 @@ def show(shown: Table) -> None:
     console.print(shown)
 
 
-def _cell(values: list[float], form: Format) -> str:
-    if not values:
-        return ""
-    mean, low, high = mean_interval(values)
-    return form(mean) if len(values) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+def _cell(values: Sequence[float | None], form: Format) -> str:
+    """Returns mean and interval; results.json holds null for a figure that is not finite."""
+    finite = [value for value in values if value is not None and np.isfinite(value)]
+    lost = len(values) - len(finite)
+    if not finite:
+        return "diverged" if lost else ""
+    mean, low, high = mean_interval(finite)
+    text = form(mean) if len(finite) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+    return f"{text}, {lost} diverged" if lost else text
 
 
 def show_by_seed(records: Sequence[dict[str, Any]]) -> None:

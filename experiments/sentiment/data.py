@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.sentiment.config import DATA, Config
-from seqmodels.data import labeled_texts, word_features, word_vectors
+from seqmodels.data import hashed_splits, labeled_texts, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
 from seqmodels.data.labeled_texts import LabeledTexts
@@ -55,11 +55,13 @@ def load(config: Config) -> Data:
         texts = labeled_texts.read_csv(
             config.csv, config.text_column, config.label_column, rating=rating
         )
-    elif config.data == "tweets":
-        texts = tweets.load(data_dir)
+        rows = hashed_splits.split_texts(texts.texts, texts.labels, seed=config.split_seed)
     else:
-        texts = reviews.load(config.data, data_dir)
-    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
+        if config.data == "tweets":
+            texts = tweets.load(data_dir)
+        else:
+            texts = reviews.load(config.data, data_dir)
+        rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
     splits = {name: texts.rows(chosen) for name, chosen in rows.items()}
     return Data(config.data, config.target, splits)
 
