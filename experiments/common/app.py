@@ -127,6 +127,9 @@ def _parsed(
 
 def _guarded(experiment: Experiment, command: Command) -> int:
     """Runs the command; a user's mistake becomes one line and a status."""
+    several = (command.hosts.num_processes or 1) > 1
+    if several and command.actions != experiment.actions:
+        _fail(experiment, "num_processes: got several with an action, expected one process", 2)
     try:
         try:
             beginning.imported()

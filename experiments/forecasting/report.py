@@ -1,7 +1,7 @@
 """The report of a forecasting study: the table, the residuals, the forecasts, as CSV and PNG."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,9 +95,10 @@ def _table(results: dict[str, Any], best: str, task: Problem, column: str) -> Ta
     for record in baselines:
         table.add_row(record["model"], *_cells([record], task, column), "")
     for name, records in study_report.by_model(results).items():
-        figure = float(np.mean([record[results["chosen_by"]] for record in records]))
+        figure = float(np.mean(_array([record[results["chosen_by"]] for record in records])))
+        shown = f"{figure:.3f}" if np.isfinite(figure) else "diverged"
         star = " *" if name == best else ""
-        table.add_row(f"{name}{star}", *_cells(records, task, column), f"{figure:.3f}")
+        table.add_row(f"{name}{star}", *_cells(records, task, column), shown)
     return table
 
 
@@ -118,14 +119,15 @@ def _title(task: Problem, column: str, scale: float) -> str:
 def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[str]:
     figures = [record["columns"][column] for record in records]
     cells = [
-        _cell([one[key] for one in figures], form, key not in ("coverage_80", "coverage_95"))
+        _cell(
+            _array([one[key] for one in figures]), form, key not in ("coverage_80", "coverage_95")
+        )
         for key, (_, form) in COLUMNS.items()
     ]
     if task.horizon > 1:
         cells.append(_cell([one["all_steps"]["mase"] for one in figures], COLUMNS["mase"][1]))
     for part in ("train", "test"):
-        least = [min(one["ljung_box"][part].values(), default=None) for one in figures]
-        known = [value for value in least if value is not None]
+        known = [p for one in figures if (p := _least(one["ljung_box"][part])) is not None]
         cells.append(_p(float(np.median(known))).removeprefix("= ") if known else "")
     sound = [one["sound"] for one in figures]
     if len(figures) == 1:
@@ -136,7 +138,10 @@ def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[st
     return cells
 
 
-def _cell(values: list[float], form: Callable[[float], str], interval: bool = True) -> str:
+def _cell(
+    given: Sequence[float | None], form: Callable[[float], str], interval: bool = True
+) -> str:
+    values: list[float] = _array(given).tolist()
     if any(np.isnan(values)):
         return ""
     mean, low, high = mean_interval(values)
@@ -160,8 +165,8 @@ def _verdicts(records: list[dict[str, Any]], column: str) -> str:
 
 def _gain(records: list[dict[str, Any]], column: str) -> str:
     """Returns what the network of a hybrid adds to its base, in words."""
-    errors = [record["columns"][column]["mse"] for record in records]
-    alone = float(records[0]["base"][column]["mse"])
+    errors = _array([record["columns"][column]["mse"] for record in records]).tolist()
+    alone = float(_array([records[0]["base"][column]["mse"]])[0])
     share = float(np.mean(errors)) / alone - 1
     return (
         f"MSE {_cell(errors, lambda value: f'{value:.4g}')}, its autoregression alone {alone:.4g}: "
@@ -181,7 +186,7 @@ def _draw(
     curves = {f"{best}, seed {record['seed']}": _array(figures["one_step"])}
     baselines = results["baselines"] or []
     if baselines:
-        strongest = min(baselines, key=lambda one: one["columns"][column]["mae"])
+        strongest = min(baselines, key=lambda one: _or_infinity(one["columns"][column]["mae"]))
         curves[strongest["model"]] = _array(strongest["columns"][column]["one_step"])
     figure = plots.forecasts(
         dates[task.train_end : task.end],
@@ -210,11 +215,20 @@ def _panels(name: str, figures: dict[str, Any]) -> list[Panel]:
     for part, correlogram in figures["residual_acf"].items():
         limit = 1.96 / np.sqrt(correlogram["count"])
         values = _array(correlogram["acf"])[1:]
-        p = min(figures["ljung_box"][part].values(), default=float("nan"))
+        p = _least(figures["ljung_box"][part])
+        p = float("nan") if p is None else p
         band = np.full(len(values), limit)
         lags = np.arange(1, len(values) + 1)
         panels.append(Panel(f"{name}, {part}: p {_p(p)}", lags, values, -band, band))
     return panels
+
+
+def _least(values: Mapping[str, float | None]) -> float | None:
+    return min((value for value in values.values() if value is not None), default=None)
+
+
+def _or_infinity(value: float | None) -> float:
+    return np.inf if value is None else value
 
 
 def _array(values: Sequence[Any]) -> np.ndarray:
@@ -233,13 +247,17 @@ def _write_scores(results: dict[str, Any], directory: RunDirectory) -> None:
                         "seed": record.get("seed", ""),
                         "column": column,
                         "steps_ahead": number,
-                        **{name: f"{value:.6g}" for name, value in figures.items()},
+                        **{name: _text(value) for name, value in figures.items()},
                         "sound": columns["sound"],
                     }
                     if writer is None:
                         writer = csv.DictWriter(file, list(row))
                         writer.writeheader()
                     writer.writerow(row)
+
+
+def _text(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.6g}"
 
 
 def _write_forecasts(record: dict[str, Any], directory: RunDirectory, task: Problem) -> None:
