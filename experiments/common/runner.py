@@ -69,7 +69,7 @@ def run(
             path = RUNS / name if run_dir is None else absolute_path(run_dir)
             config = _with_devices(config, path, divided)
             settings = identities.identity(config)
-            processes.check_same({"program": program, **settings})
+            _check_same({"program": program, **settings}, config)
             kept: dict[str, Any] = {
                 "program": program,
                 "settings": settings,
@@ -149,6 +149,16 @@ def _run(
 def _user_error(error: BaseException) -> BaseException:
     """Returns the error as a `UserError`, unless another process caused it."""
     return error if processes.is_lost_peer(error) else UserError(str(error))
+
+
+def _check_same(settings: dict[str, Any], config: Any) -> None:
+    """Checks that all processes have the same settings and files; an error names the file here."""
+    try:
+        processes.check_same(settings)
+    except ValueError as error:
+        name = str(error).partition(":")[0].removesuffix(identities.SUFFIX)
+        place = identities.locations(config).get(name)
+        raise ValueError(f"{error}; here: {place}" if place else str(error)) from error
 
 
 def _check_directory(path: pathlib.Path, config: Any, kept: dict[str, Any]) -> None:

@@ -119,9 +119,7 @@ def _title(task: Problem, column: str, scale: float) -> str:
 def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[str]:
     figures = [record["columns"][column] for record in records]
     cells = [
-        _cell(
-            _array([one[key] for one in figures]), form, key not in ("coverage_80", "coverage_95")
-        )
+        _cell([one[key] for one in figures], form, key not in ("coverage_80", "coverage_95"))
         for key, (_, form) in COLUMNS.items()
     ]
     if task.horizon > 1:
@@ -138,9 +136,7 @@ def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[st
     return cells
 
 
-def _cell(
-    given: Sequence[float | None], form: Callable[[float], str], interval: bool = True
-) -> str:
+def _cell(given: Sequence[Any], form: Callable[[float], str], interval: bool = True) -> str:
     values: list[float] = _array(given).tolist()
     if any(np.isnan(values)):
         return ""
