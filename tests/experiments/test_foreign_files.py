@@ -124,7 +124,7 @@ def test_what_is_beside_a_run_stays_also_when_it_is_overwritten(finished, tmp_pa
         write(run / name)
     mine = mine | {name: MINE.encode() for name in inside}
     config = CONFIG.replace(hidden=3, tensorboard=False, steps=1)
-    with pytest.raises(UserError, match="holds a run of other options: .*hidden 4 there, 3 got"):
+    with pytest.raises(UserError, match=r"holds a run of other options: .*hidden 4 there, 3 got"):
         program.run(config, run_dir=run)
     events = set((run / "tensorboard/rnn-0").iterdir())
     program.run(config, run_dir=run, overwrite=True)
@@ -157,7 +157,7 @@ def test_what_is_in_the_place_of_a_runs_files_stays(kind, finished, tmp_path):
     shutil.copytree(finished[0], run, symlinks=True)
     REPLACED[kind](run)
     before = snapshot(run)
-    with pytest.raises(UserError, match="run_dir: .* (holds|is not what)"):
+    with pytest.raises(UserError, match=r"run_dir: .* (holds|is not what)"):
         program.run(CONFIG.replace(hidden=3), run_dir=run, overwrite=True)
     assert snapshot(run) == before
 
@@ -230,7 +230,7 @@ def test_what_is_exported_replaces_only_what_was_exported(tmp_path):
     inputs = {"x": ("", "float32")}
     write(tmp_path / "notes.txt")
     write(tmp_path / "m.seq.unfinished")
-    with pytest.raises(UserError, match="export: .*notes.txt is there and is not a model of"):
+    with pytest.raises(UserError, match=r"export: .*notes\.txt is there and is not a model of"):
         actions.export(tmp_path / "notes.txt", lambda p, x: x, {}, inputs)
     for _ in range(2):
         serving.export(tmp_path / "m.seq", lambda p, x: x, {}, inputs)
