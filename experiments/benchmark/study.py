@@ -14,6 +14,7 @@ from experiments.benchmark.process import Process, WorkerError, command_for
 from experiments.benchmark.report import RATIOS, Report, machine
 from experiments.benchmark.timing import Plan
 from experiments.common import identity as identities
+from experiments.common.config import absolute_path
 from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.runner import RUNS
@@ -38,7 +39,7 @@ def run(
       KeyboardInterrupt: after Ctrl-C, when the results so far are written and shown.
     """
     try:
-        path = _new_directory() if run_dir is None else pathlib.Path(run_dir)
+        path = _new_directory() if run_dir is None else absolute_path(run_dir)
         start = _resolve_devices(config)
         config = config.replace(devices=str(start["devices"]))
         directory = RunDirectory(path, program=PROGRAM, overwrite=overwrite, files=(RATIOS,))

@@ -65,7 +65,7 @@ class Config(Options):
         "Texts, without their classes, that the vectors of words start from: none, tweets, "
         "rotten_tomatoes, imdb, or your own file with a text on each line.",
         digest=True,
-        names=("none", "tweets", *FILM_REVIEWS),
+        names=("none", *DATA),
     )
     patience: int = option(
         1_000, "Stop after so many evaluations without a better one.", at_least=1, at_most=10**6

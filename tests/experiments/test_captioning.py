@@ -52,12 +52,14 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory):
-    """A folder of twelve pictures in two colors, and captions.csv."""
+    """A folder of twelve different pictures in two colors, and captions.csv."""
     folder = tmp_path_factory.mktemp("own")
     rows = ["file,caption"]
     for number in range(12):
         color = ("red", "blue")[number % 2]
-        Image.new("RGB", (9, 9), color).save(folder / f"{number}.png")
+        image = Image.new("RGB", (9, 9), color)
+        image.putpixel((0, 0), (number, number, number))
+        image.save(folder / f"{number}.png")
         rows.append(f"{number}.png,all {color}")
     (folder / "captions.csv").write_text("\n".join(rows))
     return folder

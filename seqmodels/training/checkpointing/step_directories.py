@@ -9,6 +9,7 @@ import shutil
 from seqmodels.training.checkpointing import manifest
 
 _LOCK = ".lock"
+_MARK, _MARKED = ".seqmodels", "a checkpoint\n"
 _STEP = re.compile(r"0|[1-9][0-9]*")
 # What a killed process leaves: half written, half deleted, or moved out of the way of another.
 _LEFTOVER = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|deleted|replaced)")
@@ -28,14 +29,18 @@ def find_steps(folder: pathlib.Path) -> list[int]:
 
 
 def new_partial(folder: pathlib.Path, step: int) -> pathlib.Path:
-    """Returns a new, empty folder for a step, under a name that `find_steps` does not take.
+    """Returns a new folder for a step, under a name that `find_steps` does not take.
+
+    It holds the mark by which `tidy` knows it; the mark is a file of the checkpoint like others.
 
     Raises:
-      OSError: if it cannot be made.
+      OSError: if it cannot be made, or somebody's files are in its place.
     """
     partial = folder / f".{step}.partial"
-    _delete(partial)
+    if _is_leftover(partial):
+        _delete(partial)
     partial.mkdir()
+    (partial / _MARK).write_text(_MARKED)
     return partial
 
 
@@ -88,7 +93,8 @@ def remove_step(folder: pathlib.Path, step: int) -> None:
     """
     # Under another name first, so that one half deleted is not taken for a checkpoint.
     deleted = folder / f".{step}.deleted"
-    _delete(deleted)
+    if _is_leftover(deleted):
+        _delete(deleted)
     (folder / str(step)).rename(deleted)
     _delete(deleted)
 
@@ -109,14 +115,14 @@ def is_checkpoint(step: pathlib.Path) -> bool:
 
 
 def tidy(folder: pathlib.Path) -> None:
-    """Removes or completes the leftovers of a killed process.
+    """Removes or completes the leftovers of a killed process; folders of others stay.
 
     Raises:
       OSError: if it cannot be.
     """
     for path in folder.iterdir():
         name = _LEFTOVER.fullmatch(path.name)
-        if not name:
+        if not name or not _is_leftover(path):
             continue
         if name[2] == "replaced" and not (folder / name[1]).exists():
             # Killed between two renames: the new one never had its name.
@@ -161,6 +167,22 @@ def _unused(path: pathlib.Path) -> pathlib.Path:
     return unused
 
 
+def _is_leftover(path: pathlib.Path) -> bool:
+    """Returns whether this module made a folder: it has the mark, is a checkpoint, or is empty."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        if (path / _MARK).read_text() == _MARKED:
+            return True
+    return is_checkpoint(path) or not any(path.iterdir())
+
+
 def _delete(path: pathlib.Path) -> None:
+    """Deletes a folder, its mark last, so that a deletion that is killed can be completed."""
     with contextlib.suppress(FileNotFoundError):
+        for inner in path.iterdir():
+            if inner.is_dir() and not inner.is_symlink():
+                shutil.rmtree(inner)
+            elif inner.name != _MARK:
+                inner.unlink()
         shutil.rmtree(path)
