@@ -43,7 +43,7 @@ def save_figure(figure: Any, path: str | os.PathLike[str], name: str = "plot") -
     except FileExistsError as error:
         raise UserError(f"{name}: {error}") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{name}: {path} cannot be written: {error}") from None
+        raise UserError(f"{name}: {path} cannot be written: {_reason(error)}") from None
     say(f"{name}: {path}")
 
 
@@ -71,5 +71,9 @@ def export(
     except FileExistsError as error:
         raise UserError(f"export: {error}") from None
     except (OSError, ImportError) as error:
-        raise UserError(f"export: {path} cannot be written: {error}") from None
+        raise UserError(f"export: {path} cannot be written: {_reason(error)}") from None
     say(f"exported: {written} ({pathlib.Path(written).stat().st_size / 1e6:.1f} MB)")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -212,7 +212,8 @@ def normalized(kind: Any, about: About, value: Any) -> Any:
         value = os.fspath(value)
     if about.number and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if is_location(about, value):
+    # A name that is neither known nor a file stays as it is, for the message.
+    if is_location(about, value) and (not about.names or os.path.exists(absolute_path(value))):
         return str(absolute_path(value))
     return _plain(entry_type(kind), value)
 

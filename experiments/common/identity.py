@@ -44,7 +44,9 @@ def _digest_of(name: str, about: About, path: str) -> dict[str, str]:
     if not about.digest:
         return {}
     if not os.path.exists(path):
-        raise ValueError(f"{name}: got {path!r}, expected a file that exists")
+        known = "".join(f"{each}, " for each in about.names)
+        expected = f"{known}or a file" if known else "a file"
+        raise ValueError(f"{name}: got {path!r}, expected {expected} that exists")
     # What is not a file, such as a pipe, can be read only once: by whoever uses it.
     return {f"{name}{SUFFIX}": reading.digest(path)} if os.path.isfile(path) else {}
 

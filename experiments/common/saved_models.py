@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,7 +32,7 @@ class NamedModel(NamedTuple):
 def best(program: str, model_dir: Folder) -> SavedModel:
     """Returns the model of a folder; of the models of a run, the one best in validation.
 
-    The model is named in the first line on standard error.
+    The model is named in the first line that is printed.
 
     Args:
       program: the experiment, which is also the kind of its models.
@@ -116,8 +115,7 @@ def data_of_run(
 
 def _name(line: str) -> None:
     """Prints which run or model is used, before anything else."""
-    sys.stdout.flush()
-    terminal.say(line, error=True)
+    terminal.say(line)
 
 
 def _model_folder(model_dir: Folder) -> pathlib.Path | None:

@@ -202,7 +202,7 @@ def test_the_command_trains_and_predicts(own_folder):
         (["--channels=0"], 2, "channels: got 0, expected at least 1"),
         (["--patch=3"], 1, "patch: got 3, expected a divisor of 8"),
         (["--plot=x.png"], 2, "plot: got it without predict, expected both"),
-        (["--predict=mine.png", "--model_dir=."], 1, "model_dir: got '.', expected the folder"),
+        (["--predict=mine.png", "--model_dir=."], 1, "expected the folder of a run"),
         (["--predict=mine.png"], 1, "model_dir: got nothing"),
         (["--predict=words.png", "--model_dir=run"], 1, "is no image that can be read"),
     ],

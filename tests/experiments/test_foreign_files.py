@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from programs import execute
-from test_runner import program
+from programs import execute, load_program
 
 from experiments.autocorrelation.__main__ import EXPERIMENT as AUTOCORRELATION
 from experiments.common import actions
@@ -22,6 +21,7 @@ from experiments.common.errors import UserError
 from seqmodels import model_files, plots, serving
 from seqmodels.training.run_directory import RunDirectory
 
+program = load_program("experiments/runner_program")
 CONFIG = program.Config().replace(
     seeds=1, steps=2, eval_every=1, devices="1", checkpoint_every=0, keep_checkpoints=1
 )

@@ -155,8 +155,12 @@ def test_the_command_trains_and_predicts(trained, tmp_path):
         (["--channels=4,4,4,4"], 1, "image_shape: got 8x8, expected at least 16x16"),
         (["--batch=2000"], 1, "batch_size: got 2000, expected at most the 1257 rows"),
         (["--predict=text.png"], 1, "image: text.png: is no image that can be read"),
-        (["--predict=mine.jpg", "--plot=none/x.png"], 1, "plot: none/x.png cannot be written"),
-        (["--export=none/x.seq"], 1, "export: none/x.seq cannot be written"),
+        (
+            ["--predict=mine.jpg", "--plot=none/x.png"],
+            1,
+            "none/x.png cannot be written: No such file",
+        ),
+        (["--export=none/x.seq"], 1, "none/x.seq cannot be written: No such file"),
     ],
 )
 def test_mistakes_are_one_line(trained, monkeypatch, capsys, arguments, status, message):

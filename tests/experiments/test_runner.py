@@ -1,15 +1,13 @@
 """The common trainer: what a run leaves, how it resumes, and which model is used."""
 
-import importlib.util
 import json
 import os
 import pathlib
 import shutil
 import signal
-import sys
 
 import pytest
-from programs import starter
+from programs import load_program, starter
 
 from experiments.common import app
 from experiments.common.errors import UserError
@@ -19,15 +17,7 @@ FILE = pathlib.Path(__file__).with_name("runner_program.py")
 start = starter(FILE)
 
 
-def load_program():
-    spec = importlib.util.spec_from_file_location("runner_program", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["runner_program"] = module  # dataclasses look there for the annotations
-    spec.loader.exec_module(module)
-    return module
-
-
-program = load_program()
+program = load_program("experiments/runner_program")
 CONFIG = program.Config().replace(devices="2", checkpoint_every=0, tensorboard=False)
 COMMAND = ("--devices=2", "--checkpoint_every=0", "--notensorboard", "--run_dir=run")
 
