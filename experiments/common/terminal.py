@@ -33,6 +33,10 @@ class PlainConsole(Console):
         """Makes the console; options are those of `rich.console.Console`."""
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
 
+    def on_broken_pipe(self) -> None:
+        """Leaves it to the caller that nobody reads any more; rich would end the process."""
+        raise BrokenPipeError
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Returns the text as rich shows it, without any interpretation."""
         plain = {"emoji": False, "markup": False, "highlight": False}

@@ -129,6 +129,12 @@ class Ownership:
         """Adds names that the run may write."""
         self.names = list(dict.fromkeys([*self.names, *names]))
 
+    def inherit(self, before: "Ownership") -> None:
+        """Takes over the folders of a removed run that are left because of files of others."""
+        for name in before._states:
+            if "/" in name and (self._folder / name).is_dir():
+                self._states[name] = _OPEN
+
     def refusal(self, name: str) -> str:
         """Returns the message about a file that the run did not write."""
         return (
@@ -146,7 +152,10 @@ class Ownership:
             path
             for found in contents
             for path in found.others
-            if path.parent == self._folder or path.is_dir() or path.is_symlink()
+            if path.parent == self._folder
+            or path.is_dir()
+            or path.is_symlink()
+            or path.parent.parent == self._folder / MODELS
         ]
         return [path.relative_to(self._folder).as_posix() for path in blocking]
 

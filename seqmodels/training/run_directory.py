@@ -133,6 +133,8 @@ class RunDirectory:
                 plan.replaced.remove()
             self._mark = plan.resumed or Ownership(self.path, program, self._files)
             self._mark.adopt(self._files)
+            if plan.replaced is not None:
+                self._mark.inherit(plan.replaced)
             self.run = self._mark.run
             self._mark.save()
             self._mark.claim(_METRICS)

@@ -141,7 +141,8 @@ def test_which_model_is_used(whole, tmp_path, monkeypatch, capsys):
     assert status == 0
     best = min(records(folder)[1], key=lambda one: one["validation_error"])
     assert lines[-1] == f"best {best['model']}-{best['seed']}"
-    assert len(lines) == 5
+    assert lines[0] == f"run: {folder}"
+    assert len(lines) == 7
     assert evaluate(capsys, f"--model_dir={folder / 'models/gru-1'}")[1][-1] == "best gru-1"
     monkeypatch.chdir(tmp_path)
     assert evaluate(capsys) == (
@@ -156,7 +157,11 @@ def test_which_model_is_used(whole, tmp_path, monkeypatch, capsys):
     shutil.copytree(folder, "runs/runner_program-1")
     os.utime("runs/runner_program-0/results.json", (0, 0))
     shutil.rmtree("runs/runner_program-0/models")
-    assert evaluate(capsys)[1] == lines
+    found = evaluate(capsys)[1]
+    assert found[0] == f"run: {pathlib.Path('runs/runner_program-1')}"
+    assert [line for line in found[1:] if not line.startswith("model:")] == [
+        line for line in lines[1:] if not line.startswith("model:")
+    ]
     found = json.loads((folder / "results.json").read_text())
     next(one for one in found["results"] if one["seed"] == 0)["validation_error"] = None
     shutil.copytree(folder, "diverged")
