@@ -23,9 +23,9 @@ def use(actions: Actions) -> None:
       UserError: in one line, for what a user can fix.
     """
     try:
+        text = "" if actions.predict is None else common.read_text(actions.predict)
         predictor = restore(saved_models.best(PROGRAM, actions.models.model_dir))
         if actions.predict is not None:
-            text = common.read_text(actions.predict)
             show(predictor, text, actions.too_long, actions.plot)
         if actions.export is not None:
             export(predictor, actions.export)

@@ -95,7 +95,8 @@ def test_a_users_own_picture(trained, capsys, how):
     mine, plot = folder / "mine.png", folder / f"{how}.png"
     use = [f"--predict={mine}", f"--plot={plot}", f"--decode={how}", "--beam=3"]
     assert execute(folder / "run", *use) == 0
-    first, *others, last = capsys.readouterr().out.splitlines()
+    named, first, *others, last = capsys.readouterr().out.splitlines()
+    assert named == f"model: {folder / 'run/models/lstm-0'}"
     assert first.startswith(f"{mine}: ")
     assert "(probability 0." in first
     assert len(others) >= 2
@@ -112,7 +113,7 @@ def test_models_are_evaluated_again(trained, capsys):
     for name, value in as_trained.items():
         assert value == pytest.approx(record[name])
     shown = capsys.readouterr().out
-    assert shown.startswith("lstm, seed 0, beam: ")
+    assert shown.startswith(f"run: {folder / 'run'}\nlstm, seed 0, beam: ")
     assert f"unseen_exact {record['unseen_exact']:.4g}" in shown
     assert f"unseen_chrf {record['unseen_chrf']:.4g}" in shown
     assert execute(folder / "run", "--evaluate", "--decode=beam", "--beam=3") == 0
