@@ -65,9 +65,7 @@ def run(
     try:
         # One reading for the identity, which the processes compare, and for what is trained on.
         with reading.read_once():
-            name = f"{prefix or program}-{identities.short_name(config)}"
-            path = RUNS / name if run_dir is None else absolute_path(run_dir)
-            config = _with_devices(config, path, divided)
+            path, config = _resolved(config, run_dir, prefix or program, divided)
             settings = identities.identity(config)
             _check_same({"program": program, **settings}, config)
             kept: dict[str, Any] = {
@@ -76,17 +74,18 @@ def run(
                 "overwrite": overwrite,
                 "files": files,
             }
-            if processes.is_main():
-                _check_directory(path, config, kept)
-            study = build(config)
-        saving: SavingConfig = config.saving
-        directory = RunDirectory(
-            path,
-            **kept,
-            writes=processes.is_main(),
-            keep_checkpoints=saving.keep_checkpoints,
-            tensorboard=saving.tensorboard,
-        )
+            with processes.failing_together():
+                if processes.is_main():
+                    _check_directory(path, config, kept)
+                study = build(config)
+                saving: SavingConfig = config.saving
+                directory = RunDirectory(
+                    path,
+                    **kept,
+                    writes=processes.is_main(),
+                    keep_checkpoints=saving.keep_checkpoints,
+                    tensorboard=saving.tensorboard,
+                )
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise _user_error(error) from error
     with directory:
@@ -173,6 +172,31 @@ def _check_directory(path: pathlib.Path, config: Any, kept: dict[str, Any]) -> N
         ) from None
 
 
+def _resolved(
+    config: Any, run_dir: str | os.PathLike[str] | None, prefix: str, divided: str
+) -> tuple[pathlib.Path, Any]:
+    """Returns the folder of the run, and the configuration with the same devices everywhere.
+
+    Raises:
+      ValueError or OSError: on every process, if one of them cannot read a file of the
+        configuration or has other devices.
+    """
+    path, failed, count = RUNS, None, processes.process_count()
+    try:
+        name = f"{prefix}-{identities.short_name(config)}"
+        path = RUNS / name if run_dir is None else absolute_path(run_dir)
+        # Before anything that starts the backend.
+        config = _with_devices(config, path, divided)
+    except (ValueError, OSError) as error:
+        failed = error
+    # And with the backend begins what the processes have in common.
+    with processes.failing_together():
+        if failed is not None:
+            raise failed
+    processes.check_same({"num_processes": count, "devices": config.training.devices})
+    return path, config
+
+
 def _with_devices(config: Any, path: pathlib.Path, divided: str) -> Any:
     """Returns the configuration with the number of devices that it runs on.
 
@@ -197,7 +221,4 @@ def _with_devices(config: Any, path: pathlib.Path, divided: str) -> Any:
     share = number // count
     if devices != "auto":
         devices = str(min(int(devices), share))
-    # Before anything that starts the backend, and with it what the processes have in common.
-    found = str(largest_divisor(share, use_devices(devices)))
-    processes.check_same({"num_processes": count, "devices": found})
-    return config.replace(devices=found)
+    return config.replace(devices=str(largest_divisor(share, use_devices(devices))))

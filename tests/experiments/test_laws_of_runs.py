@@ -418,6 +418,19 @@ def test_two_processes_with_different_files_are_refused(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("missing", [0, 1])
+def test_two_processes_end_when_one_lacks_its_file(missing, tmp_path):
+    files = own_files(tmp_path, "One", "One")
+    files[missing].unlink()
+    statuses, errors = two(tmp_path, files)
+    assert statuses == [1, 1]
+    line = f"filler_file: got '{files[missing]}', expected a file that exists"
+    for number, err in enumerate(errors):
+        there = "" if number == missing else f"process {missing}: "
+        assert err == f"long_context: error: {there}{line}\n"
+
+
+@pytest.mark.slow
 def test_two_processes_with_the_same_file_at_two_places_train(tmp_path):
     statuses, errors = two(tmp_path, own_files(tmp_path, "One", "One"))
     assert statuses == [0, 0], errors
