@@ -32,16 +32,23 @@ FOLDERS = (MODELS, CHECKPOINTS, EVENTS)
 RESULTS, METRICS = "results.json", "metrics.jsonl"
 _DESCRIPTION = "model.json"  # of `seqmodels.model_files`
 _OPEN = "open"  # the state of a file that is being written
+_PARTIAL = "partial"  # of a model that a killed process was writing
 _ID_LENGTH = 16
 _PROOFS = (_DESCRIPTION, manifest.FILE)
 
 
 class _Contents(NamedTuple):
-    """own: files of the run. others: what it did not write. folders: own ones, inner first."""
+    """What is at a name of a mark.
+
+    Attributes:
+      own: files of the run.
+      folders: folders of the run, the inner ones first.
+      blocking: what the run did not write and would write over.
+    """
 
     own: list[pathlib.Path]
-    others: list[pathlib.Path]
     folders: list[pathlib.Path]
+    blocking: list[pathlib.Path]
 
 
 class Ownership:
@@ -147,16 +154,7 @@ class Ownership:
 
         These are files of its names, and folders in the places of its models and checkpoints.
         """
-        contents = [self._contents(name) for name in self.names]
-        blocking = [
-            path
-            for found in contents
-            for path in found.others
-            if path.parent == self._folder
-            or path.is_dir()
-            or path.is_symlink()
-            or path.parent.parent == self._folder / MODELS
-        ]
+        blocking = [path for name in self.names for path in self._contents(name).blocking]
         return [path.relative_to(self._folder).as_posix() for path in blocking]
 
     def foreign_files(self) -> list[str]:
@@ -184,8 +182,7 @@ class Ownership:
         path, state = self._folder / name, self._states.get(name)
         kind = name.split("/")[0]
         if kind in FOLDERS and not path.is_file():
-            others = self._contents(name).others
-            return not others if kind == MODELS else path not in others
+            return not self._contents(name).blocking
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
         if name == METRICS and not path.lstat().st_size:
@@ -195,15 +192,18 @@ class Ownership:
         return name == RESULTS and _has_id(path, self.run)
 
     def _contents(self, name: str) -> _Contents:
-        """Returns what is at a name of the mark, apart by who wrote it."""
+        """Returns what is at a name of the mark."""
         path, (kind, *rest) = self._folder / name, name.split("/")
         found = _Contents([], [], [])
         if not os.path.lexists(path):
             return found
         if kind not in FOLDERS or (rest and path.is_file()):
-            (found.own if self._is_own(name) else found.others).append(path)
+            if self._is_own(name):
+                found.own.append(path)
+            elif not rest:
+                found.blocking.append(path)
         elif path.is_symlink() or not path.is_dir():
-            found.others.append(path)
+            found.blocking.append(path)
         elif rest:
             self._look_into(kind, name, found)
         else:
@@ -211,32 +211,35 @@ class Ownership:
                 below = self._contents(f"{name}/{inner.name}")
                 for whole, part in zip(found, below, strict=True):
                     whole.extend(part)
-            if any(each.startswith(f"{name}/") for each in self._states) or not any(path.iterdir()):
-                found.folders.append(path)
+            found.folders.append(path)
         return found
 
     def _look_into(self, kind: str, name: str, found: _Contents) -> None:
         """Adds what is in the folder of a model, of checkpoints, or of event files."""
         folder, state = self._folder / name, self._states.get(name)
+        if kind == MODELS and state is None and folder.name.startswith("."):
+            whole = folder.name.removeprefix(".").removesuffix(".partial")
+            state = _PARTIAL if f"{MODELS}/{whole}" in self._states else None
         if state is None:
-            found.others.append(folder)
+            found.blocking.append(folder)
         elif kind == MODELS:
             own = _files_of_model(folder, state)
-            if own is None:
-                found.others.append(folder)
+            if own is None or not own.issuperset(_walk(folder)):
+                found.blocking.append(folder)
             else:
-                _sort(folder, own, found)
+                _add(folder, own, found)
         elif kind == EVENTS:
-            own = {path for path in folder.glob("events.out.tfevents.*") if self.run in path.name}
-            _sort(folder, own, found)
+            events = folder.glob("events.out.tfevents.*")
+            _add(folder, {path for path in events if self.run in path.name}, found)
         else:
-            for path in sorted(folder.iterdir()):
-                if path.name not in steps_of(folder):
-                    (found.own if path.name == ".lock" else found.others).append(path)
-                elif not step_directories.is_checkpoint(path):
-                    found.others.append(path)
-                else:
-                    _sort(path, set(_walk(path)), found)
+            steps = {str(step) for step in step_directories.find_steps(folder)}
+            for path in folder.iterdir():
+                if path.name in steps and not step_directories.is_checkpoint(path):
+                    found.blocking.append(path)
+                elif path.name in steps or step_directories.is_leftover(path):
+                    _add(path, set(_walk(path)), found)
+                elif path.name == ".lock" and not path.lstat().st_size:
+                    found.own.append(path)
             found.folders.append(folder)
 
 
@@ -286,13 +289,12 @@ def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
             yield pathlib.Path(parent, name)
 
 
-def _sort(folder: pathlib.Path, own: set[pathlib.Path], found: _Contents) -> None:
-    """Adds the files below a folder by whether they are among the own ones, and its folders."""
+def _add(folder: pathlib.Path, own: set[pathlib.Path], found: _Contents) -> None:
+    """Adds the files and folders below a folder that are among the own ones, and the folder."""
     for path in _walk(folder):
-        if path.is_symlink() or not path.is_dir():
-            (found.own if path in own else found.others).append(path)
-        elif path in own:
-            found.folders.append(path)
+        if path in own:
+            is_folder = path.is_dir() and not path.is_symlink()
+            (found.folders if is_folder else found.own).append(path)
     found.folders.append(folder)
 
 
@@ -301,7 +303,7 @@ def _files_of_model(folder: pathlib.Path, state: str) -> set[pathlib.Path] | Non
     described = folder / _DESCRIPTION
     if not described.is_file() or described.is_symlink():
         return None if any(folder.iterdir()) else set()
-    if state not in (_OPEN, _digest(described)):
+    if state not in (_OPEN, _PARTIAL, _digest(described)):
         return None
     try:
         digests = dict((read_object(described) or {})["sha256"])
@@ -309,9 +311,7 @@ def _files_of_model(folder: pathlib.Path, state: str) -> set[pathlib.Path] | Non
         return None
     listed = {name: folder / name for name in digests if _is_plain(name)}
     files = {name: path for name, path in listed.items() if path.is_file()}
-    return {described, *(path for name, path in files.items() if _digest(path) == digests[name])}
-
-
-def steps_of(folder: pathlib.Path) -> set[str]:
-    """Returns the names of the folders of steps in a folder of checkpoints."""
-    return {str(step) for step in step_directories.find_steps(folder)}
+    same = {
+        path for name, path in files.items() if state == _PARTIAL or _digest(path) == digests[name]
+    }
+    return {described, *same}

@@ -12,7 +12,7 @@ import numpy as np
 
 from seqmodels.training.files import cannot_be_written
 
-RUN = ".run"  # a file beside the folder with the id of the run, which names of files then carry
+RUN = ".run"  # a file next to the folder: the id of the run, which the names of files then carry
 
 
 class TensorBoardLog:

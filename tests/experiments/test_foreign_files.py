@@ -176,6 +176,24 @@ def test_a_run_does_not_resume_over_files_that_were_replaced(name, finished, tmp
         assert snapshot(run) == before
 
 
+def test_what_a_killed_run_left_half_written_is_overwritten(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished[0], run)
+    half = run / "models/.rnn-0.partial"
+    half.mkdir()
+    shutil.copy(run / "models/rnn-0/model.json", half)
+    (half / "params.safetensors").write_bytes(b"half")
+    step = run / "checkpoints/rnn-0/.1.partial"
+    step.mkdir()
+    (step / ".seqmodels").write_text("a checkpoint\n")
+    write(step / "arrays/0")
+    write(run / "checkpoints/rnn-0/7.damaged/mine")
+    program.run(CONFIG.replace(hidden=3, steps=1), run_dir=run, overwrite=True)
+    assert not half.exists()
+    assert not step.exists()
+    assert (run / "checkpoints/rnn-0/7.damaged/mine").read_text() == MINE
+
+
 def test_a_picture_that_is_put_in_its_place_while_a_run_trains_stays(tmp_path):
     with RunDirectory(tmp_path, program="test", files=("plot.png",)) as directory:
         write(tmp_path / "plot.png")

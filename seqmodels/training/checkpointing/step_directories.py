@@ -37,7 +37,7 @@ def new_partial(folder: pathlib.Path, step: int) -> pathlib.Path:
       OSError: if it cannot be made, or somebody's files are in its place.
     """
     partial = folder / f".{step}.partial"
-    if _is_leftover(partial):
+    if is_leftover(partial):
         _delete(partial)
     partial.mkdir()
     (partial / _MARK).write_text(_MARKED)
@@ -93,7 +93,7 @@ def remove_step(folder: pathlib.Path, step: int) -> None:
     """
     # Under another name first, so that one half deleted is not taken for a checkpoint.
     deleted = folder / f".{step}.deleted"
-    if _is_leftover(deleted):
+    if is_leftover(deleted):
         _delete(deleted)
     (folder / str(step)).rename(deleted)
     _delete(deleted)
@@ -122,7 +122,7 @@ def tidy(folder: pathlib.Path) -> None:
     """
     for path in folder.iterdir():
         name = _LEFTOVER.fullmatch(path.name)
-        if not name or not _is_leftover(path):
+        if not name or not is_leftover(path):
             continue
         if name[2] == "replaced" and not (folder / name[1]).exists():
             # Killed between two renames: the new one never had its name.
@@ -167,9 +167,12 @@ def _unused(path: pathlib.Path) -> pathlib.Path:
     return unused
 
 
-def _is_leftover(path: pathlib.Path) -> bool:
-    """Returns whether this module made a folder: it has the mark, is a checkpoint, or is empty."""
-    if path.is_symlink() or not path.is_dir():
+def is_leftover(path: pathlib.Path) -> bool:
+    """Returns whether a path is what a killed process left of a checkpoint.
+
+    It has such a name, and the mark, or is a checkpoint, or is empty.
+    """
+    if not _LEFTOVER.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
         return False
     with contextlib.suppress(OSError, ValueError):
         if (path / _MARK).read_text() == _MARKED:
