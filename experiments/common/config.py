@@ -225,13 +225,14 @@ def is_location(about: About, value: Any) -> bool:
 
 
 def absolute_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns a path of the user's as it is kept: absolute, with ~ expanded.
+    """Returns a path of the user's as it is kept: absolute, with ~ expanded and without "..".
 
     Raises:
       ValueError: for the home folder of a user who is not known.
     """
     try:
-        return pathlib.Path(path).expanduser().absolute()
+        found = pathlib.Path(path).expanduser().absolute()
+        return found.resolve() if ".." in found.parts else found
     except RuntimeError:
         raise ValueError(f"got {os.fspath(path)!r}, expected a path of a known user") from None
 
