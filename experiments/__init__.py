@@ -1,1 +1,5 @@
 """Runnable studies: thin absl entry points over the library."""
+
+from experiments.common import beginning
+
+beginning.prepare()

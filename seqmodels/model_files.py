@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -50,9 +51,10 @@ def save(
     params: Params,
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes a model into a folder; a model that is there already is replaced.
+    """Writes a model into a folder; a model that this function wrote there is replaced.
 
     The folder holds `model.json`, `params.safetensors` and the texts. It is whole or not there.
+    What was written there before is proven by the digests in its `model.json`.
 
     Args:
       folder: its path; folders above it are made.
@@ -62,8 +64,8 @@ def save(
       texts: contents of further files by name.
 
     Raises:
-      ValueError: if the folder holds something else, a name cannot be one of a further file, or
-        config is no JSON.
+      ValueError: if the folder holds what this function did not write, or a model of another
+        kind, a name cannot be one of a further file, or config is no JSON.
       OSError: if it cannot be written.
     """
     folder = pathlib.Path(folder)
@@ -71,7 +73,7 @@ def save(
     for name in texts:
         if not name or name in (MODEL, PARAMS) or pathlib.Path(name).name != name:
             raise ValueError(f"texts: got {name!r}, expected the plain name of a further file")
-    if folder.exists() and not (folder / MODEL).is_file() and any(folder.iterdir()):
+    if os.path.lexists(folder) and not _is_own(folder, kind):
         raise ValueError(f"folder: got {folder}, which holds other things, expected a new name")
     arrays = {name: np.asarray(leaf, order="C") for name, leaf in _by_path(params).items()}
     contents = {name: text.encode() for name, text in texts.items()}
@@ -92,13 +94,49 @@ def save(
         raise ValueError(f"config: cannot be JSON: {error}") from None
     contents[MODEL] = f"{described}\n".encode()
     partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    if os.path.lexists(partial) and not _is_own(partial, kind, whole=False):
+        partial = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    for name, data in contents.items():
-        (partial / name).write_bytes(data)
+    # What describes the others first, so that it proves what a killed process leaves.
+    for name in (MODEL, *(name for name in contents if name != MODEL)):
+        (partial / name).write_bytes(contents[name])
     if folder.exists():
+        # Proven again: the arrays may have taken long to write.
+        if not _is_own(folder, kind):
+            raise ValueError(f"folder: got {folder}, which holds other things, expected a new name")
         shutil.rmtree(folder)
     partial.rename(folder)
+
+
+def _is_own(folder: pathlib.Path, kind: str, *, whole: bool = True) -> bool:
+    """Returns whether `save` wrote all that is in a folder; also for an empty folder.
+
+    Args:
+      folder: an existing path.
+      kind: of the model.
+      whole: False for what a killed process may have left: then contents need not be complete.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    inside = list(folder.iterdir())
+    if not inside:
+        return True
+    if any(path.is_symlink() or not path.is_file() for path in inside):
+        return False
+    try:
+        described = json.loads((folder / MODEL).read_bytes())
+        digests = dict(described["sha256"])
+        own = described["format"] == _FORMAT and described["kind"] == kind
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+    return own and all(
+        path.name == MODEL
+        or (not whole and path.name in digests)
+        or digests.get(path.name) == _digest(path.read_bytes())
+        for path in inside
+    )
 
 
 def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:

@@ -64,7 +64,7 @@ def export(
     """Writes a function and its parameters into one file.
 
     Args:
-      path: the file; one that is there is replaced.
+      path: the file; one that is there is replaced if this function wrote it.
       function: `function(params, *inputs) -> outputs`, pure; outputs are an array, or tuples,
         lists and dicts of arrays. A recurrence inside must run with `method="scan"` (or "fused"):
         "auto" plans by sizes that a letter leaves open.
@@ -80,7 +80,7 @@ def export(
 
     Raises:
       ValueError: if the function cannot be compiled for sizes that are not known.
-      OSError: if the file cannot be written.
+      OSError: if the file cannot be written; FileExistsError if another file is there.
       ImportError: if flatbuffers is not installed.
     """
     path = pathlib.Path(path)
@@ -122,11 +122,16 @@ def export(
         [json.dumps(header).encode(), b"\n", program, *(leaf.tobytes() for leaf in leaves)]
     )
     digest = hashlib.sha256(body).hexdigest().encode()
-    # Under another name first, so that no reader ever finds half a file.
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_bytes(MAGIC + b"%d\n" % VERSION + digest + b"\n" + body)
-    os.replace(unfinished, path)
-    return path
+    # The rest of this module also runs alone, as a copied file.
+    from seqmodels.storage import replacing
+
+    content = MAGIC + b"%d\n" % VERSION + digest + b"\n" + body
+    return replacing.write_bytes(
+        path,
+        content,
+        lambda data: data.startswith(MAGIC),
+        "a model of serving.export",
+    )
 
 
 def load(path: str | os.PathLike[str]) -> ServedModel:
@@ -195,7 +200,7 @@ def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> l
     sizes: dict[str, int] = {}
     arrays = []
     for value, (name, shape, dtype) in zip(values, wanted, strict=True):
-        array = jnp.asarray(value)
+        array = _as_jax_holds_it(name, value)
         sides = [side.strip() for side in shape.strip("()").split(",") if side.strip()]
         fits = array.dtype == jnp.dtype(dtype) and array.ndim == len(sides)
         for side, size in zip(sides, array.shape, strict=False):
@@ -213,6 +218,33 @@ def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> l
             )
         arrays.append(array)
     return arrays
+
+
+def _as_jax_holds_it(name: str, value: Any) -> Any:
+    """Returns an array of the dtype that JAX holds, which turns 64 bits into 32 silently.
+
+    Raises:
+      ValueError: if a number does not fit.
+    """
+    if isinstance(value, jax.Array):
+        return value
+    try:
+        given = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: got values that are not an array: {error}") from None
+    if given.dtype.kind not in "biufc" and given.dtype.kind != "V":
+        raise ValueError(f"{name}: got {given.dtype}, expected numbers")
+    held = jax.dtypes.canonicalize_dtype(given.dtype)
+    if held == given.dtype:
+        return jnp.asarray(given)
+    with np.errstate(over="ignore", invalid="ignore"):
+        array = given.astype(held)
+        lost = array != given if held.kind in "iu" else np.isfinite(given) & ~np.isfinite(array)
+    if lost.any():
+        raise ValueError(
+            f"{name}: got {given[lost].flat[0]}, expected numbers that {held} can hold"
+        )
+    return jnp.asarray(array)
 
 
 def _platform(name: str) -> str:

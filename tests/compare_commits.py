@@ -33,9 +33,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 CASE = "case.json"  # what was run; the mark of a folder that this script made
 # Keys of results.json and metrics.jsonl that may differ, with all below them.
 MAY_DIFFER = {
+    "ended",
     "flags",  # spelling of flags, and absolute paths
     "metrics_bytes",  # length of names in metrics.jsonl
+    "paths",
     "program",
+    "run",  # a random id
     "seconds",
     "versions",  # compared once for all cases, as what made the runs
 }

@@ -1,4 +1,5 @@
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -9,6 +10,17 @@ import sys
 from experiments.common import app
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+def load_program(name):
+    """Returns the module of a program of the tests, such as "experiments/runner_program"."""
+    file = ROOT / "tests" / f"{name}.py"
+    if file.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file.stem] = module  # dataclasses look there for the annotations
+        spec.loader.exec_module(module)
+    return sys.modules[file.stem]
 
 
 def starter(program, timeout=240):

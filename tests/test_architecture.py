@@ -28,6 +28,7 @@ FLOORS = {
     "seqmodels.arrays": 1,
     "seqmodels.pytrees": 1,
     "seqmodels.texts": 1,
+    "seqmodels.storage": 1,
     "seqmodels.cells": 1,
     "seqmodels.weights.layouts": 1,
     "seqmodels.drivers": 2,

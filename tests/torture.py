@@ -3,9 +3,9 @@
     python tests/torture.py --kills=20
 
 The study is a real one of `experiments.long_context`. It is killed with SIGKILL after random times,
-and while a checkpoint is being written where the random time says so; each time the same command
-is repeated. In the end every parameter, every optimizer state and every line of metrics.jsonl
-must be the same, bit for bit, and no checkpoint may have been lost.
+also within the first two seconds, and while a checkpoint is being written where the random time
+says so; each time the same command is repeated. In the end every parameter, every optimizer state
+and every line of metrics.jsonl must be the same, bit for bit, and no checkpoint may have been lost.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 from seqmodels.training.checkpointing import array_files, array_specs, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
+EARLY = 0.2  # share of the kills that come while modules are imported or data are loaded
 STUDY = [
     "--cells=rnn,lstm",
     "--distances=2,40",
@@ -100,7 +101,7 @@ def half_written(folder):
     return any(folder.glob("checkpoints/*/.*partial*"))
 
 
-def torture(folder, kills, seed, study=STUDY, say=print):
+def torture(folder, kills, seed, study=STUDY, say=print, early=EARLY):
     """Kills the study so often, then lets it end.
 
     Args:
@@ -109,6 +110,7 @@ def torture(folder, kills, seed, study=STUDY, say=print):
       seed: of the random times.
       study: flags.
       say: takes a line about each kill.
+      early: share of the kills in the first two seconds.
 
     Returns:
       A pair: how many kills were in the middle of a checkpoint write, and a list of complaints.
@@ -118,6 +120,11 @@ def torture(folder, kills, seed, study=STUDY, say=print):
     for number in range(kills):
         before = newest(folder)
         process = start(folder, study)
+        if rng.random() < early:
+            time.sleep(rng.uniform(0, 2))
+            complaints += lost_steps(before, kill(process))
+            say(f"kill {number + 1}: within the first two seconds")
+            continue
         until_training(process, folder)
         if process.poll() is not None:
             _, err = process.communicate()

@@ -85,7 +85,7 @@ class Config(Options):
 class ReportOptions(Options):
     """Where the report is kept."""
 
-    out: str | None = option(None, "Folder of the report; by default one below runs/.")
+    out: str | None = option(None, "Folder of the report; by default one below runs/.", path=True)
     overwrite: bool = option(False, "Replace the report that out holds.")
 
     @property

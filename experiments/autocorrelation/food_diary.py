@@ -14,6 +14,7 @@ from rich.table import Table
 import seqmodels as sm
 from experiments.autocorrelation import labels
 from experiments.common import report as study_report
+from experiments.common.terminal import say
 from seqmodels.analysis.autocorrelation import Association
 from seqmodels.analysis.statistics import mean_interval
 from seqmodels.data.batches import shuffled
@@ -64,7 +65,7 @@ def show(
     associations = labels.associations(drawn.meals, drawn.weekdays, NLAGS, alpha, seed)
     words = labels.report(("food", "day"), associations, folder, alpha)
     accuracies = _predict(drawn, folder, seed)
-    print(f"report: {folder}")
+    say(f"report: {folder}")
     return words, associations, accuracies
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from experiments.autocorrelation.config import Config
 from experiments.common import report as study_report
+from experiments.common.terminal import say
 from seqmodels import plots
 from seqmodels.analysis.autocorrelation import Association, lagged_association
 from seqmodels.analysis.verdict import label_words
@@ -109,7 +110,7 @@ def report(
     significant = [(result.pvalue <= alpha / len(result.lags)).any() for result in results]
     if len(results) > 1 and all(significant):
         words += " Autocorrelated labels are associated by chance more often than p suggests."
-    print(words)
+    say(words, lines=True)
     (folder / "verdict.txt").write_text(words + "\n")
     panels = [
         Panel(f"{columns[0]} and {name} so long before", result.lags, np.asarray(result.statistic))

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from experiments.autocorrelation.correlogram import Correlogram
 from experiments.common import report as study_report
+from experiments.common.terminal import say
 from seqmodels import plots
 from seqmodels.analysis.autocorrelation.correlogram import normal_quantile
 from seqmodels.data.time_series import TimeSeries
@@ -57,7 +58,7 @@ def show(series: TimeSeries, correlogram: Correlogram, folder: pathlib.Path, alp
     if correlogram.cross is not None:
         words.append(_cross(series, correlogram, folder, panels, alpha))
     text = "\n".join(words)
-    print(text)
+    say(text, lines=True)
     (folder / "verdict.txt").write_text(text + "\n")
     figure = plots.correlograms(
         panels,

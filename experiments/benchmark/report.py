@@ -7,7 +7,6 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmark import tables
@@ -15,6 +14,7 @@ from experiments.benchmark.cases import MODES, PEERS, Shape
 from experiments.benchmark.ratios import Bar, Times, bars, ratio, wrapper_bars
 from experiments.benchmark.sections import Record, Settings
 from experiments.benchmark.timing import Timing
+from experiments.common.terminal import PlainConsole
 from seqmodels import plots
 from seqmodels.training.run_directory import RunDirectory
 
@@ -101,8 +101,8 @@ class Report:
         """Writes results.json and the plot, and the tables to standard output."""
         self.write(complete=complete)
         record, s = self._record, self._settings
-        width = max(Console().width, WIDTH, 25 + 19 * len(self._shapes))
-        console = Console(highlight=False, width=width)
+        width = max(PlainConsole().width, WIDTH, 25 + 19 * len(self._shapes))
+        console = PlainConsole(width=width)
         times = self._times()
         if record.speed:
             self._plot()

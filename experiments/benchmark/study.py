@@ -14,9 +14,11 @@ from experiments.benchmark.process import Process, WorkerError, command_for
 from experiments.benchmark.report import RATIOS, Report, machine
 from experiments.benchmark.timing import Plan
 from experiments.common import identity as identities
+from experiments.common.config import absolute_path
 from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.runner import RUNS
+from experiments.common.terminal import say
 from seqmodels.training.run_directory import RunDirectory
 
 PROGRAM = "benchmark"
@@ -37,7 +39,7 @@ def run(
       KeyboardInterrupt: after Ctrl-C, when the results so far are written and shown.
     """
     try:
-        path = _new_directory() if run_dir is None else pathlib.Path(run_dir)
+        path = _new_directory() if run_dir is None else absolute_path(run_dir)
         start = _resolve_devices(config)
         config = config.replace(devices=str(start["devices"]))
         directory = RunDirectory(path, program=PROGRAM, overwrite=overwrite, files=(RATIOS,))
@@ -63,11 +65,11 @@ def _measure(config: Config, directory: RunDirectory, start: dict[str, Any]) -> 
             if section == "memory" and start["platform"] != "cpu":
                 record.notes.append("memory: left out, it is measured on CPUs alone")
                 continue
-            print(f"section {section}", file=sys.stderr)
+            say(f"section {section}", error=True)
             _runners(config, shapes, settings, record)[section]()
         complete = True
     except KeyboardInterrupt:
-        print(f"interrupted; measured so far: {record.measured}", file=sys.stderr)
+        say(f"interrupted; measured so far: {record.measured}", error=True)
         raise
     finally:
         if complete or isinstance(sys.exception(), KeyboardInterrupt):

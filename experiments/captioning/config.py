@@ -5,10 +5,10 @@ import hashlib
 import pathlib
 
 from experiments.common.config import Options, option, section
-from experiments.common.identity import digest
 from experiments.common.sections import ModelOptions, SavingConfig, TrainingConfig
 from seqmodels.data import captions
 from seqmodels.datasets.emoji_scenes import LANGUAGES
+from seqmodels.storage import reading
 
 PROGRAM = "captioning"
 DATA = ("digits", "emoji", "folder")
@@ -57,8 +57,8 @@ class Config(Options):
     images_dir: str | None = option(None, "Your own folder of images, with data=folder.", path=True)
     captions_file: str | None = option(
         None,
-        "CSV or TSV with the columns file and caption, with data=folder. A tenth of the pictures "
-        "each is held out for validation and test.",
+        "CSV or TSV with the columns file and caption, with data=folder. About a tenth of the "
+        "pictures each is held out for validation and test.",
         digest=True,
     )
     cells: tuple[str, ...] = option(("lstm",), "Cells of the decoder.", choices=CELLS)
@@ -102,7 +102,11 @@ class Config(Options):
             return {}
         files, _ = captions.read_captions(self.captions_file)
         paths = {file: pathlib.Path(self.images_dir) / file for file in sorted(set(files))}
-        lines = [f"{digest(path)}  {file}\n" for file, path in paths.items() if path.is_file()]
+        lines = [
+            f"{reading.digest(path, keep=False)}  {file}\n"
+            for file, path in paths.items()
+            if path.is_file()
+        ]
         return {"images_sha256": hashlib.sha256("".join(lines).encode()).hexdigest()}
 
 
@@ -114,12 +118,15 @@ class Actions(Options):
         None,
         "Your own picture: of any mode and size; it is laid on white, made gray where the model "
         "knows gray pictures, and scaled to the size that the model knows.",
+        path=True,
     )
     plot: str | None = option(
-        None, "With predict: the picture as the model sees it, and its probable captions."
+        None,
+        "With predict: the picture as the model sees it, and its probable captions.",
+        path=True,
     )
     export: str | None = option(
-        None, "Write the model and its decoder into one file, for seqmodels.serving."
+        None, "Write the model and its decoder into one file, for seqmodels.serving.", path=True
     )
     models: ModelOptions = section(ModelOptions())
 

@@ -1,18 +1,21 @@
 """The data of the captioning study: which pictures are trained on, and which are tested."""
 
+import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.captioning.config import PICTURES, Config
-from seqmodels.data import captions, image_folder, vocabulary
+from seqmodels.data import captions, hashed_splits, image_folder, vocabulary
 from seqmodels.data.batches import Batches
 from seqmodels.data.captions import CaptionedImages
-from seqmodels.data.shuffling import random_order
 from seqmodels.data.vocabulary import Vocabulary
 from seqmodels.datasets import emoji_scenes, number_images
+from seqmodels.storage import reading
 
+LEAST_PICTURES = 10  # of a folder
+HELD_OUT = {"validation": 0.1, "test": 0.1}
 SIDE = 64  # pixels that pictures of a folder are brought to
 VALIDATION, TEST = 354, 1416  # scenes; four of each held-out pair of emoji
 TRAINING_SAMPLE = 1239  # scenes that the baselines search and that stand for what was seen
@@ -87,24 +90,28 @@ def scenes(kind: str, language: str, pictures: int) -> Data:
 
 
 def folder(images_dir: str, captions_file: str) -> Data:
-    """Returns the data of a user's own folder; validation and test have a tenth each.
+    """Returns the data of a user's own folder; validation and test have about a tenth each.
 
     Raises:
       ValueError: in one line, for what cannot be read, or too few pictures.
     """
     captioned, files = image_folder.load(images_dir, captions_file, SIDE)
-    names = sorted(set(files))
-    if len(names) < 10:
-        raise ValueError(f"captions_file: got {len(names)} pictures, expected at least 10")
-    held = max(len(names) // 10, 1)
-    order = [names[place] for place in random_order(len(names), seed=0, epoch=0)]
-    parts = []
-    for part in (order[2 * held :], order[:held], order[held : 2 * held]):
-        rows = np.flatnonzero(np.isin(files, part))
-        parts.append(
-            CaptionedImages(captioned.images[rows], tuple(captioned.captions[row] for row in rows))
+    # By content, so that copies of a picture are in one part.
+    contents = [reading.digest(pathlib.Path(images_dir) / file, keep=False) for file in files]
+    if len(set(contents)) < LEAST_PICTURES:
+        raise ValueError(
+            f"captions_file: got {len(set(contents))} different pictures, expected at least "
+            f"{LEAST_PICTURES}"
         )
-    train, validation, test = parts
+    parts = hashed_splits.assign(contents, HELD_OUT, seed=0)
+
+    def part(name: str) -> CaptionedImages:
+        rows = np.flatnonzero([parts[content] == name for content in contents])
+        return CaptionedImages(
+            captioned.images[rows], tuple(captioned.captions[row] for row in rows)
+        )
+
+    train, validation, test = (part(name) for name in (hashed_splits.TRAIN, *HELD_OUT))
     words = vocabulary.build(train.captions)
 
     def batches(seed: int, batch_size: int, process: int, num_processes: int) -> Batches:

@@ -8,6 +8,7 @@ from experiments.captioning.model import VOCABULARY, Predictor, make_decoder, re
 from experiments.common import actions as common
 from experiments.common import saved_models
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from seqmodels import plots
 from seqmodels.data import image_folder
 
@@ -46,11 +47,11 @@ def show(predictor: Predictor, path: str, how: DecodingConfig, plot: str | None 
     """
     image = image_folder.read_image(path, predictor.config.image_shape)
     (caption, probability), *_ = captions(predictor, image, how)
-    print(f"{path}: {caption} (probability {probability:.3f})")
+    say(f"{path}: {caption} (probability {probability:.3f})")
     found = captions(predictor, image, how.replace(decode="beam"))
     others = [(text, chance) for text, chance in found if text != caption]
     for text, chance in others:
-        print(f"  {chance:.3f}  {text}")
+        say(f"  {chance:.3f}  {text}")
     if plot is not None:
         texts, chances = zip((caption, probability), *others, strict=True)
         figure = plots.captioned_picture(

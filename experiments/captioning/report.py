@@ -4,6 +4,7 @@ from typing import Any
 
 from experiments.captioning.data import Data
 from experiments.common import report as study_report
+from experiments.common.terminal import say
 from seqmodels import plots
 from seqmodels.training.run_directory import RunDirectory
 
@@ -43,4 +44,4 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
         title=f"{best['model']}, seed {best['seed']}: combinations that were never trained on",
     )
     figure.savefig(directory.file(SHEET))
-    print(f"{directory.file(SHEET)}: test pictures with their captions")
+    say(f"{directory.file(SHEET)}: test pictures with their captions")

@@ -13,6 +13,7 @@ from experiments.captioning.report import SHEET, show
 from experiments.common import jobs, runner, saved_models
 from experiments.common.errors import UserError
 from experiments.common.jobs import Training
+from experiments.common.terminal import say
 from experiments.common.trainer import Study
 
 
@@ -98,24 +99,25 @@ def evaluate(
       UserError: in one line, for what a user can fix.
     """
     models = saved_models.all_models(PROGRAM, model_dir)
-    of_run: Config = saved_models.config_of_run(PROGRAM, model_dir, Config())
-    how = (config or of_run).decoding
     records: list[dict[str, Any]] = []
     exact: dict[str, list[float]] = {}
     try:
         check_scores()
-        data = pictures.load(of_run)
+        of_run, data = saved_models.data_of_run(
+            PROGRAM, model_dir, config or Config(), pictures.load
+        )
+        how = (config or of_run).decoding
         for name, seed, saved in models:
             predictor = restore(saved)
             decode = make_decoder(predictor.model, predictor.config.steps, how)
             figures = tested(decode, data, predictor.params)
             del figures["captions"]
             shown = ", ".join(f"{figure} {value:.4g}" for figure, value in figures.items())
-            print(f"{name}, seed {seed}, {how.decode}: {shown}")
+            say(f"{name}, seed {seed}, {how.decode}: {shown}")
             records.append({"model": name, "seed": seed, **figures})
             exact.setdefault(name, []).append(figures["unseen_exact"])
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for name, values in exact.items():
-        print(f"{name}, mean: {100 * np.mean(values):.1f} % exact, unseen")
+        say(f"{name}, mean: {100 * np.mean(values):.1f} % exact, unseen")
     return records

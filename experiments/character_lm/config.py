@@ -41,10 +41,10 @@ class Actions(Options):
     temperature: float = option(0.8, "Below 1: probable characters become more probable.", above=0)
     sample_seed: int = option(0, "Seed of the generated text.", at_least=0)
     plot: str | None = option(
-        None, "With predict: a picture of the bits of each character of the whole text."
+        None, "With predict: a picture of the bits of each character of the whole text.", path=True
     )
     export: str | None = option(
-        None, "Write one step of the model into one file, for seqmodels.serving."
+        None, "Write one step of the model into one file, for seqmodels.serving.", path=True
     )
     models: ModelOptions = section(ModelOptions())
 

@@ -1,7 +1,5 @@
 """Use of a trained character language model: your own text, a picture, one file to serve."""
 
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from experiments.character_lm.model import LanguageModel, restore, run_piece
 from experiments.common import actions as common
 from experiments.common import saved_models
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from seqmodels import plots
 from seqmodels.data.streams import StreamBatch
 from seqmodels.models import decoding
@@ -47,7 +46,7 @@ def show(found: LanguageModel, text: str, actions: Actions) -> None:
     """
     unknown = sorted(set(text) - set(found.config.characters))
     if unknown:
-        print(f"predict: not in the plays: {' '.join(map(ascii, unknown))}", file=sys.stderr)
+        say(f"predict: not in the plays: {' '.join(map(ascii, unknown))}", error=True)
     whole = text + generate(
         found,
         text,
@@ -55,7 +54,7 @@ def show(found: LanguageModel, text: str, actions: Actions) -> None:
         temperature=actions.temperature,
         key=jax.random.key(actions.sample_seed),
     )
-    print(whole)
+    say(whole, lines=True)
     if actions.plot is not None:
         draw(found, whole, actions.plot)
 

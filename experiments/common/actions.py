@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.common.errors import UserError
-from seqmodels import serving
+from experiments.common.terminal import say
+from seqmodels import plots, serving
 
 STANDARD_INPUT = "-"
 
@@ -45,13 +46,15 @@ def save_figure(figure: Any, path: str | os.PathLike[str], name: str = "plot") -
       name: of the option, for messages.
 
     Raises:
-      UserError: if it cannot be written.
+      UserError: if it cannot be written, or another file is there.
     """
     try:
-        figure.savefig(path)
+        path = plots.save(figure, path)
+    except FileExistsError as error:
+        raise UserError(f"{name}: {error}") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{name}: {path} cannot be written: {error}") from None
-    print(f"{name}: {path}")
+        raise UserError(f"{name}: {path} cannot be written: {_reason(error)}") from None
+    say(f"{name}: {path}")
 
 
 def export(
@@ -75,6 +78,12 @@ def export(
     """
     try:
         written = serving.export(path, apply, params, inputs, **more)
+    except FileExistsError as error:
+        raise UserError(f"export: {error}") from None
     except (OSError, ImportError) as error:
-        raise UserError(f"export: {path} cannot be written: {error}") from None
-    print(f"exported: {written} ({pathlib.Path(written).stat().st_size / 1e6:.1f} MB)")
+        raise UserError(f"export: {path} cannot be written: {_reason(error)}") from None
+    say(f"exported: {written} ({pathlib.Path(written).stat().st_size / 1e6:.1f} MB)")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

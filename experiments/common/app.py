@@ -1,5 +1,6 @@
 """The command line of an experiment: flags in, exit status out."""
 
+import errno
 import logging
 import os
 import pathlib
@@ -11,9 +12,9 @@ from absl import app as absl_app
 from absl import flags
 from absl import logging as absl_logging
 
+from experiments.common import beginning, hosts, terminal
 from experiments.common import flags as option_flags
-from experiments.common import hosts
-from experiments.common.config import Options
+from experiments.common.config import Options, absolute_path
 from experiments.common.errors import UserError
 from experiments.common.sections import HostOptions, RunOptions
 from seqmodels.training.interruption import Interrupted
@@ -63,6 +64,7 @@ def main(experiment: Experiment) -> NoReturn:
     Exit status: 0; 2 for options that are not valid; 1 for a `UserError`; 130 or 143 after SIGINT
     or SIGTERM; 75 if another process of the run ended.
     """
+    beginning.open_streams()
     parsed: list[Command] = []
 
     def parse_flags(arguments: Sequence[str]) -> list[str]:
@@ -89,6 +91,7 @@ def execute(experiment: Experiment, arguments: Sequence[str]) -> int:
       arguments: options, such as ["--hidden=8"].
     """
     try:
+        beginning.open_streams()
         command = _parsed(experiment, [experiment.name, *arguments], flags.FlagValues())
         return _guarded(experiment, command)
     except SystemExit as end:
@@ -124,8 +127,12 @@ def _parsed(
 
 def _guarded(experiment: Experiment, command: Command) -> int:
     """Runs the command; a user's mistake becomes one line and a status."""
+    several = (command.hosts.num_processes or 1) > 1
+    if several and command.actions != experiment.actions:
+        _fail(experiment, "num_processes: got several with an action, expected one process", 2)
     try:
         try:
+            beginning.imported()
             hosts.join(command.hosts)
             if not experiment.act(command.actions, command.config):
                 status = _run(experiment, command)
@@ -138,7 +145,7 @@ def _guarded(experiment: Experiment, command: Command) -> int:
         except KeyboardInterrupt:
             resumes = isinstance(command.run, RunOptions)
             hint = "; the same command resumes" if resumes else ""
-            print(f"interrupted{hint}", file=sys.stderr)
+            terminal.say(f"interrupted{hint}", error=True)
             return hosts.INTERRUPTED
     except BrokenPipeError:
         _reader_is_gone()
@@ -146,6 +153,11 @@ def _guarded(experiment: Experiment, command: Command) -> int:
         if isinstance(error.__cause__, BrokenPipeError):
             _reader_is_gone()
         _fail(experiment, error, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            raise
+        _drop_output()
+        _fail(experiment, f"standard output cannot be written: {error.strerror}", 1)
 
 
 def _run(experiment: Experiment, command: Command) -> Any:
@@ -164,6 +176,10 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
         until = number + 1
         if not equals and until < len(found):
             folder, until = found[until], until + 1
+        try:
+            folder = str(absolute_path(folder)) if folder else folder
+        except ValueError as error:
+            raise UserError(f"resume: {error}") from None
         file = pathlib.Path(folder) / _SETTINGS
         if any(other.lstrip("-").partition("=")[0] == "run_dir" for other in found[1:]):
             raise UserError("resume: got it together with run_dir, expected one of them")
@@ -178,12 +194,16 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
 
 def _fail(experiment: Experiment, message: object, status: int) -> NoReturn:
     text = " ".join(str(message).split())
-    print(f"{experiment.name}: error: {text}", file=sys.stderr)
+    terminal.say(f"{experiment.name}: error: {text}", error=True)
     sys.exit(status)
 
 
 def _reader_is_gone() -> NoReturn:
     """Ends as `| head` expects: without a word, and with the status that SIGPIPE gives."""
-    # Python would try to write what is left when it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _drop_output()
     sys.exit(128 + 13)
+
+
+def _drop_output() -> None:
+    """Drops what is not yet written, which Python would try to write when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -44,6 +44,7 @@ class About(typing.NamedTuple):
     check: Callable[[Any], object] | None = None
     number: bool = False
     path: bool = False
+    names: tuple[str, ...] = ()
     digest: bool = False
     decides: bool = True
     flag: str | None = None
@@ -67,14 +68,17 @@ def option(default: Any, help: str, **about: Any) -> Any:
           function converts a text and raises ValueError.
         check: `check(value)` raises ValueError with "got X, expected Y".
         number: whether a whole number is converted to its text.
-        path: whether it names a file or folder; stored absolute, with ~ expanded.
+        path: whether it names a file or folder; stored absolute, with ~ expanded. Its place does
+          not decide a run.
+        names: values that are names of something else, although `path` is true.
         digest: whether it names a file whose content decides the run; implies path.
         decides: whether a run with another value is another run.
         flag: its public name (the flag, and the name in messages and files) where the field must
           have another one, as for "with", a keyword of Python.
     """
     about.setdefault("path", about.get("digest", False))
-    about["choices"] = tuple(about.get("choices", ()))
+    for name in ("choices", "names"):
+        about[name] = tuple(about.get(name, ()))
     return dataclasses.field(default=default, metadata={"option": About(help, **about)})
 
 
@@ -93,7 +97,10 @@ class Options:
     def __post_init__(self) -> None:
         """Normalizes and checks all values; ValueError in one line."""
         for name, kind, about in own_options(type(self)):
-            value = normalized(kind, about, getattr(self, name))
+            try:
+                value = normalized(kind, about, getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{public_name(name, about)}: {error}") from None
             check_value(public_name(name, about), kind, about, value)
             object.__setattr__(self, name, value)
         self.check()
@@ -205,9 +212,29 @@ def normalized(kind: Any, about: About, value: Any) -> Any:
         value = os.fspath(value)
     if about.number and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    if about.path and isinstance(value, str) and value.strip():
-        return str(pathlib.Path(value).expanduser().absolute())
+    # A name that is neither known nor a file stays as it is, for the message.
+    if is_location(about, value) and (not about.names or os.path.exists(absolute_path(value))):
+        return str(absolute_path(value))
     return _plain(entry_type(kind), value)
+
+
+def is_location(about: About, value: Any) -> bool:
+    """Returns whether the value of an option is the path of a file or folder."""
+    is_text = isinstance(value, str) and bool(value.strip())
+    return about.path and is_text and value not in about.names
+
+
+def absolute_path(path: str | os.PathLike[str]) -> pathlib.Path:
+    """Returns a path of the user's as it is kept: absolute, with ~ expanded and without "..".
+
+    Raises:
+      ValueError: for the home folder of a user who is not known.
+    """
+    try:
+        found = pathlib.Path(path).expanduser().absolute()
+        return found.resolve() if ".." in found.parts else found
+    except RuntimeError:
+        raise ValueError(f"got {os.fspath(path)!r}, expected a path of a known user") from None
 
 
 def _plain(kind: type, value: Any) -> Any:

@@ -122,7 +122,10 @@ def flagfile(config: Options, comment: str) -> str:
         if isinstance(value, bool):
             lines.append(f"--{name}" if value else f"--no{name}")
         elif value is not None:
-            lines.append(f"--{name}={to_text(value)}")
+            text = to_text(value) or ""
+            if len(text.splitlines()) > 1:
+                raise ValueError(f"{name}: got text with line breaks, expected one line")
+            lines.append(f"--{name}={text}")
     return "\n".join(lines) + "\n"
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from experiments.common.terminal import PlainConsole, say
 from seqmodels.analysis.statistics import mean_interval
 
 Format = Callable[[float], str]
@@ -67,11 +67,12 @@ def table(
         shown.add_column(heading, justify="right")
     for record in results["baselines"] or []:
         cells = [
-            form(record[name]) if name in record else "" for name, (_, form) in columns.items()
+            _cell([record[name]] if name in record else [], form)
+            for name, (_, form) in columns.items()
         ]
         shown.add_row(record["model"], *cells, "", "")
     for model, records in by_model(results).items():
-        cells = [_cell([r[name] for r in records if r.get(name) is not None], form)
+        cells = [_cell([r[name] for r in records if name in r], form)
                  for name, (_, form) in columns.items()]  # fmt: skip
         seconds = np.mean([record["seconds"] for record in records])
         shown.add_row(model, *cells, f"{records[0]['parameters']:,}", f"{seconds:.0f}")
@@ -80,17 +81,21 @@ def table(
 
 def show(shown: Table) -> None:
     """Prints a table to standard output, as wide as it is."""
-    console = Console(highlight=False)
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = PlainConsole(width=200)
     console.print(shown)
 
 
-def _cell(values: list[float], form: Format) -> str:
-    if not values:
-        return ""
-    mean, low, high = mean_interval(values)
-    return form(mean) if len(values) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+def _cell(values: Sequence[float | None], form: Format) -> str:
+    """Returns mean and interval; results.json holds null for a figure that is not finite."""
+    finite = [value for value in values if value is not None and np.isfinite(value)]
+    lost = len(values) - len(finite)
+    if not finite:
+        return "diverged" if lost else ""
+    mean, low, high = mean_interval(finite)
+    text = form(mean) if len(finite) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+    return f"{text}, {lost} diverged" if lost else text
 
 
 def show_by_seed(records: Sequence[dict[str, Any]]) -> None:
@@ -103,4 +108,4 @@ def show_by_seed(records: Sequence[dict[str, Any]]) -> None:
         for figure in sorted(own[0].keys() - {"model", "seed"}):
             values = [record[figure] for record in own]
             shown = " ".join(f"{value:.3f}" for value in values)
-            print(f"{name}: {figure} {np.mean(values):.3f}, of each seed: {shown}")
+            say(f"{name}: {figure} {np.mean(values):.3f}, of each seed: {shown}")

@@ -1,18 +1,22 @@
 """The runner: a study as a function of its configuration, with a run directory."""
 
+import contextlib
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
 from experiments.common import identity as identities
+from experiments.common import terminal
+from experiments.common.config import absolute_path
 from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.sections import SavingConfig, TrainingConfig
 from experiments.common.trainer import Study, Trainer
+from seqmodels.storage import reading
+from seqmodels.training.checkpointing.manifest import settings_difference
 from seqmodels.training.errors import RunError
 from seqmodels.training.files import json_value
 from seqmodels.training.interruption import Interrupted, Interruption
@@ -59,30 +63,29 @@ def run(
       Interrupted: after SIGINT or SIGTERM; the same call resumes.
     """
     try:
-        name = f"{prefix or program}-{identities.short_name(config)}"
-        path = RUNS / name if run_dir is None else pathlib.Path(run_dir)
-        config = _with_devices(config, path, divided, overwrite)
-        settings = identities.identity(config)
-        # Hosts may have a file in different places; its digest is what must agree.
-        same = {name: settings[name] for name in settings if f"{name}_sha256" not in settings}
-        processes.check_same(same)
-        kept: dict[str, Any] = {
-            "program": program,
-            "settings": settings,
-            "overwrite": overwrite,
-            "files": files,
-        }
-        if processes.is_main():
-            check_run_directory(path, **kept)
-        study = build(config)
-        saving: SavingConfig = config.saving
-        directory = RunDirectory(
-            path,
-            **kept,
-            writes=processes.is_main(),
-            keep_checkpoints=saving.keep_checkpoints,
-            tensorboard=saving.tensorboard,
-        )
+        # One reading for the identity, which the processes compare, and for what is trained on.
+        with reading.read_once():
+            path, config = _resolved(config, run_dir, prefix or program, divided)
+            settings = identities.identity(config)
+            _check_same({"program": program, **settings}, config)
+            kept: dict[str, Any] = {
+                "program": program,
+                "settings": settings,
+                "overwrite": overwrite,
+                "files": files,
+            }
+            with processes.failing_together():
+                if processes.is_main():
+                    _check_directory(path, config, kept)
+                study = build(config)
+                saving: SavingConfig = config.saving
+                directory = RunDirectory(
+                    path,
+                    **kept,
+                    writes=processes.is_main(),
+                    keep_checkpoints=saving.keep_checkpoints,
+                    tensorboard=saving.tensorboard,
+                )
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise _user_error(error) from error
     with directory:
@@ -101,7 +104,8 @@ def _run(
         comment = f"python -m experiments.{program} --flagfile=THIS"
         directory.write_settings(flagfile(config, comment))
         devices = int(config.training.devices)
-        trainer = Trainer(program, study, directory, settings, devices=devices)
+        places = identities.locations(config)
+        trainer = Trainer(program, study, directory, settings, devices=devices, paths=places)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise _user_error(error) from error
     try:
@@ -111,9 +115,9 @@ def _run(
             except Interrupted:
                 if directory.writes:
                     done = len(trainer.results["results"])
-                    print(
+                    terminal.say(
                         f"interrupted; trained so far: {done}; the same command resumes",
-                        file=sys.stderr,
+                        error=True,
                     )
                     if done:
                         study.report(trainer.results, directory)
@@ -122,7 +126,9 @@ def _run(
                 if directory.writes:
                     study.report(trainer.results, directory)
             except BrokenPipeError:
-                # Nobody reads the table any more, as under `| head`; the run is complete.
+                # Nobody reads the table any more, as under `| head`; the files are still written.
+                with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+                    study.report(trainer.results, directory)
                 trainer.finish()
                 raise
             trainer.finish()
@@ -144,7 +150,54 @@ def _user_error(error: BaseException) -> BaseException:
     return error if processes.is_lost_peer(error) else UserError(str(error))
 
 
-def _with_devices(config: Any, path: pathlib.Path, divided: str, overwrite: bool) -> Any:
+def _check_same(settings: dict[str, Any], config: Any) -> None:
+    """Checks that all processes have the same settings and files; an error names the file here."""
+    try:
+        processes.check_same(settings)
+    except ValueError as error:
+        name = str(error).partition(":")[0].removesuffix(identities.SUFFIX)
+        place = identities.locations(config).get(name)
+        raise ValueError(f"{error}; here: {place}" if place else str(error)) from error
+
+
+def _check_directory(path: pathlib.Path, config: Any, kept: dict[str, Any]) -> None:
+    """Checks that the run can use its directory; an error names the files that differ."""
+    try:
+        check_run_directory(path, **kept)
+    except RunError as error:
+        stored = (stored_results(path) or {}).get("flags", {})
+        files = identities.file_lines(stored, kept["settings"], identities.locations(config))
+        raise RunError(
+            f"{error} ({files})" if files and "_sha256" in str(error) else str(error)
+        ) from None
+
+
+def _resolved(
+    config: Any, run_dir: str | os.PathLike[str] | None, prefix: str, divided: str
+) -> tuple[pathlib.Path, Any]:
+    """Returns the folder of the run, and the configuration with the same devices everywhere.
+
+    Raises:
+      ValueError or OSError: on every process, if one of them cannot read a file of the
+        configuration or has other devices.
+    """
+    path, failed, count = RUNS, None, processes.process_count()
+    try:
+        name = f"{prefix}-{identities.short_name(config)}"
+        path = RUNS / name if run_dir is None else absolute_path(run_dir)
+        # Before anything that starts the backend.
+        config = _with_devices(config, path, divided)
+    except (ValueError, OSError) as error:
+        failed = error
+    # And with the backend begins what the processes have in common.
+    with processes.failing_together():
+        if failed is not None:
+            raise failed
+    processes.check_same({"num_processes": count, "devices": config.training.devices})
+    return path, config
+
+
+def _with_devices(config: Any, path: pathlib.Path, divided: str) -> Any:
     """Returns the configuration with the number of devices that it runs on.
 
     "auto" is resolved once: an unfinished run resumes on as many devices as it began on. A number
@@ -152,21 +205,20 @@ def _with_devices(config: Any, path: pathlib.Path, divided: str, overwrite: bool
     """
     training: TrainingConfig = config.training
     devices = training.devices
-    if devices == "auto" and not overwrite:
+    if devices == "auto":
         stored = stored_results(path) or {}
         known = stored.get("flags", {}).get("devices")
         if known is not None and not stored.get("complete"):
             try:
-                devices = training.replace(devices=known).devices
+                resumed = config.replace(devices=known)
             except ValueError as error:
                 raise RunError(f"run_dir: {path}: {error}") from None
+            if settings_difference(stored["flags"], identities.identity(resumed)) is None:
+                devices = resumed.training.devices
     number, count = int(getattr(training, divided)), processes.process_count()
     if number % count:
         raise ValueError(f"{divided}: got {number}, expected a multiple of the {count} processes")
     share = number // count
     if devices != "auto":
         devices = str(min(int(devices), share))
-    # Before anything that starts the backend, and with it what the processes have in common.
-    found = str(largest_divisor(share, use_devices(devices)))
-    processes.check_same({"num_processes": count, "devices": found})
-    return config.replace(devices=found)
+    return config.replace(devices=str(largest_divisor(share, use_devices(devices))))

@@ -1,19 +1,24 @@
-"""Trained models of runs, for the commands that evaluate and use them."""
+"""Trained models of runs, and the data that they were trained on, for the other commands."""
 
 import os
 import pathlib
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from experiments.common import identity as identities
+from experiments.common import terminal
+from experiments.common.config import absolute_path, all_options, is_optional, public_name
 from experiments.common.errors import UserError
 from experiments.common.report import best_record
 from experiments.common.runner import RUNS
 from seqmodels import model_files
 from seqmodels.model_files import SavedModel
+from seqmodels.storage import reading
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_directory import RESULTS, model_path, run_of_model, stored_results
 
 Folder = str | os.PathLike[str] | None
+Loaded = TypeVar("Loaded")
 
 
 class NamedModel(NamedTuple):
@@ -27,6 +32,8 @@ class NamedModel(NamedTuple):
 def best(program: str, model_dir: Folder) -> SavedModel:
     """Returns the model of a folder; of the models of a run, the one best in validation.
 
+    The model is named in the first line that is printed.
+
     Args:
       program: the experiment, which is also the kind of its models.
       model_dir: folder of a run or of a model; None for the newest finished run below runs/.
@@ -34,80 +41,140 @@ def best(program: str, model_dir: Folder) -> SavedModel:
     Raises:
       UserError: if there is no model, or one of another kind.
     """
-    if model_dir is not None and (pathlib.Path(model_dir) / model_files.MODEL).exists():
-        return _loaded(pathlib.Path(model_dir), program)
-    run, results = _run(program, model_dir)
-    if not results.get("results"):
-        raise UserError(f"model_dir: {run} holds no trained model yet")
-    chosen = best_record(results)
-    return _loaded(model_path(run, f"{chosen['model']}-{chosen['seed']}"), program)
+    folder = _model_folder(model_dir)
+    if folder is None:
+        run, results = _run(program, model_dir)
+        if not results.get("results"):
+            raise UserError(f"model_dir: {run} holds no trained model yet")
+        chosen = best_record(results)
+        folder = model_path(run, f"{chosen['model']}-{chosen['seed']}")
+    saved = _loaded(folder, program)
+    _name(f"model: {folder}")
+    return saved
 
 
 def all_models(program: str, model_dir: Folder) -> list[NamedModel]:
-    """Returns every model of a run. Args and raises as `best`."""
+    """Returns every model of a run, or the one of a model's folder. Args and raises as `best`."""
     run, results = _run(program, model_dir)
-    return [
-        NamedModel(
-            record["model"],
-            record["seed"],
-            _loaded(model_path(run, f"{record['model']}-{record['seed']}"), program),
-        )
+    folder = _model_folder(model_dir)
+    found = [
+        (record["model"], record["seed"], model_path(run, f"{record['model']}-{record['seed']}"))
         for record in results.get("results", [])
     ]
+    if folder is not None:
+        found = [one for one in found if one[2].name == folder.resolve().name]
+        if not found:
+            raise UserError(f"model_dir: got {str(folder)!r}, expected a model that {run} lists")
+    _name(f"run: {run}" if folder is None else f"model: {folder}")
+    return [NamedModel(name, seed, _loaded(path, program)) for name, seed, path in found]
 
 
-def config_of_run(program: str, model_dir: Folder, config: Any) -> Any:
-    """Returns the configuration of a run; its data are to be loaded by it.
+def data_of_run(
+    program: str, model_dir: Folder, config: Any, load: Callable[[Any], Loaded]
+) -> tuple[Any, Loaded]:
+    """Returns the configuration of a run, and the data that the run was trained on.
 
     Args:
       program: as in `best`.
       model_dir: as in `best`.
       config: of the same class, with the values of options that the run does not know, such as
-        where fetched data are kept.
+        where fetched data are kept, and where files of the run are, if they were moved.
+      load: `load(config) -> data`.
 
     Raises:
-      UserError: as `best`, and if the run has a value that is not valid.
+      UserError: as `best`, if the run has a value that is not valid, or if a file has another
+        digest than the file of the run.
+      ValueError or OSError: as `load`.
     """
     run, results = _run(program, model_dir)
-    try:
-        return identities.from_stored(config, results.get("flags", {}))
-    except ValueError as error:
-        raise UserError(f"model_dir: {run / RESULTS}: {error}") from None
+    stored: dict[str, Any] = results.get("flags", {})
+    places = results.get("paths")
+    if not isinstance(places, dict):
+        places = {}
+    given = identities.locations(config)
+    for name in sorted(given.keys() - places.keys() - stored.keys()):
+        raise UserError(f"{name}: got {given[name]!r}, and {run} was not trained on such a file")
+    values = stored | {name: given.get(name, place) for name, place in places.items()}
+    for name, kind, about, _ in all_options(config):
+        if about.path and about.decides and is_optional(kind):
+            values.setdefault(public_name(name, about), None)
+    with reading.read_once():
+        try:
+            found = identities.from_stored(config, values)
+            got, expected = (
+                {name: value for name, value in files.items() if name.endswith(identities.SUFFIX)}
+                for files in (identities.identity(found), stored)
+            )
+        except ValueError as error:
+            raise UserError(f"model_dir: {run / RESULTS}: {error}") from None
+        different = identities.file_lines(expected, got, identities.locations(found))
+        if different:
+            raise UserError(f"{different}, the file that {run} was trained on")
+        return found, load(found)
+
+
+def _name(line: str) -> None:
+    """Prints which run or model is used, before anything else."""
+    terminal.say(line)
+
+
+def _model_folder(model_dir: Folder) -> pathlib.Path | None:
+    """Returns the folder of a model; None for that of a run."""
+    if model_dir is None:
+        return None
+    folder = absolute_path(model_dir)
+    return folder if (folder / model_files.MODEL).exists() else None
 
 
 def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]:
     """Returns the run's folder and results; of a model's folder those of the run above it."""
+    if model_dir is None:
+        return _newest(program)
+    path = _model_folder(model_dir)
+    path = absolute_path(model_dir) if path is None else run_of_model(path)
     try:
-        if model_dir is not None:
-            path = pathlib.Path(model_dir)
-            if (path / model_files.MODEL).exists():
-                path = run_of_model(path)
-            results = stored_results(path)
-            if results is None:
-                raise UserError(
-                    f"model_dir: got {str(model_dir)!r}, expected the folder of a run ({RESULTS}) "
-                    f"or of a model ({model_files.MODEL})"
-                )
-            if results.get("program") != program:
-                raise UserError(
-                    f"model_dir: {path} holds a run of {results.get('program', 'something else')}, "
-                    f"expected one of {program}"
-                )
-            return path, results
-        finished = []
-        for path in RUNS.glob(f"{program}-*"):
-            results = stored_results(path)
-            if results and results.get("complete") and results.get("program") == program:
-                finished.append(((path / RESULTS).stat().st_mtime, path, results))
+        results = stored_results(path)
     except RunError as error:
         raise UserError(str(error).replace("run_dir", "model_dir", 1)) from None
+    if results is None:
+        raise UserError(
+            f"model_dir: got {str(model_dir)!r}, expected the folder of a run ({RESULTS}) "
+            f"or of a model ({model_files.MODEL})"
+        )
+    if results.get("program") != program:
+        raise UserError(
+            f"model_dir: {path} holds a run of {results.get('program', 'something else')}, "
+            f"expected one of {program}"
+        )
+    return path, results
+
+
+def _newest(program: str) -> tuple[pathlib.Path, dict[str, Any]]:
+    """Returns the run of a program below runs/ that ended last, by its results.json."""
+    finished = []
+    for path in _runs_below(RUNS):
+        try:
+            results = stored_results(path) or {}
+            changed = (path / RESULTS).stat().st_mtime
+        except (RunError, OSError):
+            continue  # not what a run writes
+        if results.get("complete") is True and results.get("program") == program:
+            ended = results.get("ended")
+            finished.append((ended if isinstance(ended, str) else "", changed, path, results))
     if not finished:
         raise UserError(
             "model_dir: got nothing, and there is no finished run below runs/; train first: "
             f"python -m experiments.{program}"
         )
-    _, path, results = max(finished, key=lambda run: run[0])
+    _, _, path, results = max(finished, key=lambda run: run[:2])
     return path, results
+
+
+def _runs_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    for parent, names, files in os.walk(folder):
+        if RESULTS in files:
+            names.clear()  # a run holds no other
+            yield pathlib.Path(parent)
 
 
 def _loaded(folder: pathlib.Path, program: str) -> SavedModel:

@@ -140,7 +140,9 @@ class SavingConfig(Options):
 class OutputOptions(Options):
     """Where a run is kept."""
 
-    run_dir: str | None = option(None, "Folder of the results; by default a new one below runs/.")
+    run_dir: str | None = option(
+        None, "Folder of the results; by default a new one below runs/.", path=True
+    )
     overwrite: bool = option(False, "Replace the run that run_dir holds.")
 
 
@@ -152,11 +154,16 @@ class RunOptions(Options):
         None,
         "Folder of the run. By default one below runs/ named by the options, so that the same "
         "command finds it again and resumes it.",
+        path=True,
     )
     resume: str | None = option(
-        None, "Folder of an unfinished run to resume; no other option is needed."
+        None, "Folder of an unfinished run to resume; no other option is needed.", path=True
     )
-    overwrite: bool = option(False, "Replace the run that run_dir holds.")
+    overwrite: bool = option(
+        False,
+        "Replace the run that run_dir holds, if it is finished or has other options; an unfinished "
+        "one with the same options resumes.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +192,7 @@ class ModelOptions(Options):
         "Folder of a run or of one of its models, to evaluate or use; of a run's models the one "
         "that was best in validation is used. By default that of the newest finished run below "
         "runs/.",
+        path=True,
     )
     evaluate: bool = option(False, "Evaluate the models of model_dir on the test split.")
 

@@ -1,8 +1,9 @@
 """The trainer: what a study still has to train, one job after the other, with exact resume."""
 
+import datetime
 import platform
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from seqmodels.training.errors import RunError
+from seqmodels.training.files import json_value
 from seqmodels.training.fit import FitResult, fit
 from seqmodels.training.interruption import Interrupted, Interruption
 from seqmodels.training.loop import Progress
@@ -113,7 +115,7 @@ class Trainer:
 
     def __init__(
         self, program: str, study: Study, directory: RunDirectory, settings: dict[str, Any],
-        *, devices: int,
+        *, devices: int, paths: Mapping[str, str] | None = None,
     ):  # fmt: skip
         """Loads the results of an unfinished run.
 
@@ -123,6 +125,7 @@ class Trainer:
           directory: of the run, open.
           settings: everything that decides the run, JSON.
           devices: of each process.
+          paths: where the files are whose digests the settings hold, by option.
 
         Raises:
           RunError: if results.json is not of such a study.
@@ -135,6 +138,8 @@ class Trainer:
             "complete": False,
             "program": program,
             "flags": settings,
+            "paths": dict(paths or {}),
+            "run": directory.run,
             "versions": {"python": platform.python_version(), "jax": jax.__version__},
             "devices": f"{count} x {jax.devices()[0].device_kind}",
         }
@@ -162,7 +167,7 @@ class Trainer:
         except (KeyError, TypeError, ValueError):
             raise RunError(
                 f"run_dir: {self._directory.path / RESULTS} is not what this study writes; use "
-                "another directory, or overwrite it"
+                "another directory"
             ) from None
         return kept
 
@@ -181,7 +186,7 @@ class Trainer:
         done = [self._job_of(record) for record in self.results["results"]]
         left = [job for job in self._jobs if job not in done]
         if self._study.baselines is not None and self.results["baselines"] is None:
-            self.results["baselines"] = self._study.baselines()
+            self.results["baselines"] = json_value(self._study.baselines())
         self._write()
         quiet = None if self._directory.writes else Console(quiet=True)
         total = sum(job.fit.steps * job.work for job in left)
@@ -201,7 +206,10 @@ class Trainer:
                 self._train(job, start(), log, progress, interruption)
 
     def finish(self) -> None:
-        """Marks the run complete; to be called when its report is written."""
+        """Marks the run complete and notes the time; to be called when its report is written."""
+        self.results["ended"] = datetime.datetime.now(datetime.UTC).isoformat(
+            timespec="microseconds"
+        )
         self.results["complete"] = True
         self._write()
 
@@ -235,7 +243,8 @@ class Trainer:
                 best = transfer.broadcast(found.state if found else fitted.state)
                 trained = Trained(fitted, best, step)
         record = job.about | job.finish(trained, self._directory) | {"metrics_bytes": log.offset}
-        self.results["results"].append(record)
+        # As results.json will hold it, so that a resumed run reports what this one does.
+        self.results["results"].append(json_value(record))
         self._write()
         watch.finish()
         progress.note(job.line(record))

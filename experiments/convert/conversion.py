@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 import seqmodels as sm
 from experiments.common.errors import UserError
+from experiments.common.terminal import PlainConsole, say
 from experiments.convert import files
 from experiments.convert.config import Config
 from experiments.convert.cores import Core, find_cores
@@ -67,7 +67,7 @@ def run(config: Config) -> Conversion:
             _write(config, target, found, output)
         except (TypeError, ValueError, ImportError) as error:
             raise UserError(str(error)) from error
-    print(f"written: {output} ({target})")
+    say(f"written: {output} ({target})")
     return found
 
 
@@ -164,9 +164,9 @@ def _show(found: Conversion, arrays: Mapping[str, np.ndarray]) -> None:
                 str(core.hidden_size),
                 _listed(core, found.used),
             )
-    Console().print(table)
+    PlainConsole().print(table)
     for name in found.left_out:
-        print(f"left out: {name} {tuple(arrays[name].shape)}")
+        say(f"left out: {name} {tuple(arrays[name].shape)}")
 
 
 def _listed(core: Core, used: set[str]) -> str:

@@ -1,9 +1,9 @@
 """The data sets of the experiments: listed and fetched."""
 
-from rich.console import Console
 from rich.table import Table
 
 from experiments.common.errors import UserError
+from experiments.common.terminal import PlainConsole, say
 from experiments.datasets.config import ALL, Config
 from seqmodels.datasets import fetching
 from seqmodels.datasets.registry import ARTIFACTS
@@ -20,7 +20,7 @@ def run(config: Config) -> None:
     data_dir = config.fetched.data_dir
     try:
         for name in ARTIFACTS if ALL in config.fetch else config.fetch:
-            print(f"{name}: {fetching.fetch(name, data_dir)}")
+            say(f"{name}: {fetching.fetch(name, data_dir)}")
     except OSError as error:
         raise UserError(str(error)) from error
     if config.list:
@@ -45,4 +45,4 @@ def _show(data_dir: str | None) -> None:
             artifact.license,
             "yes" if fetching.is_cached(name, data_dir) else "no",
         )
-    Console().print(table)
+    PlainConsole().print(table)

@@ -188,8 +188,10 @@ class Actions(Options):
         "training: refuse, or warn.",
         choices=OTHER,
     )
-    plot: str | None = option(None, "With predict: a picture of the forecast.")
-    export: str | None = option(None, "Write the model into one file, for seqmodels.serving.")
+    plot: str | None = option(None, "With predict: a picture of the forecast.", path=True)
+    export: str | None = option(
+        None, "Write the model into one file, for seqmodels.serving.", path=True
+    )
     models: ModelOptions = section(ModelOptions())
 
     def check(self) -> None:

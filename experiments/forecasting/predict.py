@@ -1,5 +1,6 @@
 """Use of a trained forecaster: the steps after the end, a picture, one file to serve."""
 
+import functools
 import sys
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from experiments.common import actions as common
 from experiments.common import report as study_report
 from experiments.common import saved_models
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from experiments.forecasting import data as series_data
 from experiments.forecasting import served
 from experiments.forecasting.base import warm_up
@@ -53,13 +55,15 @@ def use(actions: Actions, config: Config) -> None:
     try:
         predictor = restore(saved_models.best(PROGRAM, model_dir))
         if actions.predict:
-            if config.source.csv is None and config.source.series is None:
-                config = saved_models.config_of_run(PROGRAM, model_dir, config)
             warns = actions.other == "warn"
-            series = _load(predictor, config, warns)
+            if config.source.csv is None and config.source.series is None:
+                load = functools.partial(_load, predictor, warns=warns)
+                config, series = saved_models.data_of_run(PROGRAM, model_dir, config, load)
+            else:
+                series = _load(predictor, config, warns=warns)
             future = after_the_end(predictor, series, hold_known=config.hold_known, warns=warns)
             if config.source.csv is not None:
-                print(series.understood)
+                say(series.understood)
             show(future)
             if actions.plot is not None:
                 draw(future, actions.plot)

@@ -1,7 +1,7 @@
 """The report of a forecasting study: the table, the residuals, the forecasts, as CSV and PNG."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from experiments.common import report as study_report
 from experiments.common.report import Format
+from experiments.common.terminal import say
 from experiments.forecasting.data import Problem
 from seqmodels import plots
 from seqmodels.analysis.statistics import mean_interval
@@ -57,15 +58,15 @@ def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> Non
     for column in task.series.columns[: task.targets]:
         study_report.show(_table(results, best, task, column))
         for line in _reasons(results, column):
-            print(line)
-        print(f"{best}: {_verdicts(models[best], column)}")
+            say(line)
+        say(f"{best}: {_verdicts(models[best], column)}")
         for name, records in models.items():
             if "base" in records[0]:
-                print(f"{name}: {_gain(records, column)}")
+                say(f"{name}: {_gain(records, column)}")
         _draw(results, best, directory, task, column)
     _write_scores(results, directory)
     _write_forecasts(_best_record(results, best), directory, task)
-    print(f"results: {directory.path}")
+    say(f"results: {directory.path}")
 
 
 def chosen(results: dict[str, Any]) -> str:
@@ -114,8 +115,8 @@ def _table(results: dict[str, Any], best: str, task: Problem, column: str) -> Ta
     for record in baselines:
         table.add_row(record["model"], *_cells([record], task, column), "")
     for name, records in study_report.by_model(results).items():
-        figures = [record[results["chosen_by"]] for record in records]
-        is_known = all(figure is not None and np.isfinite(figure) for figure in figures)
+        figures = _array([record[results["chosen_by"]] for record in records])
+        is_known = bool(np.all(np.isfinite(figures)))
         figure = f"{float(np.mean(figures)):.3f}" if is_known else "-"
         star = " *" if name == best and is_known else ""
         table.add_row(f"{name}{star}", *_cells(records, task, column), figure)
@@ -146,8 +147,7 @@ def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[st
     if task.horizon > 1:
         cells.append(_cell([one["all_steps"]["mase"] for one in figures], COLUMNS["mase"][1]))
     for part in ("train", "test"):
-        least = [min(one["ljung_box"][part].values(), default=None) for one in figures]
-        known = [value for value in least if value is not None]
+        known = [p for one in figures if (p := _least(one["ljung_box"][part])) is not None]
         cells.append(_p(float(np.median(known))).removeprefix("= ") if known else "-")
     sound = [one["sound"] for one in figures]
     if len(figures) == 1:
@@ -208,7 +208,7 @@ def _draw(
     curves = {f"{best}, seed {record['seed']}": _array(figures["one_step"])}
     baselines = fitted_baselines(results)
     if baselines:
-        strongest = min(baselines, key=lambda one: one["columns"][column]["mae"])
+        strongest = min(baselines, key=lambda one: _or_infinity(one["columns"][column]["mae"]))
         curves[strongest["model"]] = _array(strongest["columns"][column]["one_step"])
     figure = plots.forecasts(
         dates[task.train_end : task.end],
@@ -237,12 +237,20 @@ def _panels(name: str, figures: dict[str, Any]) -> list[Panel]:
     for part, correlogram in figures["residual_acf"].items():
         limit = 1.96 / np.sqrt(correlogram["count"])
         values = _array(correlogram["acf"])[1:]
-        p = min(figures["ljung_box"][part].values(), default=None)
+        p = _least(figures["ljung_box"][part])
         band = np.full(len(values), limit)
         lags = np.arange(1, len(values) + 1)
         tested = "not tested" if p is None else f"p {_p(p)}"
         panels.append(Panel(f"{name}, {part}: {tested}", lags, values, -band, band))
     return panels
+
+
+def _least(values: Mapping[str, float | None]) -> float | None:
+    return min((value for value in values.values() if value is not None), default=None)
+
+
+def _or_infinity(value: float | None) -> float:
+    return np.inf if value is None else value
 
 
 def _array(values: Sequence[Any]) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 from experiments.common import jobs, runner, saved_models
 from experiments.common.errors import UserError
 from experiments.common.jobs import Training
+from experiments.common.terminal import say
 from experiments.common.trainer import Study
 from experiments.forecasting import baselines
 from experiments.forecasting import data as series_data
@@ -51,8 +52,10 @@ def build(config: Config) -> Study:
     models = trainings(config, task)
     baselines.check_lengths(task, config.baselines)
     if config.source.csv is not None and processes.is_main():
-        print(task.series.understood)
-        print(series_data.imputed(task), end="")
+        say(task.series.understood)
+        imputed = series_data.imputed(task)
+        if imputed:
+            say(imputed.removesuffix("\n"), lines=True)
     return jobs.study(
         models,
         config.training.all_seeds,
@@ -140,8 +143,9 @@ def evaluate(
     models = saved_models.all_models(PROGRAM, model_dir)
     records = []
     try:
-        run_config = saved_models.config_of_run(PROGRAM, model_dir, config or Config())
-        task = series_data.problem_of(run_config)
+        _, task = saved_models.data_of_run(
+            PROGRAM, model_dir, config or Config(), series_data.problem_of
+        )
         for name, seed, saved in models:
             predictor = restore(saved)
             forecasts = predict(predictor, task, seed)
@@ -152,6 +156,6 @@ def evaluate(
     for record in records:
         for column, figures in record["columns"].items():
             shown = ", ".join(f"{key} {figures[key]:.4g}" for key in ("mae", "mse", "mase"))
-            print(f"{record['model']}, seed {record['seed']}, {column}: {shown}; "
+            say(f"{record['model']}, seed {record['seed']}, {column}: {shown}; "
                   f"{figures['verdict']}")  # fmt: skip
     return records

@@ -62,11 +62,16 @@ class Actions(Options):
         None,
         "Your own image with one digit: of any mode and size; it is made gray, inverted where the "
         "ground is light, cut to the digit and centered, as the training images are.",
+        path=True,
     )
     plot: str | None = option(
-        None, "With predict: a picture of the image as the model sees it and of the probabilities."
+        None,
+        "With predict: a picture of the image as the model sees it and of the probabilities.",
+        path=True,
     )
-    export: str | None = option(None, "Write the model into one file, for seqmodels.serving.")
+    export: str | None = option(
+        None, "Write the model into one file, for seqmodels.serving.", path=True
+    )
     models: ModelOptions = section(ModelOptions())
 
     def check(self) -> None:

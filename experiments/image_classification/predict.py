@@ -5,6 +5,7 @@ import jax
 from experiments.common import actions as common
 from experiments.common import saved_models
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from experiments.image_classification.config import PROGRAM, Actions
 from experiments.image_classification.data import BOXES, CLASSES, SIDES
 from experiments.image_classification.model import Predictor, build, probabilities, restore
@@ -42,9 +43,9 @@ def show(predictor: Predictor, path: str, plot: str | None = None) -> None:
     config, classifier, params = predictor
     image = image_files.read_digit(path, SIDES[config.data], BOXES[config.data])
     found = probabilities(classifier, params, image[None])
-    print(f"{path}: {found[0].argmax()} (by {config.name}, trained on {config.data})")
+    say(f"{path}: {found[0].argmax()} (by {config.name}, trained on {config.data})")
     for digit, probability in zip(CLASSES, found[0], strict=True):
-        print(f"  {digit}  {probability:.4f}  {'#' * round(40 * float(probability))}".rstrip())
+        say(f"  {digit}  {probability:.4f}  {'#' * round(40 * float(probability))}".rstrip())
     if plot is not None:
         figure = plots.image_probabilities(
             image[None, :, :, 0],

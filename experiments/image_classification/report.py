@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from experiments.common import report as study_report
+from experiments.common.terminal import say
 from experiments.image_classification.config import PROGRAM
 from experiments.image_classification.data import CLASSES
 from experiments.image_classification.model import probabilities, restore
@@ -58,7 +59,7 @@ def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None
         f"then the {HARDEST} hardest",
     )
     figure.savefig(directory.file(TEST_IMAGES))
-    print(f"pictures: {directory.file(CONFUSION)}, {directory.file(TEST_IMAGES)}")
+    say(f"pictures: {directory.file(CONFUSION)}, {directory.file(TEST_IMAGES)}")
 
 
 def _chosen(found: dict[str, np.ndarray], test: Images) -> np.ndarray:

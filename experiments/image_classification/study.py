@@ -8,6 +8,7 @@ import numpy as np
 from experiments.common import jobs, runner, saved_models
 from experiments.common.errors import UserError
 from experiments.common.jobs import Training
+from experiments.common.terminal import say
 from experiments.common.trainer import Study
 from experiments.image_classification import data as images
 from experiments.image_classification.baselines import baselines, check_baselines, scores
@@ -100,15 +101,17 @@ def evaluate(
       UserError: in one line, for what a user can fix.
     """
     models = saved_models.all_models(PROGRAM, model_dir)
-    of_run = saved_models.config_of_run(PROGRAM, model_dir, config or Config())
     records: list[dict[str, Any]] = []
     accuracies: dict[str, list[float]] = {}
     try:
-        test = images.load(of_run)["test"]
+        of_run, splits = saved_models.data_of_run(
+            PROGRAM, model_dir, config or Config(), images.load
+        )
+        test = splits["test"]
         for name, seed, saved in models:
             _, classifier, params = restore(saved)
             figures = scores(probabilities(classifier, params, test.images), test)
-            print(
+            say(
                 f"{name}, seed {seed}: {100 * figures['accuracy']:.1f} % of {len(test.labels)} "
                 f"test images of {of_run.data}, loss {figures['loss']:.4f}"
             )
@@ -118,5 +121,5 @@ def evaluate(
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for name, values in accuracies.items():
-        print(f"{name}, mean: {100 * np.mean(values):.1f} %")
+        say(f"{name}, mean: {100 * np.mean(values):.1f} %")
     return records

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import rich.table
 from rich import box
-from rich.console import Console
 
+from experiments.common.terminal import PlainConsole
 from experiments.long_context.model import Measurement
 from seqmodels import plots
 from seqmodels.analysis.statistics import horizon_threshold, mean_interval, memory_horizon
@@ -102,10 +102,10 @@ def summary(study: Table) -> dict[str, Any]:
 def show(study: Table, directory: RunDirectory) -> None:
     """Writes the plots, and the table to standard output."""
     # Wide enough for every column, also where the output is a file.
-    console = Console(highlight=False, width=max(Console().width, 60 + 12 * len(study.distances)))
+    console = PlainConsole(width=max(PlainConsole().width, 60 + 12 * len(study.distances)))
     _plot(study, directory)
     console.print(_table(study))
-    console.print(f"results: {directory.path}", markup=False, soft_wrap=True)
+    console.print(f"results: {directory.path}", soft_wrap=True)
 
 
 def _horizon(study: Table, cell: str) -> dict[str, Any]:

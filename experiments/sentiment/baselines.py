@@ -30,7 +30,7 @@ def scores(truth: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -
             "macro_f1": float(macro_f1(found)),
             "accuracy": float(np.mean(truth == predicted)),
         }
-    constant = np.std(truth) == 0 or np.std(predicted) == 0
+    constant = np.ptp(truth) == 0 or np.ptp(predicted) == 0
     return {
         "rmse": float(np.sqrt(np.mean(np.square(truth - predicted)))),
         "correlation": 0.0 if constant else float(np.corrcoef(truth, predicted)[0, 1]),

@@ -1,10 +1,8 @@
 """Options of the sentiment study."""
 
 import dataclasses
-import os
 
 from experiments.common.config import Options, option, section
-from experiments.common.identity import digest
 from experiments.common.sections import DataConfig, ModelOptions, SavingConfig, TrainingConfig
 
 PROGRAM = "sentiment"
@@ -66,6 +64,8 @@ class Config(Options):
         "none",
         "Texts, without their classes, that the vectors of words start from: none, tweets, "
         "rotten_tomatoes, imdb, or your own file with a text on each line.",
+        digest=True,
+        names=("none", *DATA),
     )
     patience: int = option(
         1_000, "Stop after so many evaluations without a better one.", at_least=1, at_most=10**6
@@ -79,13 +79,6 @@ class Config(Options):
     def ngram_sizes(self) -> tuple[int, int]:
         """The shortest and the longest n-gram, in characters."""
         return min(self.ngrams), max(self.ngrams)
-
-    def digests(self) -> dict[str, str]:
-        """Returns the digest of the user's own file of raw texts."""
-        name = self.vectors_from
-        if name in (*DATA, "none") or not os.path.isfile(name):
-            return {}
-        return {"vectors_from_sha256": digest(name)}
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
@@ -107,12 +100,14 @@ class Actions(Options):
         None, "Your own text, to be classified; - reads standard input.", empty=True
     )
     plot: str | None = option(
-        None, "With predict: a picture of how the prediction changes word by word."
+        None, "With predict: a picture of how the prediction changes word by word.", path=True
     )
     too_long: str = option(
         "truncate", "A text of more than max_words: truncate or refuse.", choices=TOO_LONG
     )
-    export: str | None = option(None, "Write the model into one file, for seqmodels.serving.")
+    export: str | None = option(
+        None, "Write the model into one file, for seqmodels.serving.", path=True
+    )
     models: ModelOptions = section(ModelOptions())
 
     def check(self) -> None:

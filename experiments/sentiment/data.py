@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.sentiment.config import DATA, Config
-from seqmodels.data import labeled_texts, tables, word_features, word_vectors
+from seqmodels.data import hashed_splits, labeled_texts, tables, word_features, word_vectors
 from seqmodels.data.batches import Batches
 from seqmodels.data.buckets import bucketed
 from seqmodels.data.labeled_texts import LabeledTexts
@@ -54,17 +54,23 @@ def load(config: Config) -> Data:
         texts = labeled_texts.read_csv(
             config.csv, config.text_column, config.label_column, rating=rating
         )
-    elif config.data == "tweets":
-        texts = tweets.load(data_dir)
+        lines = texts.lines
+
+        def describe(label: int, row: int) -> str:
+            shown = repr(texts.classes[label])
+            if lines is None or row < 0:
+                return shown
+            return f"{shown} ({config.csv}, line {lines[row]})"
+
+        rows = hashed_splits.split_texts(
+            texts.texts, texts.labels, seed=config.split_seed, describe=describe
+        )
     else:
-        texts = reviews.load(config.data, data_dir)
-    lines = texts.lines
-
-    def describe(label: int, row: int) -> str:
-        shown = repr(texts.classes[label])
-        return shown if lines is None else f"{shown} ({config.csv}, line {lines[row]})"
-
-    rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed, describe=describe)
+        if config.data == "tweets":
+            texts = tweets.load(data_dir)
+        else:
+            texts = reviews.load(config.data, data_dir)
+        rows = labeled_texts.split(texts.texts, texts.labels, seed=config.split_seed)
     splits = {name: texts.rows(chosen) for name, chosen in rows.items()}
     return Data(config.data, config.target, splits)
 

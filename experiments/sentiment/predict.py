@@ -1,13 +1,12 @@
 """Use of a trained sentiment model: the user's own text, a picture, one file to serve."""
 
-import sys
-
 import jax
 import numpy as np
 
 from experiments.common import actions as common
 from experiments.common import saved_models
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from experiments.sentiment.config import PROGRAM, Actions
 from experiments.sentiment.model import TOKENIZER, Predictor, answer, encode, predict, restore
 from seqmodels import plots
@@ -24,9 +23,9 @@ def use(actions: Actions) -> None:
       UserError: in one line, for what a user can fix.
     """
     try:
+        text = "" if actions.predict is None else common.read_text(actions.predict)
         predictor = restore(saved_models.best(PROGRAM, actions.models.model_dir))
         if actions.predict is not None:
-            text = common.read_text(actions.predict)
             show(predictor, text, actions.too_long, actions.plot)
         if actions.export is not None:
             export(predictor, actions.export)
@@ -54,17 +53,17 @@ def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> No
         given = f"predict: got {len(words):,} words, expected at most {config.max_words}"
         if too_long == "refuse":
             raise UserError(f"{given} (or too_long truncate)")
-        print(f"warning: {given}; the rest was left out", file=sys.stderr)
+        say(f"warning: {given}; the rest was left out", error=True)
         words, row = words[: config.max_words], row[: config.max_words]
     if np.all(row[:, 0] == UNKNOWN):
-        print("warning: predict: no word of it was seen in training", file=sys.stderr)
+        say("warning: predict: no word of it was seen in training", error=True)
     found = predict(predictor, [row])[0]
     if config.classes:
-        print(f"{config.classes[int(found.argmax())]}")
+        say(f"{config.classes[int(found.argmax())]}")
         for name, probability in zip(config.classes, found, strict=True):
-            print(f"  {name} {probability:.3f}")
+            say(f"  {name} {probability:.3f}")
     else:
-        print(f"rating {found[0]:.2f}")
+        say(f"rating {found[0]:.2f}")
     if plot is not None:
         draw(predictor, words, row, plot)
 

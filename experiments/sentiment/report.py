@@ -6,6 +6,7 @@ import numpy as np
 
 from experiments.common import report as study_report
 from experiments.common.report import decimals
+from experiments.common.terminal import say
 from experiments.sentiment.data import Data
 from seqmodels import plots
 from seqmodels.analysis.classification import confusion_matrix, paired_bootstrap
@@ -36,11 +37,11 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
     truth = data.targets("test")
     best = max(results["baselines"], key=lambda record: record["macro_f1"])
     matrices = {best["model"]: confusion_matrix(truth, best["predicted"], len(data.classes))}
-    print(f"Macro-F1 less that of {best['model']!r}, 95 % interval over test texts and seeds:")
+    say(f"Macro-F1 less that of {best['model']!r}, 95 % interval over test texts and seeds:")
     for name, records in study_report.by_model(results).items():
         predicted = [np.array(record["predicted"]) for record in records]
         found = paired_bootstrap(truth, predicted, np.array(best["predicted"]), len(data.classes))
-        print(f"  {name}: {found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]")
+        say(f"  {name}: {found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]")
         matrices[name] = np.sum(
             [confusion_matrix(truth, one, len(data.classes)) for one in predicted], axis=0
         )
@@ -48,4 +49,4 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
         matrices, data.classes, title=f"{data.name}, test split, all seeds"
     )
     figure.savefig(directory.file(CONFUSION))
-    print(f"results: {directory.path}")
+    say(f"results: {directory.path}")

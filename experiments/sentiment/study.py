@@ -119,7 +119,7 @@ def evaluate(
     """
     models = saved_models.all_models(PROGRAM, model_dir)
     try:
-        data = texts.load(saved_models.config_of_run(PROGRAM, model_dir, config or Config()))
+        _, data = saved_models.data_of_run(PROGRAM, model_dir, config or Config(), texts.load)
         records = []
         for name, seed, saved in models:
             predicted = answers(restore(saved), data.splits["test"].texts)

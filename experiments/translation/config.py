@@ -79,12 +79,16 @@ class Actions(Options):
     )
     picture: str = option(PICTURE, "Where predict draws the attention of the best translation.")
     plot: str | None = option(
-        None, "The same as picture, under the name that all experiments share; replaces it."
+        None,
+        "The same as picture, under the name that all experiments share; replaces it.",
+        path=True,
     )
     too_long: str = option(
         "cut", "A text of more than max_tokens: cut or refuse.", choices=TOO_LONG
     )
-    export: str | None = option(None, "Write the model into one file, for seqmodels.serving.")
+    export: str | None = option(
+        None, "Write the model into one file, for seqmodels.serving.", path=True
+    )
     models: ModelOptions = section(ModelOptions())
 
     def check(self) -> None:

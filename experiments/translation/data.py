@@ -65,7 +65,8 @@ def load(config: Config) -> Splits:
         return split(pairs, config.split_seed)
     if not pathlib.Path(config.pairs_file).is_file():
         raise ValueError(f"pairs_file: got {config.pairs_file!r}, expected a file that exists")
-    return split(sentence_pairs.read_tsv(config.pairs_file), config.split_seed)
+    pairs = sentence_pairs.read_tsv(config.pairs_file)
+    return phrase_splits.split_by_row(pairs, seed=config.split_seed, **SHARES)
 
 
 def split(pairs: Sequence[Pair], seed: int) -> Splits:

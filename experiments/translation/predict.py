@@ -1,14 +1,15 @@
 """Use of a trained translator: your own text, a picture of the attention, one file to serve."""
 
 import os
-import sys
 
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import actions as common
 from experiments.common import saved_models
+from experiments.common.config import absolute_path
 from experiments.common.errors import UserError
+from experiments.common.terminal import say
 from experiments.translation.config import PROGRAM, Actions
 from experiments.translation.data import tokens
 from experiments.translation.model import TrainedTranslator, restore, shifted, translations
@@ -61,12 +62,12 @@ def show(trained: TrainedTranslator, text: str, actions: Actions) -> None:
                 f"predict: got {length} tokens, expected at most {config.max_tokens} (or too_long "
                 "cut)"
             )
-        print(f"predict: {length} tokens, cut after {config.max_tokens}", file=sys.stderr)
+        say(f"predict: {length} tokens, cut after {config.max_tokens}", error=True)
     found = translations(trained, [text])[0]
     for number, translation in enumerate(found):
-        print(f"{translation.score:8.2f}  {translation.text}" + ("" if number else "  <- best"))
+        say(f"{translation.score:8.2f}  {translation.text}" + ("" if number else "  <- best"))
     if config.attention != "none":
-        draw(trained, text, found[0], actions.plot or actions.picture)
+        draw(trained, text, found[0], actions.plot or absolute_path(actions.picture))
 
 
 def draw(

@@ -94,7 +94,7 @@ def evaluate(
     models = saved_models.all_models(PROGRAM, model_dir)
     try:
         metrics.check_installed()
-        splits = texts.load(saved_models.config_of_run(PROGRAM, model_dir, config or Config()))
+        _, splits = saved_models.data_of_run(PROGRAM, model_dir, config or Config(), texts.load)
         records = []
         for name, seed, saved in models:
             trained = restore(saved)

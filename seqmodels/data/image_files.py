@@ -1,11 +1,14 @@
 """A user's own pictures, of any mode, converted to the format of the training images."""
 
+import io
 import logging
 import os
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from seqmodels.storage import reading
 
 MOST_PIXELS = 50_000_000
 FULL_SCALES = (255, 65_535, 2**31 - 1)  # of 8, 16 and 32 bits
@@ -91,9 +94,7 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
         with warnings.catch_warnings():
             # Its size is checked below, before anything is decoded; a damaged file raises anyway.
             warnings.simplefilter("ignore")
-            # From an open file: Pillow 13 misreads an uncompressed TIFF that is to be turned
-            # if it maps the file into memory by its name.
-            with open(path, "rb") as file, Image.open(file) as image:
+            with Image.open(io.BytesIO(reading.read_bytes(path, keep=False))) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise _TooLargeError(
                         f"image: {path}: got {image.width}x{image.height} pixels, expected at most "

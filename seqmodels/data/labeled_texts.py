@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,8 +56,6 @@ def split(
     labels: np.ndarray,
     shares: tuple[float, float, float] = (0.7, 0.1, 0.2),
     seed: int = 0,
-    *,
-    describe: Callable[[int, int], str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns a stratified split in which texts of the same `normalized_text` stay together.
 
@@ -69,8 +67,6 @@ def split(
       labels: int (N,).
       shares: of training, validation and test.
       seed: decides the order, the same on every machine.
-      describe: `describe(label, row)` names a class, of which that is a row, in messages; None for
-        its number.
 
     Returns:
       For "train", "validation" and "test" ascending row numbers.
@@ -87,9 +83,8 @@ def split(
     found: dict[str, list[int]] = {name: [] for name in SPLITS}
     for number, (label, members) in enumerate(of_class.items()):
         if len(members) < LEAST_GROUPS:
-            shown = str(label) if describe is None else describe(label, members[0][0])
             raise ValueError(
-                f"labels: got class {shown} with {len(members)} different texts, expected at least "
+                f"labels: got class {label} with {len(members)} different texts, expected at least "
                 f"{LEAST_GROUPS} of each class"
             )
         total, taken = sum(map(len, members)), 0

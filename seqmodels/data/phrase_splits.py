@@ -17,6 +17,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from seqmodels.data import hashed_splits
 from seqmodels.data.sentence_pairs import Pair
 from seqmodels.texts import bare_words, caseless
 
@@ -107,6 +108,43 @@ def split(
     return Splits(**{name: [pairs[n] for n in numbers] for name, numbers in chosen.items()})
 
 
+def split_by_row(
+    pairs: Sequence[Pair], *, validation: float, components: float, sources: float, seed: int = 0
+) -> Splits:
+    """Returns the splits of a user's own pairs, in which each source decides by itself.
+
+    The part of a source depends on the source and the seed alone, so that a file with more or fewer
+    rows never moves a training source into a test. What is near to a source that validates or
+    tests (`components`) is left out of training, so that nothing in training is near to those.
+
+    Args and raises as `split`. Of pairs with the same normalized source the first in alphabetical
+    order is kept.
+    """
+    pairs = unique(sorted(pairs))
+    texts = [normalized_text(pair.source) for pair in pairs]
+    shares = {"validation": validation, "components": components, "sources": sources}
+    if len(texts) <= len(shares):
+        raise ValueError(
+            f"split: got {len(pairs)} pairs of different sources, expected enough for "
+            f"{', '.join(shares)} and train"
+        )
+    parts = hashed_splits.assign(texts, shares, seed)
+    held = np.array([parts[text] in ("validation", "components") for text in texts])
+    row, column = _links(texts)
+    near = np.zeros(len(texts), bool)
+    for one, other in ((row, column), (column, row)):
+        near[one[held[other]]] = True
+    chosen: dict[str, list[Pair]] = {name: [] for name in (*shares, hashed_splits.TRAIN)}
+    for number, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
+        if parts[text] != hashed_splits.TRAIN or not near[number]:
+            chosen[parts[text]].append(pair)
+    if not chosen[hashed_splits.TRAIN]:
+        raise ValueError(
+            f"split: got {len(pairs)} pairs of different sources, expected enough for train"
+        )
+    return Splits(**chosen)
+
+
 def component_labels(texts: Sequence[str]) -> np.ndarray:
     """Returns for each text the number of its connected component of near-duplicates.
 
@@ -116,6 +154,13 @@ def component_labels(texts: Sequence[str]) -> np.ndarray:
     Returns:
       int (N,).
     """
+    row, column = _links(texts)
+    links = sparse.coo_matrix((np.ones(len(row)), (row, column)), shape=(len(texts),) * 2)
+    return csgraph.connected_components(links, directed=False)[1]
+
+
+def _links(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which texts are near-duplicates, as pairs of numbers; each in one order or both."""
     vectors = _vectorizer().fit_transform(texts)
     rows, columns = [], []
     for start in range(0, len(texts), ROWS_AT_ONCE):
@@ -126,9 +171,7 @@ def component_labels(texts: Sequence[str]) -> np.ndarray:
     alike = _one_word_apart(texts)
     rows.append(alike[:, 0])
     columns.append(alike[:, 1])
-    row, column = np.concatenate(rows), np.concatenate(columns)
-    links = sparse.coo_matrix((np.ones(len(row)), (row, column)), shape=(len(texts),) * 2)
-    return csgraph.connected_components(links, directed=False)[1]
+    return np.concatenate(rows), np.concatenate(columns)
 
 
 def nearest(train: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from seqmodels.data.csv_records import BREAK, QuoteError, Record, records, swallowed_rows
+from seqmodels.storage import reading
 
 # Of two that fit equally well, the first: commas stand in numbers and sentences too.
 SEPARATORS = {"\t": "tab", ";": ";", "|": "|", ",": ","}
@@ -132,7 +133,7 @@ def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
       ValueError: in one line, with line and position, for bytes that are not text.
       OSError: if it cannot be read.
     """
-    content = path.read_bytes()
+    content = reading.read_bytes(path)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

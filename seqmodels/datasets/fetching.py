@@ -3,20 +3,26 @@
 import contextlib
 import difflib
 import errno
-import fcntl
 import hashlib
+import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 
 from seqmodels.data import archives
 from seqmodels.datasets.registry import ARTIFACTS, Artifact
+from seqmodels.storage import locks
 
 SUMS = "SHA256SUMS"  # in the format of the command sha256sum
+MARK = ".seqmodels.json"  # names what `fetch` wrote into a folder
+_PROGRAM = "seqmodels.datasets"
 Pip = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -34,9 +40,9 @@ def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path
       Its path; it need not be there yet.
     """
     if data_dir is not None:
-        return pathlib.Path(data_dir)
+        return pathlib.Path(data_dir).expanduser()
     if os.environ.get("SEQMODELS_DATA"):
-        return pathlib.Path(os.environ["SEQMODELS_DATA"])
+        return pathlib.Path(os.environ["SEQMODELS_DATA"]).expanduser()
     # The place that the XDG Base Directory Specification names.
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return pathlib.Path(cache) / "seqmodels"
@@ -81,7 +87,8 @@ def fetch(
     """Returns where a data set is, after fetching it if it is not in the cache.
 
     A copy in the cache is verified at every call and fetched again where it is damaged. Several
-    processes may ask at once: one fetches, the others wait for it.
+    processes may ask at once: one fetches, the others wait for it. Files that this function did not
+    write stay; those that would be taken for files of the data set are refused.
 
     Args:
       name: a name of `registry.ARTIFACTS`.
@@ -94,14 +101,17 @@ def fetch(
 
     Raises:
       ValueError: if no data set has that name.
-      FetchError: if it is not in the cache and cannot be fetched or written.
+      FetchError: if it is not in the cache and cannot be fetched or written, or its place in the
+        cache holds other files.
     """
     artifact = find(name)
     folder = _folder(name, artifact, data_dir)
     if not _is_whole(folder, artifact):
-        with _readable_errors(name, folder), _lock(folder, report):
+        with _readable_errors(name, folder), _lock(folder, report), _cleaned_when_terminated():
+            _remove_leftovers(folder)
             # Another process may have fetched it meanwhile.
             if not _is_whole(folder, artifact):
+                _check_place(name, folder, artifact)
                 if folder.exists():
                     report(f"{name}: the copy in {folder} is damaged or incomplete")
                 _fetch(name, artifact, folder, report, pip)
@@ -115,15 +125,105 @@ def _folder(name: str, artifact: Artifact, data_dir: str | os.PathLike[str] | No
 
 def _is_whole(folder: pathlib.Path, artifact: Artifact) -> bool:
     try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        existing = {path for path in folder.rglob("*") if path.is_file()}
-        if existing != {folder / SUMS, *(folder / name for name in sums)}:
+        sums = _sums(folder)
+        if _taken_for_members(folder, artifact, set(sums)):
             return False
         right = all(_sha256(folder / name) == digest for name, digest in sums.items())
     except (OSError, ValueError):
         return False
     return right and all(archives.matches(set(sums), pattern) for pattern in artifact.members)
+
+
+def _sums(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the digests of the files of a data set by name."""
+    lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
+
+def _taken_for_members(folder: pathlib.Path, artifact: Artifact, own: set[str]) -> list[str]:
+    """Returns the files that are not of the data set and that its patterns fit, as names."""
+    names = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
+    return sorted(
+        name
+        for name in names - own
+        if any(archives.matches({name}, pattern) for pattern in artifact.members)
+    )
+
+
+def _own_names(folder: pathlib.Path, artifact: Artifact) -> set[str] | None:
+    """Returns the names of the files that `fetch` wrote into a folder; None if that is not proven.
+
+    The folder's mark proves it, or checksums of files of the data set.
+    """
+    described = _mark(folder)
+    if described is not None:
+        return set(described)
+    try:
+        names = set(_sums(folder))
+    except (OSError, ValueError):
+        return None
+    fit = all(any(archives.matches({n}, each) for each in artifact.members) for n in names)
+    return names if names and fit else None
+
+
+def _check_place(name: str, folder: pathlib.Path, artifact: Artifact) -> None:
+    """Raises FetchError if a data set cannot be written without touching files of others."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    own = _own_names(folder, artifact)
+    others = _taken_for_members(folder, artifact, own or set())
+    if own is None and not others:
+        others = [path.name for path in sorted(folder.iterdir()) if path.name == SUMS]
+    if others:
+        raise FetchError(
+            f"{name}: {folder} holds {others[0]}, which was not fetched; move it away, or give "
+            "another data_dir"
+        )
+
+
+def _mark(folder: pathlib.Path) -> list[str] | None:
+    """Returns the names of files in the mark of a folder; None if it has no mark of `fetch`."""
+    try:
+        found = json.loads((folder / MARK).read_text(encoding="utf-8"))
+        known = found["format"] == 1 and found["program"] == _PROGRAM
+        names = found["files"] if known else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else None
+
+
+def _write_mark(folder: pathlib.Path, names: Iterable[str]) -> None:
+    described = {"format": 1, "program": _PROGRAM, "files": sorted(names)}
+    (folder / MARK).write_text(json.dumps(described) + "\n", encoding="utf-8")
+
+
+def _remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes the folders in which killed processes fetched the data set; nobody else does."""
+    for path in folder.parent.glob(f".{folder.name}-*"):
+        if path.is_dir() and not path.is_symlink() and _mark(path) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _cleaned_when_terminated() -> Iterator[None]:
+    """Makes SIGTERM an exception inside, so that what was fetched in part is removed."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _fetch(
@@ -138,6 +238,7 @@ def _fetch(
         prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
     ) as temporary:
         work = pathlib.Path(temporary)
+        _write_mark(work, [])
         archive = _download(name, artifact, work, pip)
         digest = _sha256(archive)
         if digest != artifact.sha256:
@@ -155,10 +256,24 @@ def _fetch(
             (new / member).write_bytes(content)
         sums = (f"{hashlib.sha256(files[member]).hexdigest()}  {member}\n" for member in files)
         (new / SUMS).write_text("".join(sums), encoding="utf-8")
-        if folder.is_dir():
-            os.replace(folder, work / "old")
-        os.replace(new, folder)
+        _write_mark(new, files)
+        _put_in_place(new, folder, artifact)
     report(f"{name}: licence: {artifact.license}; source: {artifact.citation}; kept in {folder}")
+
+
+def _put_in_place(new: pathlib.Path, folder: pathlib.Path, artifact: Artifact) -> None:
+    """Moves a fetched data set to its place; files of others that are there stay."""
+    if not folder.is_dir():
+        os.replace(new, folder)
+        return
+    for name in _own_names(folder, artifact) or ():
+        (folder / name).unlink(missing_ok=True)
+    # The mark first and the checksums last: a process that is killed leaves what is fetched again.
+    (folder / SUMS).unlink(missing_ok=True)
+    names = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
+    for path in sorted(names, key=lambda path: (path.name != MARK, path.name == SUMS)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new / path, folder / path)
 
 
 def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pathlib.Path:
@@ -211,12 +326,12 @@ def _sha256(path: pathlib.Path) -> str:
 def _lock(folder: pathlib.Path, report: Callable[[str], None]) -> Iterator[None]:
     """Lets one process at a time fetch a data set; the lock goes with the process."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
+    with locks.opened(folder.parent / f".{folder.name}.lock") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.lock(file, str(folder))
         except BlockingIOError:
             report(f"{folder.name}: waiting for another process that fetches it")
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locks.lock(file, str(folder), wait=True)
         yield
 
 

@@ -7,6 +7,7 @@ from seqmodels.plots.classification import (
 )
 from seqmodels.plots.correlogram import Panel, correlograms
 from seqmodels.plots.distance import accuracy_by_distance, gradient_by_distance
+from seqmodels.plots.files import save
 from seqmodels.plots.forecast import forecasts
 from seqmodels.plots.ratios import ratios_by_shape
 from seqmodels.plots.text import attention_map, captioned_picture, contact_sheet
@@ -24,4 +25,5 @@ __all__ = [
     "image_probabilities",
     "prediction_by_word",
     "ratios_by_shape",
+    "save",
 ]

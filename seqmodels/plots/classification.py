@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, legend_label, write, write_legend, write_ticks
+from seqmodels.plots.style import (
+    COLORS,
+    Figure,
+    legend_label,
+    write,
+    write_legend,
+    write_ticks,
+)
 
 
 def confusion_matrices(

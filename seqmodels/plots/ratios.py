@@ -3,10 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-from seqmodels.plots.style import COLORS, legend_label, write, write_legend, write_ticks
+from seqmodels.plots.style import (
+    COLORS,
+    Figure,
+    legend_label,
+    write,
+    write_legend,
+    write_ticks,
+)
 
 
 def ratios_by_shape(

@@ -8,6 +8,8 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from seqmodels.storage.text import printable
+
 WINDOW = 30.0  # seconds over which a speed is taken, or since the last update before them
 
 
@@ -46,10 +48,10 @@ class ProgressDisplay:
         """
         self._console = console or Console(stderr=True, highlight=False)
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
@@ -144,7 +146,7 @@ class ProgressDisplay:
             self._seen.popleft()
 
     def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
+        self._console.print(printable(text), markup=False, emoji=False, soft_wrap=True)
 
 
 def _number(value: float) -> str:

@@ -1,30 +1,48 @@
 """Run directories: create, resume, never overwrite implicitly."""
 
-import fcntl
+import contextlib
 import json
 import os
 import pathlib
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from seqmodels.storage import locks
+from seqmodels.training import tensorboard as event_files
 from seqmodels.training.checkpointing.checkpoints import Checkpoints, print_line
 from seqmodels.training.checkpointing.manifest import settings_difference
 from seqmodels.training.errors import RunError
 from seqmodels.training.files import cannot_be_written, json_value
 from seqmodels.training.metrics import MetricsLog
+from seqmodels.training.ownership import (
+    CHECKPOINTS,
+    EVENTS,
+    FOLDERS,
+    MODELS,
+    RESULTS,
+    Ownership,
+    read_object,
+)
 
-RESULTS = "results.json"
 _METRICS = "metrics.jsonl"
 _SETTINGS = "flags.txt"
-_CHECKPOINTS = "checkpoints"
-_TENSORBOARD = "tensorboard"
-_MODELS = "models"
-_MARK = ".run.json"  # which program wrote this directory, and which files are its own
 _LOCK = ".lock"
-_FORMAT = 2
-_OWN = (RESULTS, _METRICS, _SETTINGS, _CHECKPOINTS, _TENSORBOARD, _MODELS)
+_OWN = (RESULTS, _METRICS, _SETTINGS, *FOLDERS)
+
+
+class _Plan(NamedTuple):
+    """What is to be done with a directory.
+
+    Attributes:
+      resumed: the mark of the run that is resumed; None for a new run.
+      results: of the run that is resumed.
+      replaced: the mark of the run whose files are removed; None if there is none.
+    """
+
+    resumed: Ownership | None
+    results: dict[str, Any] | None
+    replaced: Ownership | None
 
 
 def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -34,7 +52,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
       RunError: if it cannot be read, or is not a JSON object.
     """
     file = pathlib.Path(path) / RESULTS
-    found = _read_object(file)
+    found = read_object(file)
     if found is not None and not isinstance(found.get("flags", {}), dict):
         raise RunError(f"run_dir: {file} is not what a run writes; use another directory")
     return found
@@ -42,7 +60,7 @@ def stored_results(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 def model_path(path: str | os.PathLike[str], name: str) -> pathlib.Path:
     """Returns where a run keeps the trained model of a name such as "lstm-0"."""
-    return pathlib.Path(path) / _MODELS / name
+    return pathlib.Path(path) / MODELS / name
 
 
 def run_of_model(path: str | os.PathLike[str]) -> pathlib.Path:
@@ -54,12 +72,13 @@ class RunDirectory:
     """A directory with the settings, metrics, results, checkpoints, models and pictures of a run.
 
     While it is open no other process can open it. Use it as a context manager, or close it. Only
-    what a run of this library wrote, which the directory's mark lists by name, is ever removed.
+    what a run of this library wrote is ever removed or replaced, as `ownership` proves it.
 
     Attributes:
       path: the directory.
       writes: whether this process writes; of several processes only one does.
       results: results.json of the unfinished run that is resumed; None for a new run.
+      run: the random id of the run; "" where another process writes.
     """
 
     def __init__(
@@ -81,7 +100,8 @@ class RunDirectory:
           program: the name of the experiment.
           settings: everything that decides the run, JSON. An unfinished run with the same settings
             (the "flags" of its results.json) is resumed. None for runs that cannot be resumed.
-          overwrite: whether the files of an earlier run in it may be replaced; other files stay.
+          overwrite: whether an earlier run in it may be replaced that is finished, or has other
+            settings; an unfinished one with the same settings is resumed. Other files stay.
           writes: False where another process writes: then nothing on the disk is changed.
           files: names of further files that the run is going to write, such as pictures.
           keep_checkpoints: how many of the newest checkpoints of a training stay.
@@ -89,24 +109,35 @@ class RunDirectory:
 
         Raises:
           RunError: if the directory holds another run, or a finished one, or files of these names
-            that are not those of a run, or is in use, or cannot be created or written.
+            that the run did not write, or is in use, or cannot be created or written.
         """
         self.path = pathlib.Path(path)
+        self.run = ""
         self.writes = writes
         self.results: dict[str, Any] | None = None
         self._settings, self._keep, self._tensorboard = settings, keep_checkpoints, tensorboard
         self._lock_file = -1
         self._elsewhere: tempfile.TemporaryDirectory[str] | None = None
+        self._mark: Ownership | None = None
         self._files = [*_OWN, *files]
         if not writes:
             return
         try:
+            # Before anything is written into a directory that may be somebody's.
+            _plan(self.path, program, settings, overwrite, self._files)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
-            removed, self.results = _plan(self.path, program, settings, overwrite, self._files)
-            self._clear(removed)
-            mark = {"format": _FORMAT, "program": program, "files": self._files}
-            self._replace(_MARK, json.dumps(mark) + "\n")
+            plan = _plan(self.path, program, settings, overwrite, self._files)
+            self.results = plan.results
+            if plan.replaced is not None:
+                plan.replaced.remove()
+            self._mark = plan.resumed or Ownership(self.path, program, self._files)
+            self._mark.adopt(self._files)
+            if plan.replaced is not None:
+                self._mark.inherit(plan.replaced)
+            self.run = self._mark.run
+            self._mark.save()
+            self._mark.claim(_METRICS)
             (self.path / _METRICS).touch()
         except OSError as error:
             self.close()
@@ -121,17 +152,9 @@ class RunDirectory:
         # The system frees it when the process ends, however it ends.
         self._lock_file = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.lock(self._lock_file, f"run_dir: {self.path}")
         except BlockingIOError:
             raise RunError(f"run_dir: {self.path} is in use by another process") from None
-
-    def _clear(self, names: Sequence[str]) -> None:
-        for name in names:
-            path = self.path / name
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -140,7 +163,11 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Lets other processes open the directory."""
+        """Notes what was written, and lets other processes open the directory."""
+        if self._mark is not None and self._lock_file >= 0:
+            # What is not noted counts as being written when the process was killed.
+            with contextlib.suppress(OSError):
+                self._mark.settle()
         if self._lock_file >= 0:
             os.close(self._lock_file)
             self._lock_file = -1
@@ -155,8 +182,9 @@ class RunDirectory:
           name: such as "lstm-0".
           report: receives a line about a checkpoint that is damaged.
         """
+        self._claim(f"{CHECKPOINTS}/{name}")
         return Checkpoints(
-            self.path / _CHECKPOINTS / name,
+            self.path / CHECKPOINTS / name,
             keep=self._keep,
             settings=self._settings,
             report=report,
@@ -165,11 +193,16 @@ class RunDirectory:
 
     def metrics_log(self) -> MetricsLog:
         """Returns metrics.jsonl, opened; where another process writes it records nothing."""
+        self._claim(_METRICS)
         return MetricsLog(self.path / _METRICS, writes=self.writes)
 
     def events(self, name: str) -> pathlib.Path | None:
         """Returns the folder of the event files of the training of that name; None for none."""
-        return self.path / _TENSORBOARD / name if self.writes and self._tensorboard else None
+        if not self.writes or not self._tensorboard:
+            return None
+        self._claim(f"{EVENTS}/{name}")
+        self._name_events()
+        return self.path / EVENTS / name
 
     def model(self, name: str) -> pathlib.Path:
         """Returns where to save the trained model of that name.
@@ -177,6 +210,7 @@ class RunDirectory:
         Where another process writes it is a temporary place, removed by `close`.
         """
         if self.writes:
+            self._claim(f"{MODELS}/{name}")
             return model_path(self.path, name)
         if self._elsewhere is None:
             self._elsewhere = tempfile.TemporaryDirectory()
@@ -187,9 +221,11 @@ class RunDirectory:
 
         Raises:
           ValueError: if it is not one of the `files` that the directory was opened with.
+          RunError: if there is a file that the run did not write.
         """
         if name not in self._files:
             raise ValueError(f"file: got {name!r}, expected one of {', '.join(self._files)}")
+        self._claim(name)
         return self.path / name
 
     def write_settings(self, text: str) -> None:
@@ -204,13 +240,22 @@ class RunDirectory:
         """Writes a file of the run atomically: a reader sees the old text or the new one."""
         if self.writes:
             self.file(name)
-            self._replace(name, text)
+            assert self._mark is not None
+            self._mark.replace(name, text)
 
-    def _replace(self, name: str, text: str) -> None:
-        partial = self.path / f".{name}.partial"
-        with cannot_be_written(str(self.path / name)):
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(self.path / name)
+    def _name_events(self) -> None:
+        """Writes the run's id where event files are, whose names then carry it."""
+        assert self._mark is not None
+        named = f"{EVENTS}/{event_files.RUN}"
+        if not (self.path / named).exists():
+            with cannot_be_written(str(self.path / EVENTS)):
+                (self.path / EVENTS).mkdir(exist_ok=True)
+                self._mark.claim(named)
+                (self.path / named).write_text(f"{self.run}\n")
+
+    def _claim(self, name: str) -> None:
+        if self._mark is not None:
+            self._mark.claim(name)
 
 
 def check_run_directory(
@@ -234,69 +279,56 @@ def _plan(
     settings: dict[str, Any] | None,
     overwrite: bool,
     files: Sequence[str],
-) -> tuple[list[str], dict[str, Any] | None]:
-    """Returns the names of the files to remove, and the results of the run to resume or None."""
-    marked = _marked(path)
-    own = [] if marked is None else marked["files"]
+) -> _Plan:
+    """Returns what is to be done with the directory; RunError if the run cannot use it."""
+    mark = Ownership.read(path)
+    known = [] if mark is None else mark.names
     for name in files:
-        if name not in own and os.path.lexists(path / name):
+        if name not in known and os.path.lexists(path / name):
             raise RunError(
                 f"run_dir: {path} holds {name}, which a run of this version did not write; use "
                 "another directory"
             )
-    held = [name for name in own if os.path.lexists(path / name)]
-    if marked is None or not held or overwrite:
-        return held, None
+    held = [name for name in known if os.path.lexists(path / name)]
+    if mark is None or not held:
+        return _Plan(None, None, mark)
     results = stored_results(path)
+    difference = _difference(mark, program, settings, results)
+    if results is not None and difference is None and not results.get("complete"):
+        _refuse(mark, mark.foreign_files())
+        return _Plan(mark, results, None)
     more = [name for name in held if name not in (_SETTINGS, _METRICS)]
-    if settings is not None and not more:
-        return held, None  # the run ended before its first result
+    ended_early = settings is not None and not more  # before its first result
+    if not overwrite and not ended_early:
+        raise RunError(_refusal(path, results, difference, (more or held)[0]))
+    _refuse(mark, mark.foreign())
+    return _Plan(None, None, mark)
+
+
+def _difference(
+    mark: Ownership, program: str, settings: dict[str, Any] | None, results: dict[str, Any] | None
+) -> str | None:
+    """Returns what keeps the run in a directory from being this one; "" if it has no options."""
     if settings is None or results is None:
-        raise RunError(
-            f"run_dir: {path} already holds a run ({(more or held)[0]}); use another directory, or "
-            "overwrite it"
-        )
-    different = settings_difference(results.get("flags", {}), settings)
-    if marked.get("program") != program:
-        different = f"program {marked.get('program')} there, {program} got"
-    if different:
-        raise RunError(
-            f"run_dir: {path} holds a run of other options: {different}; use another directory, "
+        return ""
+    if mark.program != program:
+        return f"program {mark.program} there, {program} got"
+    return settings_difference(results.get("flags", {}), settings)
+
+
+def _refusal(
+    path: pathlib.Path, results: dict[str, Any] | None, difference: str | None, held: str
+) -> str:
+    if difference:
+        return (
+            f"run_dir: {path} holds a run of other options: {difference}; use another directory, "
             "or overwrite it"
         )
-    if results.get("complete"):
-        raise RunError(
-            f"run_dir: {path} holds this run, finished; use another directory, or overwrite it"
-        )
-    return [], results
+    if difference is None and results is not None:
+        return f"run_dir: {path} holds this run, finished; use another directory, or overwrite it"
+    return f"run_dir: {path} already holds a run ({held}); use another directory, or overwrite it"
 
 
-def _marked(path: pathlib.Path) -> dict[str, Any] | None:
-    """Returns the mark of the run in a directory; None if there is no run."""
-    found = _read_object(path / _MARK)
-    if found is None:
-        return None
-    names = found.get("files")
-    plain = isinstance(names, list) and all(
-        isinstance(name, str) and name == pathlib.Path(name).name for name in names
-    )
-    if found.get("format") != _FORMAT or not plain:
-        raise RunError(
-            f"run_dir: {path} holds a run of format {found.get('format')}, expected {_FORMAT}; use "
-            "another directory"
-        )
-    return found
-
-
-def _read_object(file: pathlib.Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise RunError(f"run_dir: {file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunError(f"run_dir: {file} is not what a run writes; use another directory")
-    return found
+def _refuse(mark: Ownership, foreign: Sequence[str]) -> None:
+    for name in foreign:
+        raise RunError(mark.refusal(name))

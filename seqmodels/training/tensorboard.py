@@ -12,6 +12,8 @@ import numpy as np
 
 from seqmodels.training.files import cannot_be_written
 
+RUN = ".run"  # a file next to the folder: the id of the run, which the names of files then carry
+
 
 class TensorBoardLog:
     """Scalars by name and step in a new event file; earlier files stay.
@@ -62,6 +64,8 @@ class TensorBoardLog:
             # resumed within a second from writing over the file it left.
             number = len(list(folder.glob("events.out.tfevents.*")))
             name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{number:06d}"
+            if (folder.parent / RUN).is_file():
+                name += f".{(folder.parent / RUN).read_text().strip()}"
             self.path = folder / name
             self._file = RecordWriter(str(self.path))
             self._add(self._event(file_version="brain.Event:2"))

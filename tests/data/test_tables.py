@@ -7,7 +7,7 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from seqmodels.data import labeled_texts
+from seqmodels.data import hashed_splits, labeled_texts
 from seqmodels.data.captions import read_captions
 from seqmodels.data.sentence_pairs import Pair, read_tsv
 from seqmodels.data.tables import read_table
@@ -101,7 +101,7 @@ def test_texts_captions_and_pairs_go_through_it(file, monkeypatch):
         file("text,label\n" + "".join(rows) + "x,few\n"), "text", "label"
     )
     with pytest.raises(ValueError, match="class few of line 26 with 1 different texts"):
-        labeled_texts.split(
+        hashed_splits.split_texts(
             found.texts, found.labels,
             describe=lambda label, row: f"{found.classes[label]} of line {found.lines[row]}",
         )  # fmt: skip

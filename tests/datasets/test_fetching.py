@@ -1,9 +1,11 @@
 """Data sets are fetched once, verified, and mended; a pip that runs from memory stands in."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import threading
@@ -127,9 +129,7 @@ def _add(folder):
     (folder / "p/fr.json").write_bytes(b"{}")
 
 
-@pytest.mark.parametrize(
-    "damage", [_flip, _cut, _remove, _remove_sums, _damage_sums, _cut_sums, _add]
-)
+@pytest.mark.parametrize("damage", [_flip, _cut, _remove, _remove_sums, _damage_sums, _cut_sums])
 def test_a_damaged_copy_is_fetched_again(damage, archive, entry, tmp_path):
     folder = fetch("phrases", tmp_path, report=str, pip=FakePip(archive))
     damage(folder)
@@ -140,6 +140,72 @@ def test_a_damaged_copy_is_fetched_again(damage, archive, entry, tmp_path):
     assert "damaged" in lines[0]
     assert is_cached("phrases", tmp_path)
     assert (folder / "p/de.json").read_bytes() == FILES["p/de.json"]
+
+
+def test_files_of_others_stay_and_none_is_taken_for_data(archive, entry, tmp_path):
+    folder = fetch("phrases", tmp_path, report=str, pip=FakePip(archive))
+    for name in (".DS_Store", "p/.DS_Store", "notes.txt", "p/deep/mine.md"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("mine")
+    assert is_cached("phrases", tmp_path)
+    assert fetch("phrases", tmp_path, report=str, pip=no_pip) == folder
+    _flip(folder)
+    assert fetch("phrases", tmp_path, report=str, pip=FakePip(archive)) == folder
+    assert (folder / "p/deep/mine.md").read_text() == (folder / "p/.DS_Store").read_text() == "mine"
+    _add(folder)
+    assert not is_cached("phrases", tmp_path)
+    with pytest.raises(FetchError, match=r"holds p/fr\.json, which was not fetched; move it away"):
+        fetch("phrases", tmp_path, report=str, pip=no_pip)
+    assert (folder / "p/fr.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("name", ["p/en.json", "p/mine.json", fetching.SUMS])
+def test_a_folder_of_somebody_else_in_the_cache_is_refused(name, archive, entry, tmp_path):
+    mine = tmp_path / "phrases-1.0" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(FetchError, match=f"holds {name}, which was not fetched"):
+        fetch("phrases", tmp_path, report=str, pip=no_pip)
+    assert mine.read_text() == "mine"
+
+
+def test_what_a_killed_process_left_goes_and_nothing_else(archive, entry, tmp_path):
+    left, mine = tmp_path / ".phrases-1.0-abc", tmp_path / ".phrases-1.0-mine"
+    for folder in (left, mine):
+        folder.mkdir()
+        (folder / "archive").write_text("half")
+    fetching._write_mark(left, [])
+    fetch("phrases", tmp_path, report=str, pip=FakePip(archive))
+    assert not left.exists()
+    assert (mine / "archive").read_text() == "half"
+
+
+def test_a_terminated_fetch_leaves_nothing(archive, entry, tmp_path):
+    def pip(arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return FakePip(archive)(arguments)
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            fetch("phrases", tmp_path, report=str, pip=pip)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 143
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("working", ["lockf", None])
+def test_a_file_system_without_locks(archive, entry, monkeypatch, tmp_path, capsys, working):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    for name in ("flock", "lockf"):
+        if name != working:
+            monkeypatch.setattr(fcntl, name, unsupported)
+    folder = fetch("phrases", tmp_path, report=str, pip=FakePip(archive))
+    assert (folder / "p/en.json").exists()
+    assert ("cannot be locked (No locks available)" in capsys.readouterr().err) == (not working)
 
 
 def test_a_file_in_the_place_of_the_folder(archive, entry, tmp_path):

@@ -123,6 +123,7 @@ def test_a_flag_of_another_name_than_its_field_is_stored_by_it(tmp_path):
     stored = identities.identity(config)
     assert stored["with"] == "price"
     assert "with_column" not in stored
+    stored |= identities.locations(config)
     assert identities.from_stored(Config(), stored) == config
 
 

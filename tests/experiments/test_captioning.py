@@ -52,12 +52,14 @@ def trained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def own_folder(tmp_path_factory):
-    """A folder of twelve pictures in two colors, and captions.csv."""
+    """A folder of twelve different pictures in two colors, and captions.csv."""
     folder = tmp_path_factory.mktemp("own")
     rows = ["file,caption"]
     for number in range(12):
         color = ("red", "blue")[number % 2]
-        Image.new("RGB", (9, 9), color).save(folder / f"{number}.png")
+        image = Image.new("RGB", (9, 9), color)
+        image.putpixel((0, 0), (number, number, number))
+        image.save(folder / f"{number}.png")
         rows.append(f"{number}.png,all {color}")
     (folder / "captions.csv").write_text("\n".join(rows))
     return folder
@@ -93,7 +95,8 @@ def test_a_users_own_picture(trained, capsys, how):
     mine, plot = folder / "mine.png", folder / f"{how}.png"
     use = [f"--predict={mine}", f"--plot={plot}", f"--decode={how}", "--beam=3"]
     assert execute(folder / "run", *use) == 0
-    first, *others, last = capsys.readouterr().out.splitlines()
+    named, first, *others, last = capsys.readouterr().out.splitlines()
+    assert named == f"model: {folder / 'run/models/lstm-0'}"
     assert first.startswith(f"{mine}: ")
     assert "(probability 0." in first
     assert len(others) >= 2
@@ -110,7 +113,7 @@ def test_models_are_evaluated_again(trained, capsys):
     for name, value in as_trained.items():
         assert value == pytest.approx(record[name])
     shown = capsys.readouterr().out
-    assert shown.startswith("lstm, seed 0, beam: ")
+    assert shown.startswith(f"run: {folder / 'run'}\nlstm, seed 0, beam: ")
     assert f"unseen_exact {record['unseen_exact']:.4g}" in shown
     assert f"unseen_chrf {record['unseen_chrf']:.4g}" in shown
     assert execute(folder / "run", "--evaluate", "--decode=beam", "--beam=3") == 0
@@ -200,7 +203,7 @@ def test_the_command_trains_and_predicts(own_folder):
         (["--channels=0"], 2, "channels: got 0, expected at least 1"),
         (["--patch=3"], 1, "patch: got 3, expected a divisor of 8"),
         (["--plot=x.png"], 2, "plot: got it without predict, expected both"),
-        (["--predict=mine.png", "--model_dir=."], 1, "model_dir: got '.', expected the folder"),
+        (["--predict=mine.png", "--model_dir=."], 1, "expected the folder of a run"),
         (["--predict=mine.png"], 1, "model_dir: got nothing"),
         (["--predict=words.png", "--model_dir=run"], 1, "is no image that can be read"),
     ],

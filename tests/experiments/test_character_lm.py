@@ -180,8 +180,10 @@ def test_predict_plots_and_exports_the_same_model(trained, tmp_path, capsys, mon
     assert app.execute(EXPERIMENT, command) == 0
     lines = capsys.readouterr()
     assert lines.err == ""
-    assert lines.out.startswith("to be")
-    assert len(lines.out.split("plot: ")[0]) == len("to be") + 15 + 1
+    named, _, text = lines.out.partition("\n")
+    assert named == f"model: {folder / 'models/lstm-0'}"
+    assert text.startswith("to be")
+    assert len(text.split("plot: ")[0]) == len("to be") + 15 + 1
     assert picture.stat().st_size > 5_000
     found = models.restore(model_files.load(folder / "models/lstm-0", PROGRAM))
     served = serving.load(served_file)
@@ -234,5 +236,7 @@ def test_the_command_continues_a_text(trained):
         folder.parent, "--predict=to be", "--characters=9", "--model_dir=run"
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("to be")
-    assert len(done.stdout) == len("to be") + 9 + 1
+    named, _, text = done.stdout.partition("\n")
+    assert named.startswith(f"model: {folder}/models/")
+    assert text.startswith("to be")
+    assert len(text) == len("to be") + 9 + 1

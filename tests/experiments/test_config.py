@@ -202,6 +202,7 @@ def test_a_flagfile_and_the_stored_values_give_the_configuration_back(config):
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     assert parsed(*lines) == config
     stored = json.loads(json.dumps(identities.identity(config)))
+    stored |= identities.locations(config)
     assert identities.from_stored(Config(), stored) == config.replace(place=None)
     assert identities.short_name(config) == identities.short_name(parsed(*lines))
 

@@ -80,9 +80,10 @@ def test_a_run_leaves_a_table_pictures_and_models(trained):
 def test_evaluate_finds_what_was_measured(trained, capsys):
     folder, results, _ = trained
     records = evaluate(folder / "run")
-    lines = capsys.readouterr().out.splitlines()
+    named, *lines = capsys.readouterr().out.splitlines()
+    assert named == f"run: {folder / 'run'}"
     assert execute(folder / "run", "--evaluate") == 0
-    assert capsys.readouterr().out.splitlines() == lines
+    assert capsys.readouterr().out.splitlines() == [named, *lines]
     assert len(lines) == 6
     for line, found, one in zip(lines, records, results["results"], strict=False):
         for name in ("model", "seed", "test_accuracy", "test_loss"):
@@ -95,7 +96,8 @@ def test_predict_and_draw_a_users_image(trained, capsys):
     folder, _, _ = trained
     mine, plot = folder / "mine.jpg", folder / "bars.png"
     assert execute(folder / "run/models/cnn-1", f"--predict={mine}", f"--plot={plot}") == 0
-    first, *lines = capsys.readouterr().out.splitlines()
+    named, first, *lines = capsys.readouterr().out.splitlines()
+    assert named == f"model: {folder / 'run/models/cnn-1'}"
     probabilities = [float(line.split()[1]) for line in lines[:10]]
     assert sum(probabilities) == pytest.approx(1, abs=1e-3)
     assert first == f"{mine}: {np.argmax(probabilities)} (by cnn, trained on digits)"
@@ -108,7 +110,7 @@ def test_what_is_exported_gives_the_probabilities_of_predict(trained, capsys, na
     folder, _, _ = trained
     mine, file = folder / "mine.jpg", folder / f"{name}.seq"
     assert execute(folder / "run/models" / name, f"--predict={mine}", f"--export={file}") == 0
-    shown = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[1:11]]
+    shown = [float(line.split()[1]) for line in capsys.readouterr().out.splitlines()[2:12]]
     served = serving.load(file)
     assert served.inputs == (("images", "B, 8, 8, 1", "float32"),)
     image = image_files.read_digit(mine, 8, served.about["box"])
@@ -154,9 +156,13 @@ def test_the_command_trains_and_predicts(trained, tmp_path):
         (["--plot=bars.png"], 2, "plot: got it without predict, expected both"),
         (["--channels=4,4,4,4"], 1, "image_shape: got 8x8, expected at least 16x16"),
         (["--batch=2000"], 1, "batch_size: got 2000, expected at most the 1257 rows"),
-        (["--predict=text.png"], 1, "image: text.png: is no image that can be read"),
-        (["--predict=mine.jpg", "--plot=none/x.png"], 1, "plot: none/x.png cannot be written"),
-        (["--export=none/x.seq"], 1, "export: none/x.seq cannot be written"),
+        (["--predict=text.png"], 1, "text.png: is no image that can be read"),
+        (
+            ["--predict=mine.jpg", "--plot=none/x.png"],
+            1,
+            "none/x.png cannot be written: No such file",
+        ),
+        (["--export=none/x.seq"], 1, "none/x.seq cannot be written: No such file"),
     ],
 )
 def test_mistakes_are_one_line(trained, monkeypatch, capsys, arguments, status, message):

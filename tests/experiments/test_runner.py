@@ -1,15 +1,13 @@
 """The common trainer: what a run leaves, how it resumes, and which model is used."""
 
-import importlib.util
 import json
 import os
 import pathlib
 import shutil
 import signal
-import sys
 
 import pytest
-from programs import starter
+from programs import load_program, starter
 
 from experiments.common import app
 from experiments.common.errors import UserError
@@ -19,15 +17,7 @@ FILE = pathlib.Path(__file__).with_name("runner_program.py")
 start = starter(FILE)
 
 
-def load_program():
-    spec = importlib.util.spec_from_file_location("runner_program", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["runner_program"] = module  # dataclasses look there for the annotations
-    spec.loader.exec_module(module)
-    return module
-
-
-program = load_program()
+program = load_program("experiments/runner_program")
 CONFIG = program.Config().replace(devices="2", checkpoint_every=0, tensorboard=False)
 COMMAND = ("--devices=2", "--checkpoint_every=0", "--notensorboard", "--run_dir=run")
 
@@ -151,7 +141,8 @@ def test_which_model_is_used(whole, tmp_path, monkeypatch, capsys):
     assert status == 0
     best = min(records(folder)[1], key=lambda one: one["validation_error"])
     assert lines[-1] == f"best {best['model']}-{best['seed']}"
-    assert len(lines) == 5
+    assert lines[0] == f"run: {folder}"
+    assert len(lines) == 7
     assert evaluate(capsys, f"--model_dir={folder / 'models/gru-1'}")[1][-1] == "best gru-1"
     monkeypatch.chdir(tmp_path)
     assert evaluate(capsys) == (
@@ -166,7 +157,11 @@ def test_which_model_is_used(whole, tmp_path, monkeypatch, capsys):
     shutil.copytree(folder, "runs/runner_program-1")
     os.utime("runs/runner_program-0/results.json", (0, 0))
     shutil.rmtree("runs/runner_program-0/models")
-    assert evaluate(capsys)[1] == lines
+    found = evaluate(capsys)[1]
+    assert found[0] == f"run: {pathlib.Path('runs/runner_program-1')}"
+    assert [line for line in found[1:] if not line.startswith("model:")] == [
+        line for line in lines[1:] if not line.startswith("model:")
+    ]
     found = json.loads((folder / "results.json").read_text())
     next(one for one in found["results"] if one["seed"] == 0)["validation_error"] = None
     shutil.copytree(folder, "diverged")

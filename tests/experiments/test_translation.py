@@ -27,6 +27,7 @@ from seqmodels import model_files, serving
 from seqmodels.data import subwords
 from seqmodels.data.phrase_splits import Splits
 from seqmodels.data.sentence_pairs import Pair
+from seqmodels.storage.text import printable
 
 WORDS = {"red": "rot", "green": "grün", "blue": "blau", "old": "alt", "new": "neu", "big": "groß"}
 SMALL = (
@@ -248,9 +249,10 @@ def test_predict_draws_and_exports_the_same_search(trained, tmp_path, capsys, mo
     assert (tmp_path / "a.png").stat().st_size > 5_000
     trained_translator = models.restore(model_files.load(model_dir, PROGRAM))
     want = models.translations(trained_translator, [text])[0]
-    lines = shown.out.splitlines()
-    assert lines[0] == f"{want[0].score:8.2f}  {want[0].text}  <- best"
-    assert lines[1] == f"{want[1].score:8.2f}  {want[1].text}"
+    named, *lines = shown.out.splitlines()
+    assert named == f"model: {model_dir}"
+    assert lines[0] == f"{want[0].score:8.2f}  {printable(want[0].text)}  <- best"
+    assert lines[1] == f"{want[1].score:8.2f}  {printable(want[1].text)}"
     served = serving.load(tmp_path / "m.seq")
     assert set(served.texts) == {"source.json", "target.json"}
     ids = texts.tokens(subwords.from_text(served.texts["source.json"]), [text])[0]

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqmodels.storage import reading
 from seqmodels.tasks.sky import clues
 from seqmodels.tasks.sky.filler import FILLER
 from seqmodels.tasks.task import Batch, Task
@@ -65,7 +66,7 @@ def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError(f"{path}: is not a regular file")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = reading.open_text(path).read()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from None
     except OSError as error:

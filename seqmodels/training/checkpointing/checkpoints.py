@@ -341,6 +341,9 @@ class Checkpoints:
         whole = [step for step in self.steps() if step not in self._damaged]
         best = [step for step in whole if self._is_best(step)][-1:]
         for step in sorted(set(whole) - {*whole[-self._keep :], *best, just_written}):
+            if not step_directories.is_checkpoint(self.folder / str(step)):
+                self._damaged.add(step)
+                continue
             try:
                 step_directories.remove_step(self.folder, step)
             except OSError as error:

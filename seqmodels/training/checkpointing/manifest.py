@@ -7,6 +7,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
+from seqmodels.storage import reading
 from seqmodels.training.checkpointing.array_specs import ArraySpec
 
 FILE = "manifest.json"
@@ -209,9 +210,16 @@ def settings_difference(saved: dict[str, Any], given: dict[str, Any]) -> str | N
             json.dumps(s[key], sort_keys=True) if key in s else None for s in (saved, given)
         )
         if old != new:
-            shown = [repr(s[key]) if key in s else "nothing" for s in (saved, given)]
+            shown = [
+                shown_value(key, s.get(key)) if key in s else "nothing" for s in (saved, given)
+            ]
             parts.append(f"{key} {shown[0]} there, {shown[1]} got")
     return "; ".join(parts) or None
+
+
+def shown_value(name: str, value: Any) -> str:
+    """Returns a value as a message shows it; of a digest the first digits."""
+    return repr(reading.short(value) if name.endswith("_sha256") else value)
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import shutil
 from seqmodels.training.checkpointing import manifest
 
 _LOCK = ".lock"
+_MARK, _MARKED = ".seqmodels", "a checkpoint\n"
 _STEP = re.compile(r"0|[1-9][0-9]*")
 # What a killed process leaves: half written, half deleted, or moved out of the way of another.
 _LEFTOVER = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|deleted|replaced)")
@@ -28,14 +29,18 @@ def find_steps(folder: pathlib.Path) -> list[int]:
 
 
 def new_partial(folder: pathlib.Path, step: int) -> pathlib.Path:
-    """Returns a new, empty folder for a step, under a name that `find_steps` does not take.
+    """Returns a new folder for a step, under a name that `find_steps` does not take.
+
+    It holds the mark by which `tidy` knows it; the mark is a file of the checkpoint like others.
 
     Raises:
-      OSError: if it cannot be made.
+      OSError: if it cannot be made, or somebody's files are in its place.
     """
     partial = folder / f".{step}.partial"
-    _delete(partial)
+    if is_leftover(partial):
+        _delete(partial)
     partial.mkdir()
+    (partial / _MARK).write_text(_MARKED)
     return partial
 
 
@@ -88,20 +93,36 @@ def remove_step(folder: pathlib.Path, step: int) -> None:
     """
     # Under another name first, so that one half deleted is not taken for a checkpoint.
     deleted = folder / f".{step}.deleted"
-    _delete(deleted)
+    if is_leftover(deleted):
+        _delete(deleted)
     (folder / str(step)).rename(deleted)
     _delete(deleted)
 
 
+def is_checkpoint(step: pathlib.Path) -> bool:
+    """Returns whether a folder is a checkpoint, undamaged but for missing files, and no more."""
+    try:
+        described = manifest.read_manifest(step)
+    except manifest.DamageError:
+        return False
+    sizes = {step / name: record.size for name, record in described.files.items()}
+    return all(
+        path == step / manifest.FILE
+        or (path in sizes and not path.is_symlink() and path.stat().st_size == sizes[path])
+        for path in step.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    )
+
+
 def tidy(folder: pathlib.Path) -> None:
-    """Removes or completes the leftovers of a killed process.
+    """Removes or completes the leftovers of a killed process; folders of others stay.
 
     Raises:
       OSError: if it cannot be.
     """
     for path in folder.iterdir():
         name = _LEFTOVER.fullmatch(path.name)
-        if not name:
+        if not name or not is_leftover(path):
             continue
         if name[2] == "replaced" and not (folder / name[1]).exists():
             # Killed between two renames: the new one never had its name.
@@ -146,6 +167,25 @@ def _unused(path: pathlib.Path) -> pathlib.Path:
     return unused
 
 
+def is_leftover(path: pathlib.Path) -> bool:
+    """Returns whether a path is what a killed process left of a checkpoint.
+
+    It has such a name, and the mark, or is a checkpoint, or is empty.
+    """
+    if not _LEFTOVER.fullmatch(path.name) or path.is_symlink() or not path.is_dir():
+        return False
+    with contextlib.suppress(OSError, ValueError):
+        if (path / _MARK).read_text() == _MARKED:
+            return True
+    return is_checkpoint(path) or not any(path.iterdir())
+
+
 def _delete(path: pathlib.Path) -> None:
+    """Deletes a folder, its mark last, so that a deletion that is killed can be completed."""
     with contextlib.suppress(FileNotFoundError):
+        for inner in path.iterdir():
+            if inner.is_dir() and not inner.is_symlink():
+                shutil.rmtree(inner)
+            elif inner.name != _MARK:
+                inner.unlink()
         shutil.rmtree(path)

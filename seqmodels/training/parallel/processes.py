@@ -4,6 +4,7 @@ Every process runs the same program and calls the same functions of this module 
 Without `initialize` these are no-ops and do not start the backend.
 """
 
+import contextlib
 import functools
 import ipaddress
 import json
@@ -11,12 +12,14 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+
+from seqmodels.storage import reading
 
 HEARTBEAT_SECONDS = 30
 INITIALIZATION_SECONDS = 60
@@ -239,10 +242,36 @@ def check_same(values: dict[str, Any]) -> None:
         for name in {**everyone[0], **theirs}:
             here, there = everyone[0].get(name), theirs.get(name)
             if here != there:
+                if name.endswith("_sha256"):
+                    here, there = reading.short(here), reading.short(there)
                 raise ValueError(
                     f"{name}: got {there} to process {number} and {here} to process 0, expected "
                     "the same on every process"
                 )
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Raises on every process what one of them raises inside: a collective, at the end.
+
+    So no process waits for one that has ended. Nothing inside may be a collective.
+
+    Raises:
+      ValueError: if another process has raised a ValueError, an OSError or a ModuleNotFoundError,
+        with its message.
+    """
+    own: Exception | None = None
+    try:
+        yield
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if process_count() == 1 or is_lost_peer(error):
+            raise
+        own = error
+    for number, text in enumerate(gather_json(own and str(own))):
+        if own is not None:
+            raise own
+        if text is not None:
+            raise ValueError(f"process {number}: {text}")
 
 
 def process_devices() -> list[jax.Device]:
