@@ -1,7 +1,6 @@
 """Use of a trained forecaster: the steps after the end, a picture, one file to serve."""
 
 import functools
-import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -120,7 +119,7 @@ def after_the_end(
     for fault in [] if trained_on is None else trained_on.faults(series, config.period):
         if not warns:
             raise ValueError(f"{fault}; other=warn forecasts it nevertheless")
-        print(f"warning: {fault}", file=sys.stderr)
+        say(f"warning: {fault}", error=True)
     series_data.check_transform(series, config.targets, config.transform)
     observed = np.flatnonzero(np.isfinite(series.values[:, : config.targets]).any(axis=1))
     least = warm_up(predictor.fitted) + 2
