@@ -35,7 +35,6 @@ def closure(value):
         jax.jit(lambda x: jnp.clip(x, -1, 1)),
         jax.checkpoint(jnp.sin),
     ],
-    ids=str,
 )
 def test_functions_of_single_entries(function):
     assert is_elementwise(function)
@@ -72,7 +71,6 @@ class Slope:
         np.tanh,
         3,
     ],
-    ids=repr,
 )
 def test_anything_else(function):
     assert not is_elementwise(function)
