@@ -164,6 +164,13 @@ def _stamps(
     return Stamps(times, np.array(minutes, np.int64))
 
 
+def are_iso_dates(cells: Sequence[str]) -> bool:
+    """Returns whether all cells are ISO dates with at least a month, such as 2020-05-01T12:00."""
+    return bool(cells) and all(
+        re.match(r"\d{4}-\d\d", cell) and _date(cell) is not None for cell in cells
+    )
+
+
 def _date(cell: str) -> datetime.datetime | None:
     """Returns the date that a cell holds, as exact as a microsecond; None for anything else."""
     match = _DATE.fullmatch(cell)

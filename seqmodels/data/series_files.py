@@ -132,7 +132,7 @@ def date_column_of(table: Table, given: str | None, but: Sequence[str] = ()) -> 
     Args:
       table: of `read_table`.
       given: its name; "none" for none; None: the first that is called date, time or the like, and
-        holds digits (a column "day" may hold Monday).
+        holds digits (a column "day" may hold Monday), or else the first that holds only ISO dates.
       but: columns that are none unless they are given.
 
     Raises:
@@ -143,7 +143,10 @@ def date_column_of(table: Table, given: str | None, but: Sequence[str] = ()) -> 
     if given is not None:
         table.check_column("date_column", given)
         return given
-    return next((name for name in _named_dates(table, but) if _has_digits(table, name)), None)
+    named = (name for name in _named_dates(table, but) if _has_digits(table, name))
+    others = (name for name in table.columns if name not in but)
+    full = (name for name in others if date_cells.are_iso_dates(table.column(name)))
+    return next(named, None) or next(full, None)
 
 
 def _named_dates(table: Table, but: Sequence[str]) -> list[str]:

@@ -122,3 +122,13 @@ def test_labels(file):
     assert read_labels(path, ["food", "day"])[0].times is None
     path = file("date,food\n2001,soup\n")
     assert series_files.date_column_of(tables.read_table(path), None) == "date"
+
+
+def test_a_column_of_iso_dates_by_any_name(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("part,id,when it was,x\n2020,2020-A,2020-05-01T12:00,1\n2021,b,2020-05-02,2\n")
+    table = tables.read_table(path)
+    assert series_files.date_column_of(table, None) == "when it was"
+    assert series_files.date_column_of(table, None, but=["when it was"]) is None
+    path.write_text("t,x\n2020-05-01,1\nlater,2\n")
+    assert series_files.date_column_of(tables.read_table(path), None) is None
