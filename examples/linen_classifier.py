@@ -1,13 +1,14 @@
 """A Linen sequence classifier; one import line decides who runs its LSTM.
 
-Handwritten digits are read row by row, in both directions: 28 steps of 28 numbers, then the class.
+Handwritten digits are read as sequences of 112 times 7 pixels, in both directions, then the class.
 The model and the training loop are plain Flax and Optax. The same file with Flax's own RNN:
 
     python examples/linen_classifier.py
     sed 's/from seqmodels.linen/from flax.linen/' examples/linen_classifier.py | python -
 
-Both print the same losses; the second takes longer. The 5,000 images are fetched once. Needs
-scikit-learn: pip install -e '.[data]'.
+The losses of the first epoch are the same; later ones differ as rounding errors grow. A step takes
+36 ms here and 53 ms with Flax's RNN (two CPU cores, JAX 0.10.1). The 5,000 images are fetched once.
+Needs scikit-learn: pip install -e '.[data]'.
 """
 
 import time
@@ -25,7 +26,7 @@ from seqmodels.linen import RNN, Bidirectional, OptimizedLSTMCell  # was: from f
 class Classifier(nn.Module):
     """Reads a sequence in both directions and classifies the mean of the outputs."""
 
-    hidden_size: int = 128
+    hidden_size: int = 64
 
     @nn.compact
     def __call__(self, sequences):
@@ -39,9 +40,9 @@ def main(epochs: int = 5, batch: int = 100) -> float:
     """Trains, prints a line for each epoch, and returns the accuracy on the validation split."""
     data = digit_images.load("mnist")
     train, validation = (
-        (split.images[..., 0], split.labels) for split in (data["train"], data["validation"])
+        (split.images.reshape(-1, 112, 7), split.labels) for split in (data["train"], data["validation"])
     )
-    model, optimizer = Classifier(), optax.adam(2e-3)
+    model, optimizer = Classifier(), optax.chain(optax.clip_by_global_norm(0.5), optax.adam(2e-3))
     params = model.init(jax.random.key(0), train[0][:1])
     state = optimizer.init(params)
 

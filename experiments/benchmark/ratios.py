@@ -84,7 +84,7 @@ def wrapper_bars(
                 there = [value for value in values if value is not None]
                 mean = geometric_mean(there)
                 if mean is not None:
-                    name = f"{cell} training: {peer} / {wrapper} ({count} devices)"
+                    name = f"{cell} training: {peer} / {wrapper} ({count} device{'s' * (count > 1)})"
                     found.append(Bar(name, mean, min(there), max(there), len(there)))
     return found
 
