@@ -40,7 +40,8 @@ def main(epochs: int = 5, batch: int = 100) -> float:
     """Trains, prints a line for each epoch, and returns the accuracy on the validation split."""
     data = digit_images.load("mnist")
     train, validation = (
-        (split.images.reshape(-1, 112, 7), split.labels) for split in (data["train"], data["validation"])
+        (split.images.reshape(-1, 112, 7), split.labels)
+        for split in (data["train"], data["validation"])
     )
     model, optimizer = Classifier(), optax.chain(optax.clip_by_global_norm(0.5), optax.adam(2e-3))
     params = model.init(jax.random.key(0), train[0][:1])

@@ -58,10 +58,13 @@ def main(epochs: int = 5, batch: int = 100) -> float:
     """Trains, prints a line for each epoch, and returns the accuracy on the validation split."""
     data = digit_images.load("mnist")
     train, validation = (
-        (split.images.reshape(-1, 112, 7), split.labels) for split in (data["train"], data["validation"])
+        (split.images.reshape(-1, 112, 7), split.labels)
+        for split in (data["train"], data["validation"])
     )
     model = Classifier(7, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, optax.chain(optax.clip_by_global_norm(0.5), optax.adam(2e-3)), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(
+        model, optax.chain(optax.clip_by_global_norm(0.5), optax.adam(2e-3)), wrt=nnx.Param
+    )
     random = np.random.default_rng(0)
     for epoch in range(1, epochs + 1):
         order = random.permutation(len(train[1]))[: len(train[1]) // batch * batch]

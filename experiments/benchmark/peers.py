@@ -76,7 +76,9 @@ def _nnx(case: Case, xs: Array) -> Built:
     if largest_divisor(case.shape.B, case.worker.number) == 1:
         return nnx.jit(train if case.mode == "train" else forward), (model, xs), {}
     graph, params, *others = nnx.split(model, nnx.Param, ...)
-    return _jitted(lambda params, xs: nnx.merge(graph, params, *others, copy=True)(xs), case, params, xs)
+    return _jitted(
+        lambda params, xs: nnx.merge(graph, params, *others, copy=True)(xs), case, params, xs
+    )
 
 
 def _haiku(case: Case, xs: Array) -> Built:

@@ -84,7 +84,8 @@ def wrapper_bars(
                 there = [value for value in values if value is not None]
                 mean = geometric_mean(there)
                 if mean is not None:
-                    name = f"{cell} training: {peer} / {wrapper} ({count} device{'s' * (count > 1)})"
+                    on = "1 device" if count == 1 else f"{count} devices"
+                    name = f"{cell} training: {peer} / {wrapper} ({on})"
                     found.append(Bar(name, mean, min(there), max(there), len(there)))
     return found
 
