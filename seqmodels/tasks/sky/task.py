@@ -68,15 +68,15 @@ def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
     try:
         text = reading.open_text(path).read()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+        raise ValueError(f"filler_file: {path}: is not UTF-8 text (byte {error.start})") from None
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ValueError(f"filler_file: {path}: cannot be read: {error.strerror}") from None
     if "\0" in text:
         raise ValueError(f"{path}: is not text (it holds a NUL character)")
     sentences = tuple(s.strip() for s in re.split(r"(?<=[.!?])\s+|\n\s*\n", text))
     sentences = tuple(sentence for sentence in sentences if split_words(sentence))
     if not sentences:
-        raise ValueError(f"{path}: holds no words, expected filler sentences")
+        raise ValueError(f"filler_file: {path}: holds no words, expected filler sentences")
     return sentences
 
 
