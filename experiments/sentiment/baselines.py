@@ -61,9 +61,10 @@ def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
     constant = np.bincount(truth).argmax() if data.classes else truth.mean()
     records = [_record(data, "majority" if data.classes else "mean rating", constant)]
     for name, settings in (NGRAMS[kind] for kind in ngrams):
-        # Words of two letters or more, each letter with its combining marks.
-        word = rf"(?:\w[{mark_class()}]*){{2,}}"
-        vectorizer = TfidfVectorizer(sublinear_tf=True, token_pattern=word, **settings)
+        if settings.get("analyzer", "word") == "word":
+            # Words of two letters or more, each letter with its combining marks.
+            settings = settings | {"token_pattern": rf"(?:\w[{mark_class()}]*){{2,}}"}
+        vectorizer = TfidfVectorizer(sublinear_tf=True, **settings)
         xs = {
             split: (vectorizer.transform if number else vectorizer.fit_transform)(texts.texts)
             for number, (split, texts) in enumerate(data.splits.items())
