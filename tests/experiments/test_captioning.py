@@ -186,7 +186,9 @@ def test_the_command_trains_and_predicts(own_folder):
     assert (done.returncode, " lstm " in done.stdout) == (0, True), done.stderr
     done = start(own_folder, "--predict=3.png", "--model_dir=run")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("3.png: ")
+    named, caption = done.stdout.splitlines()[:2]
+    assert named.startswith("model: ")
+    assert caption.startswith(f"{own_folder / '3.png'}: ")
 
 
 @pytest.mark.parametrize(
