@@ -1,4 +1,4 @@
-"""A torch language model whose weights are brought over, and which goes on training here.
+"""A torch language model whose training continues in JAX with the same weights.
 
 A two-layer torch.nn.LSTM learns the characters of Shakespeare's plays for a while. Then
 `sm.weights.from_torch` reads its weights; the logits are the same; and training continues in JAX.

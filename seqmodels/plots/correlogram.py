@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from seqmodels.arrays import as_floats
-from seqmodels.plots.style import COLORS, Figure, write
+from seqmodels.plots.style import COLORS, write
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
 STACKED = 3  # panels that stand one above the other; more of them stand in a grid

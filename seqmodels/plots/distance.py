@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, Figure, legend_label, one_panel, write_legend
+from seqmodels.plots.style import COLORS, legend_label, one_panel, write_legend
 
 Curve = tuple[Sequence[float], Sequence[float], Sequence[float]]
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, Figure, legend_label, write, write_legend
+from seqmodels.plots.style import COLORS, legend_label, write, write_legend
 
 
 def forecasts(

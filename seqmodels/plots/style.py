@@ -4,37 +4,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
-from matplotlib.figure import Figure as _Figure
+from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
-from matplotlib.text import Text
 
 from seqmodels.storage.text import printable
 from seqmodels.texts import is_visible
 
 # Told apart also by those who do not see red and green (Okabe and Ito).
 COLORS = ("#d55e00", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-
-
-class Figure(_Figure):
-    """A figure whose titles, labels and legends are plain text, in which `$` is a dollar.
-
-    The labels of ticks stay as the function sets them; those of numbers are formulas.
-    """
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draws the figure."""
-        ticks = {
-            label
-            for axes in self.get_axes()
-            for axis in (axes.xaxis, axes.yaxis)
-            for label in (*axis.get_ticklabels(which="both"), axis.get_offset_text())
-        }
-        for text in self.findobj(Text):
-            if isinstance(text, Text) and text not in ticks:
-                text.set_parse_math(False)
-                text.set_text(drawable(text.get_text(), keep="\n"))
-        super().draw(renderer)
 
 
 def one_panel(title: str) -> tuple[Figure, Axes]:

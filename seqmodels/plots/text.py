@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from seqmodels.plots.style import COLORS, Figure, drawable, write, write_ticks
+from seqmodels.plots.style import COLORS, drawable, write, write_ticks
 
 
 def attention_map(

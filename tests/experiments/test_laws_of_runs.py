@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 from programs import ROOT, load_program
@@ -25,7 +26,6 @@ from experiments.common.trainer import Trainer
 from experiments.long_context.study import make_tasks
 from seqmodels import model_files, plots
 from seqmodels.data import image_folder, tables
-from seqmodels.plots.style import Figure
 from seqmodels.storage import reading
 from seqmodels.storage.text import printable
 
