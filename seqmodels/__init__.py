@@ -27,6 +27,8 @@ from seqmodels.drivers.newton.driver import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.streaming import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
+from seqmodels.parallel.cores import use_cpu_cores
+from seqmodels.parallel.sharding import data_parallel
 from seqmodels.types import Cell, Contract, Driver, DriverCall, Info, Unrolled
 
 __version__ = "0.1.0"
@@ -43,6 +45,7 @@ __all__ = [
     "cells",
     "chunked",
     "cudnn",
+    "data_parallel",
     "dropout",
     "fused",
     "initializers",
@@ -55,6 +58,7 @@ __all__ = [
     "stream",
     "unroll",
     "unroll_full",
+    "use_cpu_cores",
     "weights",
 ]
 __all__ += catalog.__all__

@@ -1,0 +1,339 @@
+"""A function of a batch with the rows of the batch spread over devices."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
+
+from seqmodels.types import Array
+
+KEY = "key"
+_NAME = "rows"  # of the axis of the mesh
+
+
+def data_parallel(
+    function: Callable[..., Any],
+    *,
+    batch_axis: int | None = None,
+    in_axes: Sequence[Any] | None = None,
+    out_axes: Any = "mean",
+    weight: Callable[..., Any] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> Callable[..., Any]:
+    """Returns `function` with the rows of its batch spread over devices, and its outputs combined.
+
+    Every device runs `function` on its share of the rows with a copy of the other arguments. The
+    result is that of `function` itself, to rounding. It works inside and outside of `jax.jit`,
+    `jax.grad` and `jax.vmap`. With one device, `function` is called as it is.
+
+    Take derivatives inside, as in the first example: then each device takes its own, and they are
+    combined once. `jax.grad` of the returned function gives the same numbers.
+
+    Args:
+      function: a pure function `(params, *batch)`, or of any positional arguments with `in_axes`.
+        Arguments and outputs are pytrees of arrays.
+      batch_axis: the axis that counts rows in all arguments but the first, such as 1 for xs
+        (T, B, D); the first is copied. Short for `in_axes=(None, batch_axis, ..., batch_axis)`.
+      in_axes: one entry for each argument, as in `jax.vmap`; an entry may also be a pytree, a
+        prefix of its argument. An integer is the axis that counts rows. None copies the argument.
+        "key" is for one PRNG key: each device folds its own number into it, so that devices draw
+        different dropout masks, which are not those of one device. Keys of each row, split by an
+        integer, give the same masks on any number of devices.
+      out_axes: how to combine the outputs; one entry for all, or a pytree that is a prefix of the
+        outputs. "mean" is for means over rows and their gradients, "sum" for sums. An integer
+        concatenates outputs of each row along that axis.
+      weight: `weight(*arguments) -> scalar`, what the rows count in a "mean", such as the number of
+        their valid steps if `function` is a mean over these: devices may have different numbers
+        of them. A device with weight 0 is left out, and a mean of weight 0 is 0. None counts all
+        rows alike.
+      devices: the devices, in the order of their rows; None for all local devices of the default
+        backend, which are looked up in the first call.
+
+    Returns:
+      A compiled function of the same positional arguments. Make it once and call it often. It
+      raises ValueError if the devices do not divide the number of rows, unless all outputs are
+      concatenated: then the last row is repeated, and the results of the copies are dropped. It
+      raises ValueError if an entry of `in_axes` or `out_axes` does not fit its array.
+
+    Raises:
+      TypeError: if `function` is not callable.
+      ValueError: if not exactly one of `batch_axis` and `in_axes` is given, or if an entry is not
+        one of those above.
+
+    Examples:
+      >>> step = sm.data_parallel(jax.value_and_grad(loss), batch_axis=1)
+      >>> value, gradient = step(params, xs)  # xs (T, B, D); the loss is a mean over rows
+      >>> predict = sm.data_parallel(apply, in_axes=(None, 1, 0), out_axes=1)
+      >>> ys = predict(params, xs, lengths)  # ys (T, B, H), for any B
+
+      A mean over valid steps, with padding; or sums, divided in the end:
+
+      >>> axes = (None, 1, 0, "key")  # params, xs, lengths, a key for dropout
+      >>> count = lambda params, xs, lengths, key: jnp.sum(lengths)
+      >>> step = sm.data_parallel(jax.value_and_grad(loss), in_axes=axes, weight=count)
+
+      >>> sums = jax.value_and_grad(total_and_count, has_aux=True)
+      >>> sums = sm.data_parallel(sums, in_axes=axes, out_axes="sum")
+      >>> (total, count), gradient = sums(params, xs, lengths, key)
+      >>> gradient = jax.tree.map(lambda g: g / count, gradient)
+    """
+    if not callable(function):
+        raise TypeError(
+            f"data_parallel: function: got a {type(function).__name__}, expected a function"
+        )
+    if (batch_axis is None) == (in_axes is None):
+        raise ValueError(
+            f"data_parallel: got batch_axis={batch_axis} and in_axes={in_axes}, expected one of "
+            "the two"
+        )
+    _check_entries("batch_axis", batch_axis, (None,))
+    _check_entries("in_axes", in_axes if in_axes is None else tuple(in_axes), (None, KEY))
+    _check_entries("out_axes", out_axes, ("mean", "sum"))
+    given = None if devices is None else tuple(devices)
+    if given == ():
+        raise ValueError("data_parallel: devices: got an empty sequence, expected devices or None")
+
+    def run(*arguments: Any) -> Any:
+        axes = (None, *[batch_axis] * (len(arguments) - 1)) if in_axes is None else tuple(in_axes)
+        batch = _split(arguments, axes, "batch_axis" if in_axes is None else "in_axes")
+        used = given or tuple(jax.local_devices())
+        if given is None and len(used) == 1:
+            outputs = function(*arguments)
+            _outputs_of(outputs, out_axes)
+            return outputs
+        return _spread(_Call(function, weight, out_axes, used), batch)
+
+    return jax.jit(functools.wraps(function)(run))
+
+
+class _Batch(NamedTuple):
+    """The leaves of the arguments: `axes` has for each its axis of rows, None or "key"."""
+
+    leaves: list[Array]
+    axes: list[Any]
+    structure: Any
+    rows: int
+
+
+class _Output(NamedTuple):
+    """One leaf of the outputs: its path, the entry of `out_axes`, its shape and dtype."""
+
+    path: str
+    entry: Any
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+class _Call(NamedTuple):
+    """The arguments of `data_parallel` that a call needs."""
+
+    function: Callable[..., Any]
+    weight: Callable[..., Any] | None
+    out_axes: Any
+    devices: Sequence[jax.Device]
+
+
+def check_rows(rows: int, devices: int, name: str = "batch") -> None:
+    """Raises ValueError unless there are rows and the number of devices divides their number."""
+    if not rows or rows % devices:
+        raise ValueError(
+            f"{name}: got {rows} rows, expected a multiple of the {devices} devices"
+        )
+
+
+def _check_entries(name: str, tree: Any, words: tuple[Any, ...]) -> None:
+    for entry in jax.tree.leaves(tree, is_leaf=lambda a: a is None):
+        is_axis = isinstance(entry, int) and not isinstance(entry, bool)
+        if not is_axis and entry not in words:
+            names = ", ".join(map(repr, words))
+            raise ValueError(
+                f"data_parallel: {name}: got {entry!r}, expected an integer or one of {names}"
+            )
+
+
+def _entries(name: str, prefix: Any, tree: Any) -> list[Any]:
+    """Returns the entry of a prefix for every leaf of a tree."""
+    found: list[Any] = []
+
+    def fill(entry: Any, node: Any) -> None:
+        found.extend([entry] * len(jax.tree.leaves(node)))
+
+    try:
+        jax.tree.map(fill, prefix, tree, is_leaf=lambda a: a is None)
+    except (TypeError, ValueError):
+        described = jax.tree.map(lambda _: "*", tree)
+        raise ValueError(
+            f"data_parallel: {name}: got {prefix!r}, expected a prefix of {described!r}"
+        ) from None
+    return found
+
+
+def _split(arguments: tuple[Any, ...], entries: tuple[Any, ...], name: str) -> _Batch:
+    """Returns the leaves of the arguments, with what is to be done with each of them."""
+    if len(arguments) != len(entries):
+        raise ValueError(
+            f"data_parallel: {name}: got {len(entries)} entries, expected one for each of the "
+            f"{len(arguments)} arguments"
+        )
+    axes: list[Any] = []
+    for number, (entry, argument) in enumerate(zip(entries, arguments, strict=True)):
+        axes += _entries(f"{name}[{number}]", entry, argument)
+    leaves, structure = jax.tree.flatten(arguments)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    rows = set()
+    for number, (axis, leaf) in enumerate(zip(axes, leaves, strict=True)):
+        if axis == KEY:
+            is_key = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            if not is_key and not (leaf.ndim == 1 and leaf.dtype == jnp.uint32):
+                raise ValueError(
+                    f"data_parallel: in_axes: got 'key' for {_describe(leaf)}, expected one PRNG "
+                    "key"
+                )
+        elif axis is not None:
+            if not -leaf.ndim <= axis < leaf.ndim:
+                hint = "; in_axes has entries for each argument" if name == "batch_axis" else ""
+                raise ValueError(
+                    f"data_parallel: {name}: got {axis} for {_describe(leaf)}, expected one of its "
+                    f"axes{hint}"
+                )
+            axes[number] = axis % leaf.ndim
+            rows.add(leaf.shape[axis])
+    if len(rows) != 1:
+        counts = " and ".join(map(str, sorted(rows))) if rows else "no argument with"
+        raise ValueError(f"batch: got {counts} rows, expected the same number in all arguments")
+    return _Batch(leaves, axes, structure, rows.pop())
+
+
+def _outputs_of(outputs: Any, out_axes: Any) -> list[_Output]:
+    """Returns the leaves of the outputs; raises ValueError if one cannot be combined so."""
+    entries = _entries("out_axes", out_axes, outputs)
+    paths = jax.tree_util.tree_leaves_with_path(outputs)
+    found = []
+    for entry, (path, leaf) in zip(entries, paths, strict=True):
+        dtype = jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
+        output = _Output(jax.tree_util.keystr(path), entry, jnp.shape(leaf), dtype)
+        kinds = {"mean": (jnp.inexact,), "sum": (jnp.inexact, jnp.integer)}.get(entry)
+        if kinds and not any(jnp.issubdtype(output.dtype, kind) for kind in kinds):
+            other = "'sum' or " if jnp.issubdtype(output.dtype, jnp.integer) else ""
+            raise ValueError(
+                f"data_parallel: out_axes: got {entry!r} for output{output.path}, "
+                f"{_describe(output)}, expected {other}the axis of its rows"
+            )
+        if kinds is None and not -len(output.shape) <= entry < len(output.shape):
+            raise ValueError(
+                f"data_parallel: out_axes: got {entry} for output{output.path}, "
+                f"{_describe(output)}, expected one of its axes, 'mean' or 'sum'"
+            )
+        found.append(output if kinds else output._replace(entry=entry % len(output.shape)))
+    return found
+
+
+def _spread(call: _Call, batch: _Batch) -> Any:
+    """Returns the outputs of a call whose rows are spread over the devices."""
+    size, rows = len(call.devices), batch.rows
+    padding = -rows % size
+    concatenated = all(isinstance(entry, int) for entry in jax.tree.leaves(call.out_axes))
+    if not concatenated:
+        check_rows(rows, size)
+    leaves = [_repeat_last(a, axis, padding) for a, axis in zip(*batch[:2], strict=True)]
+    whole = jax.eval_shape(call.function, *batch.structure.unflatten(leaves))
+    outputs = _outputs_of(whole, call.out_axes)
+
+    def share(*leaves: Array) -> list[Array]:
+        if size > 1:
+            index = jax.lax.axis_index(_NAME)
+            leaves = tuple(
+                jax.random.fold_in(leaf, index) if axis == KEY else leaf
+                for leaf, axis in zip(leaves, batch.axes, strict=True)
+            )
+        arguments = batch.structure.unflatten(leaves)
+        results = [jnp.asarray(leaf) for leaf in jax.tree.leaves(call.function(*arguments))]
+        part = None
+        if call.weight is not None:
+            part = jnp.asarray(call.weight(*arguments))
+            if part.shape != ():
+                raise ValueError(
+                    f"data_parallel: weight: got {_describe(part)}, expected a scalar"
+                )
+        return [_combine(a, output, size, part) for a, output in zip(results, outputs, strict=True)]
+
+    mesh = Mesh(np.asarray(call.devices), (_NAME,), axis_types=(AxisType.Auto,))
+    # Without the check every value varies from device to device: a loop of the user's may begin
+    # with zeros, and a gradient taken inside is that of the rows of its device, summed once above.
+    results = jax.shard_map(
+        share,
+        mesh=mesh,
+        in_specs=tuple(_spec(axis) for axis in batch.axes),
+        out_specs=[_spec(output.entry) for output in outputs],
+        check_vma=False,
+    )(*leaves)
+    if padding:
+        results = [
+            jax.lax.slice_in_dim(a, 0, _kept(output, rows, padding), axis=output.entry)
+            for a, output in zip(results, outputs, strict=True)
+        ]
+    return jax.tree.structure(whole).unflatten(results)
+
+
+def _spec(entry: Any) -> PartitionSpec:
+    return PartitionSpec(*[None] * entry, _NAME) if isinstance(entry, int) else PartitionSpec()
+
+
+def _repeat_last(leaf: Array, axis: Any, padding: int) -> Array:
+    """Returns the array with its last row repeated: numbers for which the function is defined."""
+    if not padding or not isinstance(axis, int):
+        return leaf
+    rows = np.minimum(np.arange(leaf.shape[axis] + padding), leaf.shape[axis] - 1)
+    return jnp.take(leaf, rows, axis=axis)
+
+
+def _kept(output: _Output, rows: int, padding: int) -> int:
+    """Returns how many rows of an output belong to the rows that were given."""
+    count = output.shape[output.entry] * rows
+    if count % (rows + padding):
+        raise ValueError(
+            f"batch: got {rows} rows and output{output.path}, {_describe(output)}, expected a "
+            "multiple of the devices, or an output that has rows"
+        )
+    return count // (rows + padding)
+
+
+def _combine(leaf: Array, output: _Output, size: int, weight: Array | None) -> Array:
+    """Returns one leaf of the outputs, combined over the devices, inside of shard_map."""
+    expected = list(output.shape)
+    if isinstance(output.entry, int):
+        expected[output.entry] //= size
+        if leaf.shape != tuple(expected) or output.shape[output.entry] % size:
+            raise ValueError(
+                f"data_parallel: out_axes: got {output.entry} for output{output.path}, "
+                f"{_describe(output)}, expected the axis that counts its rows, 'mean' or 'sum'"
+            )
+        return leaf
+    if leaf.shape != output.shape:
+        raise ValueError(
+            f"data_parallel: out_axes: got {output.entry!r} for output{output.path}, "
+            f"{_describe(output)}, whose shape depends on the number of rows, expected the axis of "
+            "its rows"
+        )
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return jax.lax.psum(leaf, _NAME)
+    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    if output.entry == "sum":
+        result = jax.lax.psum(wide, _NAME)
+    elif weight is None:
+        result = jax.lax.pmean(wide, _NAME)
+    else:
+        weight = weight.astype(jnp.finfo(wide.dtype).dtype)
+        total = jax.lax.psum(weight, _NAME)
+        share = jnp.where(weight > 0, weight / jnp.where(total > 0, total, 1), 0)
+        # By selection: a mean over nothing, on a device without weight, may be NaN.
+        result = jax.lax.psum(jnp.where(share > 0, wide * share, 0), _NAME)
+    return result.astype(leaf.dtype)
+
+
+def _describe(array: Any) -> str:
+    return f"{array.dtype}{list(array.shape)}"
