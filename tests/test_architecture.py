@@ -26,6 +26,7 @@ EXPERIMENTS = sorted(path.parent.name for path in ROOT.glob("experiments/*/__mai
 FLOORS = {
     "seqmodels.types": 0,
     "seqmodels.arrays": 1,
+    "seqmodels.parallel": 1,
     "seqmodels.pytrees": 1,
     "seqmodels.texts": 1,
     "seqmodels.storage": 1,
@@ -204,8 +205,12 @@ def test_importing_starts_no_backend():
         "import importlib, sys, jax\n"
         "for name in sys.argv[1:]:\n"
         "  importlib.import_module(name)\n"
-        "jax.config.update('jax_num_cpu_devices', 3)\n"
+        "seqmodels = sys.modules['seqmodels']\n"
+        "seqmodels.data_parallel(len, batch_axis=0)\n"
+        "seqmodels.use_cpu_cores(2)\n"
+        "seqmodels.use_cpu_cores(3)\n"
         "assert len(jax.devices()) == 3\n"
+        "seqmodels.use_cpu_cores(3)\n"
     )
     peers = ("experiments.benchmark.torch_peer", "experiments.benchmark.peers")
     names = [name for name in MODULES if name not in peers]

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import PartitionSpec
 
 import seqmodels as sm
 from experiments.benchmark.cases import Shape, inputs, weights
@@ -19,7 +18,7 @@ from seqmodels.cells.lstm import LSTMParams, LSTMState
 from seqmodels.cells.rnn import RNNParams
 from seqmodels.cells.stages import lift
 from seqmodels.drivers.auto import DRIVERS
-from seqmodels.training.parallel.mesh import data_parallel, largest_divisor, make_mesh, place
+from seqmodels.training.parallel.mesh import largest_divisor, make_mesh, place
 from seqmodels.types import Array, Cell, Driver
 
 Function = Callable[..., Any]
@@ -117,13 +116,10 @@ def build(
     mesh = make_mesh(used, "batch")
     arguments = place(params, mesh, None), place(inputs(shape), mesh, 1)
     run, loss = forward(cell, method), loss_of(cell, method)
-    if used == 1:
-        function = run if mode == "forward" else jax.value_and_grad(loss)
-    elif mode == "forward":
-        batch = PartitionSpec(None, "batch")
-        function = jax.shard_map(run, mesh=mesh, in_specs=(PartitionSpec(), batch), out_specs=batch)
-    else:
-        function = data_parallel(loss, mesh, batch_axes=(1,))
+    function = run if mode == "forward" else jax.value_and_grad(loss)
+    if used > 1:
+        out, devices = 1 if mode == "forward" else "mean", list(mesh.devices.flat)
+        function = sm.data_parallel(function, batch_axis=1, out_axes=out, devices=devices)
     return jax.jit(function), arguments, about
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+import seqmodels as sm
 from experiments.benchmark.cases import PEERS, WRAPPERS, Case, inputs
-from seqmodels.training.parallel.mesh import data_parallel, largest_divisor, make_mesh, place
+from seqmodels.training.parallel.mesh import largest_divisor, make_mesh, place
 from seqmodels.types import Array
 
 Built = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -43,7 +44,8 @@ def _jitted(apply: Callable[[Any, Array], Any], case: Case, params: Any, xs: Arr
         return jax.jit(jax.value_and_grad(loss)), (params, xs), {}
     mesh = make_mesh(used, "batch")
     arguments = place(params, mesh, None), place(inputs(case.shape), mesh, 1)
-    return jax.jit(data_parallel(loss, mesh, batch_axes=(1,))), arguments, {"devices": used}
+    step = sm.data_parallel(jax.value_and_grad(loss), batch_axis=1, devices=list(mesh.devices.flat))
+    return step, arguments, {"devices": used}
 
 
 def _rnn(case: Case) -> Any:

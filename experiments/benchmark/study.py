@@ -19,6 +19,7 @@ from experiments.common.errors import UserError
 from experiments.common.flags import flagfile
 from experiments.common.runner import RUNS
 from experiments.common.terminal import say
+from seqmodels.parallel.cores import available_cores
 from seqmodels.training.run_directory import RunDirectory
 
 PROGRAM = "benchmark"
@@ -98,7 +99,6 @@ def _resolve_devices(config: Config) -> dict[str, Any]:
 
 
 def _settings(config: Config, start: dict[str, Any], record: sections.Record) -> sections.Settings:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     peers = list(config.peers)
     if start["platform"] != "cpu" and "torch" in peers:
         peers.remove("torch")
@@ -109,7 +109,7 @@ def _settings(config: Config, start: dict[str, Any], record: sections.Record) ->
         methods=list(config.methods),
         peers=peers,
         devices=start["devices"],
-        cores=cores or 1,
+        cores=available_cores(),
         plan=Plan(config.rounds, config.warmups, config.seed),
         stall_seconds=config.stall_seconds,
         memory_budget=config.memory_budget,

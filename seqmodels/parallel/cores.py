@@ -7,7 +7,9 @@ import re
 
 import jax
 
-_FLAG = "--xla_force_host_platform_device_count"
+_FLAG = "xla_force_host_platform_device_count"  # an option of XLA
+MEMBERSHIP = pathlib.Path("/proc/self/cgroup")
+MOUNT = pathlib.Path("/sys/fs/cgroup")
 
 
 def use_cpu_cores(n: int | None = None) -> None:
@@ -73,19 +75,16 @@ def available_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    limit = _control_group_limit(pathlib.Path("/proc/self/cgroup"), pathlib.Path("/sys/fs/cgroup"))
-    return max(1, math.ceil(min(cores, limit)))
+    return max(1, math.ceil(min(cores, _control_group_limit())))
 
 
-def _control_group_limit(membership: pathlib.Path, root: pathlib.Path) -> float:
+def _control_group_limit() -> float:
     """Returns the cores that the control groups of this process allow, inf without a limit.
 
-    Args:
-      membership: the file that names the groups: lines "0::/path" (version 2) and "1:cpu:/path".
-      root: where the control groups are mounted.
+    The groups are in lines "0::/path" (version 2) and "1:cpu:/path" (version 1).
     """
     try:
-        lines = membership.read_text().splitlines()
+        lines = MEMBERSHIP.read_text().splitlines()
     except OSError:  # not Linux
         return math.inf
     limits = [math.inf]
@@ -93,7 +92,7 @@ def _control_group_limit(membership: pathlib.Path, root: pathlib.Path) -> float:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        top = root / "cpu" if controllers else root
+        top = MOUNT / "cpu" if controllers else MOUNT
         inner = top / path.strip("/")
         # A group has the limits of all that it is in; in a container the path may be the host's.
         groups = [inner, *inner.parents]

@@ -137,12 +137,10 @@ class _Call(NamedTuple):
     devices: Sequence[jax.Device]
 
 
-def check_rows(rows: int, devices: int, name: str = "batch") -> None:
+def check_rows(rows: int, devices: int) -> None:
     """Raises ValueError unless there are rows and the number of devices divides their number."""
     if not rows or rows % devices:
-        raise ValueError(
-            f"{name}: got {rows} rows, expected a multiple of the {devices} devices"
-        )
+        raise ValueError(f"batch: got {rows} rows, expected a multiple of the {devices} devices")
 
 
 def _check_entries(name: str, tree: Any, words: tuple[Any, ...]) -> None:
@@ -256,9 +254,7 @@ def _spread(call: _Call, batch: _Batch) -> Any:
         if call.weight is not None:
             part = jnp.asarray(call.weight(*arguments))
             if part.shape != ():
-                raise ValueError(
-                    f"data_parallel: weight: got {_describe(part)}, expected a scalar"
-                )
+                raise ValueError(f"data_parallel: weight: got {_describe(part)}, expected a scalar")
         return [_combine(a, output, size, part) for a, output in zip(results, outputs, strict=True)]
 
     mesh = Mesh(np.asarray(call.devices), (_NAME,), axis_types=(AxisType.Auto,))

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seqmodels.drivers.contract import match_varying_axes
+from seqmodels.parallel.sharding import check_rows
 from seqmodels.training.state import TrainState
 from seqmodels.types import Array, Params
 
@@ -199,11 +200,8 @@ def _rows_of_device(batch: Any, batch_axes: Any, mesh: Mesh | None) -> Any:
 
 def _check_rows(batch: Any, batch_axes: Any, devices: int, leading: int = 1) -> None:
     def check(axis: int | None, leaf: Array) -> None:
-        rows = devices if axis is None else leaf.shape[axis + leading]
-        if not rows or rows % devices:
-            raise ValueError(
-                f"batch: got {rows} rows, expected a multiple of the {devices} devices"
-            )
+        if axis is not None:
+            check_rows(leaf.shape[axis + leading], devices)
 
     if batch is not None:
         _map_leaves(check, batch_axes, batch)

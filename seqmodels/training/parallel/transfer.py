@@ -75,7 +75,7 @@ def from_local(batch: Sequence[Any], mesh: Mesh, batch_axes: tuple[int | None, .
       batch: the arguments of a batch, pytrees of arrays, with this process's share of the rows. The
         shares in the order of the processes are the batch; all have the same number of rows.
       mesh: a mesh with one axis, from `mesh.make_mesh`.
-      batch_axes: for each argument the axis that counts its rows, as for `mesh.data_parallel`; None
+      batch_axes: for each argument the axis that counts its rows, as for `sm.data_parallel`; None
         for one that is the same on every process.
 
     Returns:

@@ -51,7 +51,8 @@ def train(num_devices):
     def loss(params, xs, lengths):
         return jnp.mean(sm.unroll(cell, params, xs, lengths=lengths)[1] ** 2)
 
-    step = mesh.data_parallel(loss, everywhere, batch_axes=(1, 0))
+    devices = list(everywhere.devices.flat)
+    step = sm.data_parallel(jax.value_and_grad(loss), in_axes=(None, 1, 0), devices=devices)
 
     @jax.jit
     def update(params, xs, lengths):
