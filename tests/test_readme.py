@@ -8,13 +8,16 @@ import jax
 import pytest
 
 import seqmodels as sm
+from seqmodels.parallel import cores
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_examples_run():
+def test_examples_run(monkeypatch):
+    # Of the devices of the tests, which have started.
+    monkeypatch.setattr(cores, "available_cores", jax.local_device_count)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     names = {}
     with jax.numpy_rank_promotion("allow"):
         for block in blocks:
@@ -23,6 +26,9 @@ def test_examples_run():
     assert names["info"].method == "fused"
     assert names["info"].reason == "auto: the cell is in stages, so its backward pass can be fused"
     cases.assert_close(names["same"], names["gradient"])
+    want = jax.value_and_grad(names["mean_square"])(names["lstm_params"], names["xs"])
+    cases.assert_close((names["value"], names["gradients"]), want)
+    assert names["predicted_ys"].shape == (100, 5, 8)
     assert names["linen_ys"].shape == (32, 100, 128)
     assert names["nnx_ys"].shape == (32, 100, 16)
     assert names["read"].shape == (2, 8)

@@ -272,7 +272,7 @@ def _spread(call: _Call, batch: _Batch) -> Any:
             jax.lax.slice_in_dim(a, 0, _kept(output, rows, padding), axis=output.entry)
             for a, output in zip(results, outputs, strict=True)
         ]
-    return jax.tree.structure(whole).unflatten(results)
+    return jax.tree.unflatten(jax.tree.structure(whole), results)
 
 
 def _spec(entry: Any) -> PartitionSpec:

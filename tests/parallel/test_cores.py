@@ -17,6 +17,7 @@ def no_flags(monkeypatch):
 @pytest.mark.usefixtures("no_flags")
 def test_called_too_late(monkeypatch):
     """The backend has started with the four devices of the tests."""
+    assert jax.local_device_count() == 4
     sm.use_cpu_cores(4)
     line = (
         "use_cpu_cores: got n=3 after JAX had started with 4 CPU devices, expected the call before "
