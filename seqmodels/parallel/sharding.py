@@ -31,7 +31,8 @@ def data_parallel(
     `jax.grad` and `jax.vmap`. With one device, `function` is called as it is.
 
     Take derivatives inside, as in the first example: then each device takes its own, and they are
-    combined once. `jax.grad` of the returned function gives the same numbers.
+    combined once. `jax.grad` of the returned function gives the same numbers. The update of an
+    optimizer, which is not a mean over rows, belongs outside.
 
     Args:
       function: a pure function `(params, *batch)`, or of any positional arguments with `in_axes`.
@@ -101,7 +102,10 @@ def data_parallel(
         axes = (None, *[batch_axis] * (len(arguments) - 1)) if in_axes is None else tuple(in_axes)
         batch = _split(arguments, axes, "batch_axis" if in_axes is None else "in_axes")
         used = given or tuple(jax.local_devices())
-        if given is None and len(used) == 1:
+        concatenates = all(isinstance(entry, int) for entry in jax.tree.leaves(out_axes))
+        if not concatenates:
+            check_rows(batch.rows, len(used))
+        if not batch.rows or (given is None and len(used) == 1):
             outputs = function(*arguments)
             _outputs_of(outputs, out_axes)
             return outputs
@@ -234,9 +238,6 @@ def _spread(call: _Call, batch: _Batch) -> Any:
     """Returns the outputs of a call whose rows are spread over the devices."""
     size, rows = len(call.devices), batch.rows
     padding = -rows % size
-    concatenated = all(isinstance(entry, int) for entry in jax.tree.leaves(call.out_axes))
-    if not concatenated:
-        check_rows(rows, size)
     leaves = [_repeat_last(a, axis, padding) for a, axis in zip(*batch[:2], strict=True)]
     whole = jax.eval_shape(call.function, *batch.structure.unflatten(leaves))
     outputs = _outputs_of(whole, call.out_axes)
