@@ -71,7 +71,8 @@ def unroll(
         their inputs, padding is skipped, and "before" refers to the order of processing.
       key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
         `state=cell.initial_state(params, batch_shape, key=key)`. Without a key there is no dropout.
-        In `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks.
+        In `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks;
+        `sm.data_parallel` does that with the entry "key" of `in_axes`.
       method: "auto", the name of a driver, or a driver with its settings such as
         `sm.fused(chunk=64)`. "auto" chooses the driver that was measured to train fastest:
         `sm.fused` for cells in stages, `sm.chunked` if keeping all states would take more than
