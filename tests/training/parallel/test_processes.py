@@ -108,6 +108,22 @@ def test_two_processes_train_as_one_does_and_move_every_value():
         )
 
 
+def test_evaluations_that_differ_in_the_last_digit_are_those_of_process_0():
+    """Where each process followed its own, one would stop and the other wait for it."""
+    with members("--mode=stray", "--devices=1") as processes:
+        both = ends(processes)
+    for status, _, errors in both:
+        assert (status, errors) == (0, "")
+    first, second = [[json.loads(line) for line in out.splitlines()] for _, out, _ in both]
+    assert [one["own"] for one in first] == [0.5 + 1e-7, 0.5]
+    assert [one["own"] for one in second] == [0.5, 0.5 + 1e-7]
+    for mine, theirs in zip(first, second, strict=True):
+        assert theirs["values"] == mine["values"]
+        assert mine["values"]["score"] == mine["own"]
+        assert theirs["param"] == mine["param"]
+    assert [one["values"]["step"] for one in first] == [2, 6]
+
+
 @pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_other_with_one_line(killed):
     with members("--mode=forever") as processes:
