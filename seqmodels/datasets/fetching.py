@@ -34,8 +34,8 @@ import ctypes, os, runpy, signal, sys
 parent = int(sys.argv.pop(1))
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of linux/prctl.h
-if os.getppid() != parent:
-    os._exit(1)
+    if os.getppid() != parent:
+        os._exit(1)
 sys.argv[0] = "pip"
 runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
@@ -93,7 +93,7 @@ def run_pip(arguments: list[str], temporary: pathlib.Path) -> "subprocess.Comple
       arguments: of pip.
       temporary: folder of pip's temporary files, which a pip that is killed leaves.
     """
-    command = [sys.executable, "-c", _PIP, str(os.getpid()), *arguments]
+    command = [sys.executable, "-P", "-c", _PIP, str(os.getpid()), *arguments]
     environment = os.environ | {"TMPDIR": str(temporary)}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
