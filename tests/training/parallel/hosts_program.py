@@ -98,6 +98,9 @@ def values(num_devices):
     }
     transfer._CHUNK_BYTES = 21  # so that a leaf stands in several pieces
     got = transfer.broadcast(tree)
+    # Elsewhere than on process 0 an array may be one that is spread over all, and is not gathered.
+    rows = np.arange(8, dtype=np.float32)
+    anywhere = transfer.broadcast(rows if number == 0 else mesh.place(0 * rows, everywhere, 0))
     spread = {
         "x": np.arange(8, dtype=np.float32).reshape(2, 4),
         "flag": np.arange(4) % 3 == 0,
@@ -126,6 +129,7 @@ def values(num_devices):
         mismatch = str(error)
     say(
         broadcast=plain(got),
+        anywhere=anywhere.tolist(),
         placed=plain(there["placed"]),
         again=plain(there["again"]),
         spread=plain(spread),

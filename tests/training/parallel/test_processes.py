@@ -97,6 +97,7 @@ def test_two_processes_train_as_one_does_and_move_every_value():
     # Process 0 holds what the one process of the other run holds, so its values are the oracle.
     for got in moved:
         assert got["broadcast"] == want_moved["broadcast"]
+        assert got["anywhere"] == want_moved["anywhere"] == list(range(8))
         assert got["json"] == want_moved["json"] == {"a": [0, 0.1], "text": "é"}
         for name in ("placed", "again"):
             assert got[name] == got["spread"] == want_moved["spread"]
