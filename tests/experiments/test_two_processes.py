@@ -251,7 +251,7 @@ def folders(tmp_path):
 
 DIFFERENT = {
     "forecasting": ("sales.csv", "csv"),
-    "captioning": ("5.png", "images_dir"),
+    "captioning": ("5.png", "images"),
     "translation": ("pairs.tsv", "pairs_file"),
 }
 
