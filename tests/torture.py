@@ -47,7 +47,7 @@ STUDY = [
     "--log_every=20",
     "--eval_every=100",
     "--stop_at=2",
-    "--test_sequences=64",
+    "--test_sequences=1024",
     "--devices=2",
     "--checkpoint_every=0.1",
     "--warmup=100",
@@ -140,12 +140,15 @@ def newest(folder):
     return found
 
 
-def until_training(process, folder, seconds=120):
-    """Waits until this process has written a checkpoint, or has ended."""
+def until_training(study, folder, seconds=120):
+    """Waits until this study has written a checkpoint, reports, or has ended."""
     before = newest(folder)
     end = time.monotonic() + seconds
-    while process.poll() is None and newest(folder) == before and time.monotonic() < end:
-        time.sleep(0.01)
+    while study.process.poll() is None and newest(folder) == before and time.monotonic() < end:
+        study.catch_up()
+        if study.said[-1] == "report":
+            break
+        time.sleep(0.005)
 
 
 def lost_steps(before, said):
@@ -161,8 +164,12 @@ def lost_steps(before, said):
 
 
 def half_written(folder):
-    """Returns whether a checkpoint is being written at this moment."""
-    return any(folder.glob("checkpoints/*/.*partial*"))
+    """Returns the checkpoints that are being written, or were when a process was killed."""
+    found = set()
+    for path in folder.glob("checkpoints/*/.*partial*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add((path, path.stat().st_ino))
+    return found
 
 
 def planned(number, kills, rng, early):
@@ -174,7 +181,7 @@ def planned(number, kills, rng, early):
     return rng.choices(("data loading", "evaluation", "checkpoint"), (1, 2, 4))[0]
 
 
-def wait_for(target, study, folder, *, job, rng):
+def wait_for(target, study, folder, *, job, stale, rng):
     """Waits until the study is where it is to be killed; False if it has ended before.
 
     Args:
@@ -182,6 +189,7 @@ def wait_for(target, study, folder, *, job, rng):
       study: the running `Study`.
       folder: of the run.
       job: the training to wait for, before an evaluation or a checkpoint.
+      stale: what `half_written` was before it began.
       rng: of the random times.
     """
     if target == "early":
@@ -195,18 +203,22 @@ def wait_for(target, study, folder, *, job, rng):
     # What comes first: the training, one after it, or the report, in which it is killed then.
     if study.until(*[f"training {name}" for name in JOBS[job:]], "report") is None:
         return False
+    until_training(study, folder)
+    if study.said[-1] != "report":
+        time.sleep(rng.uniform(0, 0.3))
+        study.catch_up()
     if study.said[-1] == "report":
         study.stay(rng.uniform(0, LASTS["report"]))
         return True
-    until_training(study.process, folder)
-    time.sleep(rng.uniform(0, 0.3))
     if target == "evaluation":
-        study.catch_up()
         if study.until("evaluation", "report") is None:
             return False
         study.stay(rng.uniform(0, LASTS[target]))
         return True
-    while rng.random() < 0.998 and not half_written(folder) and study.process.poll() is None:
+    while rng.random() < 0.998 and study.process.poll() is None:
+        study.catch_up()
+        if half_written(folder) - stale or study.said[-1] == "report":
+            break
         time.sleep(0.0005)
     return True
 
@@ -229,17 +241,17 @@ def torture(folder, kills, seed, study=STUDY, say=print, early=EARLY):
     rng = random.Random(seed)
     phases, complaints = collections.Counter(), []
     for number in range(kills):
-        before = newest(folder)
+        before, stale = newest(folder), half_written(folder)
         running = Study(folder, study)
         target = planned(number, kills, rng, early)
         job = min(len(JOBS) - 1, number * len(JOBS) // max(1, kills - kills // 10))
-        there = wait_for(target, running, folder, job=job, rng=rng)
-        writing = half_written(folder)
+        there = wait_for(target, running, folder, job=job, stale=stale, rng=rng)
+        writing = bool(half_written(folder) - stale)
         status = running.process.poll()
         phase, errors = running.kill()
         if not there or status is not None:
             complaints.append(f"kill {number + 1}: ended before, status {status}: {errors}")
-            break
+            return phases, complaints
         phase = phase.partition(" ")[0] if phase.startswith("training") else phase
         phases[phase] += 1
         phases["during a checkpoint write"] += writing

@@ -1,4 +1,4 @@
-"""Data sets are fetched once, verified, and mended; a pip that runs from memory stands in."""
+"""Data sets are fetched once, verified, and fetched again where damaged; a pip runs from memory."""
 
 import errno
 import fcntl
