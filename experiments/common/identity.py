@@ -60,6 +60,17 @@ def locations(config: Options) -> dict[str, str]:
     }
 
 
+def place_of(name: str, places: Mapping[str, str]) -> str | None:
+    """Returns where the content is whose digest has a name; None if that is no digest.
+
+    Args:
+      name: of an entry of `identity`.
+      places: of `locations`.
+    """
+    plain = name.removesuffix(SUFFIX)
+    return (places.get(plain) or places.get(f"{plain}_dir")) if plain != name else None
+
+
 def file_lines(before: Mapping[str, Any], now: Mapping[str, Any], places: Mapping[str, str]) -> str:
     """Returns what distinguishes the files of two identities, in words; "" if they are the same.
 
@@ -73,8 +84,7 @@ def file_lines(before: Mapping[str, Any], now: Mapping[str, Any], places: Mappin
     for name in names:
         old, new = before.get(name), now.get(name)
         if old != new:
-            plain = name.removesuffix(SUFFIX)
-            place = places.get(plain) or places.get(f"{plain}_dir") or "nothing"
+            plain, place = name.removesuffix(SUFFIX), place_of(name, places) or "nothing"
             got, expected = (reading.short(each) if each else "nothing" for each in (new, old))
             parts.append(f"{plain}: {place}: got sha256 {got}, expected {expected}")
     return "; ".join(parts)

@@ -159,6 +159,9 @@ class _Jobs:
         return f"{self._training.name}, seed {seed}: {shown} ({record['seconds']} s)"
 
     def _placed(self, state: TrainState) -> TrainState:
+        """Returns the state of process 0 on the devices of all, where copies must be equal."""
+        if processes.process_count() > 1:
+            state = transfer.broadcast(state)
         carry = place(state.carry, self._mesh, 0)
         return place(state._replace(carry=()), self._mesh, None)._replace(carry=carry)
 

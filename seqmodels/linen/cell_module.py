@@ -8,9 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.stages import new_state
-from seqmodels.drivers.unroll import unroll
-from seqmodels.flax_shared.noise import is_random, with_noise, without_noise
+from seqmodels.flax_shared.batch_major import unroll_batch_major
+from seqmodels.flax_shared.noise import is_random
 from seqmodels.types import Array, Cell, Driver, Params, State
 
 
@@ -47,8 +46,8 @@ class SequenceModule(nn.Module):
           mask: bool (*batch, T), or (T, *batch) if time-major: the steps that count.
           hold_outputs: whether the output of a masked step repeats the last valid one.
           resets: bool like `mask`: where true the state is replaced before the step.
-          initial_state: the state before the first step; None for the cell's own. It holds the
-            masks of dropout, which are used again unless the call is deterministic.
+          initial_state: the state before the first step; None for the cell's own. The masks of
+            dropout that it holds are used again where the call has dropout.
           return_state: whether to return the state after the last valid step too.
           reverse: whether time runs from the last step to the first. Outputs stay at the place of
             their inputs.
@@ -65,36 +64,23 @@ class SequenceModule(nn.Module):
         inputs = jnp.asarray(inputs)
         cell = self.build(inputs.shape[-1])
         fields: Any = self
-        time_axis = 0 if fields.time_major else inputs.ndim - cell.x_ndim - 1
-        xs = jnp.moveaxis(inputs, time_axis, 0)
-        batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
         params = _flax_params(self, cell)
         if deterministic is None:
             deterministic = fields.deterministic
-        key = self._dropout_key(cell, params, deterministic)
-        if key is not None and initial_state is not None:
-            fresh = new_state(cell, params, batch_shape, key)
-            initial_state, key = with_noise(initial_state, fresh), None
-        elif initial_state is not None and deterministic:
-            initial_state = without_noise(initial_state)
-        mask, resets = (
-            None if steps is None else jnp.moveaxis(jnp.asarray(steps), time_axis, 0)
-            for steps in (mask, resets)
-        )
-        state, ys = unroll(
+        state, ys = unroll_batch_major(
             cell,
             params,
-            xs,
+            inputs,
             initial_state,
+            self._dropout_key(cell, params, deterministic),
+            time_major=fields.time_major,
             lengths=lengths,
             mask=mask,
             hold_outputs=hold_outputs,
             resets=resets,
             reverse=reverse,
-            key=key,
             method=fields.method,
         )
-        ys = jax.tree.map(lambda a: jnp.moveaxis(a, 0, time_axis), ys)
         return (state, ys) if return_state else ys
 
     @nn.nowrap

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax.nnx import Rngs, RngStream, Variable
 
-from seqmodels.cells.stages import check_cells, new_state
+from seqmodels.cells.stages import check_cells
 from seqmodels.drivers.auto import find_driver
-from seqmodels.drivers.unroll import unroll
-from seqmodels.flax_shared.noise import is_random, with_noise, without_noise
+from seqmodels.flax_shared.batch_major import unroll_batch_major
+from seqmodels.flax_shared.noise import is_random
 from seqmodels.types import Array, Cell, Driver, State
 
 
@@ -70,8 +70,8 @@ class WrappedCell(flax.nnx.Module):
           hold_outputs: whether the output of a masked step repeats the last valid one.
           resets: bool of the same shape: true where a packed sequence begins.
           initial_state: the state before the first step, as a call with `return_state` returns it;
-            None for the cell's own. It holds the masks of dropout, which are used again unless
-            the call is deterministic.
+            None for the cell's own. The masks of dropout that it holds are used again where the
+            call has dropout.
           return_state: whether to return the final state.
           reverse: whether time runs from the last valid step to the first.
           deterministic: whether nothing is random; None for the module's attribute.
@@ -86,38 +86,24 @@ class WrappedCell(flax.nnx.Module):
           TypeError: see `sm.unroll`.
           ValueError: see `sm.unroll`.
         """
-        inputs = jnp.asarray(inputs)
-        time_axis = 0 if self.time_major else inputs.ndim - 1 - self.cell.x_ndim
-        xs = jnp.moveaxis(inputs, time_axis, 0)
-        params = jax.tree.map(_value, self.params, is_leaf=_is_variable)
         key = None
         if self.is_random and not (self.deterministic if deterministic is None else deterministic):
             key = self._draw(rngs)
-        state = initial_state
-        if state is not None and key is not None:
-            fresh = new_state(self.cell, params, xs.shape[1 : xs.ndim - self.cell.x_ndim], key)
-            state, key = with_noise(state, fresh), None
-        elif state is not None:
-            state = without_noise(state)
-        final, ys = unroll(
+        state, ys = unroll_batch_major(
             self.cell,
-            params,
-            xs,
-            state,
+            jax.tree.map(_value, self.params, is_leaf=_is_variable),
+            inputs,
+            initial_state,
+            key,
+            time_major=self.time_major,
             lengths=lengths,
-            mask=None if mask is None else self._time_first(mask),
+            mask=mask,
             hold_outputs=hold_outputs,
-            resets=None if resets is None else self._time_first(resets),
+            resets=resets,
             reverse=reverse,
-            key=key,
             method=self.method,
         )
-        ys = jax.tree.map(lambda a: jnp.moveaxis(a, 0, time_axis), ys)
-        return (final, ys) if return_state else ys
-
-    def _time_first(self, array: Any) -> Array:
-        array = jnp.asarray(array)
-        return array if self.time_major else jnp.moveaxis(array, -1, 0)
+        return (state, ys) if return_state else ys
 
     def _draw(self, rngs: Rngs | RngStream | Array | None) -> Array:
         source = self.rngs if rngs is None else rngs

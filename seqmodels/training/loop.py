@@ -319,7 +319,7 @@ class Loop:
         self.step, memory = known
         self._check_memory(memory)
         self._memory = self._memory | {k: v for k, v in memory.items() if v is not None}
-        state = transfer.broadcast(restored.state if restored else _blank(self.state))
+        state = transfer.broadcast(restored.state if restored else self.state)
         self.state = jax.tree.map(_put_like, state, self.state)
         if self._log is not None:
             self._log.truncate(self._memory["metrics_bytes"])
@@ -342,16 +342,3 @@ def _put_like(value: Any, leaf: jax.Array) -> jax.Array:
     if leaf.committed:
         return transfer.from_host(value, leaf.sharding)
     return jnp.asarray(value)
-
-
-def _blank(state: TrainState) -> TrainState:
-    """Returns a state of zeros of these shapes, in this process only."""
-
-    def blank(leaf: jax.Array) -> Any:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = jax.eval_shape(jax.random.key_data, leaf)
-            zeros = np.zeros(data.shape, data.dtype)
-            return jax.random.wrap_key_data(jnp.asarray(zeros), impl=jax.random.key_impl(leaf))
-        return np.zeros(leaf.shape, leaf.dtype)
-
-    return jax.tree.map(blank, state)

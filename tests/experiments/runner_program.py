@@ -17,6 +17,7 @@ from experiments.common.sections import ModelOptions, SavingConfig, TrainingConf
 from seqmodels import model_files
 from seqmodels.data.batches import shuffled
 from seqmodels.models.sequence_model import sequence_model
+from seqmodels.training.parallel import processes
 from seqmodels.training.steps import Loss
 
 PROGRAM = "runner_program"
@@ -31,6 +32,7 @@ class Config(Options):
     kill: str | None = option(
         None, "SIGNAL:MODEL:N: at the N-th evaluation of the model.", decides=False
     )
+    stray: float = option(0.0, "Process 1 adds it to parameters and evaluations.", decides=False)
     training: TrainingConfig = section(
         TrainingConfig(
             seeds=2, steps=20, batch=16, learning_rate="0.01", eval_every=5, clip_norm=1.0
@@ -47,6 +49,7 @@ def data(seed):
 def build(config):
     train, validation, test = data(1), data(2), data(3)
     count = {"rnn": 0, "gru": 0}
+    stray = config.stray * processes.process_index()
 
     def training(name):
         cell = {"rnn": sm.rnn, "gru": sm.gru}[name](1, config.hidden)
@@ -67,11 +70,11 @@ def build(config):
             count[name] += 1
             if config.kill and config.kill.split(":")[1:] == [name, str(count[name])]:
                 os.kill(os.getpid(), signal.Signals[config.kill.split(":")[0]])
-            return {"validation_error": float(jnp.mean(error(params, *validation)))}
+            return {"validation_error": float(jnp.mean(error(params, *validation))) + stray}
 
         return jobs.Training(
             name=name,
-            init=model.init,
+            init=lambda key: jax.tree.map(lambda leaf: leaf + stray, model.init(key)),
             loss=loss,
             batches=batches,
             evaluate=evaluate,

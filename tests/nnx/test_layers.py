@@ -80,7 +80,7 @@ def test_mask_is_passed_on(monkeypatch):
         seen.update(options)
         return (), xs
 
-    monkeypatch.setattr(seqmodels.nnx.wrapped_cell, "unroll", fake_unroll)
+    monkeypatch.setattr(seqmodels.flax_shared.batch_major, "unroll", fake_unroll)
     layer, mask = GRU(checks.D, checks.H, rngs=nnx.Rngs(0)), jnp.arange(6).reshape(2, 3) > 2
     layer(jnp.zeros((2, 3, checks.D)), mask=mask)
     np.testing.assert_array_equal(seen["mask"], mask.T)

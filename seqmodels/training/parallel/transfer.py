@@ -128,8 +128,9 @@ def broadcast(tree: Any) -> Any:
     """Returns the values of process 0, bit by bit, on every process: a collective.
 
     Args:
-      tree: arrays of this process, PRNG keys, numbers. On the other processes only structure,
-        shapes and dtypes count, and they must be those of process 0.
+      tree: arrays of process 0, PRNG keys, numbers. On the other processes only structure, shapes
+        and dtypes count, and they must be those of process 0; their values are not read, so the
+        arrays may be spread over the devices of all processes there.
 
     Returns:
       NumPy arrays; keys as key arrays on one device of this process.
@@ -137,9 +138,9 @@ def broadcast(tree: Any) -> Any:
     Raises:
       ValueError: on every process, if structures, shapes or dtypes differ.
     """
-    host = to_host(tree)
     if process_count() == 1:
-        return host
+        return to_host(tree)
+    host = to_host(tree) if is_main() else jax.tree.map(_blank, tree)
     paths, structure = jax.tree_util.tree_flatten_with_path(host)
     check_same(
         {
@@ -173,6 +174,16 @@ def _broadcast(arrays: list[np.ndarray]) -> list[np.ndarray]:
         flat[end - view.size : end].copy().view(array.dtype).reshape(array.shape)
         for end, view, array in zip(ends, views, arrays, strict=True)
     ]
+
+
+def _blank(leaf: Any) -> Any:
+    """Returns zeros of the shape and dtype of a leaf, whose values are not read."""
+    if not _is_key(leaf):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        return np.zeros(np.shape(leaf), dtype)
+    data = jax.eval_shape(jax.random.key_data, leaf)
+    zeros = jnp.zeros(data.shape, data.dtype)
+    return jax.random.wrap_key_data(zeros, impl=jax.random.key_impl(leaf))
 
 
 def _own(data: Any) -> np.ndarray:

@@ -14,15 +14,21 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import seqmodels as sm
 from experiments.common import app
 from experiments.common.config import Options, option
 from experiments.common.errors import UserError
 from experiments.common.identity import identity
+from seqmodels.training.fit import fit
 from seqmodels.training.parallel import mesh, processes, transfer
+from seqmodels.training.settings import FitSettings
+from seqmodels.training.state import create_train_state
+from seqmodels.training.steps import Loss, make_train_steps
+from seqmodels.training.stopping import reached
 
-MODES = ("train", "forever", "terminate", "raise", "mistake")
+MODES = ("train", "stray", "forever", "terminate", "raise", "mistake")
 T, B, D, H = 5, 8, 3, 4
 
 
@@ -93,6 +99,9 @@ def values(num_devices):
     }
     transfer._CHUNK_BYTES = 21  # so that a leaf stands in several pieces
     got = transfer.broadcast(tree)
+    # Elsewhere than on process 0 an array may be one that is spread over all, and is not gathered.
+    rows = np.arange(8, dtype=np.float32)
+    anywhere = transfer.broadcast(rows if number == 0 else mesh.place(0 * rows, everywhere, 0))
     spread = {
         "x": np.arange(8, dtype=np.float32).reshape(2, 4),
         "flag": np.arange(4) % 3 == 0,
@@ -121,6 +130,7 @@ def values(num_devices):
         mismatch = str(error)
     say(
         broadcast=plain(got),
+        anywhere=anywhere.tolist(),
         placed=plain(there["placed"]),
         again=plain(there["again"]),
         spread=plain(spread),
@@ -137,6 +147,37 @@ def values(num_devices):
         local=[len(placed["x"].addressable_shards), jax.device_count(), jax.local_device_count()],
         mismatch=mismatch,
     )
+
+
+def stray(num_devices):
+    """Trains with evaluations that differ in the last digit and would stop one process alone."""
+    everywhere = mesh.make_mesh(num_devices, "batch")
+    optimizer = optax.sgd(0.1)
+    step = make_train_steps(lambda params, rows, key, carry: Loss(jnp.sum(params * rows), 8.0),
+                            optimizer, mesh=everywhere)  # fmt: skip
+    train = jax.jit(step)
+    mine = 8 // processes.process_count()
+
+    def batches(cursor):
+        while True:
+            yield transfer.from_local((np.ones((1, mine), np.float32),), everywhere, (1,))[0]
+
+    for higher in (0, 1):
+        score = 0.5 + 1e-7 * (processes.process_index() == higher)
+        fitted = fit(
+            mesh.place(
+                create_train_state(lambda key: jnp.ones(()), optimizer, jax.random.key(0)),
+                everywhere,
+                None,
+            ),
+            train,
+            FitSettings(steps=6, log_every=2, eval_every=2, best="score", best_mode="max"),
+            batches=batches,
+            evaluate=lambda state, score=score: {"score": score},
+            stopping=reached("score", 0.5 + 5e-8),
+        )
+        values = {name: float(value) for name, value in fitted.progress.values.items()}
+        say(own=score, values=values, param=float(transfer.to_host(fitted.state.params)))
 
 
 def steps(num_devices, *, until):
@@ -167,6 +208,8 @@ def run(config):
     if mode == "train":
         train(number)
         values(number)
+    elif mode == "stray":
+        stray(number)
     elif mode == "forever":
         steps(number, until=lambda _: False)
     elif mode == "terminate":

@@ -97,6 +97,7 @@ def test_two_processes_train_as_one_does_and_move_every_value():
     # Process 0 holds what the one process of the other run holds, so its values are the oracle.
     for got in moved:
         assert got["broadcast"] == want_moved["broadcast"]
+        assert got["anywhere"] == want_moved["anywhere"] == list(range(8))
         assert got["json"] == want_moved["json"] == {"a": [0, 0.1], "text": "é"}
         for name in ("placed", "again"):
             assert got[name] == got["spread"] == want_moved["spread"]
@@ -106,6 +107,22 @@ def test_two_processes_train_as_one_does_and_move_every_value():
             "broadcast: ['w']: got float64(4,) to process 1 and float64(3,) to process 0, expected "
             "the same on every process"
         )
+
+
+def test_evaluations_that_differ_in_the_last_digit_are_those_of_process_0():
+    """Where each process followed its own, one would stop and the other wait for it."""
+    with members("--mode=stray", "--devices=1") as processes:
+        both = ends(processes)
+    for status, _, errors in both:
+        assert (status, errors) == (0, "")
+    first, second = [[json.loads(line) for line in out.splitlines()] for _, out, _ in both]
+    assert [one["own"] for one in first] == [0.5 + 1e-7, 0.5]
+    assert [one["own"] for one in second] == [0.5, 0.5 + 1e-7]
+    for mine, theirs in zip(first, second, strict=True):
+        assert theirs["values"] == mine["values"]
+        assert mine["values"]["score"] == mine["own"]
+        assert theirs["param"] == mine["param"]
+    assert [one["values"]["step"] for one in first] == [2, 6]
 
 
 @pytest.mark.parametrize("killed", [1, pytest.param(0, marks=pytest.mark.slow)])
