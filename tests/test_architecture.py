@@ -26,7 +26,7 @@ EXPERIMENTS = sorted(path.parent.name for path in ROOT.glob("experiments/*/__mai
 FLOORS = {
     "seqmodels.types": 0,
     "seqmodels.arrays": 1,
-    "seqmodels.pytrees": 1,
+    "seqmodels.pytrees": 0.5,
     "seqmodels.texts": 1,
     "seqmodels.storage": 1,
     "seqmodels.cells": 1,

@@ -19,10 +19,10 @@ from seqmodels.drivers.contract import (
     check_steps,
     check_xs,
     hold_last_outputs,
-    match_varying_axes,
     valid_steps,
     zero_unless,
 )
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Array, Cell, Contract, Driver, DriverCall, Info, Params, State, Unrolled
 
 MOST_CELLS = 64  # cells, with driver and flags, whose programs are kept

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
-from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
 from seqmodels.drivers.fused.backward import backward
 from seqmodels.drivers.fused.records import (
     FusedPlan,
@@ -34,6 +34,7 @@ from seqmodels.drivers.scan import run_scan
 from seqmodels.drivers.stage_analysis import analyze_stages, require_stages
 from seqmodels.pytrees import (
     combine,
+    match_varying_axes,
     partition_by_flags,
     partition_floats,
     without_float0,

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from seqmodels.drivers.contract import match_varying_axes
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.training.parallel.processes import resharding_function
 from seqmodels.training.parallel.transfer import from_host
 from seqmodels.types import Array, Params
