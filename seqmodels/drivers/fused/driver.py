@@ -203,7 +203,7 @@ def _forward(
     aliases = plan.analysis.output_aliases
     if not keep_states:
         aliases = (None,) * len(aliases)
-    structure: list[Any] = []
+    structure: list[tuple[Any, list[Any]]] = []
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs_t
@@ -217,8 +217,8 @@ def _forward(
         after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
         after = after if valid_t is None else tree_where(valid_t, after, before)
         y_leaves, y_structure = jax.tree.flatten(y_t)
-        structure.append(y_structure)
-        # An output that equals a leaf of the state is written once.
+        structure.append((y_structure, [leaf.dtype for leaf in y_leaves]))
+        # An output that equals a leaf of the state, or is that leaf rounded, is not written again.
         unaliased = [leaf for leaf, alias in zip(y_leaves, aliases, strict=True) if alias is None]
         return after, (unaliased, after if keep_states else None, gates if save else None)
 
@@ -227,5 +227,9 @@ def _forward(
     )
     outputs = iter(unaliased)
     state_leaves = jax.tree.leaves(states, is_leaf=lambda a: a is None)
-    ys = [next(outputs) if alias is None else state_leaves[alias] for alias in aliases]
-    return final_state, structure[0].unflatten(ys), Residuals(states, gates)
+    y_structure, dtypes = structure[0]
+    ys = [
+        next(outputs) if alias is None else state_leaves[alias].astype(dtype)
+        for alias, dtype in zip(aliases, dtypes, strict=True)
+    ]
+    return final_state, y_structure.unflatten(ys), Residuals(states, gates)
