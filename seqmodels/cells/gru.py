@@ -146,8 +146,8 @@ def gru_after_update(
 def gru_stages(*, reset_after: bool = False, dtype: Any = None) -> tuple[Stage, ...]:
     """Returns the stages: two of the reset-before form, one of the reset-after form."""
     if reset_after:
-        stage = (gru_after_project, gru_after_update)
-        return (tuple(functools.partial(function, dtype=dtype) for function in stage),)
+        project = functools.partial(gru_after_project, dtype=dtype)
+        return ((project, functools.partial(gru_after_update, dtype=dtype)),)
     return (
         (functools.partial(gru_project, dtype=dtype), gru_gate),
         (
