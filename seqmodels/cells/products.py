@@ -7,10 +7,13 @@ products. Here the product is a bilinear primitive of its own. Its transposes ar
 primitive, so each product of the backward pass, of any order, has rounded operands and a float32
 sum too.
 
-The primitive lowers to one `dot_general` with `preferred_element_type=float32` on every backend.
-Operands are rounded inside of it, so their gradients are float32 and are not rounded again.
+The primitive lowers to one `dot_general` with `preferred_element_type=float32` on every backend; on
+a CPU its operands are brought into forms that XLA can run. Operands are rounded inside of it, so
+their gradients are float32 and are not rounded again.
 """
 
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,9 +85,42 @@ def is_low(dtype: Any) -> bool:
 _low_dot = Primitive("seqmodels_low_dot")
 
 
+@functools.partial(jax.jit, static_argnames=("numbers", "dtype"))
+def _jitted(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: Any) -> Array:
+    """Returns the product outside of jit; it is compiled as inside, by the backend's rule."""
+    return _low_dot.bind(x, w, numbers=numbers, dtype=dtype)
+
+
 def _evaluate(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: Any) -> Array:
     x, w = x.astype(dtype), w.astype(dtype)
     return lax.dot_general(x, w, numbers, preferred_element_type=jnp.float32)
+
+
+def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: Any) -> Array:
+    """Returns the product, as a product of two matrices or of two stacks of matrices.
+
+    XLA (JAX 0.10 and 0.12) compiles other products into calls that its CPU runtime refuses: "BF16 x
+    BF16 = F32", such as one that contracts the first axis of x with w of three axes.
+    """
+    (x_contracted, w_contracted), (x_batch, w_batch) = numbers
+    x_free = _others(x.ndim, x_contracted, x_batch)
+    w_free = _others(w.ndim, w_contracted, w_batch)
+    is_row_product = x_contracted == (x.ndim - 1,)
+    if w.ndim == 2 and (is_row_product or x.ndim == 2):
+        return _evaluate(x, w, numbers=numbers, dtype=dtype)
+    x_rows = _matrices(x, x_batch, x_free, x_contracted)
+    w_columns = _matrices(w, w_batch, w_contracted, w_free)
+    stacked = (((2,), (1,)), ((0,), (0,))) if x_batch else (((1,), (0,)), ((), ()))
+    out = _evaluate(x_rows, w_columns, numbers=stacked, dtype=dtype)
+    shape = [x.shape[n] for n in (*x_batch, *x_free)] + [w.shape[n] for n in w_free]
+    return out.reshape(shape)
+
+
+def _matrices(a: Array, batch: Sequence[int], rows: Sequence[int], columns: Sequence[int]) -> Array:
+    """Returns `a` as a matrix, or as a stack of matrices if there are batch axes."""
+    groups = (batch, rows, columns) if batch else (rows, columns)
+    sizes = [math.prod(a.shape[n] for n in axes) for axes in groups]
+    return lax.transpose(a, (*batch, *rows, *columns)).reshape(sizes)
 
 
 def _abstract(x: Any, w: Any, *, numbers: DimensionNumbers, dtype: Any) -> Any:
@@ -184,8 +220,11 @@ def _batch(
     return _low_dot.bind(x, w, numbers=(new_contracted, new_batch), dtype=dtype), out_axis
 
 
-_low_dot.def_impl(jax.jit(_evaluate, static_argnames=("numbers", "dtype")))
+_low_dot.def_impl(_jitted)
 _low_dot.def_abstract_eval(_abstract)
 mlir.register_lowering(_low_dot, mlir.lower_fun(_evaluate, multiple_results=False))
+mlir.register_lowering(
+    _low_dot, mlir.lower_fun(_evaluate_on_cpu, multiple_results=False), platform="cpu"
+)
 ad.defbilinear(_low_dot, _transpose_x, _transpose_w)
 batching.primitive_batchers[_low_dot] = _batch

@@ -14,6 +14,9 @@ import seqmodels as sm
 from seqmodels.cells import products
 from seqmodels.cells.catalog import CELLS
 
+# XLA's optimizations choose the kernels, and some of its kernels refuse what they choose.
+pytestmark = pytest.mark.optimized
+
 K, N, S = 5, 3, 4
 LOW = [jnp.bfloat16, jnp.float16]
 

@@ -52,10 +52,11 @@ def mesh_of(num_devices):
     return jax.make_mesh((num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-# Cells whose products are in bfloat16, and how far off two orders of one sum may be: a last digit of
-# a bfloat16 number may be rounded the other way.
-LOW_CELLS = {"lstm, bfloat16": sm.lstm(D, H, dtype=jnp.bfloat16)} | {
-    "gru, bfloat16": sm.gru(D, H, dtype=jnp.bfloat16)
+# Cells whose products are in bfloat16, and how far two orders of one sum may be apart, since the
+# last digit of a bfloat16 number may be rounded the other way.
+LOW_CELLS = {
+    "lstm, bfloat16": sm.lstm(D, H, dtype=jnp.bfloat16),
+    "gru, bfloat16": sm.gru(D, H, dtype=jnp.bfloat16),
 }
 LOW_TOLERANCE = 2e-2
 
@@ -222,7 +223,9 @@ def test_forward_mode(method):
         cases.assert_close(forward, numeric_hessian_times_ones(name), 1e-7)
 
 
-@pytest.mark.parametrize("name", LOW_CELLS)
+@pytest.mark.parametrize(
+    "name", ["gru, bfloat16", pytest.param("lstm, bfloat16", marks=pytest.mark.slow)]
+)
 def test_low_products_under_every_transformation(name):
     """Values, gradients and Hessian-vector products of two seeds, close to those in float32."""
     cell, method = LOW_CELLS[name], sm.fused(chunk=3)
