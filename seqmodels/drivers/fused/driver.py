@@ -201,8 +201,6 @@ def _forward(
     """Returns (final_state, ys, residuals); ys is not zeroed in the padding."""
     params, xs, state, constants, fresh, valid, resets = inputs
     aliases = plan.analysis.output_aliases
-    if not keep_states:
-        aliases = (None,) * len(aliases)
     structure: list[tuple[Any, list[Any]]] = []
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
@@ -215,21 +213,32 @@ def _forward(
             staged = update(params, staged, gates[-1])
         new, y_t = staged
         after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
+        new_leaves = _leaves_and_gaps(after)
         after = after if valid_t is None else tree_where(valid_t, after, before)
         y_leaves, y_structure = jax.tree.flatten(y_t)
         structure.append((y_structure, [leaf.dtype for leaf in y_leaves]))
-        # An output that equals a leaf of the state, or is that leaf rounded, is not written again.
-        unaliased = [leaf for leaf, alias in zip(y_leaves, aliases, strict=True) if alias is None]
-        return after, (unaliased, after if keep_states else None, gates if save else None)
+        # An output that equals a leaf of the state, or is that leaf rounded, is written once, and
+        # rounded after the loop.
+        written = [
+            leaf if alias is None else new_leaves[alias]
+            for leaf, alias in zip(y_leaves, aliases, strict=True)
+            if alias is None or not keep_states
+        ]
+        return after, (written, after if keep_states else None, gates if save else None)
 
-    final_state, (unaliased, states, gates) = lax.scan(
+    final_state, (written, states, gates) = lax.scan(
         body, state, (xs, valid, resets), reverse=plan.reverse
     )
-    outputs = iter(unaliased)
-    state_leaves = jax.tree.leaves(states, is_leaf=lambda a: a is None)
+    outputs = iter(written)
+    state_leaves = _leaves_and_gaps(states)
     y_structure, dtypes = structure[0]
     ys = [
-        next(outputs) if alias is None else state_leaves[alias].astype(dtype)
+        (state_leaves[alias] if keep_states and alias is not None else next(outputs)).astype(dtype)
         for alias, dtype in zip(aliases, dtypes, strict=True)
     ]
     return final_state, y_structure.unflatten(ys), Residuals(states, gates)
+
+
+def _leaves_and_gaps(tree: Any) -> list[Any]:
+    """Returns the leaves of a tree, and None where another tree has them."""
+    return jax.tree.leaves(tree, is_leaf=lambda a: a is None)
