@@ -14,6 +14,7 @@ from seqmodels import cells, weights
 from seqmodels.cells import catalog, initializers
 from seqmodels.cells.catalog import *  # noqa: F403
 from seqmodels.cells.linear import make_linear_cell
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import make_cell
 from seqmodels.combinators.bidirectional import bidirectional
 from seqmodels.combinators.dropout import dropout
@@ -51,6 +52,7 @@ __all__ = [
     "initializers",
     "make_cell",
     "make_linear_cell",
+    "matmul",
     "newton",
     "residual",
     "scan",

@@ -1,4 +1,4 @@
-"""Splitting a pytree into two of the same structure, and combining them again.
+"""Splitting a pytree into two of the same structure, combining them, and matching trees.
 
 None stands in the place of a leaf that is in the other tree.
 """
@@ -56,3 +56,22 @@ def zero_tangents(tree: Any) -> Any:
         return ad.instantiate_zeros(ad.Zero(jax.typeof(leaf).to_tangent_aval()))
 
     return jax.tree.map(zero, tree)
+
+
+def match_varying_axes(tree: Any, *others: Any) -> Any:
+    """Returns `tree` with the varying axes of `others`, so that a loop in shard_map can carry it.
+
+    Inside `jax.shard_map` an array made of constants, such as a zero state, is the same on every
+    device. A loop refuses to carry it together with data that differ between devices.
+    """
+    varying = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(others)))
+
+    def cast(leaf: jax.Array) -> jax.Array:
+        missing = tuple(sorted(varying - _varying(leaf)))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(cast, tree) if varying else tree
+
+
+def _varying(leaf: Any) -> set[str]:
+    return set(jax.typeof(leaf).manual_axis_type.varying)

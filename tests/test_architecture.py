@@ -27,7 +27,7 @@ FLOORS = {
     "seqmodels.types": 0,
     "seqmodels.arrays": 1,
     "seqmodels.parallel": 1,
-    "seqmodels.pytrees": 1,
+    "seqmodels.pytrees": 0.5,
     "seqmodels.texts": 1,
     "seqmodels.storage": 1,
     "seqmodels.cells": 1,

@@ -45,6 +45,7 @@ class ModelConfig(NamedTuple):
       channels: feature maps of each convolution.
       patch: side of the squares of pixels that are read as one.
       steps: the most words of a caption, with its end.
+      precision: dtype of the operands of its matrix products.
     """
 
     cell: str
@@ -56,6 +57,7 @@ class ModelConfig(NamedTuple):
     channels: tuple[int, ...]
     patch: int
     steps: int
+    precision: str = "float32"
 
 
 class Predictor(NamedTuple):
@@ -70,7 +72,7 @@ class Predictor(NamedTuple):
 def build(config: ModelConfig) -> Captioner:
     """Returns the model of a configuration."""
     return captioner(
-        catalog.CELLS[config.cell],
+        functools.partial(catalog.CELLS[config.cell], dtype=config.precision),
         config.image_shape,
         vocabulary_size=config.vocabulary_size,
         hidden_size=config.hidden,
@@ -78,6 +80,7 @@ def build(config: ModelConfig) -> Captioner:
         feature_size=config.features,
         channels=config.channels,
         patch=config.patch,
+        dtype=config.precision,
     )
 
 

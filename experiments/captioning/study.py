@@ -73,6 +73,7 @@ def _model(config: Config, cell: str, data: pictures.Data) -> ModelConfig:
         channels=config.channels,
         patch=config.patch,
         steps=data.steps,
+        precision=config.training.precision,
     )
 
 

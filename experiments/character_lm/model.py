@@ -38,6 +38,7 @@ class ModelConfig(NamedTuple):
     hidden_size: int
     embedding_size: int
     characters: str
+    precision: str = "float32"
 
 
 class Network(NamedTuple):
@@ -59,13 +60,15 @@ class LanguageModel(NamedTuple):
 def build(config: ModelConfig) -> Network:
     """Returns the network of a configuration."""
     size = len(config.characters)
-    cell = catalog.CELLS[config.cell](config.embedding_size, config.hidden_size)
+    sizes, dtype = (config.embedding_size, config.hidden_size), config.precision
+    cell = catalog.CELLS[config.cell](*sizes, dtype=dtype)
     model = sequence_model(
         cell,
         hidden_size=config.hidden_size,
         output_size=size,
         vocabulary_size=size,
         embedding_size=config.embedding_size,
+        dtype=dtype,
     )
     return Network(cell, model)
 

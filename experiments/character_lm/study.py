@@ -46,7 +46,13 @@ def trainings(config: Config, data: texts.Data) -> list[jobs.Training]:
     rates = config.training.learning_rates(config.cells, CELLS)
     return [
         training(
-            ModelConfig(name, config.hidden, config.embedding, data.characters.known),
+            ModelConfig(
+                name,
+                config.hidden,
+                config.embedding,
+                data.characters.known,
+                config.training.precision,
+            ),
             data,
             batch=config.training.batch,
             length=config.length,

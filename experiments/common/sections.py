@@ -14,6 +14,7 @@ from seqmodels.training.settings import (
 )
 
 LONGEST_DISPATCH = 25  # steps, so that a signal is soon obeyed
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,11 @@ class TrainingConfig(Options):
     )
     eval_every: int = option(
         100, "Steps between two evaluations; a multiple of log_every.", at_least=1
+    )
+    precision: str = option(
+        "float32",
+        "Operands of matrix products; sums, states and parameters are float32.",
+        choices=PRECISIONS,
     )
     devices: str = option(
         "auto",

@@ -27,6 +27,7 @@ class ModelConfig(NamedTuple):
       horizon: steps that are forecast, K.
       period: steps of a season.
       transform: of the targets.
+      precision: dtype of the operands of its matrix products.
     """
 
     cell: str
@@ -43,6 +44,7 @@ class ModelConfig(NamedTuple):
     horizon: int
     period: int
     transform: str
+    precision: str = "float32"
 
     @property
     def direct(self) -> bool:

@@ -27,13 +27,14 @@ class FittedModel(NamedTuple):
 
 def build(config: ModelConfig) -> Forecaster:
     """Returns the model of a configuration."""
-    cell = catalog.CELLS[config.cell](config.features, config.hidden)
+    cell = catalog.CELLS[config.cell](config.features, config.hidden, dtype=config.precision)
     return forecaster(
         sm.dropout(cell, config.dropout) if config.dropout else cell,
         hidden_size=config.hidden,
         steps=config.horizon if config.direct else 1,
         targets=config.targets,
         head=config.head,
+        dtype=config.precision,
     )
 
 

@@ -125,6 +125,7 @@ def _model(config: Config, cell: str, base: str, task: Problem) -> ModelConfig:
         horizon=task.horizon,
         period=task.period,
         transform=task.transform,
+        precision=config.training.precision,
     )
 
 

@@ -40,6 +40,7 @@ class ModelConfig(NamedTuple):
       channels: feature maps of the CNN's convolutions.
       pooling: which outputs of the cell are read.
       dropout: share that is left out in training.
+      precision: dtype of the operands of its matrix products.
     """
 
     data: str
@@ -49,6 +50,7 @@ class ModelConfig(NamedTuple):
     channels: tuple[int, ...]
     pooling: str
     dropout: float
+    precision: str = "float32"
 
     @property
     def name(self) -> str:
@@ -95,16 +97,18 @@ def build(config: ModelConfig, method: str = "auto") -> Classifier:
             channels=config.channels,
             hidden_size=config.hidden,
             dropout=config.dropout,
+            dtype=config.precision,
         )
         return Classifier(network.init, network.apply)
     size = input_size(config.image_shape, config.reading)
-    cell = catalog.CELLS[config.model](size, config.hidden)
+    cell = catalog.CELLS[config.model](size, config.hidden, dtype=config.precision)
     reader = image_reader(
         sm.dropout(cell, config.dropout) if config.dropout else cell,
         hidden_size=config.hidden,
         output_size=NUM_CLASSES,
         reading=config.reading,
         pooling=config.pooling,
+        dtype=config.precision,
     )
     return Classifier(reader.init, functools.partial(reader.apply, method=method))
 

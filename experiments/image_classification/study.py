@@ -79,6 +79,7 @@ def _models(config: Config) -> list[ModelConfig]:
             channels=config.channels,
             pooling=config.pooling,
             dropout=config.dropout,
+            precision=config.training.precision,
         )
         for model in config.models
         for reading in (("",) if model == "cnn" else config.reading)

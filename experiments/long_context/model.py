@@ -43,6 +43,7 @@ class Settings(NamedTuple):
     test_sequences: int
     optimizer: OptimizerSettings
     fit: FitSettings
+    precision: str = "float32"
 
 
 class Measurement(NamedTuple):
@@ -68,13 +69,21 @@ class Measurement(NamedTuple):
     diverged: list[bool]
 
 
-def build_cell(name: str, input_size: int, hidden: int, *, num_steps: int, memory: bool) -> sm.Cell:
+def build_cell(
+    name: str,
+    input_size: int,
+    hidden: int,
+    *,
+    num_steps: int,
+    memory: bool,
+    precision: str = "float32",
+) -> sm.Cell:
     """Returns the cell of that name, initialised for long memories or in the standard way."""
     chrono = float(max(num_steps, 3)) if memory else None
     recurrent = sm.initializers.identity() if memory else sm.initializers.orthogonal
     is_rnn = name in ("rnn", "rnn_relu")
     options = {"w_h_init": recurrent} if is_rnn else {"chrono": chrono}
-    return catalog.CELLS[name](input_size, hidden, **options)
+    return catalog.CELLS[name](input_size, hidden, dtype=precision, **options)
 
 
 class Prepared(NamedTuple):
@@ -119,7 +128,12 @@ def prepare(
     input_size = task.input_size or settings.embedding
     memory = settings.initialisation == "memory"
     cell = build_cell(
-        cell_name, input_size, settings.hidden, num_steps=task.num_steps, memory=memory
+        cell_name,
+        input_size,
+        settings.hidden,
+        num_steps=task.num_steps,
+        memory=memory,
+        precision=settings.precision,
     )
     model = sequence_model(
         cell,
@@ -127,6 +141,7 @@ def prepare(
         output_size=task.output_size,
         vocabulary_size=task.vocabulary_size,
         embedding_size=settings.embedding if task.vocabulary_size else None,
+        dtype=settings.precision,
     )
     optimizer = make_optimizer(settings.optimizer)
 

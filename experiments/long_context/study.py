@@ -109,6 +109,7 @@ def make_settings(config: Config) -> dict[str, Settings]:
             test_sequences=config.test_sequences,
             optimizer=config.training.optimizer(rates[cell]),
             fit=config.training.fit(config.saving),
+            precision=config.training.precision,
         )
         for cell in config.cells
     }

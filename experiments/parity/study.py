@@ -32,12 +32,13 @@ def strings(length: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def trainings(config: Config) -> list[jobs.Training]:
     """Returns the training of every cell."""
     rates = config.training.learning_rates(config.cells, tuple(CELLS))
+    precision = config.training.precision
     batch, fit = config.training.batch, config.training.fit(config.saving)
     train, validation = strings(config.length, 0), strings(config.length, 1)
 
     def training(name: str) -> jobs.Training:
-        cell = CELLS[name](1, config.hidden)
-        model = sequence_model(cell, hidden_size=config.hidden, output_size=2)
+        cell = CELLS[name](1, config.hidden, dtype=precision)
+        model = sequence_model(cell, hidden_size=config.hidden, output_size=2, dtype=precision)
 
         def loss(params: Any, rows: Any, key: jax.Array, carry: Any) -> Loss:
             bits, parity = rows

@@ -47,6 +47,7 @@ class ModelConfig(NamedTuple):
     centre: float
     data: str
     pool_words: bool = False
+    precision: str = "float32"
 
 
 class Predictor(NamedTuple):
@@ -68,12 +69,12 @@ def build(
       num_features: size of the embedding's table.
       vectors: float32 (W, D), initial embeddings of words; None: at random.
     """
-    sizes = config.embedding, config.hidden
+    sizes, dtype = (config.embedding, config.hidden), config.precision
     cell: sm.Cell | None = None
     if config.cell == "bilstm":
-        cell = sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes))
+        cell = sm.bidirectional(*(sm.lstm(*sizes, dtype=dtype) for _ in range(2)))
     elif config.cell != "bag":
-        cell = catalog.CELLS[config.cell](*sizes)
+        cell = catalog.CELLS[config.cell](*sizes, dtype=dtype)
     return text_classifier(
         cell,
         num_features=num_features,
@@ -85,6 +86,7 @@ def build(
         embedding_dropout=config.embedding_dropout,
         pool_words=config.pool_words,
         vectors=None if vectors is None else jnp.asarray(vectors),
+        dtype=dtype,
     )
 
 

@@ -102,6 +102,7 @@ def _model(config: Config, name: str, data: texts.Data) -> ModelConfig:
         centre=0.0 if data.classes else float(np.mean(data.targets("train"))),
         data=config.data,
         pool_words=config.pool_words,
+        precision=config.training.precision,
     )
 
 

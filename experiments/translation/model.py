@@ -36,6 +36,7 @@ class ModelConfig(NamedTuple):
     max_tokens: int
     beam: int = 1
     length_penalty: float = 0.0
+    precision: str = "float32"
 
 
 class TrainedTranslator(NamedTuple):
@@ -56,6 +57,7 @@ def build(config: ModelConfig) -> Translator:
         hidden_size=config.hidden_size,
         embedding_size=config.embedding_size,
         dropout=config.dropout,
+        dtype=config.precision,
     )
 
 

@@ -76,6 +76,7 @@ def _model(config: Config, name: str, tokenizers: texts.Tokenizers) -> ModelConf
         max_tokens=config.max_tokens,
         beam=config.beam,
         length_penalty=config.length_penalty,
+        precision=config.training.precision,
     )
 
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state
-from seqmodels.drivers.contract import check_xs, match_varying_axes
-from seqmodels.pytrees import is_float
+from seqmodels.drivers.contract import check_xs
+from seqmodels.pytrees import is_float, match_varying_axes
 from seqmodels.types import Array, Cell, Params, State
 
 

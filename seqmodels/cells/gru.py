@@ -26,6 +26,7 @@ from seqmodels.cells.initializers import (
     orthogonal,
     packed,
 )
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import (
     check_last_axis,
     check_size,
@@ -84,13 +85,16 @@ def gru_initial_state(
 def gru_project(
     params: GRUParams, state: GRUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array]:
-    """Returns pre-activations of r and z (*batch, 2H), and n's from the input (*batch, H)."""
+    """Returns pre-activations of r and z (*batch, 2H), and n's from the input (*batch, H).
+
+    The products have operands in `dtype`; their sums and the results are at least float32.
+    """
     check_last_axis("gru", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
-    from_x = x_t.astype(dtype) @ params.w_x.astype(dtype)
-    from_x = from_x + lift(params.b.astype(dtype), from_x)
+    from_x = matmul(x_t, params.w_x, dtype=dtype)
+    from_x = from_x + lift(params.b.astype(from_x.dtype), from_x)
     rz_x, n_x = jnp.split(from_x, [params.w_h.shape[1]], axis=-1)
-    return rz_x + state.h.astype(dtype) @ params.w_h.astype(dtype), n_x
+    return rz_x + matmul(state.h, params.w_h, dtype=dtype), n_x
 
 
 def gru_gate(params: GRUParams, state: GRUState, gates: tuple[Array, Array]) -> GRUGated:
@@ -104,18 +108,18 @@ def gru_gate(params: GRUParams, state: GRUState, gates: tuple[Array, Array]) -> 
 def gru_project_candidate(
     params: GRUParams, state: GRUGated, x_t: Array, *, dtype: Any = None
 ) -> Array:
-    """Returns (r * h_tm1) W_n, (*batch, H), in `dtype`."""
+    """Returns (r * h_tm1) W_n, (*batch, H), as `gru_project` computes products."""
     del x_t
-    dtype = dtype or params.w_n.dtype
-    return state.rh.astype(dtype) @ params.w_n.astype(dtype)
+    return matmul(state.rh, params.w_n, dtype=dtype or params.w_n.dtype)
 
 
-def gru_update(params: GRUParams, state: GRUGated, gates: Array) -> tuple[GRUState, Array]:
-    """Returns (state, y_t) of the reset-before form."""
-    del params
+def gru_update(
+    params: GRUParams, state: GRUGated, gates: Array, *, dtype: Any = None
+) -> tuple[GRUState, Array]:
+    """Returns (state, y_t) of the reset-before form, y_t in `dtype`."""
     n = jnp.tanh((state.n_x + gates).astype(state.h.dtype))
     h = (1 - state.z) * n + state.z * state.h
-    return GRUState(h), h.astype(gates.dtype)
+    return GRUState(h), h.astype(dtype or params.w_x.dtype)
 
 
 def gru_after_project(
@@ -123,30 +127,33 @@ def gru_after_project(
 ) -> tuple[Array, Array, Array]:
     """Returns `gru_project(...)` and n's from the state, h_tm1 W_n + b_n, (*batch, H)."""
     dtype = dtype or params.w_x.dtype
-    n_h = state.h.astype(dtype) @ params.w_n.astype(dtype)
+    n_h = matmul(state.h, params.w_n, dtype=dtype)
     if params.b_n is not None:
-        n_h = n_h + lift(params.b_n.astype(dtype), n_h)
+        n_h = n_h + lift(params.b_n.astype(n_h.dtype), n_h)
     return *gru_project(params, state, x_t, dtype=dtype), n_h
 
 
 def gru_after_update(
-    params: GRUParams, state: GRUState, gates: tuple[Array, Array, Array]
+    params: GRUParams, state: GRUState, gates: tuple[Array, Array, Array], *, dtype: Any = None
 ) -> tuple[GRUState, Array]:
-    """Returns (state, y_t) of the reset-after form."""
-    del params
+    """Returns (state, y_t) of the reset-after form, y_t in `dtype`."""
     rz, n_x, n_h = (gate.astype(state.h.dtype) for gate in gates)
     r, z = jnp.split(jax.nn.sigmoid(rz), 2, axis=-1)
     h = (1 - z) * jnp.tanh(n_x + r * n_h) + z * state.h
-    return GRUState(h), h.astype(gates[0].dtype)
+    return GRUState(h), h.astype(dtype or params.w_x.dtype)
 
 
 def gru_stages(*, reset_after: bool = False, dtype: Any = None) -> tuple[Stage, ...]:
     """Returns the stages: two of the reset-before form, one of the reset-after form."""
     if reset_after:
-        return ((functools.partial(gru_after_project, dtype=dtype), gru_after_update),)
+        project = functools.partial(gru_after_project, dtype=dtype)
+        return ((project, functools.partial(gru_after_update, dtype=dtype)),)
     return (
         (functools.partial(gru_project, dtype=dtype), gru_gate),
-        (functools.partial(gru_project_candidate, dtype=dtype), gru_update),
+        (
+            functools.partial(gru_project_candidate, dtype=dtype),
+            functools.partial(gru_update, dtype=dtype),
+        ),
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.stages import check_size, lift, state_dtype
+from seqmodels.cells.products import matmul
+from seqmodels.cells.stages import check_size, lift
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -128,13 +129,11 @@ def _fit_to_state(name: str, tree: Any, like: State) -> State:
 
 
 def input_gates(w_x: Array, b: Array, x_t: Array, dtype: Any) -> Array:
-    """Returns x_t W_x + b: the product in `dtype`, or that of `w_x` if None; the sum in float32.
+    """Returns x_t W_x + b: operands in `dtype`, or that of `w_x` if None; the sums in float32.
 
     So the gradient of `b`, a sum over all steps at once, is accumulated in float32 on any backend.
     """
-    dtype = dtype or w_x.dtype
-    gates = x_t.astype(dtype) @ w_x.astype(dtype)
-    gates = gates.astype(state_dtype(dtype))
+    gates = matmul(x_t, w_x, dtype=dtype or w_x.dtype)
     return gates + lift(b.astype(gates.dtype), gates)
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.initializers import Initializer, lecun_normal, packed
 from seqmodels.cells.linear import linear_step, make_linear_cell
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import check_last_axis, check_size, init_function, lift, state_dtype
 from seqmodels.types import Array, Cell
 
@@ -69,8 +70,8 @@ def lru_elements(params: LRUParams, x_t: Array, *, dtype: Any = None) -> tuple[L
     """Returns (a_t, b_t) of h_t = a_t * h_tm1 + b_t, complex: lambda, (1, ..., H), (*batch, H)."""
     check_last_axis("lru", "x_t", x_t, params.b_re.shape[0])
     dtype = dtype or params.b_re.dtype
-    x_t, real = x_t.astype(dtype), state_dtype(dtype)
-    parts = [(x_t @ b.astype(dtype)).astype(real) for b in (params.b_re, params.b_im)]
+    real = state_dtype(dtype)
+    parts = [matmul(x_t, b, dtype=dtype) for b in (params.b_re, params.b_im)]
     log_radius = -jnp.exp(params.nu_log.astype(real))
     theta = jnp.exp(params.theta_log.astype(real))
     decay = jnp.exp(jax.lax.complex(log_radius, theta))
@@ -83,9 +84,9 @@ def lru_elements(params: LRUParams, x_t: Array, *, dtype: Any = None) -> tuple[L
 def lru_output(params: LRUParams, state: LRUState, x_t: Array, *, dtype: Any = None) -> Array:
     """Returns y_t = Re(h_t C) + x_t W_y, (*batch, O), in `dtype`."""
     dtype = dtype or params.b_re.dtype
-    c_re, c_im, w_y = (a.astype(dtype) for a in (params.c_re, params.c_im, params.w_y))
-    y_t = state.h.real.astype(dtype) @ c_re - state.h.imag.astype(dtype) @ c_im
-    return y_t + x_t.astype(dtype) @ w_y
+    y_t = matmul(state.h.real, params.c_re, dtype=dtype)
+    y_t = y_t - matmul(state.h.imag, params.c_im, dtype=dtype)
+    return (y_t + matmul(x_t, params.w_y, dtype=dtype)).astype(dtype)
 
 
 def lru_step(

@@ -25,6 +25,7 @@ from seqmodels.cells.initializers import (
     orthogonal,
     packed,
 )
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import (
     check_last_axis,
     check_size,
@@ -64,21 +65,24 @@ def lstm_initial_state(
 
 
 def lstm_project(params: LSTMParams, state: LSTMState, x_t: Array, *, dtype: Any = None) -> Array:
-    """Returns the gates' pre-activations x_t W_x + h_tm1 W_h + b, (*batch, 4H), in `dtype`."""
+    """Returns the gates' pre-activations x_t W_x + h_tm1 W_h + b, (*batch, 4H).
+
+    The products have operands in `dtype`; their sums and the gates are at least float32.
+    """
     check_last_axis("lstm", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
-    gates = x_t.astype(dtype) @ params.w_x.astype(dtype)
-    gates = gates + state.h.astype(dtype) @ params.w_h.astype(dtype)
-    return gates + lift(params.b.astype(dtype), gates)
+    gates = matmul(x_t, params.w_x, dtype=dtype) + matmul(state.h, params.w_h, dtype=dtype)
+    return gates + lift(params.b.astype(gates.dtype), gates)
 
 
-def lstm_update(params: LSTMParams, state: LSTMState, gates: Array) -> tuple[LSTMState, Array]:
-    """Returns (state, y_t) from the gates' pre-activations."""
-    del params
+def lstm_update(
+    params: LSTMParams, state: LSTMState, gates: Array, *, dtype: Any = None
+) -> tuple[LSTMState, Array]:
+    """Returns (state, y_t) from the gates' pre-activations, y_t in `dtype`."""
     i, f, g, o = jnp.split(gates.astype(state.c.dtype), 4, axis=-1)
     c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
     h = jax.nn.sigmoid(o) * jnp.tanh(c)
-    return LSTMState(h, c), h.astype(gates.dtype)
+    return LSTMState(h, c), h.astype(dtype or params.w_x.dtype)
 
 
 def lstm_step(
@@ -98,7 +102,8 @@ def lstm_step(
     Raises:
       ValueError: if the last axis of `x_t` is not D.
     """
-    return lstm_update(params, state, lstm_project(params, state, x_t, dtype=dtype))
+    gates = lstm_project(params, state, x_t, dtype=dtype)
+    return lstm_update(params, state, gates, dtype=dtype)
 
 
 def lstm(
@@ -153,7 +158,10 @@ def lstm(
     return make_cell(
         init,
         functools.partial(lstm_initial_state, dtype=dtype),
-        (functools.partial(lstm_project, dtype=dtype), lstm_update),
+        (
+            functools.partial(lstm_project, dtype=dtype),
+            functools.partial(lstm_update, dtype=dtype),
+        ),
     )
 
 

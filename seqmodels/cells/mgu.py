@@ -23,6 +23,7 @@ from seqmodels.cells.initializers import (
     orthogonal,
     packed,
 )
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import (
     check_last_axis,
     check_size,
@@ -79,13 +80,16 @@ def mgu_initial_state(
 def mgu_project(
     params: MGUParams, state: MGUState, x_t: Array, *, dtype: Any = None
 ) -> tuple[Array, Array]:
-    """Returns the pre-activation of f, and n's from the input, each (*batch, H), in `dtype`."""
+    """Returns the pre-activation of f, and n's from the input, each (*batch, H).
+
+    The products have operands in `dtype`; their sums and the results are at least float32.
+    """
     check_last_axis("mgu", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
-    from_x = x_t.astype(dtype) @ params.w_x.astype(dtype)
-    from_x = from_x + lift(params.b.astype(dtype), from_x)
+    from_x = matmul(x_t, params.w_x, dtype=dtype)
+    from_x = from_x + lift(params.b.astype(from_x.dtype), from_x)
     f_x, n_x = jnp.split(from_x, 2, axis=-1)
-    return f_x + state.h.astype(dtype) @ params.w_h.astype(dtype), n_x
+    return f_x + matmul(state.h, params.w_h, dtype=dtype), n_x
 
 
 def mgu_gate(params: MGUParams, state: MGUState, gates: tuple[Array, Array]) -> MGUGated:
@@ -99,25 +103,28 @@ def mgu_gate(params: MGUParams, state: MGUState, gates: tuple[Array, Array]) -> 
 def mgu_project_candidate(
     params: MGUParams, state: MGUGated, x_t: Array, *, dtype: Any = None
 ) -> Array:
-    """Returns (f * h_tm1) W_n, (*batch, H), in `dtype`."""
+    """Returns (f * h_tm1) W_n, (*batch, H), as `mgu_project` computes products."""
     del x_t
-    dtype = dtype or params.w_n.dtype
-    return state.fh.astype(dtype) @ params.w_n.astype(dtype)
+    return matmul(state.fh, params.w_n, dtype=dtype or params.w_n.dtype)
 
 
-def mgu_update(params: MGUParams, state: MGUGated, gates: Array) -> tuple[MGUState, Array]:
-    """Returns (state, y_t) from the candidate's pre-activations."""
-    del params
+def mgu_update(
+    params: MGUParams, state: MGUGated, gates: Array, *, dtype: Any = None
+) -> tuple[MGUState, Array]:
+    """Returns (state, y_t) from the candidate's pre-activations, y_t in `dtype`."""
     n = jnp.tanh((state.n_x + gates).astype(state.h.dtype))
     h = (1 - state.f) * state.h + state.f * n
-    return MGUState(h), h.astype(gates.dtype)
+    return MGUState(h), h.astype(dtype or params.w_x.dtype)
 
 
 def mgu_stages(*, dtype: Any = None) -> tuple[Stage, ...]:
     """Returns the two stages: the gate, then the candidate."""
     return (
         (functools.partial(mgu_project, dtype=dtype), mgu_gate),
-        (functools.partial(mgu_project_candidate, dtype=dtype), mgu_update),
+        (
+            functools.partial(mgu_project_candidate, dtype=dtype),
+            functools.partial(mgu_update, dtype=dtype),
+        ),
     )
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.initializers import Initializer, glorot_uniform, orthogonal, packed
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import (
     check_last_axis,
     check_size,
@@ -50,12 +51,14 @@ def rnn_initial_state(
 
 
 def rnn_project(params: RNNParams, state: RNNState, x_t: Array, *, dtype: Any = None) -> Array:
-    """Returns the pre-activation x_t W_x + h_tm1 W_h + b, (*batch, H), in `dtype`."""
+    """Returns the pre-activation x_t W_x + h_tm1 W_h + b, (*batch, H).
+
+    The products have operands in `dtype`; their sums and the result are at least float32.
+    """
     check_last_axis("rnn", "x_t", x_t, params.w_x.shape[0])
     dtype = dtype or params.w_x.dtype
-    gates = x_t.astype(dtype) @ params.w_x.astype(dtype)
-    gates = gates + state.h.astype(dtype) @ params.w_h.astype(dtype)
-    return gates + lift(params.b.astype(dtype), gates)
+    gates = matmul(x_t, params.w_x, dtype=dtype) + matmul(state.h, params.w_h, dtype=dtype)
+    return gates + lift(params.b.astype(gates.dtype), gates)
 
 
 def rnn_update(
@@ -64,12 +67,12 @@ def rnn_update(
     gates: Array,
     *,
     activation: str | Callable[[Array], Array] = "tanh",
+    dtype: Any = None,
 ) -> tuple[RNNState, Array]:
-    """Returns (state, y_t) from the pre-activation."""
-    del params
+    """Returns (state, y_t) from the pre-activation, y_t in `dtype`."""
     function = ACTIVATIONS[activation] if isinstance(activation, str) else activation
     h = function(gates.astype(state.h.dtype))
-    return RNNState(h), h.astype(gates.dtype)
+    return RNNState(h), h.astype(dtype or params.w_x.dtype)
 
 
 def rnn_step(
@@ -96,7 +99,7 @@ def rnn_step(
       ValueError: if the last axis of `x_t` is not D.
     """
     gates = rnn_project(params, state, x_t, dtype=dtype)
-    return rnn_update(params, state, gates, activation=activation)
+    return rnn_update(params, state, gates, activation=activation, dtype=dtype)
 
 
 def rnn(
@@ -152,7 +155,7 @@ def rnn(
         functools.partial(rnn_initial_state, dtype=dtype),
         (
             functools.partial(rnn_project, dtype=dtype),
-            functools.partial(rnn_update, activation=activation),
+            functools.partial(rnn_update, activation=activation, dtype=dtype),
         ),
     )
 

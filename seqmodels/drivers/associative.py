@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from seqmodels.cells.linear import linear_elements
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
 from seqmodels.drivers.linear_scan import linear_scan
 from seqmodels.drivers.stage_analysis import supported_methods
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Array, Driver, DriverCall, Info, State, Unrolled
 
 

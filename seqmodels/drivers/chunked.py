@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
-from seqmodels.drivers.contract import match_varying_axes
 from seqmodels.drivers.fused.driver import CHUNK, run_fused
 from seqmodels.drivers.memory_plan import choose_plan, parse_bytes
 from seqmodels.drivers.reshape import (
@@ -26,6 +25,7 @@ from seqmodels.drivers.reshape import (
 )
 from seqmodels.drivers.scan import widen_params
 from seqmodels.drivers.stage_analysis import require_stages
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Contract, Driver, DriverCall, Info, Params, State, Unrolled
 
 

@@ -86,25 +86,6 @@ def valid_steps(lengths: Array | None, num_steps: int) -> Array | None:
     return jnp.arange(num_steps).reshape((-1,) + (1,) * lengths.ndim) < lengths[None]
 
 
-def match_varying_axes(tree: Any, *others: Any) -> Any:
-    """Returns `tree` with the varying axes of `others`, so that a loop in shard_map can carry it.
-
-    Inside `jax.shard_map` an array made of constants, such as a zero state, is the same on every
-    device. A loop refuses to carry it together with data that differ between devices.
-    """
-    varying = set().union(*(_varying(leaf) for leaf in jax.tree.leaves(others)))
-
-    def cast(leaf: Array) -> Array:
-        missing = tuple(sorted(varying - _varying(leaf)))
-        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(cast, tree) if varying else tree
-
-
-def _varying(leaf: Any) -> set[str]:
-    return set(jax.typeof(leaf).manual_axis_type.varying)
-
-
 def check_xs(cell: Cell, xs: Any) -> Array:
     """Returns `xs` as an array (T, *batch, D); ValueError if it has too few axes."""
     try:

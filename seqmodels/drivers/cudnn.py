@@ -113,8 +113,8 @@ def _run(call: DriverCall, *, precision: str) -> Unrolled:
 def _is_lstm(cell: Cell) -> bool:
     if len(cell.stages) != 1:
         return False
-    project, update = cell.stages[0]
-    return update is lstm_update and getattr(project, "func", None) is lstm_project
+    functions = tuple(getattr(function, "func", None) for function in cell.stages[0])
+    return functions == (lstm_project, lstm_update)
 
 
 def _check_float32(call: DriverCall) -> None:

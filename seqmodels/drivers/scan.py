@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Array, Driver, DriverCall, Info, Params, State, Unrolled
 
 

@@ -1,15 +1,17 @@
 """Analysis of a cell in stages: properties that are found by tracing its functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqmodels.cells.stages import fold_stages
 from seqmodels.drivers.reshape import merge_batch
+from seqmodels.drivers.wide_sequences import WideUpdate
 from seqmodels.pytrees import combine, is_float, partition_floats
-from seqmodels.types import Array, Cell, Params, State
+from seqmodels.types import Array, Cell, Params, Stage, State
 
 
 class StageAnalysis(NamedTuple):
@@ -19,7 +21,7 @@ class StageAnalysis(NamedTuple):
       constant_leaves: for each leaf of the state, whether it is an integer, bool or key that no
         step changes, such as a dropout mask.
       output_aliases: for each leaf of y_t, the index of the leaf of the new state that it equals,
-        constant leaves excepted, or None.
+        maybe cast to a narrower dtype, constant leaves excepted, or None.
       update_reads_params: for each stage, whether its update reads a floating-point parameter.
     """
 
@@ -67,7 +69,8 @@ def analyze_stages(
     leaves, structure = jax.tree.flatten(state)
 
     def step(leaves: list[Array], params: Params, x_t: Array) -> Any:
-        new, y_t = fold_stages(cell.stages, params, jax.tree.unflatten(structure, leaves), x_t)
+        stages = _without_widening(cell.stages)
+        new, y_t = fold_stages(stages, params, jax.tree.unflatten(structure, leaves), x_t)
         return jax.tree.leaves(new), jax.tree.leaves(y_t)
 
     closed = jax.make_jaxpr(step)(leaves, params, x_t)
@@ -84,8 +87,33 @@ def analyze_stages(
         for kept, leaf, a, b in zip(keeps, leaves, before, after, strict=True)
     )
     changing = [None if flag else out for flag, out in zip(constant, after, strict=True)]
-    aliases = tuple(_index(changing, out) for out in jaxpr.outvars[len(leaves) :])
+    rounded = _rounded_variables(jaxpr)
+    aliases = tuple(
+        _index(changing, rounded.get(id(out), out)) for out in jaxpr.outvars[len(leaves) :]
+    )
     return StageAnalysis(constant, aliases, reads)
+
+
+def _without_widening(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Returns the stages with the outputs of the cell's own, which `run_wide` may widen."""
+    project, update = stages[-1]
+    own = update.narrow if isinstance(update, WideUpdate) else update
+    return (*stages[:-1], (project, own))
+
+
+def _rounded_variables(jaxpr: Any) -> dict[int, Any]:
+    """Returns the variable of which another, by its id, is the same value in a narrower dtype."""
+    return {
+        id(equation.outvars[0]): equation.invars[0]
+        for equation in jaxpr.eqns
+        if equation.primitive.name == "convert_element_type"
+        and _is_narrower(equation.outvars[0].aval.dtype, equation.invars[0].aval.dtype)
+    }
+
+
+def _is_narrower(dtype: Any, other: Any) -> bool:
+    both_real = all(jnp.issubdtype(d, jnp.floating) for d in (dtype, other))
+    return both_real and jnp.promote_types(dtype, other) == other
 
 
 def _index(variables: list[Any], variable: Any) -> int | None:

@@ -19,10 +19,11 @@ from seqmodels.drivers.contract import (
     check_steps,
     check_xs,
     hold_last_outputs,
-    match_varying_axes,
     valid_steps,
     zero_unless,
 )
+from seqmodels.drivers.wide_sequences import run_wide
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Array, Cell, Contract, Driver, DriverCall, Info, Params, State, Unrolled
 
 MOST_CELLS = 64  # cells, with driver and flags, whose programs are kept
@@ -239,7 +240,9 @@ def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> U
             return call.cell.unroll(run, call)
         check_step(call.cell, call.params, call.state, call.x_t)
         chosen, reason = (driver, "asked for") if driver else choose_driver(call)
-        full = chosen.run(call, **dict(chosen.settings))
+        run_driver = functools.partial(chosen.run, **dict(chosen.settings))
+        # cuDNN has no loop of ours, and checks the dtypes of the call itself.
+        full = run_driver(call) if chosen.name == "cudnn" else run_wide(run_driver, call)
         return full._replace(
             ys=hold_last_outputs(call.contract, full.ys),
             info=dataclasses.replace(full.info, reason=reason),

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import check_size, lift, new_state
 from seqmodels.models.layers import dense
 from seqmodels.types import Array, Cell, Params, State
@@ -73,13 +74,16 @@ class Attention(NamedTuple):
     attend: Callable[[Params, Memory, Array], AttentionOutput]
 
 
-def additive_attention(query_size: int, memory_size: int, attention_size: int) -> Attention:
+def additive_attention(
+    query_size: int, memory_size: int, attention_size: int, *, dtype: Any = None
+) -> Attention:
     """Returns the additive attention of Bahdanau.
 
     Args:
       query_size: H.
       memory_size: M.
       attention_size: A.
+      dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
 
     Returns:
       An `Attention`.
@@ -101,22 +105,23 @@ def additive_attention(query_size: int, memory_size: int, attention_size: int) -
         )
 
     def remember(params: AdditiveParams, values: Array, lengths: Array) -> Memory:
-        return _memory(values, dense((params.w_memory, params.b), values), lengths)
+        return _memory(values, dense((params.w_memory, params.b), values, dtype=dtype), lengths)
 
     def attend(params: AdditiveParams, memory: Memory, queries: Array) -> AttentionOutput:
-        projected = (queries @ params.w_query)[..., None, :]
+        projected = matmul(queries, params.w_query, dtype=dtype)[..., None, :]
         hidden = jnp.tanh(projected + lift(memory.keys, projected))
         return _attended(memory, queries, hidden @ params.v)
 
     return Attention(init, remember, attend)
 
 
-def general_attention(query_size: int, memory_size: int) -> Attention:
+def general_attention(query_size: int, memory_size: int, *, dtype: Any = None) -> Attention:
     """Returns the general (bilinear) attention of Luong.
 
     Args:
       query_size: H.
       memory_size: M.
+      dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
 
     Returns:
       An `Attention`.
@@ -130,7 +135,7 @@ def general_attention(query_size: int, memory_size: int) -> Attention:
         return GeneralParams(glorot_uniform(key, (memory_size, query_size)))
 
     def remember(params: GeneralParams, values: Array, lengths: Array) -> Memory:
-        return _memory(values, values @ params.w_memory, lengths)
+        return _memory(values, matmul(values, params.w_memory, dtype=dtype), lengths)
 
     def attend(params: GeneralParams, memory: Memory, queries: Array) -> AttentionOutput:
         del params

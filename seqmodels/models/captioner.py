@@ -58,6 +58,7 @@ def captioner(
     feature_size: int = 128,
     channels: Sequence[int] = (24, 48),
     patch: int = 1,
+    dtype: Any = None,
 ) -> Captioner:
     """Returns the model encoder -> state -> decoder -> words.
 
@@ -75,6 +76,7 @@ def captioner(
       channels: feature maps of the encoder's convolutions, each followed by pooling. What the last
         leaves is read with its places, because they decide between "left of" and "above".
       patch: side of the squares of pixels that are read as one; a cheaper first convolution.
+      dtype: dtype of the operands of products outside of the cell; None for their common dtype.
 
     Returns:
       A `Captioner`. It takes images uint8 in [0, 255] or floats in [0, 1].
@@ -90,6 +92,7 @@ def captioner(
         output_size=feature_size,
         channels=channels,
         hidden_size=feature_size,
+        dtype=dtype,
     )
     cell = make_cell(embedding_size + feature_size, hidden_size)
 
@@ -127,7 +130,7 @@ def captioner(
         state = new_state(cell, params.cell, features.shape[:1], None)
         leaves, structure = jax.tree.flatten(state)
         begun = [
-            jnp.tanh(dense(layer, features)).reshape(leaf.shape).astype(leaf.dtype)
+            jnp.tanh(dense(layer, features, dtype=dtype)).reshape(leaf.shape).astype(leaf.dtype)
             for layer, leaf in zip(params.start, leaves, strict=True)
         ]
         return jax.tree.unflatten(structure, begun), features
@@ -145,13 +148,13 @@ def captioner(
         repeated = jnp.broadcast_to(features, (*words.shape[:2], feature_size))
         xs = jnp.concatenate([words, repeated], axis=-1)
         _, ys = unroll(cell, params.cell, xs, state, lengths=lengths, method=method)
-        return dense(params.out, ys)
+        return dense(params.out, ys, dtype=dtype)
 
     def decode_step(params: CaptionerParams, carry: Any, token: Array) -> tuple[Any, Array]:
         state, features = carry
         x_t = jnp.concatenate([params.embedding[token], features], axis=-1)
         state, y_t = cell.step(params.cell, state, x_t)
-        return (state, features), jax.nn.log_softmax(dense(params.out, y_t))
+        return (state, features), jax.nn.log_softmax(dense(params.out, y_t, dtype=dtype))
 
     return Captioner(init, apply, start, decode_step)
 

@@ -1,7 +1,7 @@
 """A convolutional classifier of images: convolution, max pooling, fully connected layers."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ def cnn(
     hidden_size: int = 128,
     kernel_size: int = 3,
     dropout: float = 0.0,
+    dtype: Any = None,
 ) -> Cnn:
     """Returns the network of LeCun, Bottou, Bengio, Haffner 1998, in today's form.
 
@@ -57,6 +58,7 @@ def cnn(
       hidden_size: units of the fully connected layer.
       kernel_size: height and width of each convolution's kernel.
       dropout: share of the inputs of a fully connected layer that a step of training leaves out.
+      dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
 
     Returns:
       A `Cnn`.
@@ -98,25 +100,27 @@ def cnn(
             )
         maps = images
         for layer in params.convs:
-            maps = max_pool(jax.nn.relu(conv(layer, maps)))
+            maps = max_pool(jax.nn.relu(conv(layer, maps, dtype=dtype)))
         return maps
 
     def apply(params: CnnParams, images: Array, *, key: Array | None = None) -> Array:
         keys = (None, None) if key is None else jax.random.split(key)
         # shape[0], because len() is not known where the batch size is exported as a letter.
         flat = features(params, images).reshape(jnp.shape(images)[0], flat_size)
-        hidden = jax.nn.relu(dense(params.hidden, apply_dropout(keys[0], flat, dropout)))
-        return dense(params.out, apply_dropout(keys[1], hidden, dropout))
+        flat = apply_dropout(keys[0], flat, dropout)
+        hidden = jax.nn.relu(dense(params.hidden, flat, dtype=dtype))
+        return dense(params.out, apply_dropout(keys[1], hidden, dropout), dtype=dtype)
 
     return Cnn(init, features, apply)
 
 
-def conv(params: DenseParams, maps: Array) -> Array:
+def conv(params: DenseParams, maps: Array, *, dtype: Any = None) -> Array:
     """Returns the convolution with zeros around the image, so that its size stays.
 
     Args:
       params: w (height, width, inputs, outputs), b (outputs,).
       maps: (B, height, width, inputs).
+      dtype: dtype of the operands of the product, see `sm.matmul`; None for their common dtype.
 
     Returns:
       Array (B, height, width, outputs).
@@ -131,7 +135,7 @@ def conv(params: DenseParams, maps: Array) -> Array:
         padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)
     ]
     weights = params.w.reshape(-1, outputs)
-    return dense(DenseParams(weights, params.b), jnp.concatenate(patches, axis=-1))
+    return dense(DenseParams(weights, params.b), jnp.concatenate(patches, axis=-1), dtype=dtype)
 
 
 def max_pool(maps: Array, size: int = POOL) -> Array:

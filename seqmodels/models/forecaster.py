@@ -106,7 +106,13 @@ class Forecaster(NamedTuple):
 
 
 def forecaster(
-    cell: Cell, *, hidden_size: int, steps: int = 1, targets: int = 1, head: str = "point"
+    cell: Cell,
+    *,
+    hidden_size: int,
+    steps: int = 1,
+    targets: int = 1,
+    head: str = "point",
+    dtype: Any = None,
 ) -> Forecaster:
     """Returns the model that reads a series and predicts at each step the K steps after it.
 
@@ -123,6 +129,7 @@ def forecaster(
       steps: K.
       targets: C, predicted columns.
       head: one of `HEADS`.
+      dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Raises:
       ValueError: for another head.
@@ -131,7 +138,7 @@ def forecaster(
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
     kind = HEADS[head]
     shape = (steps, targets, kind.size)
-    model = sequence_model(cell, hidden_size=hidden_size, output_size=math.prod(shape))
+    model = sequence_model(cell, hidden_size=hidden_size, output_size=math.prod(shape), dtype=dtype)
 
     def init(key: Array) -> SequenceModelParams:
         params = model.init(key)

@@ -1,7 +1,7 @@
 """Recurrent classifier of images: a cell reads the rows, or the pixels, one by one."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -57,7 +57,13 @@ def input_size(image_shape: Sequence[int], reading: str) -> int:
 
 
 def image_reader(
-    cell: Cell, *, hidden_size: int, output_size: int, reading: str, pooling: str = "last"
+    cell: Cell,
+    *,
+    hidden_size: int,
+    output_size: int,
+    reading: str,
+    pooling: str = "last",
+    dtype: Any = None,
 ) -> ImageReader:
     """Returns the classifier that reads an image as a sequence.
 
@@ -69,6 +75,7 @@ def image_reader(
       output_size: C, number of classes.
       reading: "rows" or "pixels".
       pooling: "last" or "mean".
+      dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Returns:
       An `ImageReader`.
@@ -80,7 +87,7 @@ def image_reader(
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
     if pooling not in POOLINGS:
         raise ValueError(f"pooling: got {pooling!r}, expected one of {', '.join(POOLINGS)}")
-    model = sequence_model(cell, hidden_size=hidden_size, output_size=output_size)
+    model = sequence_model(cell, hidden_size=hidden_size, output_size=output_size, dtype=dtype)
 
     def apply(
         params: SequenceModelParams,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.initializers import glorot_uniform
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import lift
 from seqmodels.types import Array
 
@@ -43,23 +44,25 @@ def dense_init(
     return DenseParams(initializer(key, (input_size, output_size)), jnp.zeros(output_size))
 
 
-def dense(params: tuple[Array, Array], inputs: Array) -> Array:
+def dense(params: tuple[Array, Array], inputs: Array, *, dtype: Any = None) -> Array:
     """Returns inputs @ w + b.
 
     Args:
       params: `DenseParams`, or a pair (w, b).
       inputs: (..., inputs).
+      dtype: dtype of the product's operands, see `sm.matmul`; None for their common dtype.
 
     Returns:
-      Array (..., outputs).
+      Array (..., outputs), in the common dtype of the inputs and the parameters.
 
     Examples:
       >>> dense((jnp.eye(2), jnp.array([0.0, 1.0])), jnp.ones(2))
       Array([1., 2.], dtype=float32)
     """
     w, b = params
-    outputs = inputs @ w
-    return outputs + lift(b, outputs)
+    outputs = matmul(inputs, w, dtype=dtype)
+    outputs = outputs + lift(b.astype(outputs.dtype), outputs)
+    return outputs.astype(jnp.result_type(inputs, w))
 
 
 def dropout(

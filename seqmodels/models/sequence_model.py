@@ -45,6 +45,7 @@ def sequence_model(
     vocabulary_size: int | None = None,
     embedding_size: int | None = None,
     embedding_scale: float = 0.1,
+    dtype: Any = None,
 ) -> SequenceModel:
     """Returns the model embedding -> cell -> linear readout.
 
@@ -56,6 +57,7 @@ def sequence_model(
       embedding_size: size of an embedded token; needed with a vocabulary.
       embedding_scale: standard deviation of a fresh embedding; large ones saturate a tanh and are
         remembered one by one instead of being learned.
+      dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Returns:
       A `SequenceModel`.
@@ -82,7 +84,7 @@ def sequence_model(
         return inputs if params.embedding is None else params.embedding[inputs]
 
     def read(params: SequenceModelParams, ys: Array) -> Array:
-        return dense((params.w_out, params.b_out), ys)
+        return dense((params.w_out, params.b_out), ys, dtype=dtype)
 
     def apply(
         params: SequenceModelParams,

@@ -1,7 +1,7 @@
 """Many to one: the words of a text through a cell, pooled over time, to classes or a rating."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,7 @@ def text_classifier(
     embedding_scale: float = 0.3,
     pool_words: bool = False,
     vectors: Array | None = None,
+    dtype: Any = None,
 ) -> TextClassifier:
     """Returns the model: mean of the features' embeddings, cell, mean and maximum over time.
 
@@ -75,6 +76,7 @@ def text_classifier(
       pool_words: whether the words are pooled too; always without a cell.
       vectors: (W, D) with W <= V, of about unit variance: where the embeddings of the first W
         features start, times `embedding_scale`; rows of zeros start at random like all others.
+      dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Returns:
       A `TextClassifier`.
@@ -125,10 +127,12 @@ def text_classifier(
             xs = apply_dropout(key_number, xs, embedding_dropout, (1, *xs.shape[1:]))
         sequences = [xs] if pool_words or cell is None else []
         if cell is not None:
-            sequences.insert(0, unroll(cell, params.cell, xs, lengths=lengths, method=method)[1])
+            ys = unroll(cell, params.cell, xs, lengths=lengths, method=method)[1]
+            # Pooled in the parameters' dtype, also where the cell's outputs are bfloat16.
+            sequences.insert(0, ys.astype(params.w_out.dtype))
         pooled = jnp.concatenate([pool(ys, lengths) for ys in sequences], axis=-1)
         pooled = apply_dropout(pooled_key, pooled, dropout, pooled.shape)
-        return dense((params.w_out, params.b_out), pooled)
+        return dense((params.w_out, params.b_out), pooled, dtype=dtype)
 
     return TextClassifier(init, apply)
 

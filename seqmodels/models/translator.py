@@ -99,6 +99,7 @@ def translator(
     hidden_size: int = 192,
     embedding_size: int = 128,
     dropout: float = 0.0,
+    dtype: Any = None,
 ) -> Translator:
     """Returns the encoder and decoder.
 
@@ -109,6 +110,7 @@ def translator(
       hidden_size: H, even: units of the decoder; each direction of the encoder has half of them.
       embedding_size: E.
       dropout: share of the features that is dropped from embedded words, the memory and v_t.
+      dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
 
     Returns:
       A `Translator`.
@@ -131,8 +133,8 @@ def translator(
         raise ValueError(f"hidden_size: got {H}, expected an even number")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout: got {dropout}, expected 0 <= dropout < 1")
-    encoder = bidirectional(lstm(E, H // 2), lstm(E, H // 2))
-    look, decoder = _decoder(attention, E, H)
+    encoder = bidirectional(*(lstm(E, H // 2, dtype=dtype) for _ in range(2)))
+    look, decoder = _decoder(attention, E, H, dtype)
 
     def init(key: Array) -> TranslatorParams:
         keys = jax.random.split(key, 7)
@@ -158,11 +160,11 @@ def translator(
         xs = apply_dropout(keys[0], params.source[sources], dropout)
         final, ys = unroll(encoder, params.encoder, xs, lengths=lengths)
         last = jnp.concatenate([final.forward.h, final.backward.h], axis=-1)
-        bridge = jnp.tanh(dense((params.w_bridge, params.b_bridge), last))
+        bridge = jnp.tanh(dense((params.w_bridge, params.b_bridge), last, dtype=dtype))
         h, c = jnp.split(bridge, 2, axis=-1)
         if look is None:
             return Carry(LSTMState(h, c), ())
-        ys = apply_dropout(keys[1], ys, dropout)
+        ys = apply_dropout(keys[1], ys.astype(params.source.dtype), dropout)
         return Carry(LSTMState(h, c), look.remember(params.attention, ys, lengths))
 
     def run_params(params: TranslatorParams, memory: Any) -> Params:
@@ -181,11 +183,11 @@ def translator(
                 ys = look.attend(params.attention, memory, ys)
             features = jnp.concatenate([ys.hidden, ys.context], axis=-1)
             weights = ys.weights
-        vector = jnp.tanh(dense((params.w_vector, params.b_vector), features))
+        vector = jnp.tanh(dense((params.w_vector, params.b_vector), features, dtype=dtype))
         return apply_dropout(key, vector, dropout), weights
 
     def read(params: TranslatorParams, vectors: Array) -> Array:
-        return dense((params.target.T, params.b_out), vectors)
+        return dense((params.target.T, params.b_out), vectors, dtype=dtype)
 
     def apply(
         params: TranslatorParams,
@@ -236,14 +238,15 @@ def translator(
 
 
 def _decoder(
-    attention: str, embedding_size: int, hidden_size: int
+    attention: str, embedding_size: int, hidden_size: int, dtype: Any
 ) -> tuple[Attention | None, Cell]:
     """Returns the attention and the cell that goes through time."""
     E, H = embedding_size, hidden_size
     if attention == "bahdanau":
-        look = additive_attention(H, H, H)
-        return look, attention_cell(lstm(E + H, H), look, lambda state: state.h)
-    return general_attention(H, H) if attention == "luong" else None, lstm(E, H)
+        look = additive_attention(H, H, H, dtype=dtype)
+        return look, attention_cell(lstm(E + H, H, dtype=dtype), look, lambda state: state.h)
+    is_luong = attention == "luong"
+    return general_attention(H, H, dtype=dtype) if is_luong else None, lstm(E, H, dtype=dtype)
 
 
 def _split(key: Array | None, number: int) -> Sequence[Array | None]:

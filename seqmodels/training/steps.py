@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from seqmodels.drivers.contract import match_varying_axes
 from seqmodels.parallel.sharding import check_rows
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.training.state import TrainState
 from seqmodels.types import Array, Params
 

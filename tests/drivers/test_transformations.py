@@ -52,11 +52,29 @@ def mesh_of(num_devices):
     return jax.make_mesh((num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+# Cells whose products are in bfloat16, and how far two orders of one sum may be apart, since the
+# last digit of a bfloat16 number may be rounded the other way.
+LOW_CELLS = {
+    "lstm, bfloat16": sm.lstm(D, H, dtype=jnp.bfloat16),
+    "gru, bfloat16": sm.gru(D, H, dtype=jnp.bfloat16),
+}
+LOW_TOLERANCE = 2e-2
+
+
+def cell_of(name):
+    return LOW_CELLS[name] if name in LOW_CELLS else cases.ALL[name][0]
+
+
+def tolerance_of(name, tolerance=1e-5):
+    return LOW_TOLERANCE if name in LOW_CELLS else tolerance
+
+
 SHARDED = {
     "scan": ("scan", "lstm_learned", T),
     # With whole chunks alone, and with a rest: other code runs.
     "fused": (sm.fused(chunk=4), "lstm_learned", 8),
     "fused, a rest": (sm.fused(chunk=4), "lstm_learned", 11),
+    "fused, bfloat16": (sm.fused(chunk=4), "gru, bfloat16", 11),
     "chunked": (sm.chunked(segment=4), "lstm_learned", 8),
     "chunked, a rest": (sm.chunked(segment=4), "lstm_learned", 11),
     "associative": ("associative", "min_gru", T),
@@ -69,7 +87,7 @@ SHARDED = {
 def loss_of_all(cell, method, params, xs, contract):
     full = sm.unroll_full(cell, params, xs, method=method, **contract)
     states = cases.reals(full.states)
-    return jnp.sum(full.ys**2) + sum(jnp.sum(jnp.sin(a)) for a in states)
+    return jnp.sum(full.ys.astype(jnp.float32) ** 2) + sum(jnp.sum(jnp.sin(a)) for a in states)
 
 
 @functools.cache
@@ -82,7 +100,7 @@ def on_one_device(cell):
 def test_inside_shard_map(case, masks):
     """Gradients of replicated parameters are summed over the devices once."""
     method, name, num_steps = SHARDED[case]
-    cell, _ = cases.ALL[name]
+    cell = cell_of(name)
     params, xs = cases.params_of(cell), cases.inputs((4,), num_steps)
     over, contract, specs = PartitionSpec(None, "data"), {}, {}
     if masks:
@@ -97,7 +115,7 @@ def test_inside_shard_map(case, masks):
         out_specs=PartitionSpec(),
     )
     want = on_one_device(cell)(params, xs, contract)
-    cases.assert_close(jax.jit(sharded)(params, xs, contract), want, 1e-5)
+    cases.assert_close(jax.jit(sharded)(params, xs, contract), want, tolerance_of(name))
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 4])
@@ -203,6 +221,65 @@ def test_forward_mode(method):
         cases.assert_close(got[1], numeric_hessian_times_ones(name), 1e-7)
         forward = jax.jit(lambda p: jax.jvp(jax.grad(loss), (p,), (ones,))[1])(params)
         cases.assert_close(forward, numeric_hessian_times_ones(name), 1e-7)
+
+
+@pytest.mark.parametrize(
+    "name", ["gru, bfloat16", pytest.param("lstm, bfloat16", marks=pytest.mark.slow)]
+)
+def test_low_products_under_every_transformation(name):
+    """Values, gradients and Hessian-vector products of two seeds, close to those in float32."""
+    cell, method = LOW_CELLS[name], sm.fused(chunk=3)
+    high = {"lstm, bfloat16": sm.lstm, "gru, bfloat16": sm.gru}[name](D, H)
+    params = [cases.params_of(high, seed) for seed in range(2)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *params)
+    ones = jax.tree.map(jnp.ones_like, params[0])
+
+    def of_seed(cell, method, params):
+        def loss(params):
+            ys = sm.unroll(cell, params, cases.inputs(), method=method, **CONTRACT)[1]
+            return jnp.sum(ys.astype(jnp.float32) ** 2)
+
+        gradient = jax.grad(loss)
+        return {
+            "value and slope": jax.jvp(loss, (params,), (ones,)),
+            "forward over reverse": jax.jvp(gradient, (params,), (ones,)),
+            "reverse over reverse": jax.grad(functools.partial(directional, gradient))(params),
+        }
+
+    got = jax.jit(jax.vmap(functools.partial(of_seed, cell, method)))(stacked)
+    want = jax.jit(jax.vmap(functools.partial(of_seed, high, "scan")))(stacked)
+    assert sm.unroll(cell, params[0], cases.inputs())[1].dtype == jnp.bfloat16
+    for key, tree in want.items():
+        pairs = zip(jax.tree.leaves(got[key]), jax.tree.leaves(tree), strict=True)
+        for a, b in pairs:
+            assert jnp.linalg.norm(a - b) < 0.03 * jnp.linalg.norm(b), key
+
+
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (sm.lstm, 16),
+        (sm.gru, 16),
+        pytest.param(sm.lstm, 128, marks=pytest.mark.slow),
+        pytest.param(sm.gru, 128, marks=pytest.mark.slow),
+    ],
+)
+def test_low_products_in_a_long_sequence(make, size):
+    """The gradient over 2,048 steps of float32 parameters is within 2 % of the one in float32."""
+    params = cases.init(make(size, size))
+    xs = jax.random.normal(jax.random.key(1), (2048, 4, size))
+
+    def loss(dtype, params):
+        ys = sm.unroll(make(size, size, dtype=dtype), params, xs, method=sm.fused())[1]
+        return jnp.mean(ys.astype(jnp.float32) ** 2)
+
+    @jax.jit
+    def both(params):
+        return [jax.grad(functools.partial(loss, d))(params) for d in ("bfloat16", "float32")]
+
+    for a, b in zip(*map(jax.tree.leaves, both(params)), strict=True):
+        assert a.dtype == jnp.float32
+        assert 0 < jnp.linalg.norm(a - b) < 0.02 * jnp.linalg.norm(b)
 
 
 LOW = {

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from seqmodels.drivers.contract import match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.contract import tree_where, zero_unless
 from seqmodels.drivers.fused.linearization import LinearizedStage, linearize_stages, state_transpose
 from seqmodels.drivers.fused.records import (
     Chunk,
@@ -22,7 +22,7 @@ from seqmodels.drivers.reshape import (
     split_chunks,
     split_time_batch,
 )
-from seqmodels.pytrees import combine, partition_floats
+from seqmodels.pytrees import combine, match_varying_axes, partition_floats
 from seqmodels.types import Array, Params, State
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.cells.stages import check_size, reset_state
-from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
+from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
 from seqmodels.drivers.fused.backward import backward
 from seqmodels.drivers.fused.records import (
     FusedPlan,
@@ -34,6 +34,7 @@ from seqmodels.drivers.scan import run_scan
 from seqmodels.drivers.stage_analysis import analyze_stages, require_stages
 from seqmodels.pytrees import (
     combine,
+    match_varying_axes,
     partition_by_flags,
     partition_floats,
     without_float0,
@@ -200,9 +201,7 @@ def _forward(
     """Returns (final_state, ys, residuals); ys is not zeroed in the padding."""
     params, xs, state, constants, fresh, valid, resets = inputs
     aliases = plan.analysis.output_aliases
-    if not keep_states:
-        aliases = (None,) * len(aliases)
-    structure: list[Any] = []
+    structure: list[tuple[Any, list[Any]]] = []
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs_t
@@ -214,17 +213,32 @@ def _forward(
             staged = update(params, staged, gates[-1])
         new, y_t = staged
         after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
+        new_leaves = _leaves_and_gaps(after)
         after = after if valid_t is None else tree_where(valid_t, after, before)
         y_leaves, y_structure = jax.tree.flatten(y_t)
-        structure.append(y_structure)
-        # An output that equals a leaf of the state is written once.
-        unaliased = [leaf for leaf, alias in zip(y_leaves, aliases, strict=True) if alias is None]
-        return after, (unaliased, after if keep_states else None, gates if save else None)
+        structure.append((y_structure, [leaf.dtype for leaf in y_leaves]))
+        # An output that equals a leaf of the state, or is that leaf rounded, is written once, and
+        # rounded after the loop.
+        written = [
+            leaf if alias is None else new_leaves[alias]
+            for leaf, alias in zip(y_leaves, aliases, strict=True)
+            if alias is None or not keep_states
+        ]
+        return after, (written, after if keep_states else None, gates if save else None)
 
-    final_state, (unaliased, states, gates) = lax.scan(
+    final_state, (written, states, gates) = lax.scan(
         body, state, (xs, valid, resets), reverse=plan.reverse
     )
-    outputs = iter(unaliased)
-    state_leaves = jax.tree.leaves(states, is_leaf=lambda a: a is None)
-    ys = [next(outputs) if alias is None else state_leaves[alias] for alias in aliases]
-    return final_state, structure[0].unflatten(ys), Residuals(states, gates)
+    outputs = iter(written)
+    state_leaves = _leaves_and_gaps(states)
+    y_structure, dtypes = structure[0]
+    ys = [
+        (state_leaves[alias] if keep_states and alias is not None else next(outputs)).astype(dtype)
+        for alias, dtype in zip(aliases, dtypes, strict=True)
+    ]
+    return final_state, y_structure.unflatten(ys), Residuals(states, gates)
+
+
+def _leaves_and_gaps(tree: Any) -> list[Any]:
+    """Returns the leaves of a tree, and None where another tree has them."""
+    return jax.tree.leaves(tree, is_leaf=lambda a: a is None)

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seqmodels.drivers.contract import match_varying_axes, zero_unless
+from seqmodels.drivers.contract import zero_unless
 from seqmodels.drivers.newton.flat_state import (
     StepInputs,
     flat_step,
@@ -32,6 +32,7 @@ from seqmodels.drivers.newton.flat_state import (
 from seqmodels.drivers.newton.solver import Convergence, Solver, solve
 from seqmodels.drivers.reshape import split_batch
 from seqmodels.drivers.scan import run_scan, widen_params
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Array, Driver, DriverCall, Info, Params, Unrolled
 
 JACOBIANS = ("dense", "diagonal")

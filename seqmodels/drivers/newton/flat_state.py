@@ -12,8 +12,9 @@ import numpy as np
 from jax.interpreters import partial_eval
 
 from seqmodels.cells.stages import reset_state
-from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where
+from seqmodels.drivers.contract import fill_padding, tree_where
 from seqmodels.drivers.reshape import merge_batch, merge_time_batch, split_time_batch
+from seqmodels.pytrees import match_varying_axes
 from seqmodels.types import Array, Cell, DriverCall, Params, State
 
 

@@ -11,11 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.drivers.contract import match_varying_axes, tree_where
+from seqmodels.drivers.contract import tree_where
 from seqmodels.drivers.linear_call import linear_call
 from seqmodels.drivers.linear_scan import linear_scan, multiply
 from seqmodels.drivers.newton.flat_state import Layout, StepInputs
-from seqmodels.pytrees import combine, partition_floats, without_float0, zero_tangents
+from seqmodels.pytrees import (
+    combine,
+    match_varying_axes,
+    partition_floats,
+    without_float0,
+    zero_tangents,
+)
 from seqmodels.types import Array, Params
 
 
