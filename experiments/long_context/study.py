@@ -7,11 +7,12 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from experiments.common import runner
+from experiments.common import runner, seeds_at_once
+from experiments.common.seeds_at_once import VALIDATION, Prepared, Settings
 from experiments.common.trainer import Job, Program, Study, Trained
-from experiments.long_context import model, report
+from experiments.long_context import report
+from experiments.long_context.cells import build_cell
 from experiments.long_context.config import CELLS, PROGRAM, Config
-from experiments.long_context.model import VALIDATION, Prepared, Settings
 from experiments.long_context.report import PLOTS, Table
 from seqmodels.analysis.statistics import mean_interval
 from seqmodels.tasks import adding, copy, digits, sky, temporal_order
@@ -105,7 +106,6 @@ def make_settings(config: Config) -> dict[str, Settings]:
             hidden=config.hidden,
             embedding=config.embedding,
             batch=config.training.batch,
-            initialisation=config.initialisations[cell],
             test_sequences=config.test_sequences,
             optimizer=config.training.optimizer(rates[cell]),
             fit=config.training.fit(config.saving),
@@ -119,14 +119,21 @@ def _job(
 ) -> Job:
     seeds = list(config.training.all_seeds)
     prepared: list[Prepared] = []
+    make_cell = functools.partial(
+        build_cell,
+        cell,
+        hidden=config.hidden,
+        num_steps=task.num_steps,
+        initialisation=config.initialisations[cell],
+    )
 
     def prepare() -> Callable[[], Program]:
-        prepared[:] = [model.prepare(cell, task, settings, mesh=mesh, seeds=seeds)]
-        return functools.partial(model.start, prepared[0])
+        prepared[:] = [seeds_at_once.prepare(make_cell, task, settings, mesh=mesh, seeds=seeds)]
+        return functools.partial(seeds_at_once.start, prepared[0])
 
     def finish(trained: Trained, directory: RunDirectory) -> dict[str, Any]:
         del directory
-        record = model.test(prepared.pop(), trained.fit)
+        record = seeds_at_once.test(prepared.pop(), trained.fit)
         interval = mean_interval(record["accuracy"])
         return record | dict(zip(("mean", "low", "high"), interval, strict=True))
 

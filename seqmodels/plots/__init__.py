@@ -1,5 +1,6 @@
 """Arrays in, Matplotlib figures out; nothing is drawn on a screen."""
 
+from seqmodels.plots.activations import activation_functions
 from seqmodels.plots.classification import (
     confusion_matrices,
     image_probabilities,
@@ -10,11 +11,14 @@ from seqmodels.plots.distance import accuracy_by_distance, gradient_by_distance
 from seqmodels.plots.files import save
 from seqmodels.plots.forecast import forecasts
 from seqmodels.plots.ratios import ratios_by_shape
+from seqmodels.plots.scores import ScorePanel, score_intervals
 from seqmodels.plots.text import attention_map, captioned_picture, contact_sheet
 
 __all__ = [
     "Panel",
+    "ScorePanel",
     "accuracy_by_distance",
+    "activation_functions",
     "attention_map",
     "captioned_picture",
     "confusion_matrices",
@@ -26,4 +30,5 @@ __all__ = [
     "prediction_by_word",
     "ratios_by_shape",
     "save",
+    "score_intervals",
 ]

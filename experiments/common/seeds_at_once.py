@@ -1,4 +1,4 @@
-"""One cell at one distance with all seeds at once: compiled training, test and gradient."""
+"""Training of one cell on one task with all seeds at once: compiled steps, test and gradient."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 import seqmodels as sm
 from experiments.common.trainer import Program
 from seqmodels.analysis.gradient_flow import state_gradient_norms
-from seqmodels.cells import catalog
 from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequence_model
 from seqmodels.tasks.task import Batch, Task, accuracy
 from seqmodels.training.fit import FitResult
@@ -28,18 +28,11 @@ VALIDATION = "validation_accuracy"
 
 
 class Settings(NamedTuple):
-    """Settings of building, training and testing.
-
-    `initialisation` "standard" is the library's default: orthogonal recurrent matrices, forget bias
-    1 in the LSTM, no bias in the GRU. "memory" starts every cell as one that keeps its state: an
-    identity recurrent matrix in the RNN (Le, Jaitly, Hinton 2015, there for ReLU), chrono biases up
-    to the length of the sequence in LSTM and GRU (Tallec, Ollivier 2018).
-    """
+    """Settings of building, training and testing."""
 
     hidden: int
     embedding: int
     batch: int
-    initialisation: str
     test_sequences: int
     optimizer: OptimizerSettings
     fit: FitSettings
@@ -68,23 +61,15 @@ class Measurement(NamedTuple):
     diverged: list[bool]
 
 
-def build_cell(name: str, input_size: int, hidden: int, *, num_steps: int, memory: bool) -> sm.Cell:
-    """Returns the cell of that name, initialised for long memories or in the standard way."""
-    chrono = float(max(num_steps, 3)) if memory else None
-    recurrent = sm.initializers.identity() if memory else sm.initializers.orthogonal
-    is_rnn = name in ("rnn", "rnn_relu")
-    options = {"w_h_init": recurrent} if is_rnn else {"chrono": chrono}
-    return catalog.CELLS[name](input_size, hidden, **options)
-
-
 class Prepared(NamedTuple):
     """Compiled functions of one cell at one distance, for all seeds at once.
 
     Attributes:
       settings: how to train and test.
-      seeds: S seeds.
-      mesh: of the devices over which the seeds are spread.
-      init: keys -> TrainState.
+      seeds: S seeds; one that stands there twice is trained with two learning rates.
+      rates: the learning rate of each of the S trainings.
+      mesh: of the devices over which the trainings are spread.
+      init: (keys, rates) -> TrainState.
       train: TrainState, which is donated -> (TrainState, StepMetrics) after
         `settings.fit.steps_per_dispatch` steps.
       evaluate: (TrainState, keys) -> validation accuracy.
@@ -94,6 +79,7 @@ class Prepared(NamedTuple):
 
     settings: Settings
     seeds: Sequence[int]
+    rates: Sequence[float]
     mesh: Mesh
     init: Callable[..., Any]
     train: Callable[..., Any]
@@ -102,25 +88,28 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    cell_name: str, task: Task, settings: Settings, *, mesh: Mesh, seeds: Sequence[int]
+    make_cell: Callable[[int], sm.Cell],
+    task: Task,
+    settings: Settings,
+    *,
+    mesh: Mesh,
+    seeds: Sequence[int],
+    rates: Sequence[float] | None = None,
 ) -> Prepared:
     """Compiles what `measure` runs; it may do so in a thread while another cell is trained.
 
     Args:
-      cell_name: one of `CELLS`.
+      make_cell: `make_cell(input_size)`, a cell with `settings.hidden` units.
       task: the task at one distance.
       settings: how to train and test.
       mesh: one axis; its size divides the number of seeds.
       seeds: S seeds.
+      rates: S learning rates; None for that of the settings.
 
     Returns:
       `Prepared`.
     """
-    input_size = task.input_size or settings.embedding
-    memory = settings.initialisation == "memory"
-    cell = build_cell(
-        cell_name, input_size, settings.hidden, num_steps=task.num_steps, memory=memory
-    )
+    cell = make_cell(task.input_size or settings.embedding)
     model = sequence_model(
         cell,
         hidden_size=settings.hidden,
@@ -128,7 +117,7 @@ def prepare(
         vocabulary_size=task.vocabulary_size,
         embedding_size=settings.embedding if task.vocabulary_size else None,
     )
-    optimizer = make_optimizer(settings.optimizer)
+    optimizer = _optimizer(settings.optimizer, with_rates=rates is not None)
 
     def loss(params: Any, batch: Batch, key: jax.Array, carry: Any) -> Loss:
         del key, carry
@@ -141,8 +130,11 @@ def prepare(
         return averaged_params(state.opt_state, state.params, settings.optimizer.average)
 
     # Of a seed's key: parameters and training data, validation data, test data.
-    def init(key: jax.Array) -> TrainState:
-        return create_train_state(model.init, optimizer, jax.random.split(key, 3)[0])
+    def init(key: jax.Array, rate: jax.Array) -> TrainState:
+        state = create_train_state(model.init, optimizer, jax.random.split(key, 3)[0])
+        if rates is None:
+            return state
+        return state._replace(opt_state=optax.tree.set(state.opt_state, rate=rate))
 
     def evaluate(state: TrainState, key: jax.Array) -> jax.Array:
         size = task.limited("validation", settings.test_sequences // 4)
@@ -161,12 +153,14 @@ def prepare(
 
     train = make_train_steps(loss, optimizer, settings.fit.steps_per_dispatch, sample=sample)
     keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((len(seeds),), jnp.uint32))
-    state = jax.eval_shape(jax.vmap(init), keys)
+    all_rates = jax.ShapeDtypeStruct((len(seeds),), jnp.float32)
+    state = jax.eval_shape(jax.vmap(init), keys, all_rates)
     return Prepared(
         settings=settings,
         seeds=seeds,
+        rates=[settings.optimizer.learning_rate] * len(seeds) if rates is None else rates,
         mesh=mesh,
-        init=over_seeds(init, mesh).lower(keys).compile(),
+        init=over_seeds(init, mesh).lower(keys, all_rates).compile(),
         train=over_seeds(train, mesh, donate=(0,)).lower(state).compile(),
         evaluate=over_seeds(evaluate, mesh).lower(state, keys).compile(),
         test=over_seeds(test, mesh).lower(state.params, state, keys).compile(),
@@ -175,9 +169,9 @@ def prepare(
 
 def start(prepared: Prepared) -> Program:
     """Returns what the trainer runs. The result of a seed does not depend on the other seeds."""
-    keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
+    keys, rates = _placed(prepared)
     return Program(
-        state=prepared.init(keys),
+        state=prepared.init(keys, rates),
         train=prepared.train,
         evaluate=lambda state: {VALIDATION: prepared.evaluate(state, keys)},
     )
@@ -185,8 +179,8 @@ def start(prepared: Prepared) -> Program:
 
 def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
     """Returns the fields of a `Measurement` but for cell and distance."""
-    keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
-    first_params = prepared.init(keys).params
+    keys, rates = _placed(prepared)
+    first_params = prepared.init(keys, rates).params
     tested = prepared.test(first_params, fitted.state, keys)
     loss, right, ratios = map(np.asarray, transfer.to_host(tested))
     return {
@@ -200,6 +194,24 @@ def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
         "gradient_trained": ratios[:, 1].tolist(),
         "diverged": fitted.diverged.tolist(),
     }
+
+
+def _optimizer(settings: OptimizerSettings, *, with_rates: bool) -> optax.GradientTransformation:
+    """Returns the optimizer; with rates, one whose state holds the learning rate."""
+    if not with_rates:
+        return make_optimizer(settings)
+
+    def make(rate: Any) -> optax.GradientTransformation:
+        return make_optimizer(settings._replace(learning_rate=rate))
+
+    return optax.inject_hyperparams(make)(rate=settings.learning_rate)
+
+
+def _placed(prepared: Prepared) -> tuple[jax.Array, jax.Array]:
+    """Returns the keys and the learning rates, spread over the devices."""
+    keys = _keys(jnp.asarray(prepared.seeds, jnp.uint32))
+    rates = jnp.asarray(prepared.rates, jnp.float32)
+    return place(keys, prepared.mesh, 0), place(rates, prepared.mesh, 0)
 
 
 def _keys(seeds: jax.Array) -> jax.Array:
