@@ -55,8 +55,7 @@ def show(
     _draw(records, config, tasks, directory)
     console.print(_variants(records, config, tasks))
     console.print(_functions())
-    for text in _claim():
-        console.print(text, soft_wrap=True)
+    console.print(_claim(), soft_wrap=True)
     console.print(f"results: {directory.path}", soft_wrap=True)
 
 
@@ -96,7 +95,7 @@ def _horizon(found: list[dict[str, Any] | None], distances: list[int], chance: f
     means = [float(np.mean(score(record)[1] or [0.0])) for record in found if record]
     reach = memory_horizon(distances, means, chance)
     if reach is None:
-        return f"< {distances[0]}"
+        return "none"
     return f">= {reach}" if reach == distances[-1] else str(reach)
 
 
@@ -150,20 +149,19 @@ def _functions() -> rich.table.Table:
     return table
 
 
-def _claim() -> list[str]:
+def _claim() -> str:
     """Compares "tanh's second derivative can sustain for a long range" with the figures."""
     tanh = activations.profile(activations.FUNCTIONS["tanh"])
     sigmoid = activations.profile(activations.FUNCTIONS["sigmoid"])
-    held = tanh.second_width > sigmoid.second_width
-    return [
+    longer = "longer" if tanh.second_width > sigmoid.second_width else "shorter"
+    return (
         '"The second derivative of tanh can sustain for a long range before going to zero": it has '
         f"1 % of its largest size up to |x| = {tanh.second_width:.2f}; that of the sigmoid up to "
-        f"|x| = {sigmoid.second_width:.2f}. So the range of tanh is "
-        f"{'longer' if held else 'shorter'}; at its largest it is {tanh.largest_second:.3f}, that "
-        f"of the sigmoid {sigmoid.largest_second:.3f}. What carries a gradient over many steps is not "
-        "a second derivative but c_t = f * c_tm1 + ...: compare the rows "
-        f"{BASELINE}, no_forget_gate, identity_output and rnn."
-    ]
+        f"|x| = {sigmoid.second_width:.2f}. So the range of tanh is {longer}; its largest size is "
+        f"{tanh.largest_second:.3f}, that of the sigmoid {sigmoid.largest_second:.3f}. A gradient "
+        "over many steps is carried by c_t = f * c_tm1 + ..., not by a second derivative: compare "
+        f"the rows {BASELINE}, no_forget_gate, identity_output and rnn."
+    )
 
 
 def _draw(
@@ -181,6 +179,11 @@ def _draw(
             label, values = score(record) if record else (label, [])
             rows.append(_limited(record, mean_interval(values)) if record and values else nothing)
         panels[name] = ScorePanel(label, rows, _without_memory(name, task))
+    x = np.linspace(-6, 6, 601, dtype=np.float32)
+    curves = {
+        name: tuple(map(np.asarray, activations.derivatives(function, x)))
+        for name, function in activations.FUNCTIONS.items()
+    }
     figures = (
         plots.score_intervals(
             list(config.variants),
@@ -189,9 +192,7 @@ def _draw(
             title=f"Variants of the LSTM, {config.training.seeds} seeds, 95 % intervals; dashed: "
             "the LSTM, dotted: without memory",
         ),
-        plots.activation_functions(
-            activations.FUNCTIONS, title="Activation functions and their derivatives"
-        ),
+        plots.activation_functions(x, curves, title="Activation functions and their derivatives"),
     )
     for figure, file in zip(figures, FILES, strict=True):
         with cannot_be_written(str(directory.file(file))):

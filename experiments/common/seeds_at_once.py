@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh
 
 import seqmodels as sm
@@ -16,7 +15,13 @@ from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequ
 from seqmodels.tasks.task import Batch, Task, accuracy
 from seqmodels.training.fit import FitResult
 from seqmodels.training.losses import cross_entropy, squared_error
-from seqmodels.training.optimizers import OptimizerSettings, averaged_params, make_optimizer
+from seqmodels.training.optimizers import (
+    OptimizerSettings,
+    averaged_params,
+    make_optimizer,
+    make_optimizer_with_rate,
+    set_rate,
+)
 from seqmodels.training.parallel import transfer
 from seqmodels.training.parallel.mesh import place
 from seqmodels.training.settings import FitSettings
@@ -117,7 +122,8 @@ def prepare(
         vocabulary_size=task.vocabulary_size,
         embedding_size=settings.embedding if task.vocabulary_size else None,
     )
-    optimizer = _optimizer(settings.optimizer, with_rates=rates is not None)
+    make = make_optimizer if rates is None else make_optimizer_with_rate
+    optimizer = make(settings.optimizer)
 
     def loss(params: Any, batch: Batch, key: jax.Array, carry: Any) -> Loss:
         del key, carry
@@ -134,7 +140,7 @@ def prepare(
         state = create_train_state(model.init, optimizer, jax.random.split(key, 3)[0])
         if rates is None:
             return state
-        return state._replace(opt_state=optax.tree.set(state.opt_state, rate=rate))
+        return state._replace(opt_state=set_rate(state.opt_state, rate))
 
     def evaluate(state: TrainState, key: jax.Array) -> jax.Array:
         size = task.limited("validation", settings.test_sequences // 4)
@@ -194,17 +200,6 @@ def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
         "gradient_trained": ratios[:, 1].tolist(),
         "diverged": fitted.diverged.tolist(),
     }
-
-
-def _optimizer(settings: OptimizerSettings, *, with_rates: bool) -> optax.GradientTransformation:
-    """Returns the optimizer; with rates, one whose state holds the learning rate."""
-    if not with_rates:
-        return make_optimizer(settings)
-
-    def make(rate: Any) -> optax.GradientTransformation:
-        return make_optimizer(settings._replace(learning_rate=rate))
-
-    return optax.inject_hyperparams(make)(rate=settings.learning_rate)
 
 
 def _placed(prepared: Prepared) -> tuple[jax.Array, jax.Array]:

@@ -60,6 +60,7 @@ def derivatives(function: Callable[[Array], Array], x: Array) -> tuple[Array, Ar
       1.0
     """
     first = jax.grad(function)
+    x = jnp.asarray(x)
     flat = jnp.ravel(x)
     found = [jax.vmap(f)(flat).reshape(x.shape) for f in (function, first, jax.grad(first))]
     return found[0], found[1], found[2]

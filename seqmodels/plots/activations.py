@@ -1,36 +1,32 @@
 """Figure of activation functions with their first and second derivatives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from seqmodels.analysis.activations import derivatives
 from seqmodels.plots.style import COLORS, legend_label, write, write_legend
-from seqmodels.types import Array
 
 _TITLES = ("value", "first derivative", "second derivative")
+Curves = tuple[np.ndarray, ...]
 
 
 def activation_functions(
-    functions: Mapping[str, Callable[[Array], Array]], *, reach: float = 6.0, title: str
+    inputs: np.ndarray, functions: Mapping[str, Curves], *, title: str
 ) -> Figure:
     """Returns the figure with one panel for the values and one for each derivative.
 
     Args:
-      functions: the functions by name.
-      reach: inputs from -reach to reach.
+      inputs: (N,) ascending.
+      functions: by name the values, first and second derivatives, (N,) each.
       title: title of the figure.
     """
-    x = np.linspace(-reach, reach, 601)
     figure = Figure(figsize=(10, 3.6), dpi=120, layout="constrained")
     write(figure.suptitle, title, fontsize=10)
     panels = figure.subplots(1, 3)
-    for (name, function), color in zip(functions.items(), COLORS * 9, strict=False):
-        curves = derivatives(function, jnp.asarray(x, jnp.float32))
+    for (name, curves), color in zip(functions.items(), COLORS * 9, strict=False):
         for axes, curve in zip(panels, curves, strict=True):
-            axes.plot(x, np.asarray(curve), color=color, label=legend_label(name), linewidth=1.5)
+            axes.plot(inputs, curve, color=color, label=legend_label(name), linewidth=1.5)
     for axes, text in zip(panels, _TITLES, strict=True):
         axes.set_title(text, fontsize=9)
         axes.set_xlabel("input x")

@@ -6,8 +6,9 @@ import pytest
 from programs import execute
 
 COMMANDS = (
-    "autocorrelation", "benchmark", "captioning", "character_lm", "convert", "datasets",
-    "forecasting", "image_classification", "long_context", "parity", "sentiment", "translation",
+    "ablations", "autocorrelation", "benchmark", "captioning", "character_lm", "convert",
+    "datasets", "forecasting", "image_classification", "long_context", "parity", "sentiment",
+    "translation",
 )  # fmt: skip
 TRAINING = tuple(set(COMMANDS) - {"autocorrelation", "benchmark", "convert", "datasets"})
 EVERYWHERE = {
