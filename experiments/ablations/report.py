@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import rich.table
 from rich import box
@@ -181,7 +182,7 @@ def _draw(
         panels[name] = ScorePanel(label, rows, _without_memory(name, task))
     x = np.linspace(-6, 6, 601, dtype=np.float32)
     curves = {
-        name: tuple(map(np.asarray, activations.derivatives(function, x)))
+        name: tuple(map(np.asarray, activations.derivatives(function, jnp.asarray(x))))
         for name, function in activations.FUNCTIONS.items()
     }
     figures = (
