@@ -12,6 +12,7 @@ from seqmodels.plots.files import save
 from seqmodels.plots.forecast import forecasts
 from seqmodels.plots.ratios import ratios_by_shape
 from seqmodels.plots.scores import ScorePanel, score_intervals
+from seqmodels.plots.step import unrolled
 from seqmodels.plots.text import attention_map, captioned_picture, contact_sheet
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "ratios_by_shape",
     "save",
     "score_intervals",
+    "unrolled",
 ]

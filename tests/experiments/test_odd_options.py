@@ -8,9 +8,11 @@ from programs import execute
 COMMANDS = (
     "ablations", "autocorrelation", "benchmark", "captioning", "character_lm", "convert",
     "datasets", "forecasting", "image_classification", "long_context", "parity", "sentiment",
-    "translation",
+    "translation", "unrolling",
 )  # fmt: skip
-TRAINING = tuple(set(COMMANDS) - {"autocorrelation", "benchmark", "convert", "datasets"})
+TRAINING = tuple(
+    set(COMMANDS) - {"autocorrelation", "benchmark", "convert", "datasets", "unrolling"}
+)
 EVERYWHERE = {
     "unknown": (["--nothing_like_it=1"], "nothing_like_it"),
     "a word": (["surplus"], "surplus"),
