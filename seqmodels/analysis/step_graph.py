@@ -97,7 +97,7 @@ def step_graph(cell: Cell, params: Params, state: State, x_t: Any) -> StepGraph:
       >>> [node.label for node in graph.nodes][-1]
       'tanh'
     """
-    closed, (new_state, y_t) = jax.make_jaxpr(cell.step, return_shape=True)(params, state, x_t)
+    closed, (new_state, _) = jax.make_jaxpr(cell.step, return_shape=True)(params, state, x_t)
     reader = _Reader()
     values = [_Value(None, name) for name in _names(params)]
     for kind, tree, default in (("state", state, "state"), ("input", x_t, "x")):
