@@ -20,12 +20,15 @@ class Config(Options):
     lengths: tuple[int, ...] = option(
         (16, 64, 256), "Steps of the sequences that are measured.", at_least=1, at_most=100_000
     )
-    longest: int = option(
-        64,
+    longest_program: int = option(
+        16,
         "Steps up to which the loop unrolled in one program is measured; its compile time grows "
         "with every step.",
         at_least=1,
         at_most=100_000,
+    )
+    longest_loop: int = option(
+        64, "Steps up to which the Python loop is measured.", at_least=1, at_most=100_000
     )
     rounds: int = option(5, "Rounds, whose median counts.", at_least=1, at_most=1000)
     out: str = option("unrolling.png", "The picture; .svg works as well.", path=True)

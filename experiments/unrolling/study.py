@@ -51,10 +51,11 @@ def run(config: Config) -> dict[str, Any]:
     table.add_column("way")
     for heading in ("steps", "first call, s", "run, ms", "memory, MB"):
         table.add_column(heading, justify="right")
+    limits = {WAYS[0]: config.longest_loop, WAYS[1]: config.longest_program}
     results: dict[str, Any] = {}
     for length in config.lengths:
         xs = jax.random.normal(jax.random.key(1), (length, config.batch, config.input_size))
-        ways = tuple(way for way in WAYS if way != WAYS[1] or length <= config.longest)
+        ways = tuple(way for way in WAYS if length <= limits.get(way, length))
         results[str(length)] = {}
         table.add_section()
         for way, cost in measure(cell, xs, ways, config.rounds):
