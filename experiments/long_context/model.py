@@ -24,6 +24,8 @@ from seqmodels.training.state import TrainState, create_train_state
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 
 GRADIENT_SEQUENCES = 64
+CURVE_POINTS = 32  # of the gradient by distance
+CURVE_DIGITS = 5  # significant ones that are recorded
 VALIDATION = "validation_accuracy"
 
 
@@ -77,11 +79,44 @@ def build_cell(name: str, input_size: int, hidden: int, *, num_steps: int, memor
     return catalog.CELLS[name](input_size, hidden, **options)
 
 
+def build_model(
+    cell: sm.Cell, hidden: int, output_size: int, *, vocabulary: int | None, embedding: int | None
+) -> SequenceModel:
+    """Returns the model around a cell, with an embedding of words where there is a vocabulary.
+
+    Args:
+      cell: of `build_cell`.
+      hidden: units of the cell.
+      output_size: classes, or 1 for a number.
+      vocabulary: how many words; None or 0 where the inputs are features.
+      embedding: size of an embedded word.
+    """
+    return sequence_model(
+        cell,
+        hidden_size=hidden,
+        output_size=output_size,
+        vocabulary_size=vocabulary or None,
+        embedding_size=embedding if vocabulary else None,
+    )
+
+
+def gradient_distances(num_steps: int) -> tuple[int, ...]:
+    """Returns the distances of a gradient curve: steps before the last one, ascending.
+
+    They are about evenly spaced on a logarithmic axis and have 0, 1, 10, 100, ... among them.
+    """
+    last = num_steps - 1
+    powers = [10**n for n in range(7)]
+    spaced = np.geomspace(1, max(last, 1), CURVE_POINTS).round().astype(int).tolist()
+    return tuple(sorted({n for n in (0, last, *powers, *spaced) if n <= last}))
+
+
 class Prepared(NamedTuple):
     """Compiled functions of one cell at one distance, for all seeds at once.
 
     Attributes:
       settings: how to train and test.
+      num_steps: of a sequence.
       seeds: S seeds.
       mesh: of the devices over which the seeds are spread.
       init: keys -> TrainState.
@@ -89,10 +124,11 @@ class Prepared(NamedTuple):
         `settings.fit.steps_per_dispatch` steps.
       evaluate: (TrainState, keys) -> validation accuracy.
       test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient
-        before and after training).
+        before and after training, the same (S, 2, N) at `gradient_distances`).
     """
 
     settings: Settings
+    num_steps: int
     seeds: Sequence[int]
     mesh: Mesh
     init: Callable[..., Any]
@@ -121,12 +157,12 @@ def prepare(
     cell = build_cell(
         cell_name, input_size, settings.hidden, num_steps=task.num_steps, memory=memory
     )
-    model = sequence_model(
+    model = build_model(
         cell,
-        hidden_size=settings.hidden,
-        output_size=task.output_size,
-        vocabulary_size=task.vocabulary_size,
-        embedding_size=settings.embedding if task.vocabulary_size else None,
+        settings.hidden,
+        task.output_size,
+        vocabulary=task.vocabulary_size,
+        embedding=settings.embedding,
     )
     optimizer = make_optimizer(settings.optimizer)
 
@@ -156,14 +192,15 @@ def prepare(
         loss, right = _evaluate(model, task, last, batch)
         few = Batch(*(array[:, :GRADIENT_SEQUENCES] for array in batch))
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
-        ratios = jax.lax.map(lambda params: _gradient_ratio(cell, model, task, params, few), both)
-        return loss, right, ratios
+        found = jax.lax.map(lambda params: _gradient_ratios(cell, model, task, params, few), both)
+        return loss, right, *found
 
     train = make_train_steps(loss, optimizer, settings.fit.steps_per_dispatch, sample=sample)
     keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((len(seeds),), jnp.uint32))
     state = jax.eval_shape(jax.vmap(init), keys)
     return Prepared(
         settings=settings,
+        num_steps=task.num_steps,
         seeds=seeds,
         mesh=mesh,
         init=over_seeds(init, mesh).lower(keys).compile(),
@@ -184,11 +221,15 @@ def start(prepared: Prepared) -> Program:
 
 
 def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
-    """Returns the fields of a `Measurement` but for cell and distance."""
+    """Returns the fields of a `Measurement` but for cell and distance, and gradient curves.
+
+    "gradient_curves" holds "distances" (N,), and "initial" and "trained" (S, N): the norm of
+    d score / d state so many steps before the last one, over that at the last one.
+    """
     keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
     first_params = prepared.init(keys).params
     tested = prepared.test(first_params, fitted.state, keys)
-    loss, right, ratios = map(np.asarray, transfer.to_host(tested))
+    loss, right, ratios, curves = map(np.asarray, transfer.to_host(tested))
     return {
         "parameters": parameter_count(first_params) // len(prepared.seeds),
         "steps": fitted.progress.values["step"],
@@ -199,7 +240,26 @@ def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
         "gradient_initial": ratios[:, 0].tolist(),
         "gradient_trained": ratios[:, 1].tolist(),
         "diverged": fitted.diverged.tolist(),
+        "gradient_curves": {
+            "distances": list(gradient_distances(prepared.num_steps)),
+            "initial": _rounded(curves[:, 0]),
+            "trained": _rounded(curves[:, 1]),
+        },
     }
+
+
+def params_of(fitted: FitResult, place: int, settings: OptimizerSettings) -> Any:
+    """Returns the parameters of one seed, which are evaluated and tested, on the host.
+
+    Args:
+      fitted: of a training with all seeds at once.
+      place: of the seed among them.
+      settings: of the optimizer, which may keep an average of the parameters.
+    """
+    state = fitted.state
+    # Only what the average needs: the moments of Adam are twice as large as the parameters.
+    kept = averaged_params(state.opt_state, state.params, settings.average)
+    return jax.tree.map(lambda leaf: leaf[place], transfer.to_host(kept))
 
 
 def _keys(seeds: jax.Array) -> jax.Array:
@@ -215,10 +275,13 @@ def _evaluate(
     return loss(outputs, batch.targets), accuracy(task, outputs, batch.targets)
 
 
-def _gradient_ratio(
+def _gradient_ratios(
     cell: sm.Cell, model: SequenceModel, task: Task, params: Any, batch: Batch
-) -> jax.Array:
-    """Returns how much of the gradient at the last step is left at the step after the clue."""
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradient over that at the last step: at the step after the clue, and by distance.
+
+    A scalar and (N,) at `gradient_distances`.
+    """
 
     def score(ys: jax.Array) -> jax.Array:
         outputs = model.read(params, ys[-1])
@@ -227,4 +290,11 @@ def _gradient_ratio(
         return jnp.sum(jnp.take_along_axis(outputs, batch.targets[-1][:, None], axis=-1))
 
     norms = state_gradient_norms(cell, params.cell, model.embed(params, batch.inputs), score)
-    return jnp.mean(norms[task.far_step + 1]) / jnp.mean(norms[-1])
+    last = jnp.mean(norms[-1])
+    steps = task.num_steps - 1 - np.array(gradient_distances(task.num_steps))
+    return jnp.mean(norms[task.far_step + 1]) / last, jnp.mean(norms[steps], axis=1) / last
+
+
+def _rounded(curves: np.ndarray) -> list[list[float]]:
+    """Returns curves with a few significant digits, which keep results.json small."""
+    return [[float(f"{value:.{CURVE_DIGITS}g}") for value in curve] for curve in curves]

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from experiments.common import runner
 from experiments.common.trainer import Job, Program, Study, Trained
-from experiments.long_context import model, report
+from experiments.long_context import model, report, saving
 from experiments.long_context.config import CELLS, PROGRAM, Config
 from experiments.long_context.model import VALIDATION, Prepared, Settings
 from experiments.long_context.report import PLOTS, Table
@@ -21,6 +21,8 @@ from seqmodels.training.parallel.mesh import make_mesh
 from seqmodels.training.run_directory import RunDirectory
 from seqmodels.training.settings import check_settings
 from seqmodels.training.stopping import reached
+
+CHOSEN_BY = "kept_validation_accuracy"  # of the model of a cell at a distance that is kept
 
 _TASKS: dict[str, Callable[[int], Task]] = {
     "digits": digits.digits,
@@ -80,8 +82,12 @@ def build(config: Config) -> Study:
     return Study(
         jobs,
         report=lambda results, directory: report.show(table(results["results"]), directory),
-        summary=lambda records: report.summary(table(records)),
-        is_valid=lambda record: report.is_valid(record, len(seeds)),
+        summary=lambda records: {
+            "chosen_by": CHOSEN_BY,
+            "chosen_mode": "max",
+            **report.summary(table(records)),
+        },
+        is_valid=lambda record: "model" in record and report.is_valid(record, len(seeds)),
         ahead=True,
     )
 
@@ -125,10 +131,16 @@ def _job(
         return functools.partial(model.start, prepared[0])
 
     def finish(trained: Trained, directory: RunDirectory) -> dict[str, Any]:
-        del directory
         record = model.test(prepared.pop(), trained.fit)
         interval = mean_interval(record["accuracy"])
-        return record | dict(zip(("mean", "low", "high"), interval, strict=True))
+        place = saving.best_seed(record)
+        name, seed = f"{cell}-{distance}", seeds[place]
+        params = model.params_of(trained.fit, place, settings.optimizer)
+        about = {"cell": cell, "distance": distance, "seed": seed}
+        saving.save(directory.model(f"{name}-{seed}"), task, settings, about, params)
+        # The names by which `saved_models` finds the model.
+        kept = {"model": name, "seed": seed, CHOSEN_BY: record["validation_accuracy"][place]}
+        return record | dict(zip(("mean", "low", "high"), interval, strict=True)) | kept
 
     return Job(
         name=f"{cell}-{distance}",
