@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 import seqmodels as sm
 from experiments.common.trainer import Program
 from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.analysis.log_gradients import log_state_gradient_norms
 from seqmodels.cells import catalog
 from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequence_model
 from seqmodels.tasks.task import Batch, Task, accuracy
@@ -25,7 +26,7 @@ from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 
 GRADIENT_SEQUENCES = 64
 CURVE_POINTS = 32  # of the gradient by distance
-CURVE_DIGITS = 5  # significant ones that are recorded
+CURVE_DECIMALS = 4  # of its logarithms in the records
 VALIDATION = "validation_accuracy"
 
 
@@ -124,7 +125,7 @@ class Prepared(NamedTuple):
         `settings.fit.steps_per_dispatch` steps.
       evaluate: (TrainState, keys) -> validation accuracy.
       test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient
-        before and after training, the same (S, 2, N) at `gradient_distances`).
+        before and after training, and its log10 (S, 2, N) at `gradient_distances`).
     """
 
     settings: Settings
@@ -223,8 +224,8 @@ def start(prepared: Prepared) -> Program:
 def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
     """Returns the fields of a `Measurement` but for cell and distance, and gradient curves.
 
-    "gradient_curves" holds "distances" (N,), and "initial" and "trained" (S, N): the norm of
-    d score / d state so many steps before the last one, over that at the last one.
+    "gradient_log10" holds "distances" (N,), and "initial" and "trained" (S, N): log10 of the norm
+    of d score / d state so many steps before the last one, over the norm at the last one.
     """
     keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
     first_params = prepared.init(keys).params
@@ -240,7 +241,7 @@ def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
         "gradient_initial": ratios[:, 0].tolist(),
         "gradient_trained": ratios[:, 1].tolist(),
         "diverged": fitted.diverged.tolist(),
-        "gradient_curves": {
+        "gradient_log10": {
             "distances": list(gradient_distances(prepared.num_steps)),
             "initial": _rounded(curves[:, 0]),
             "trained": _rounded(curves[:, 1]),
@@ -280,7 +281,7 @@ def _gradient_ratios(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the gradient over that at the last step: at the step after the clue, and by distance.
 
-    A scalar and (N,) at `gradient_distances`.
+    A scalar, and (N,) log10 at `gradient_distances`; only the logarithms do not underflow.
     """
 
     def score(ys: jax.Array) -> jax.Array:
@@ -289,12 +290,15 @@ def _gradient_ratios(
             return jnp.sum(outputs)
         return jnp.sum(jnp.take_along_axis(outputs, batch.targets[-1][:, None], axis=-1))
 
-    norms = state_gradient_norms(cell, params.cell, model.embed(params, batch.inputs), score)
-    last = jnp.mean(norms[-1])
+    xs = model.embed(params, batch.inputs)
+    norms = state_gradient_norms(cell, params.cell, xs, score)
+    logs = log_state_gradient_norms(cell, params.cell, xs, score)
+    means = jax.nn.logsumexp(logs, axis=1)
     steps = task.num_steps - 1 - np.array(gradient_distances(task.num_steps))
-    return jnp.mean(norms[task.far_step + 1]) / last, jnp.mean(norms[steps], axis=1) / last
+    ratio = jnp.mean(norms[task.far_step + 1]) / jnp.mean(norms[-1])
+    return ratio, (means[steps] - means[-1]) / np.log(10)
 
 
 def _rounded(curves: np.ndarray) -> list[list[float]]:
-    """Returns curves with a few significant digits, which keep results.json small."""
-    return [[float(f"{value:.{CURVE_DIGITS}g}") for value in curve] for curve in curves]
+    """Returns curves with a few decimals, which keep results.json small."""
+    return np.round(curves.astype(np.float64), CURVE_DECIMALS).tolist()
