@@ -116,7 +116,7 @@ def text_classifier(
         key: Array | None = None,
         method: str | Driver = "auto",
     ) -> Array:
-        xs = _embed(params.embedding, features)
+        xs = embed(params.embedding, features)
         pooled_key = None
         if key is not None:
             key_word, key_number, pooled_key = jax.random.split(key, 3)
@@ -152,8 +152,16 @@ def pool(ys: Array, lengths: Array) -> Array:
     return jnp.concatenate([mean, largest], axis=-1)
 
 
-def _embed(embedding: Array, features: Array) -> Array:
-    """Returns the mean embedding (T, B, D) of features (T, B, K), of those that are not 0."""
+def embed(embedding: Array, features: Array) -> Array:
+    """Returns the mean embedding of the features of each word, of those that are not 0.
+
+    Args:
+      embedding: (V, D).
+      features: int (T, B, K).
+
+    Returns:
+      (T, B, D).
+    """
     is_feature = (features > 0)[..., None]
     total = jnp.sum(jnp.where(is_feature, embedding[features], 0), axis=2)
     return total / jnp.maximum(jnp.sum(is_feature, axis=2), 1).astype(embedding.dtype)
