@@ -92,8 +92,8 @@ def best_of_each(program: str, model_dir: Folder) -> list[RecordedModel]:
     return _recorded(program, model_dir, run, records)
 
 
-def program_of(model_dir: Folder, expected: Sequence[str]) -> str:
-    """Returns the name of the experiment to which a run, or the run of a model, belongs.
+def results_of(model_dir: Folder, expected: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Returns the experiment and the results.json of a run, or of the run of a model.
 
     Args:
       model_dir: folder of a run or of a model.
@@ -111,7 +111,7 @@ def program_of(model_dir: Folder, expected: Sequence[str]) -> str:
             f"model_dir: got a run of {program or 'something else'}, expected one of "
             f"{' or '.join(expected)}"
         )
-    return str(program)
+    return str(program), results
 
 
 def _recorded(

@@ -50,7 +50,7 @@ class Config(Options):
         CELLS, "Cells of the small run (only without model_dir).", choices=CELLS
     )
     distances: tuple[int, ...] = option(
-        (64,), "Distances of the small run, in words.", at_least=0, at_most=10_000
+        (16, 64), "Distances of the small run, in words.", at_least=0, at_most=10_000
     )
     hidden: int = option(32, "Hidden units of the small run.", at_least=1, at_most=65_536)
     seeds: int = option(2, "Seeds of the small run.", at_least=1, at_most=4_096)

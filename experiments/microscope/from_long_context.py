@@ -85,11 +85,9 @@ def _chosen(found: list[_Kept], results: dict[str, Any], distance: int | None) -
     return [one for one in found if one.trained.config.distance == distance]
 
 
-def _model(
-    kept: _Kept, results: dict[str, Any], shared: dict[tuple[Any, ...], Anatomy]
-) -> Model:
+def _model(kept: _Kept, results: dict[str, Any], shared: dict[tuple[Any, ...], Anatomy]) -> Model:
     config, record = kept.trained.config, kept.recorded.record
-    sizes = (config.cell, config.hidden, config.embedding)
+    sizes = (config.cell, config.hidden, config.embedding, config.initialisation)
     anatomy = shared.setdefault(sizes, _anatomy(kept.trained))
     return Model(
         name=f"{LABELS[config.cell]}, {config.distance} {STEPS[config.task]}",
@@ -142,9 +140,7 @@ def _sky(
         classes=sky.COLORS,
         centre=0.0,
         models=models,
-        sentences=tuple(
-            Sentence(*one) for one in sentences.examples(longest, filler, seed=1)
-        ),
+        sentences=tuple(Sentence(*one) for one in sentences.examples(longest, filler, seed=1)),
         encode=encode,
         generator=corpus,
         task_at=lambda distance: sky.sky(distance, corpus),

@@ -86,7 +86,8 @@ def _anatomy(predictor: Predictor) -> Anatomy:
         pooled = [text_classifier.pool(sequence, lengths) for sequence in sequences]
         return jnp.concatenate(pooled, axis=-1) @ params.w_out + params.b_out
 
-    cell = predictor.model_cell
+    cell = sentiment.build_cell(predictor.config)
+    assert cell is not None  # a bag of words has no label
     return Anatomy(cell, lambda params, xs: text_classifier.embed(params.embedding, xs), read)
 
 

@@ -58,6 +58,14 @@ class Predictor(NamedTuple):
     params: Any
 
 
+def build_cell(config: ModelConfig) -> sm.Cell | None:
+    """Returns the cell of a configuration; None for a bag of words."""
+    sizes = config.embedding, config.hidden
+    if config.cell == "bilstm":
+        return sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes))
+    return None if config.cell == "bag" else catalog.CELLS[config.cell](*sizes)
+
+
 def build(
     config: ModelConfig, num_features: int, vectors: np.ndarray | None = None
 ) -> TextClassifier:
@@ -68,14 +76,8 @@ def build(
       num_features: size of the embedding's table.
       vectors: float32 (W, D), initial embeddings of words; None: at random.
     """
-    sizes = config.embedding, config.hidden
-    cell: sm.Cell | None = None
-    if config.cell == "bilstm":
-        cell = sm.bidirectional(sm.lstm(*sizes), sm.lstm(*sizes))
-    elif config.cell != "bag":
-        cell = catalog.CELLS[config.cell](*sizes)
     return text_classifier(
-        cell,
+        build_cell(config),
         num_features=num_features,
         embedding_size=config.embedding,
         hidden_size=config.hidden * {"bag": 0, "bilstm": 2}.get(config.cell, 1),

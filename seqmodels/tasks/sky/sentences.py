@@ -21,10 +21,6 @@ def examples(
       distance: words of filler, at least 0.
       filler: sentences.
       seed: decides which clues and sentences.
-
-    Examples:
-      >>> examples(2)[0]  # doctest: +SKIP
-      ('This is the 10th day of wildfires in the San Francisco bay area. The cook The sky is', 'red')
     """
     draw = random.Random(seed)
     found = [FIRST]
