@@ -9,7 +9,16 @@ from typing import Any
 from experiments.microscope.page.encoding import encoded
 from experiments.microscope.page.subject import Subject
 
-SCRIPTS = ("engine.js", "tokenize.js", "horizon.js", "charts.js", "reading.js", "app.js")
+SCRIPTS = (
+    "engine.js",
+    "tokenize.js",
+    "horizon.js",
+    "words.js",
+    "charts.js",
+    "reading.js",
+    "view.js",
+    "app.js",
+)
 _HERE = pathlib.Path(__file__).parent
 
 

@@ -43,7 +43,8 @@ const Reading = (() => {
         const s = steps[t];
         const written = isLstm ? s.i[j] * s.g[j] : (1 - s.z[j]) * s.n[j];
         // A word next to the end is read, not remembered.
-        if (t < T - Math.min(4, T / 2)) found.push({j, t, left, written, effect: left * written * readAt[j]});
+        const effect = left * written * readAt[j];
+        if (t < T - Math.min(4, T / 2)) found.push({j, t, left, written, effect});
         left *= isLstm ? s.f[j] : s.z[j];
       }
     }
@@ -124,8 +125,8 @@ const Reading = (() => {
     }
     const size = ratio >= 0.01 ? two(ratio) : ratio.toExponential(0);
     const fades = decay > 0 && decay < 1e4;
-    return [["At ", {step: 0}, `, ${words(T - 1)} back, the gradient is ${size} times that at the ` +
-      "last word" + (fades ? `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a word.`
+    return [["At ", {step: 0}, `, ${words(T - 1)} back, the gradient is ${size} times that ` +
+      "at the last word" + (fades ? `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a word.`
         : "; it does not fade.")]];
   }
 
