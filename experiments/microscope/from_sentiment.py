@@ -64,7 +64,9 @@ def load(folder: str | os.PathLike[str], results: dict[str, Any]) -> Collection:
         title=f"Sentiment: {config.data}",
         task=config.data,
         tokens=WordNgrams(
-            tuple(tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())),
+            tuple(
+                tokenizer.id_to_token(number) or "" for number in range(tokenizer.get_vocab_size())
+            ),
             features.buckets,
             features.sizes,
             features.width,

@@ -130,7 +130,7 @@ def _measured(
         parts = np.split(np.asarray(found), len(fresh.tasks))
         horizon = np.array(
             [
-                accuracy(task, part[None], batch.targets)
+                accuracy(task, jnp.asarray(part[None]), batch.targets)
                 for task, batch, part in zip(fresh.tasks, fresh.batches, parts, strict=True)
             ]
         )

@@ -77,7 +77,7 @@ def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
     answer = int(np.argmax(one.answers[-1])) if collection.classes else 0
     toward = weights[:, answer] - (weights.mean(axis=1) if collection.classes else 0)
     support = traces["h"][-1] * toward
-    sentences = []
+    sentences: list[str] = []
     for unit in np.argsort(-support)[:UNITS]:
         share = writes[:, unit] * later[:, unit] / state[-1, unit]
         step = int(np.argmax(share))

@@ -151,7 +151,7 @@ def _answers(found: Findings) -> Any:
         return plots.answers_by_word(
             panels, classes, found.text.words, title="The answer after each word"
         )
-    curves = {one.model.name: one.answers[:, 0] for one in found.measured}
+    curves = {one.model.name: one.answers[:, 0].tolist() for one in found.measured}
     return plots.prediction_by_word(
         found.text.words, curves, ylabel="answer", title="The answer after each number"
     )
@@ -159,7 +159,7 @@ def _answers(found: Findings) -> Any:
 
 def _gradient(found: Findings) -> Any:
     curves = [
-        CellCurve(one.model.name, one.model.cell, one.gradient)
+        CellCurve(one.model.name, one.model.cell, one.gradient.tolist())
         for one in found.measured
         if one.gradient is not None
     ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.stages import new_state
-from seqmodels.drivers.contract import check_xs
+from seqmodels.drivers.contract import check_xs, match_varying_axes
 from seqmodels.types import Array, Cell, Params, State
 
 
@@ -41,6 +41,7 @@ def log_state_gradient_norms(
     """
     xs = check_xs(cell, xs)
     first = new_state(cell, params, xs.shape[1 : xs.ndim - cell.x_ndim], None)
+    first = match_varying_axes(first, params, xs)  # in shard_map
 
     def forward(state: State, x_t: Array) -> tuple[State, Any]:
         new, y_t = cell.step(params, state, x_t)
@@ -66,6 +67,7 @@ def log_state_gradient_norms(
 
     nothing = jnp.full(xs.shape[1 : xs.ndim - cell.x_ndim], -jnp.inf, ys.dtype)
     start = jax.tree.map(jnp.zeros_like, first), nothing
+    start = match_varying_axes(start, params, xs, ys)
     return jax.lax.scan(backward, start, (before, xs, dys), reverse=True)[1]
 
 

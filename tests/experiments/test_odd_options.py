@@ -7,9 +7,12 @@ from programs import execute
 
 COMMANDS = (
     "autocorrelation", "benchmark", "captioning", "character_lm", "convert", "datasets",
-    "forecasting", "image_classification", "long_context", "parity", "sentiment", "translation",
+    "forecasting", "image_classification", "long_context", "microscope", "parity", "sentiment",
+    "translation",
 )  # fmt: skip
-TRAINING = tuple(set(COMMANDS) - {"autocorrelation", "benchmark", "convert", "datasets"})
+TRAINING = tuple(
+    set(COMMANDS) - {"autocorrelation", "benchmark", "convert", "datasets", "microscope"}
+)
 EVERYWHERE = {
     "unknown": (["--nothing_like_it=1"], "nothing_like_it"),
     "a word": (["surplus"], "surplus"),
