@@ -1,5 +1,6 @@
 """One cell at one distance with all seeds at once: compiled training, test and gradient."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,12 +11,13 @@ from jax.sharding import Mesh
 
 import seqmodels as sm
 from experiments.common.trainer import Program
-from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.analysis.gradients import state_gradient_norms
 from seqmodels.analysis.log_gradients import log_state_gradient_norms
 from seqmodels.cells import catalog
 from seqmodels.models.sequence_model import SequenceModel, parameter_count, sequence_model
 from seqmodels.tasks.task import Batch, Task, accuracy
 from seqmodels.training.fit import FitResult
+from seqmodels.training.loop import Inspection
 from seqmodels.training.losses import cross_entropy, squared_error
 from seqmodels.training.optimizers import OptimizerSettings, averaged_params, make_optimizer
 from seqmodels.training.parallel import transfer
@@ -23,10 +25,12 @@ from seqmodels.training.parallel.mesh import place
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.state import TrainState, create_train_state
 from seqmodels.training.steps import Loss, make_train_steps, over_seeds
+from seqmodels.training.watch import Reading, make_watch
 
 GRADIENT_SEQUENCES = 64
 CURVE_POINTS = 32  # of the gradient by distance
 CURVE_DECIMALS = 4  # of its logarithms in the records
+WATCHED_SEQUENCES = 16
 VALIDATION = "validation_accuracy"
 
 
@@ -46,6 +50,7 @@ class Settings(NamedTuple):
     test_sequences: int
     optimizer: OptimizerSettings
     fit: FitSettings
+    watch: tuple[str, ...] = ()
 
 
 class Measurement(NamedTuple):
@@ -126,6 +131,7 @@ class Prepared(NamedTuple):
       evaluate: (TrainState, keys) -> validation accuracy.
       test: (first params, TrainState, keys) -> (loss, accuracy, ratios (S, 2) of the gradient
         before and after training, and its log10 (S, 2, N) at `gradient_distances`).
+      watch: (TrainState, keys) -> the metrics of `make_watch`, or None.
     """
 
     settings: Settings
@@ -136,6 +142,7 @@ class Prepared(NamedTuple):
     train: Callable[..., Any]
     evaluate: Callable[..., Any]
     test: Callable[..., Any]
+    watch: Callable[..., Any] | None = None
 
 
 def prepare(
@@ -196,9 +203,17 @@ def prepare(
         found = jax.lax.map(lambda params: _gradient_ratios(cell, model, task, params, few), both)
         return loss, right, *found
 
+    def watch(state: TrainState, key: jax.Array) -> dict[str, jax.Array]:
+        batch = task.sample(jax.random.split(key, 3)[1], WATCHED_SEQUENCES, "validation")
+        read = functools.partial(_reading, model, task)
+        return make_watch(settings.watch, cell, read)(last_params(state), batch)
+
     train = make_train_steps(loss, optimizer, settings.fit.steps_per_dispatch, sample=sample)
     keys = jax.eval_shape(_keys, jax.ShapeDtypeStruct((len(seeds),), jnp.uint32))
     state = jax.eval_shape(jax.vmap(init), keys)
+    inspect = None
+    if settings.watch:
+        inspect = over_seeds(watch, mesh).lower(state, keys).compile()
     return Prepared(
         settings=settings,
         num_steps=task.num_steps,
@@ -208,17 +223,33 @@ def prepare(
         train=over_seeds(train, mesh, donate=(0,)).lower(state).compile(),
         evaluate=over_seeds(evaluate, mesh).lower(state, keys).compile(),
         test=over_seeds(test, mesh).lower(state.params, state, keys).compile(),
+        watch=inspect,
     )
 
 
-def start(prepared: Prepared) -> Program:
-    """Returns what the trainer runs. The result of a seed does not depend on the other seeds."""
+def start(
+    prepared: Prepared, make_inspection: Callable[[Callable[..., Any]], Inspection | None]
+) -> Program:
+    """Returns what the trainer runs. The result of a seed does not depend on the other seeds.
+
+    Args:
+      prepared: the compiled functions.
+      make_inspection: makes an `Inspection` of a function of the state.
+    """
     keys = place(_keys(jnp.asarray(prepared.seeds, jnp.uint32)), prepared.mesh, 0)
+    inspection = None
+    if prepared.watch is not None:
+        inspection = make_inspection(functools.partial(_with_keys, prepared.watch, keys))
     return Program(
         state=prepared.init(keys),
         train=prepared.train,
         evaluate=lambda state: {VALIDATION: prepared.evaluate(state, keys)},
+        inspection=inspection,
     )
+
+
+def _with_keys(function: Callable[..., Any], keys: jax.Array, state: TrainState) -> Any:
+    return function(state, keys)
 
 
 def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
@@ -276,13 +307,8 @@ def _evaluate(
     return loss(outputs, batch.targets), accuracy(task, outputs, batch.targets)
 
 
-def _gradient_ratios(
-    cell: sm.Cell, model: SequenceModel, task: Task, params: Any, batch: Batch
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the gradient over that at the last step: at the step after the clue, and by distance.
-
-    A scalar, and (N,) log10 at `gradient_distances`; only the logarithms do not underflow.
-    """
+def _reading(model: SequenceModel, task: Task, params: Any, batch: Batch) -> Reading:
+    """Returns what the cell reads of a batch; the score is the output of the right answer."""
 
     def score(ys: jax.Array) -> jax.Array:
         outputs = model.read(params, ys[-1])
@@ -290,9 +316,20 @@ def _gradient_ratios(
             return jnp.sum(outputs)
         return jnp.sum(jnp.take_along_axis(outputs, batch.targets[-1][:, None], axis=-1))
 
-    xs = model.embed(params, batch.inputs)
-    norms = state_gradient_norms(cell, params.cell, xs, score)
-    logs = log_state_gradient_norms(cell, params.cell, xs, score)
+    return Reading(params.cell, model.embed(params, batch.inputs), score=score)
+
+
+def _gradient_ratios(
+    cell: sm.Cell, model: SequenceModel, task: Task, params: Any, batch: Batch
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradient over that at the last step: at the step after the clue, and by distance.
+
+    A scalar, and (N,) log10 at `gradient_distances`; only the logarithms do not underflow.
+    """
+    reading = _reading(model, task, params, batch)
+    assert reading.score is not None
+    norms = state_gradient_norms(cell, reading.params, reading.xs, reading.score)
+    logs = log_state_gradient_norms(cell, reading.params, reading.xs, reading.score)
     means = jax.nn.logsumexp(logs, axis=1)
     steps = task.num_steps - 1 - np.array(gradient_distances(task.num_steps))
     ratio = jnp.mean(norms[task.far_step + 1]) / jnp.mean(norms[-1])

@@ -115,6 +115,7 @@ def make_settings(config: Config) -> dict[str, Settings]:
             test_sequences=config.test_sequences,
             optimizer=config.training.optimizer(rates[cell]),
             fit=config.training.fit(config.saving),
+            watch=config.training.watch,
         )
         for cell in config.cells
     }
@@ -128,7 +129,7 @@ def _job(
 
     def prepare() -> Callable[[], Program]:
         prepared[:] = [model.prepare(cell, task, settings, mesh=mesh, seeds=seeds)]
-        return functools.partial(model.start, prepared[0])
+        return functools.partial(model.start, prepared[0], config.training.inspection)
 
     def finish(trained: Trained, directory: RunDirectory) -> dict[str, Any]:
         record = model.test(prepared.pop(), trained.fit)

@@ -90,7 +90,7 @@ def _anatomy(predictor: Predictor) -> Anatomy:
 
     cell = sentiment.build_cell(predictor.config)
     assert cell is not None  # a bag of words has no label
-    return Anatomy(cell, lambda params, xs: text_classifier.embed(params.embedding, xs), read)
+    return Anatomy(cell, predictor.model.embed, read)
 
 
 def _encode(predictor: Predictor, text: str) -> Text:

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +21,13 @@ from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.model_files import SavedModel
 from seqmodels.models.text_classifier import TextClassifier, text_classifier
+from seqmodels.training.loop import Inspection
 from seqmodels.training.losses import weighted_cross_entropy
 from seqmodels.training.optimizers import OptimizerSettings
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.steps import Loss
 from seqmodels.training.stopping import Stopping
+from seqmodels.training.watch import Reading
 
 TOKENIZER = "tokenizer.json"
 HEADS = {"classes": "validation_macro_f1", "rating": "validation_rmse"}
@@ -100,6 +103,7 @@ def training(
     optimizer: OptimizerSettings,
     fit: FitSettings,
     stopping: Stopping | None = None,
+    watching: Callable[..., Inspection | None] = lambda cell, read, batch: None,
 ) -> Training:
     """Returns the training of one model.
 
@@ -113,6 +117,7 @@ def training(
       optimizer: how parameters are updated.
       fit: how long.
       stopping: when to stop early.
+      watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     data = texts.data
     model = build(config, texts.features.num_features, vectors)
@@ -152,6 +157,9 @@ def training(
         figures = scores(data.targets("test"), predicted, config.classes)
         return figures | {"predicted": predicted.tolist()}
 
+    def read(params: Any, rows: Any) -> Reading:
+        return Reading(params.cell, model.embed(params, rows.xs), lengths=rows.lengths)
+
     def save(folder: pathlib.Path, seed: int, params: Any) -> None:
         files = {TOKENIZER: texts.features.tokenizer.to_str()}
         model_files.save(folder, PROGRAM, config._asdict(), params, files)
@@ -172,6 +180,9 @@ def training(
             steps_per_dispatch=1,
         ),
         stopping=stopping,
+        watch=watching(
+            build_cell(config), read, lambda: texts.evaluation_batches("validation").at(0)
+        ),
     )
 
 

@@ -173,7 +173,7 @@ def _trace_of(call: DriverCall, states: State) -> Trace:
         return _nan_unless(valid, array.reshape((num_steps, *batch_shape, *shape)))
 
     values = jax.tree.map(unmerged, values)
-    named = {name: _nan_unless(valid, leaf) for name, leaf in _named_leaves(states).items()}
+    named = {name: _nan_unless(valid, leaf) for name, leaf in named_leaves(states).items()}
     return Trace(
         gates=values.gates,
         candidates=values.candidates,
@@ -223,7 +223,7 @@ def _gate_values(cell: Cell, params: Params, state: State, xs: Array) -> GateVal
         return cell.gates[0](params, state, xs)
     if cell.elements is None:
         return GateValues()
-    a_t, b_t = (_named_leaves(t) for t in linear_elements(cell.elements, params, xs, state))
+    a_t, b_t = (named_leaves(t) for t in linear_elements(cell.elements, params, xs, state))
     single = len(a_t) == 1
     decays = {"a" if single else f"a.{name}": jnp.abs(leaf) for name, leaf in a_t.items()}
     offered = {"b" if single else f"b.{name}": leaf for name, leaf in b_t.items()}
@@ -250,7 +250,7 @@ def _numbered(pre: Any, state: State, first: int) -> GateValues:
     return GateValues(pre_activations=named)
 
 
-def _named_leaves(tree: Any) -> dict[str, Array]:
+def named_leaves(tree: Any) -> dict[str, Array]:
     """Returns floating-point leaves by the last part of their path, or by all of it if two agree.
 
     An array that is a state by itself is named "state".

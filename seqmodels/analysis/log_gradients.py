@@ -16,7 +16,7 @@ def log_state_gradient_norms(
 ) -> Array:
     """Returns ln of the norm of d score / d s for the state s that enters each step.
 
-    As `gradient_flow.state_gradient_norms`, but the gradient is scaled to norm 1 at every step and
+    As `gradients.state_gradient_norms`, but the gradient is scaled to norm 1 at every step and
     its logarithm is carried apart, so that it neither underflows nor overflows: a tanh RNN whose
     gradient falls by a factor of 10 a step has left float32 after 38 steps.
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqmodels as sm
-from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.analysis.gradients import state_gradient_norms
 from seqmodels.analysis.log_gradients import log_state_gradient_norms
 
 
