@@ -195,8 +195,7 @@ def prepare(
 
     def test(first: Any, state: TrainState, key: jax.Array) -> Any:
         last = last_params(state)
-        size = task.limited("test", settings.test_sequences)
-        batch = task.sample(jax.random.split(key, 3)[2], size, "test")
+        batch = test_batch(task, key, settings.test_sequences)
         loss, right = _evaluate(model, task, last, batch)
         few = Batch(*(array[:, :GRADIENT_SEQUENCES] for array in batch))
         both = jax.tree.map(lambda a, b: jnp.stack([a, b]), first, last)
@@ -225,6 +224,12 @@ def prepare(
         test=over_seeds(test, mesh).lower(state.params, state, keys).compile(),
         watch=inspect,
     )
+
+
+def test_batch(task: Task, key: jax.Array, test_sequences: int) -> Batch:
+    """Returns the test sequences of a seed, given its key."""
+    size = task.limited("test", test_sequences)
+    return task.sample(jax.random.split(key, 3)[2], size, "test")
 
 
 def start(

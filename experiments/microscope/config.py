@@ -6,7 +6,6 @@ from experiments.common.config import Options, option
 
 PROGRAM = "microscope"
 PROGRAMS = ("long_context", "sentiment")
-TASKS = ("sky", "adding")  # of long_context
 CELLS = ("rnn", "gru", "lstm")
 OWN_RUN = ("cells", "distances", "hidden", "seeds", "steps")  # the options of the run it trains
 

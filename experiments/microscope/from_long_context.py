@@ -15,13 +15,12 @@ from experiments.common.errors import UserError
 from experiments.common.saved_models import RecordedModel
 from experiments.long_context.config import SHORTEST
 from experiments.long_context.saving import TrainedModel, restore
-from experiments.microscope.config import TASKS
-from experiments.microscope.models import LABELS, Anatomy, Collection, Model, Text
+from experiments.long_context.texts import TASKS, encode_numbers, encode_words
+from experiments.microscope.models import LABELS, Anatomy, Collection, Model
 from experiments.microscope.page import Adding, Numbers, Sentence, Words
 from seqmodels.models.sequence_model import SequenceModel
 from seqmodels.tasks import adding, sky
 from seqmodels.tasks.sky import sentences
-from seqmodels.tasks.sky.task import split_words
 
 PROGRAM = "long_context"
 MOST_MODELS = 6  # that are shown without a choice
@@ -121,16 +120,6 @@ def _sky(
 
     _, filler = saved_models.data_of_run(PROGRAM, run, long_context.Config(), sources)
     corpus = sky.make_corpus(filler)
-    place = {word: token for token, word in enumerate(corpus.words)}
-
-    def encode(text: str) -> Text:
-        words = split_words(text)
-        known = [word for word in words if word in place]
-        if not known:
-            raise ValueError(f"text: got {text!r:.40}, expected a text with a word of the task")
-        tokens = np.array([[place[word]] for word in known], np.int32)
-        return Text(known, tokens, [word for word in words if word not in place])
-
     return Collection(
         run=run,
         results=results,
@@ -141,7 +130,7 @@ def _sky(
         centre=0.0,
         models=models,
         sentences=tuple(Sentence(*one) for one in sentences.examples(longest, filler, seed=1)),
-        encode=encode,
+        encode=lambda text: encode_words(text, corpus.words),
         generator=corpus,
         task_at=lambda distance: sky.sky(distance, corpus),
     )
@@ -161,7 +150,7 @@ def _adding(
         centre=0.0,
         models=models,
         sentences=tuple(Sentence(_written(one)) for one in np.array(batch.inputs.swapaxes(0, 1))),
-        encode=_numbers,
+        encode=encode_numbers,
         generator=Adding(adding.adding(longest).tolerance or 0.0),
         task_at=adding.adding,
         shortest=SHORTEST["adding"],
@@ -171,20 +160,3 @@ def _adding(
 def _written(rows: np.ndarray) -> str:
     """Returns a sequence (T, 2) of the adding problem as text."""
     return " ".join(f"{number:.2f}{'*' if mark else ''}" for number, mark in rows)
-
-
-def _numbers(text: str) -> Text:
-    """Returns a text such as "0.31 0.87* 0.12*" as inputs."""
-    words = text.replace(",", " ").split()
-    rows = []
-    for word in words:
-        try:
-            number = float(word.removesuffix("*"))
-        except ValueError:
-            number = float("nan")
-        if not np.isfinite(number):
-            raise ValueError(f"text: got {word!r:.40}, expected numbers such as 0.31 0.87*")
-        rows.append([[number, float(word.endswith("*"))]])
-    if not rows:
-        raise ValueError("text: got nothing, expected numbers such as 0.31 0.87*")
-    return Text(words, np.array(rows, np.float32), [])

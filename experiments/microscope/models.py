@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 import seqmodels as sm
+from experiments.long_context.texts import Text
 from experiments.microscope.page import Adding, Numbers, Sentence, WordNgrams, Words
 from seqmodels.tasks.sky.task import SkyCorpus
 from seqmodels.tasks.task import Task
+
+__all__ = ["LABELS", "Anatomy", "Collection", "Model", "Text"]
 
 LABELS = {
     "rnn": "RNN",
@@ -61,20 +63,6 @@ class Model(NamedTuple):
     def file(self) -> str:
         """The beginning of the names of its files, such as "lstm-64"."""
         return self.cell if self.distance is None else f"{self.cell}-{self.distance}"
-
-
-class Text(NamedTuple):
-    """A text as inputs.
-
-    Attributes:
-      words: T words, as they are shown.
-      inputs: (T, 1, ...), of one sequence.
-      unread: words of the text that the models do not know and do not read.
-    """
-
-    words: list[str]
-    inputs: np.ndarray
-    unread: list[str]
 
 
 class Collection(NamedTuple):

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from programs import execute
 
+from experiments import long_context
 from experiments.common.errors import UserError
+from experiments.long_context.__main__ import EXPERIMENT as LONG_CONTEXT
 from experiments.long_context.saving import restore
+from experiments.long_context.texts import encode_numbers
 from experiments.microscope import Config, run
 from experiments.microscope.__main__ import EXPERIMENT
 from experiments.microscope.measure import Measured
@@ -277,3 +280,30 @@ def test_sentiment(classifiers, tmp_path):
     model = build(config, len(predictor.params.embedding))
     outputs = model.apply(predictor.params, inputs, lengths)
     np.testing.assert_allclose(pair.answers[-1], jax.nn.softmax(outputs)[0], rtol=1e-4)
+
+
+def test_long_context_evaluates_and_predicts_with_the_kept_models(seen):
+    folder, _ = seen
+    for one in long_context.evaluate(folder):
+        record, _ = trained(folder, one["model"])
+        assert one["accuracy"] == pytest.approx(record["accuracy"][record["seed"]], abs=1e-6)
+    place = folder / "models" / f"lstm-2-{trained(folder, 'lstm-2')[0]['seed']}"
+    text = "smoke and flames, the sky is"
+    status, out, err = execute(LONG_CONTEXT, f"--predict={text}", f"--model_dir={place}")
+    assert (status, err) == (0, "")
+    _, answer, *lines = out.splitlines()
+    shares = {line.split()[0]: float(line.split()[1]) for line in lines}
+    assert max(shares, key=shares.get) == answer
+    assert set(shares) == set(sky(2).answers)
+    assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+    status, _, err = execute(LONG_CONTEXT, "--predict=zzz", f"--model_dir={place}")
+    assert status == 1
+    assert "predict: got 'zzz', expected a text with a word of the task" in err
+
+
+def test_texts_of_the_adding_problem():
+    found = encode_numbers("0.25 0.5* 1")
+    np.testing.assert_array_equal(found.inputs[:, 0], [[0.25, 0], [0.5, 1], [1, 0]])
+    for text in ("0.25 half", "nan", " "):
+        with pytest.raises(ValueError, match=r"text: got .*expected numbers such as 0.31 0.87\*"):
+            encode_numbers(text)
