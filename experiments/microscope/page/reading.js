@@ -6,7 +6,7 @@ const Reading = (() => {
   const percent = (p) => p > 0.995 && p < 1 ? "more than 99%" : p > 0 && p < 0.005 ? "less than 1%"
     : `${Math.round(100 * p)}%`;
   const count = (n) => n >= 1000 ? "more than 1,000" : String(Math.round(n));
-  const words = (n) => count(n) === "1" ? "1 word" : `${count(n)} words`;
+  const words = (n) => `${count(n)} ${count(n) === "1" ? Texts.one : Texts.many}`;
   const share = (v) => v > 0.995 ? v.toFixed(3) : two(v);
   const bestOf = (list, value) => list.reduce((a, b) => value(b) > value(a) ? b : a);
 
@@ -59,7 +59,7 @@ const Reading = (() => {
       const s = steps[t], n = T - 1 - t, gate = isLstm ? "input gate" : "update gate";
       const parts = ["Unit ", {unit: j}, " opens at ", {step: t},
         ` (${gate} ${two(isLstm ? s.i[j] : s.z[j])}) and writes ${written < 0 ? "" : "+"}` +
-        `${two(written)}. It keeps ${share(left ** (1 / n))} a word for ${words(n)}, so ` +
+        `${two(written)}. It keeps ${share(left ** (1 / n))} a ${Texts.one} for ${words(n)}, so ` +
         `${percent(left)} is left. `];
       if (isLstm) parts.push("It is read at ", {step: T - 1},
         ` (output gate ${two(steps[T - 1].o[j])}), `);
@@ -80,7 +80,9 @@ const Reading = (() => {
         if (loss > most.loss) most = {loss, t, j, old, now: steps[t][key][j]};
       }
     }
-    if (most.t === undefined) return [["No unit forgets more than 0.3 of its memory in one word."]];
+    if (most.t === undefined) {
+      return [[`No unit forgets more than 0.3 of its memory in one ${Texts.one}.`]];
+    }
     const {t, j, old, now} = most;
     return [["Unit ", {unit: j}, " forgets at ", {step: t},
       ` (${isLstm ? "forget" : "update"} gate ${two(steps[t][gate][j])}): its memory goes from ` +
@@ -96,12 +98,13 @@ const Reading = (() => {
     const slow = order[0], fast = order[order.length - 1];
     if (!cell.gates.length) {
       return [["This cell has no gate that protects a memory. By its own link alone the slowest ",
-        "unit, ", {unit: slow}, `, keeps ${two(keep[slow])} of its value a word; all the rest is ` +
-        "passed from unit to unit through the recurrent matrix."]];
+        "unit, ", {unit: slow}, `, keeps ${two(keep[slow])} of its value a ${Texts.one}; all the ` +
+        "rest is passed from unit to unit through the recurrent matrix."]];
     }
     return [[`${long} of ${cell.H} units keep more than half of their memory for ${words(n)}. `,
       "The slowest, unit ", {unit: slow}, `, loses half in ${words(half(slow))}; the fastest, `,
-      "unit ", {unit: fast}, `, in ${half(fast) < 1 ? "less than a word" : words(half(fast))}.`]];
+      "unit ", {unit: fast},
+      `, in ${half(fast) < 1 ? `less than a ${Texts.one}` : words(half(fast))}.`]];
   }
 
   // The words that move the answer most: |d score / d x_t . x_t|.
@@ -124,10 +127,10 @@ const Reading = (() => {
         "short way to each of them and need not cross the whole sentence."]];
     }
     const size = ratio >= 0.01 ? two(ratio) : ratio.toExponential(0);
-    const fades = decay > 0 && decay < 1e4;
-    return [["At ", {step: 0}, `, ${words(T - 1)} back, the gradient is ${size} times that ` +
-      "at the last word" + (fades ? `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a word.`
-        : "; it does not fade.")]];
+    const parts = ["At ", {step: 0}, `, ${words(T - 1)} back, the gradient is ${size} times that ` +
+      `at the last ${Texts.one}`];
+    if (!(decay > 0 && decay < 1e4)) return [[...parts, "; it does not fade."]];
+    return [[...parts, `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a ${Texts.one}.`]];
   }
 
   const all = (about) => [answer, memories, forgotten, population, influence, gradient]

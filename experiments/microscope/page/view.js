@@ -24,8 +24,8 @@ const View = (() => {
 
   const painted = (color) => color.startsWith("--") ? `var(${color})` : color;
   const quoted = (state, step) => `\u201c${state.words[step]}\u201d`;
-  const words = (n) => !(n < 1e4) ? "no limit seen" : n < 10 ? `${n.toFixed(1)} words`
-    : `${Math.round(n)} words`;
+  const words = (n) => !(n < 1e4) ? "no limit seen"
+    : `${n < 10 ? n.toFixed(1) : Math.round(n)} ${Texts.many}`;
 
   function strip(state) {
     const p = state.now.probabilities, color = painted(Texts.colors[state.model.cell]);
@@ -49,7 +49,7 @@ const View = (() => {
   function answer(state) {
     const {subject, step, words: read} = state, box = $("answer");
     $("answer-head").textContent =
-      `After ${quoted(state, step)}, word ${step + 1} of ${read.length}`;
+      `After ${quoted(state, step)}, ${Texts.one} ${step + 1} of ${read.length}`;
     if (!subject.classes.length) {
       const value = state.now.outputs[step][0] + subject.centre;
       box.replaceChildren(make("span", {}, "answer"), make("span"),
@@ -83,10 +83,10 @@ const View = (() => {
     const all = rows.flat(), low = isClasses ? 0 : Math.min(0, ...all);
     const high = isClasses ? 1 : Math.max(1, ...all);
     $("by-word-caption").textContent = isClasses
-      ? "The probability of every answer after each word." : "The answer after each number.";
+      ? "The probability of every answer after each word." : "The answer after each step.";
     state.places.byWord = Charts.lineChart($("by-word"), {
       height: 240, series, words: state.words, cursor: state.step,
-      x: {min: 0, max: Math.max(T - 1, 1), label: "word"},
+      x: {min: 0, max: Math.max(T - 1, 1), label: Texts.one},
       y: {min: low, max: high, label: isClasses ? "probability" : "answer",
         ticks: Charts.linear(low, high, 4)},
     });
@@ -135,19 +135,19 @@ const View = (() => {
     }));
     const all = series.flatMap((line) => line.points.map(([, v]) => v));
     const low = Math.min(-1, ...all), high = Math.max(1, ...all);
-    $("unit-caption").textContent = `Unit ${j} alone, at every word.`;
+    $("unit-caption").textContent = `Unit ${j} alone, at every ${Texts.one}.`;
     state.places.unit = Charts.lineChart($("unit-chart"), {
       height: 250, series, words: state.words, cursor: step,
-      x: {min: 0, max: Math.max(T - 1, 1), label: "word"},
+      x: {min: 0, max: Math.max(T - 1, 1), label: Texts.one},
       y: {min: low, max: high, label: "value", ticks: Charts.linear(low, high, 4)},
     });
     const time = Engine.timeConstant(keep[j]);
     $("figures").replaceChildren(
-      make("span", {}, make("b", {}, quoted(state, step)), ` word ${step + 1}`),
+      make("span", {}, make("b", {}, quoted(state, step)), ` ${Texts.one} ${step + 1}`),
       make("span", {}, make("b", {}, `unit ${j}`)),
       ...rows.map(([gate]) => make("span", {}, `${gate} ${Reading.two(figures[gate][j])}`)),
       make("span", {}, `keeps ${keep[j] > 0.995 ? keep[j].toFixed(4) : Reading.two(keep[j])} a ` +
-        `word, time constant ${words(time)}`),
+        `${Texts.one}, time constant ${words(time)}`),
       make("span", {}, state.isPinned ? "held; click again to let go" : "click to hold"));
   }
 
@@ -199,9 +199,10 @@ const View = (() => {
     const low = Math.max(1e-20, Math.min(0.1, ...all)), high = Math.max(1, ...all);
     return Charts.lineChart(canvas, {
       height: 300, series, cursor: T - 1 - state.step,
-      x: {min: 0, max: Math.max(T - 1, 1), label: "distance to the last word, in words",
+      x: {min: 0, max: Math.max(T - 1, 1),
+        label: `distance to the last ${Texts.one}, in ${Texts.many}`,
         ticks: Charts.linear(0, Math.max(T - 1, 1))},
-      y: {min: low, max: high, label: "norm of the gradient, relative to the last word (log)",
+      y: {min: low, max: high, label: `gradient norm, last ${Texts.one} = 1 (log scale)`,
         ticks: Charts.powers(low, high), scale: Math.log},
     });
   }
@@ -256,14 +257,14 @@ const View = (() => {
     };
     const limit = subject.distances[subject.distances.length - 1];
     const horizonOf = (found) => !found ? "\u2026" : found.horizon === Infinity
-      ? `more than ${limit} words` : found.horizon === 0 ? "none" : words(found.horizon);
+      ? `more than ${limit} ${Texts.many}` : found.horizon === 0 ? "none" : words(found.horizon);
     const slowest = Engine.timeConstant(Math.max(...state.base.keep));
-    const rows = [["Answer at the last word", told]];
+    const rows = [[`Answer at the last ${Texts.one}`, told]];
     if (state.task && state.isMeasurable) {
       rows.push(["Memory horizon, measured", (one) =>
         horizonOf(one === base ? state.measured.base : state.measured.now)]);
     }
-    rows.push(["Gradient at the first word, of that at the last", ratio],
+    rows.push([`Gradient at the first ${Texts.one}, of that at the last`, ratio],
       ["The gradient falls to 1/e within", (one) => words(decay(norms(one.back, "both")))]);
     const gate = Texts.keeper[Texts.family(state.cell.kind)];
     if (gate) {
@@ -276,7 +277,7 @@ const View = (() => {
       make("td", {}, state.isTurned ? value(now) : "\u2013"))));
   }
 
-  function reading(state, select) {
+  function reading(state) {
     const {cell, steps, keep, now, target, subject} = state, T = steps.length;
     const last = now.back.layers[state.layer][state.direction], readAt = last.dh[T - 1].slice();
     if (cell.kind === "lstm") {
@@ -292,7 +293,10 @@ const View = (() => {
       probabilities: now.probabilities, decay: decay(sizes), head: state.model.head,
     });
     const part = (one) => typeof one === "string" ? one : make("button", {
-      type: "button", onclick: () => select(one),
+      type: "button", onclick: () => {
+        state.select(one);
+        $("maps").scrollIntoView({block: "center", behavior: "smooth"});
+      },
     }, "unit" in one ? String(one.unit) : `${quoted(state, one.step)} (${one.step + 1})`);
     $("reading").replaceChildren(...sentences.map((parts) => make("li", {}, ...parts.map(part))));
   }
