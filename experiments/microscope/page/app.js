@@ -22,8 +22,9 @@
     document.title = `${subject.title} \u2013 seqmodels microscope`;
     $("title").textContent = subject.title;
     const kinds = [...new Set(subject.models.map((model) => Texts.cells[model.cell]))];
-    $("lede").textContent = `A trained ${kinds.join(" and a trained ")} ` +
-      `${kinds.length > 1 ? "run" : "runs"} inside this page. Type a sentence and see the answer ` +
+    const last = kinds.pop(), names = kinds.length ? `${kinds.join(", ")} and ${last}` : last;
+    $("lede").textContent = `${Texts.tasks[subject.task] || ""}A trained ${names} ` +
+      `${kinds.length ? "run" : "runs"} inside this page. Type a sentence and see the answer ` +
       "grow word by word. Look at every gate while the sentence is read, and at how far back the " +
       "gradient reaches. Then hold a gate still, and see what the model no longer remembers.";
     const isNumbers = subject.tokens.kind === "numbers";
@@ -40,6 +41,9 @@
       "weaken the recurrent matrix; empty the memory in the middle of the sentence. A unit that " +
       "keeps the share f of its memory at every word has a time constant of \u22121/ln f words: " +
       "9.5 words for f = 0.9, 99.5 words for f = 0.99.";
+    $("horizon-note").textContent = "An answer can outlast the time constant of a gate: it needs " +
+      "only that the right answer stays ahead, and the recurrent matrix can write a memory anew. " +
+      "Set the matrix to 0 to see the gate alone.";
     const places = {f4: "", f2: " Embeddings are stored in 16 bits.",
       i1: " Embeddings are stored in 8 bits."};
     $("footer").textContent = subject.models.map((model) => `${model.name}: seed ${model.seed}` +

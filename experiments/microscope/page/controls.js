@@ -137,6 +137,10 @@ const Controls = (() => {
     $("unit").max = cell.H - 1;
     $("cell-words").textContent = Texts.explained[family];
     $("equations").textContent = Texts.equations[cell.kind];
+    $("spread-label").hidden = !cell.gates.length;
+    for (const scale of document.querySelectorAll(".scale")) {
+      scale.hidden = !cell.gates.length && scale.querySelector(".gate-scale") !== null;
+    }
     View.makeMaps(state);
     for (const canvas of $("maps").querySelectorAll("canvas")) {
       pointable(canvas, (x, y) => state.places[canvas.dataset.gate](x, y));
@@ -152,6 +156,10 @@ const Controls = (() => {
     $("order").addEventListener("change", () => {
       state.isByTime = $("order").value === "time";
       turn();
+    });
+    $("spread").addEventListener("change", () => {
+      state.isSpread = $("spread").checked;
+      draw();
     });
     $("layer").addEventListener("change", () => {
       [state.layer, state.direction] = $("layer").value.split(".").map(Number);

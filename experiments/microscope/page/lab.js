@@ -7,7 +7,7 @@ const Lab = (() => {
   const loaded = new Map(), measuredBase = new Map();
   const state = {
     subject, task: Horizon.load(subject.generator), count: COUNT, places: {}, part: "both",
-    measured: {base: null, now: null}, step: 0, unit: 0, isPinned: false, isByTime: true,
+    measured: {base: null, now: null}, step: 0, unit: 0, isPinned: false, isByTime: true, isSpread: false,
     known: null, layer: 0, direction: 0, clamps: {}, scale: 1, reset: -1, isAllUnits: true,
     clampedUnit: 0, fresh: 1, select: () => {},
   };

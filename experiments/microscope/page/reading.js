@@ -2,12 +2,14 @@
 // {step} for a word and {unit} for a unit, which the page makes into buttons.
 "use strict";
 const Reading = (() => {
-  const two = (v) => v.toFixed(2);
+  const two = (v) => v.toFixed(2).replace("-", "\u2212");
   const percent = (p) => p > 0.995 && p < 1 ? "more than 99%" : p > 0 && p < 0.005 ? "less than 1%"
     : `${Math.round(100 * p)}%`;
   const count = (n) => n >= 1000 ? "more than 1,000" : String(Math.round(n));
   const words = (n) => `${count(n)} ${count(n) === "1" ? Texts.one : Texts.many}`;
   const share = (v) => v > 0.995 ? v.toFixed(3) : two(v);
+  // A percentage in a list: ">99%" where it is not quite 1, "<1%" where it is not quite 0.
+  const short = (p) => percent(p).replace("more than ", ">").replace("less than ", "<");
   const bestOf = (list, value) => list.reduce((a, b) => value(b) > value(a) ? b : a);
 
   // Where the final answer is made, and whether it stays.
@@ -48,7 +50,9 @@ const Reading = (() => {
         left *= isLstm ? s.f[j] : s.z[j];
       }
     }
-    found.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+    // A memory counts by its effect and by how long it was kept.
+    const weight = (one) => Math.abs(one.effect) * (T - 1 - one.t);
+    found.sort((a, b) => weight(b) - weight(a));
     const units = [];
     for (const one of found) {
       if (Math.abs(one.effect) < 1e-9 || units.length === 3) break;
@@ -136,5 +140,5 @@ const Reading = (() => {
   const all = (about) => [answer, memories, forgotten, population, influence, gradient]
     .flatMap((part) => part(about));
 
-  return {all, percent, two};
+  return {all, percent, short, two};
 })();

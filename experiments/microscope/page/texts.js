@@ -1,6 +1,12 @@
 // The fixed texts of the page: names, equations, captions.
 "use strict";
 const Texts = {
+  tasks: {
+    sky: "The first words of a sentence imply a color of the sky without its name; many other " +
+      "words follow, and then the question. To answer, a network has to remember. ",
+    adding: "Two numbers of a long sequence are marked, and the network has to remember both and " +
+      "give their sum. ",
+  },
   // What is read at each step; the adding problem has steps of numbers.
   one: "word", many: "words",
   cells: {

@@ -66,7 +66,7 @@ const View = (() => {
       const known = name === state.known ? " (right)" : "";
       return [make("span", {class: k === top ? "top" : null}, name + known),
         make("span", {class: "meter"}, fill),
-        make("span", {class: `number${k === top ? " top" : ""}`}, Reading.percent(p[k]))];
+        make("span", {class: `number${k === top ? " top" : ""}`}, Reading.short(p[k]))];
     }));
   }
 
@@ -77,7 +77,6 @@ const View = (() => {
     const series = rows[0].map((_, k) => ({
       points: rows.map((row, t) => [t, row[k]]), width: k === state.target ? 3 : 1.6,
       color: isClasses ? classColor(subject, k) : Texts.colors[state.model.cell],
-      rim: isClasses && subject.classes.every(isColor),
       label: isClasses && (rows[T - 1][k] > 0.2 || k === state.target) ? subject.classes[k] : "",
     }));
     const all = rows.flat(), low = isClasses ? 0 : Math.min(0, ...all);
@@ -96,7 +95,7 @@ const View = (() => {
   function makeMaps(state) {
     const rows = Texts.maps[Texts.family(state.cell.kind)];
     $("maps").replaceChildren(...rows.map(([gate, , name, meaning]) => make("figure", {},
-      make("figcaption", {}, make("b", {}, gate), ` ${name}: ${meaning}`),
+      make("figcaption", {}, make("b", {}, gate), ` ${name}: ${meaning}`, make("span")),
       make("canvas", {
         tabindex: "0", role: "img", "data-gate": gate,
         "aria-label": `Heat map of the ${name} of every unit at every word; arrow keys move.`,
@@ -115,8 +114,13 @@ const View = (() => {
     rows.forEach(([gate, kind], k) => {
       const largest = Math.max(...state.steps.map((s) => s[gate].reduce(
         (m, v) => Math.max(m, Math.abs(v)), 0)));
+      if (kind === "state") {
+        canvases[k].querySelector("span").textContent =
+          ` (colors from \u2212${Math.max(largest, 1).toFixed(1)} to ${Math.max(largest, 1).toFixed(1)})`;
+      }
       state.places[gate] = Charts.heatMap(canvases[k].querySelector("canvas"), {
-        steps: state.steps, gate, order, kind, limit: Math.max(largest, 1), ends,
+        steps: state.steps, gate, order, kind, ends,
+        limit: Math.max(largest, 1), isSpread: state.isSpread,
         words: k === rows.length - 1 ? state.words : null,
         selection: {step: state.step, unit: state.unit},
       });
@@ -249,7 +253,7 @@ const View = (() => {
     const told = (one) => {
       if (!subject.classes.length) return (one.outputs[T - 1][0] + subject.centre).toFixed(3);
       const p = one.probabilities[T - 1], top = p.indexOf(Math.max(...p));
-      return `${subject.classes[top]}, ${Reading.percent(p[top])}`;
+      return `${subject.classes[top]}, ${Reading.short(p[top])}`;
     };
     const ratio = (one) => {
       const all = norms(one.back, "both"), value = all[0] / all[T - 1];
@@ -264,13 +268,20 @@ const View = (() => {
       rows.push(["Memory horizon, measured", (one) =>
         horizonOf(one === base ? state.measured.base : state.measured.now)]);
     }
-    rows.push([`Gradient at the first ${Texts.one}, of that at the last`, ratio],
-      ["The gradient falls to 1/e within", (one) => words(decay(norms(one.back, "both")))]);
+    rows.push([`Gradient at the first ${Texts.one} \u00f7 at the last`, ratio],
+      ["The gradient falls to 1/e within", (one) => {
+        const time = decay(norms(one.back, "both"));
+        return time < 1e4 ? words(time) : "does not fade";
+      }]);
     const gate = Texts.keeper[Texts.family(state.cell.kind)];
     if (gate) {
       rows.push([`\u22121/ln ${gate}: what the gate alone would remember`, (one) => one === base
         ? `slowest unit ${words(slowest)}` : state.predictedShare === null ? "\u2013"
           : words(Engine.timeConstant(state.predictedShare))]);
+    }
+    if (state.isTurned) {
+      $("flag-effect").textContent = rows.slice(0, rows.length > 4 ? 2 : 1).map(([name, value]) =>
+        `${name.split(" at ")[0].split(",")[0]}: ${value(base)} \u2192 ${value(now)}.`).join(" ");
     }
     $("effect").tBodies[0].replaceChildren(...rows.map(([name, value]) => make("tr", {},
       make("th", {scope: "row"}, name), make("td", {}, value(base)),
