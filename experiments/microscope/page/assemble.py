@@ -13,10 +13,12 @@ SCRIPTS = (
     "engine.js",
     "tokenize.js",
     "horizon.js",
-    "words.js",
+    "texts.js",
     "charts.js",
     "reading.js",
     "view.js",
+    "lab.js",
+    "controls.js",
     "app.js",
 )
 _HERE = pathlib.Path(__file__).parent

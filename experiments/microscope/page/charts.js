@@ -65,16 +65,19 @@ const Charts = (() => {
 
   const LEFT = 52;
 
-  // values[t][unit] with rows in the order of `order`. Returns place(x, y) -> {word, unit}.
-  function heatMap(canvas, {steps, gate, order, kind, limit, words, selection, ends}) {
-    const rows = order.length, T = steps.length, plot = Math.max(70, Math.min(128, rows * 2));
-    const {ctx, width} = surface(canvas, plot + (words ? 74 : 4));
+  // steps[t][gate][unit] with rows in the order of `order`. Returns place(x, y) -> {step, unit}.
+  // Gates have colors from 0 to 1, or of their logits, which spreads values near 0 and 1; others
+  // from -limit to limit.
+  function heatMap(canvas, {steps, gate, order, kind, limit, isSpread, words, selection, ends}) {
+    const rows = order.length, T = steps.length, plot = Math.max(80, Math.min(128, rows * 2));
+    const {ctx, width} = surface(canvas, plot + (words ? 66 : 4));
+    const shareOf = kind !== "gate" ? (v) => 0.5 + v / (2 * limit)
+      : isSpread ? (v) => 0.5 + Math.log((v + 1e-6) / (1 - v + 1e-6)) / 14 : (v) => v;
     const colors = ramp(kind), image = new ImageData(T, rows);
     for (let row = 0; row < rows; row++) {
       for (let t = 0; t < T; t++) {
-        const value = steps[t][gate][order[row]];
-        const share = kind === "gate" ? value : 0.5 + value / (2 * limit);
-        image.data.set([...mixed(colors, share), 255], 4 * (row * T + t));
+        const color = mixed(colors, shareOf(steps[t][gate][order[row]]));
+        image.data.set([...color, 255], 4 * (row * T + t));
       }
     }
     const hidden = document.createElement("canvas");
@@ -119,7 +122,7 @@ const Charts = (() => {
     const {ctx, width, height} = surface(canvas, options.height);
     const named = series.filter((line) => line.label && line.points.length);
     const widest = Math.max(8, ...named.map((line) => ctx.measureText(line.label).width + 10));
-    const box = {left: LEFT, right: width - widest, top: 22, bottom: height - (words ? 74 : 40)};
+    const box = {left: LEFT, right: width - widest, top: 22, bottom: height - (words ? 66 : 40)};
     const scaled = (axis, from, to) => {
       const f = axis.scale || ((v) => v), low = f(axis.min), high = f(axis.max);
       return (v) => from + (to - from) * (f(v) - low) / (high - low || 1);
@@ -156,10 +159,21 @@ const Charts = (() => {
     marks.filter((mark) => mark.at >= x.min && mark.at <= x.max).forEach((mark, k) => {
       rule(ctx, toX(mark.at), box.top, toX(mark.at), box.bottom, mark.color, [4, 3], 1.5);
       const isLeft = toX(mark.at) > (box.left + box.right) / 2;
-      write(ctx, mark.label, toX(mark.at) + (isLeft ? -5 : 5), box.top + 8 + 15 * k,
-        {align: isLeft ? "right" : "left", color: "--ink"});
+      const size = ctx.measureText(mark.label).width, at = toX(mark.at) + (isLeft ? -size - 5 : 5);
+      const y = box.bottom - 11 - 17 * k;
+      ctx.fillStyle = css("--paper");
+      ctx.fillRect(at - 1, y - 8, size + 2, 16);
+      write(ctx, mark.label, at, y, {color: "--ink"});
     });
     return (px) => (px - box.left) / (box.right - box.left) * (x.max - x.min) + x.min;
+  }
+
+  // Whether a color, such as that of the class "white", might be lost on the paper.
+  function isFaint(ctx, color) {
+    if (color.startsWith("--")) return false;
+    ctx.fillStyle = color;
+    const lightness = (hex) => rgb(hex).reduce((sum, v) => sum + v, 0) / 765;
+    return Math.abs(lightness(ctx.fillStyle) - lightness(css("--paper"))) < 0.15;
   }
 
   function drawLine(ctx, line, toX, toY, box) {
@@ -183,8 +197,7 @@ const Charts = (() => {
       });
       ctx.restore();
     };
-    // A white or black line of the color's own name is seen on any background by its rim.
-    if (line.rim) stroke("--muted", (line.width || 2) + 2);
+    if (isFaint(ctx, line.color)) stroke("--muted", (line.width || 2) + 2);
     stroke(line.color, line.width || 2);
   }
 

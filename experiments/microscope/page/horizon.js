@@ -43,9 +43,10 @@ const Horizon = (() => {
   // {text, answer}: a fresh sentence as a reader would type it.
   function sentence(subject, task, distance, random) {
     if (task.kind === "adding") {
-      const {tokens, answer} = adding(Math.max(distance, 2), random);
+      const {tokens} = adding(Math.max(distance, 2), random);
       const words = tokens.map(({x}) => x[0].toFixed(2) + (x[1] ? "*" : ""));
-      return {text: words.join(" "), answer: answer.toFixed(2)};
+      const marked = words.filter((word) => word.endsWith("*")).map(parseFloat);
+      return {text: words.join(" "), answer: (marked[0] + marked[1]).toFixed(2)};
     }
     const {answer, clue, filler, question} = sky(task, distance, random);
     const rows = [...clue.filter((row) => row > 0), ...filler, ...question];

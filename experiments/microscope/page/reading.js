@@ -2,12 +2,14 @@
 // {step} for a word and {unit} for a unit, which the page makes into buttons.
 "use strict";
 const Reading = (() => {
-  const two = (v) => v.toFixed(2);
+  const two = (v) => v.toFixed(2).replace("-", "\u2212");
   const percent = (p) => p > 0.995 && p < 1 ? "more than 99%" : p > 0 && p < 0.005 ? "less than 1%"
     : `${Math.round(100 * p)}%`;
   const count = (n) => n >= 1000 ? "more than 1,000" : String(Math.round(n));
-  const words = (n) => count(n) === "1" ? "1 word" : `${count(n)} words`;
+  const words = (n) => `${count(n)} ${count(n) === "1" ? Texts.one : Texts.many}`;
   const share = (v) => v > 0.995 ? v.toFixed(3) : two(v);
+  // A percentage in a list: ">99%" where it is not quite 1, "<1%" where it is not quite 0.
+  const short = (p) => percent(p).replace("more than ", ">").replace("less than ", "<");
   const bestOf = (list, value) => list.reduce((a, b) => value(b) > value(a) ? b : a);
 
   // Where the final answer is made, and whether it stays.
@@ -48,7 +50,9 @@ const Reading = (() => {
         left *= isLstm ? s.f[j] : s.z[j];
       }
     }
-    found.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+    // A memory counts by its effect and by how long it was kept.
+    const weight = (one) => Math.abs(one.effect) * (T - 1 - one.t);
+    found.sort((a, b) => weight(b) - weight(a));
     const units = [];
     for (const one of found) {
       if (Math.abs(one.effect) < 1e-9 || units.length === 3) break;
@@ -59,7 +63,7 @@ const Reading = (() => {
       const s = steps[t], n = T - 1 - t, gate = isLstm ? "input gate" : "update gate";
       const parts = ["Unit ", {unit: j}, " opens at ", {step: t},
         ` (${gate} ${two(isLstm ? s.i[j] : s.z[j])}) and writes ${written < 0 ? "" : "+"}` +
-        `${two(written)}. It keeps ${share(left ** (1 / n))} a word for ${words(n)}, so ` +
+        `${two(written)}. It keeps ${share(left ** (1 / n))} a ${Texts.one} for ${words(n)}, so ` +
         `${percent(left)} is left. `];
       if (isLstm) parts.push("It is read at ", {step: T - 1},
         ` (output gate ${two(steps[T - 1].o[j])}), `);
@@ -80,7 +84,9 @@ const Reading = (() => {
         if (loss > most.loss) most = {loss, t, j, old, now: steps[t][key][j]};
       }
     }
-    if (most.t === undefined) return [["No unit forgets more than 0.3 of its memory in one word."]];
+    if (most.t === undefined) {
+      return [[`No unit forgets more than 0.3 of its memory in one ${Texts.one}.`]];
+    }
     const {t, j, old, now} = most;
     return [["Unit ", {unit: j}, " forgets at ", {step: t},
       ` (${isLstm ? "forget" : "update"} gate ${two(steps[t][gate][j])}): its memory goes from ` +
@@ -96,12 +102,13 @@ const Reading = (() => {
     const slow = order[0], fast = order[order.length - 1];
     if (!cell.gates.length) {
       return [["This cell has no gate that protects a memory. By its own link alone the slowest ",
-        "unit, ", {unit: slow}, `, keeps ${two(keep[slow])} of its value a word; all the rest is ` +
-        "passed from unit to unit through the recurrent matrix."]];
+        "unit, ", {unit: slow}, `, keeps ${two(keep[slow])} of its value a ${Texts.one}; all the ` +
+        "rest is passed from unit to unit through the recurrent matrix."]];
     }
     return [[`${long} of ${cell.H} units keep more than half of their memory for ${words(n)}. `,
       "The slowest, unit ", {unit: slow}, `, loses half in ${words(half(slow))}; the fastest, `,
-      "unit ", {unit: fast}, `, in ${half(fast) < 1 ? "less than a word" : words(half(fast))}.`]];
+      "unit ", {unit: fast},
+      `, in ${half(fast) < 1 ? `less than a ${Texts.one}` : words(half(fast))}.`]];
   }
 
   // The words that move the answer most: |d score / d x_t . x_t|.
@@ -124,14 +131,14 @@ const Reading = (() => {
         "short way to each of them and need not cross the whole sentence."]];
     }
     const size = ratio >= 0.01 ? two(ratio) : ratio.toExponential(0);
-    const fades = decay > 0 && decay < 1e4;
-    return [["At ", {step: 0}, `, ${words(T - 1)} back, the gradient is ${size} times that ` +
-      "at the last word" + (fades ? `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a word.`
-        : "; it does not fade.")]];
+    const parts = ["At ", {step: 0}, `, ${words(T - 1)} back, the gradient is ${size} times that ` +
+      `at the last ${Texts.one}`];
+    if (!(decay > 0 && decay < 1e4)) return [[...parts, "; it does not fade."]];
+    return [[...parts, `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a ${Texts.one}.`]];
   }
 
   const all = (about) => [answer, memories, forgotten, population, influence, gradient]
     .flatMap((part) => part(about));
 
-  return {all, percent, two};
+  return {all, percent, short, two};
 })();

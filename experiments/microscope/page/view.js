@@ -24,8 +24,8 @@ const View = (() => {
 
   const painted = (color) => color.startsWith("--") ? `var(${color})` : color;
   const quoted = (state, step) => `\u201c${state.words[step]}\u201d`;
-  const words = (n) => !(n < 1e4) ? "no limit seen" : n < 10 ? `${n.toFixed(1)} words`
-    : `${Math.round(n)} words`;
+  const words = (n) => !(n < 1e4) ? "no limit seen"
+    : `${n < 10 ? n.toFixed(1) : Math.round(n)} ${Texts.many}`;
 
   function strip(state) {
     const p = state.now.probabilities, color = painted(Texts.colors[state.model.cell]);
@@ -49,7 +49,7 @@ const View = (() => {
   function answer(state) {
     const {subject, step, words: read} = state, box = $("answer");
     $("answer-head").textContent =
-      `After ${quoted(state, step)}, word ${step + 1} of ${read.length}`;
+      `After ${quoted(state, step)}, ${Texts.one} ${step + 1} of ${read.length}`;
     if (!subject.classes.length) {
       const value = state.now.outputs[step][0] + subject.centre;
       box.replaceChildren(make("span", {}, "answer"), make("span"),
@@ -66,7 +66,7 @@ const View = (() => {
       const known = name === state.known ? " (right)" : "";
       return [make("span", {class: k === top ? "top" : null}, name + known),
         make("span", {class: "meter"}, fill),
-        make("span", {class: `number${k === top ? " top" : ""}`}, Reading.percent(p[k]))];
+        make("span", {class: `number${k === top ? " top" : ""}`}, Reading.short(p[k]))];
     }));
   }
 
@@ -77,16 +77,15 @@ const View = (() => {
     const series = rows[0].map((_, k) => ({
       points: rows.map((row, t) => [t, row[k]]), width: k === state.target ? 3 : 1.6,
       color: isClasses ? classColor(subject, k) : Texts.colors[state.model.cell],
-      rim: isClasses && subject.classes.every(isColor),
       label: isClasses && (rows[T - 1][k] > 0.2 || k === state.target) ? subject.classes[k] : "",
     }));
     const all = rows.flat(), low = isClasses ? 0 : Math.min(0, ...all);
     const high = isClasses ? 1 : Math.max(1, ...all);
     $("by-word-caption").textContent = isClasses
-      ? "The probability of every answer after each word." : "The answer after each number.";
+      ? "The probability of every answer after each word." : "The answer after each step.";
     state.places.byWord = Charts.lineChart($("by-word"), {
       height: 240, series, words: state.words, cursor: state.step,
-      x: {min: 0, max: Math.max(T - 1, 1), label: "word"},
+      x: {min: 0, max: Math.max(T - 1, 1), label: Texts.one},
       y: {min: low, max: high, label: isClasses ? "probability" : "answer",
         ticks: Charts.linear(low, high, 4)},
     });
@@ -96,7 +95,7 @@ const View = (() => {
   function makeMaps(state) {
     const rows = Texts.maps[Texts.family(state.cell.kind)];
     $("maps").replaceChildren(...rows.map(([gate, , name, meaning]) => make("figure", {},
-      make("figcaption", {}, make("b", {}, gate), ` ${name}: ${meaning}`),
+      make("figcaption", {}, make("b", {}, gate), ` ${name}: ${meaning}`, make("span")),
       make("canvas", {
         tabindex: "0", role: "img", "data-gate": gate,
         "aria-label": `Heat map of the ${name} of every unit at every word; arrow keys move.`,
@@ -115,8 +114,13 @@ const View = (() => {
     rows.forEach(([gate, kind], k) => {
       const largest = Math.max(...state.steps.map((s) => s[gate].reduce(
         (m, v) => Math.max(m, Math.abs(v)), 0)));
+      if (kind === "state") {
+        canvases[k].querySelector("span").textContent =
+          ` (colors from \u2212${Math.max(largest, 1).toFixed(1)} to ${Math.max(largest, 1).toFixed(1)})`;
+      }
       state.places[gate] = Charts.heatMap(canvases[k].querySelector("canvas"), {
-        steps: state.steps, gate, order, kind, limit: Math.max(largest, 1), ends,
+        steps: state.steps, gate, order, kind, ends,
+        limit: Math.max(largest, 1), isSpread: state.isSpread,
         words: k === rows.length - 1 ? state.words : null,
         selection: {step: state.step, unit: state.unit},
       });
@@ -135,19 +139,19 @@ const View = (() => {
     }));
     const all = series.flatMap((line) => line.points.map(([, v]) => v));
     const low = Math.min(-1, ...all), high = Math.max(1, ...all);
-    $("unit-caption").textContent = `Unit ${j} alone, at every word.`;
+    $("unit-caption").textContent = `Unit ${j} alone, at every ${Texts.one}.`;
     state.places.unit = Charts.lineChart($("unit-chart"), {
       height: 250, series, words: state.words, cursor: step,
-      x: {min: 0, max: Math.max(T - 1, 1), label: "word"},
+      x: {min: 0, max: Math.max(T - 1, 1), label: Texts.one},
       y: {min: low, max: high, label: "value", ticks: Charts.linear(low, high, 4)},
     });
     const time = Engine.timeConstant(keep[j]);
     $("figures").replaceChildren(
-      make("span", {}, make("b", {}, quoted(state, step)), ` word ${step + 1}`),
+      make("span", {}, make("b", {}, quoted(state, step)), ` ${Texts.one} ${step + 1}`),
       make("span", {}, make("b", {}, `unit ${j}`)),
       ...rows.map(([gate]) => make("span", {}, `${gate} ${Reading.two(figures[gate][j])}`)),
       make("span", {}, `keeps ${keep[j] > 0.995 ? keep[j].toFixed(4) : Reading.two(keep[j])} a ` +
-        `word, time constant ${words(time)}`),
+        `${Texts.one}, time constant ${words(time)}`),
       make("span", {}, state.isPinned ? "held; click again to let go" : "click to hold"));
   }
 
@@ -199,9 +203,10 @@ const View = (() => {
     const low = Math.max(1e-20, Math.min(0.1, ...all)), high = Math.max(1, ...all);
     return Charts.lineChart(canvas, {
       height: 300, series, cursor: T - 1 - state.step,
-      x: {min: 0, max: Math.max(T - 1, 1), label: "distance to the last word, in words",
+      x: {min: 0, max: Math.max(T - 1, 1),
+        label: `distance to the last ${Texts.one}, in ${Texts.many}`,
         ticks: Charts.linear(0, Math.max(T - 1, 1))},
-      y: {min: low, max: high, label: "norm of the gradient, relative to the last word (log)",
+      y: {min: low, max: high, label: `gradient norm, last ${Texts.one} = 1 (log scale)`,
         ticks: Charts.powers(low, high), scale: Math.log},
     });
   }
@@ -248,7 +253,7 @@ const View = (() => {
     const told = (one) => {
       if (!subject.classes.length) return (one.outputs[T - 1][0] + subject.centre).toFixed(3);
       const p = one.probabilities[T - 1], top = p.indexOf(Math.max(...p));
-      return `${subject.classes[top]}, ${Reading.percent(p[top])}`;
+      return `${subject.classes[top]}, ${Reading.short(p[top])}`;
     };
     const ratio = (one) => {
       const all = norms(one.back, "both"), value = all[0] / all[T - 1];
@@ -256,27 +261,34 @@ const View = (() => {
     };
     const limit = subject.distances[subject.distances.length - 1];
     const horizonOf = (found) => !found ? "\u2026" : found.horizon === Infinity
-      ? `more than ${limit} words` : found.horizon === 0 ? "none" : words(found.horizon);
+      ? `more than ${limit} ${Texts.many}` : found.horizon === 0 ? "none" : words(found.horizon);
     const slowest = Engine.timeConstant(Math.max(...state.base.keep));
-    const rows = [["Answer at the last word", told]];
+    const rows = [[`Answer at the last ${Texts.one}`, told]];
     if (state.task && state.isMeasurable) {
       rows.push(["Memory horizon, measured", (one) =>
         horizonOf(one === base ? state.measured.base : state.measured.now)]);
     }
-    rows.push(["Gradient at the first word, of that at the last", ratio],
-      ["The gradient falls to 1/e within", (one) => words(decay(norms(one.back, "both")))]);
+    rows.push([`Gradient at the first ${Texts.one} \u00f7 at the last`, ratio],
+      ["The gradient falls to 1/e within", (one) => {
+        const time = decay(norms(one.back, "both"));
+        return time < 1e4 ? words(time) : "does not fade";
+      }]);
     const gate = Texts.keeper[Texts.family(state.cell.kind)];
     if (gate) {
       rows.push([`\u22121/ln ${gate}: what the gate alone would remember`, (one) => one === base
         ? `slowest unit ${words(slowest)}` : state.predictedShare === null ? "\u2013"
           : words(Engine.timeConstant(state.predictedShare))]);
     }
+    if (state.isTurned) {
+      $("flag-effect").textContent = rows.slice(0, rows.length > 4 ? 2 : 1).map(([name, value]) =>
+        `${name.split(" at ")[0].split(",")[0]}: ${value(base)} \u2192 ${value(now)}.`).join(" ");
+    }
     $("effect").tBodies[0].replaceChildren(...rows.map(([name, value]) => make("tr", {},
       make("th", {scope: "row"}, name), make("td", {}, value(base)),
       make("td", {}, state.isTurned ? value(now) : "\u2013"))));
   }
 
-  function reading(state, select) {
+  function reading(state) {
     const {cell, steps, keep, now, target, subject} = state, T = steps.length;
     const last = now.back.layers[state.layer][state.direction], readAt = last.dh[T - 1].slice();
     if (cell.kind === "lstm") {
@@ -292,7 +304,10 @@ const View = (() => {
       probabilities: now.probabilities, decay: decay(sizes), head: state.model.head,
     });
     const part = (one) => typeof one === "string" ? one : make("button", {
-      type: "button", onclick: () => select(one),
+      type: "button", onclick: () => {
+        state.select(one);
+        $("maps").scrollIntoView({block: "center", behavior: "smooth"});
+      },
     }, "unit" in one ? String(one.unit) : `${quoted(state, one.step)} (${one.step + 1})`);
     $("reading").replaceChildren(...sentences.map((parts) => make("li", {}, ...parts.map(part))));
   }

@@ -1,6 +1,14 @@
 // The fixed texts of the page: names, equations, captions.
 "use strict";
 const Texts = {
+  tasks: {
+    sky: "The first words of a sentence imply a color of the sky without its name; many other " +
+      "words follow, and then the question. To answer, a network has to remember. ",
+    adding: "Two numbers of a long sequence are marked, and the network has to remember both and " +
+      "give their sum. ",
+  },
+  // What is read at each step; the adding problem has steps of numbers.
+  one: "word", many: "words",
   cells: {
     rnn: "RNN", rnn_relu: "RNN, ReLU", gru: "GRU", gru_after: "GRU", lstm: "LSTM",
     bilstm: "bidirectional LSTM",
@@ -44,16 +52,16 @@ const Texts = {
     rnn_relu: "h = max(0, x W_x + h W_h + b)    everything is rewritten at every word",
   },
   explained: {
-    lstm: "Every row is one unit, every column one word. A sigmoid gate is a valve: 0 is shut, 1 is " +
-      "open. Where the forget gate f of a unit stays near 1, its cell state c carries a value " +
-      "from word to word unchanged. Where the input gate i opens, something is written; where the " +
-      "output gate o opens, it is read.",
-    gru: "Every row is one unit, every column one word. The update gate z is a valve: where it is " +
-      "near 1, a unit keeps its state; where it is near 0, the candidate takes its place. The " +
+    lstm: "Every row is one unit, every column one word. A sigmoid gate is a valve: 0 is shut, 1 " +
+      "is open. Where the forget gate f of a unit stays near 1, its cell state c carries a value " +
+      "from word to word unchanged. Where the input gate i opens, something is written; where " +
+      "the output gate o opens, it is read.",
+    gru: "Every row is one unit, every column one word. The update gate z is a valve: where it " +
+      "is near 1, a unit keeps its state; where it is near 0, the candidate takes its place. The " +
       "reset gate r decides how much of the old state the candidate sees.",
-    rnn: "Every row is one unit, every column one word. A simple RNN has one state and no gates: at " +
-      "every word the whole state is multiplied by one matrix and squashed again. Nothing protects " +
-      "a value from the words that follow.",
+    rnn: "Every row is one unit, every column one word. A simple RNN has one state and no gates: " +
+      "at every word the whole state is multiplied by one matrix and squashed again. Nothing " +
+      "protects a value from the words that follow.",
   },
   attempts: {
     lstm: [
