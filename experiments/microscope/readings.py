@@ -9,7 +9,7 @@ from experiments.microscope.models import Collection, Text
 from seqmodels.analysis.statistics import horizon_threshold, memory_horizon
 from seqmodels.models.sequence_model import SequenceModelParams
 
-UNITS = 2  # that a reading describes
+WORDS = 3  # that a reading names
 FAINT = -2.0  # log10 of a gradient that hardly changes the answer
 
 
@@ -57,39 +57,48 @@ def _answer(collection: Collection, one: Measured, text: Text) -> str:
 
 
 def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
-    """Returns what the units that decide the answer hold: where it was written, how it was kept.
+    """Returns at which words the evidence for the answer was written, and what a unit did with it.
 
     A state with a retention gate r is a sum over words: s_T = sum_t w_t prod_{s>t} r_s with the
-    write w_t = s_t - r_t s_(t-1), so that the share of each word is exact.
+    write w_t = s_t - r_t s_(t-1). The output is linear in h_T, so it is a sum over words and units;
+    of an LSTM h_T counts as c_T times h_T / c_T.
     """
     retained = one.retained.get("")
     params = one.model.params
     if retained is None or not isinstance(params, SequenceModelParams):
         return []
     traces = one.traces[""]
-    name = "c" if "c" in traces else "h"
-    state = traces[name]
+    state = traces["c" if "c" in traces else "h"]
     before = np.concatenate([np.zeros_like(state[:1]), state[:-1]])
-    writes = state - retained * before
-    # Of a word at step t the product over all later steps is left at the end.
-    later = np.cumprod(np.concatenate([retained[1:], np.ones_like(state[:1])])[::-1], axis=0)[::-1]
+    # Of what is written at a step the product over all later steps is left at the end.
+    ones = np.ones_like(state[:1])
+    left = np.cumprod(np.concatenate([retained[1:], ones])[::-1], axis=0)[::-1]
     weights = np.asarray(params.w_out)
     answer = int(np.argmax(one.answers[-1])) if collection.classes else 0
     toward = weights[:, answer] - (weights.mean(axis=1) if collection.classes else 0)
-    support = traces["h"][-1] * toward
-    sentences: list[str] = []
-    for unit in np.argsort(-support)[:UNITS]:
-        share = writes[:, unit] * later[:, unit] / state[-1, unit]
-        step = int(np.argmax(share))
-        rate = float(np.exp(np.mean(np.log(np.maximum(retained[step + 1 :, unit], 1e-30)))))
-        kept = f", kept {rate:.3f} a step" if step + 1 < len(state) else ""
-        gate = f" with the output gate at {traces['o'][-1, unit]:.2f}" if "o" in traces else ""
-        sentences.append(
-            f"Unit {unit} supports it most{'' if not sentences else ' after that'}: "
-            f"{100 * share[step]:.0f} % of what it holds was written at {text.words[step]!r}, "
-            f"{_ago(text, step)}{kept}, and is read at {text.words[-1]!r}{gate}."
-        )
-    return sentences
+    seen = np.divide(traces["h"][-1], state[-1], where=state[-1] != 0, out=np.zeros_like(state[-1]))
+    evidence = (state - retained * before) * left * seen * toward
+    total = evidence.sum()
+    if total <= 0:
+        return []
+    by_word = evidence.sum(axis=1)
+    top = np.argsort(-by_word, kind="stable")[:WORDS]
+    shares = [
+        f"{100 * by_word[step] / total:.0f} % at {text.words[step]!r} ({_ago(text, step)})"
+        for step in top
+    ]
+    step = int(top[0])
+    unit = int(np.argmax(evidence[step]))
+    where = f", whose input gate opens to {traces['i'][step, unit]:.2f} there," * ("i" in traces)
+    kept = ""
+    if step + 1 < len(state):
+        rate = np.exp(np.mean(np.log(np.maximum(retained[step + 1 :, unit], 1e-30))))
+        kept = f" and keeps {rate:.3f} of it a step"
+    gate = f" The output gate at the end is {traces['o'][-1, unit]:.2f}." * ("o" in traces)
+    return [
+        f"Its evidence was written {', '.join(shares)}.",
+        f"Unit {unit}{where} takes up most of {text.words[step]!r}{kept}.{gate}",
+    ]
 
 
 def _gradient(one: Measured) -> str:
@@ -114,18 +123,25 @@ def _horizon(collection: Collection, one: Measured, distances: Sequence[int]) ->
         return ""
     chance = collection.task_at(distances[0]).chance
     reach = memory_horizon(distances, one.horizon.tolist(), chance)
-    shares = ", ".join(
-        f"{value:.2f} at {distance}" for distance, value in zip(distances, one.horizon, strict=True)
-    )
     least = horizon_threshold(chance)
     if reach is None:
-        return f"On fresh sequences it is right less often than {least:.2f} everywhere: {shares}."
-    return f"On fresh sequences it remembers up to distance {reach}; right answers: {shares}."
+        first = distances[0]
+        return (
+            f"On fresh sequences at distance {first} {one.horizon[0]:.2f} of its answers are "
+            f"right, less than the {least:.2f} that count as remembering."
+        )
+    further = [
+        (distance, share)
+        for distance, share in zip(distances, one.horizon, strict=True)
+        if distance > reach
+    ]
+    beyond = f"; at {further[0][0]} {further[0][1]:.2f} of its answers are right" if further else ""
+    return f"On fresh sequences it remembers up to distance {reach}{beyond}."
 
 
 def _ago(text: Text, step: int) -> str:
     back = len(text.words) - 1 - step
-    return "the last word" if not back else f"{back} words before the end"
+    return f"{back} word{'' if back == 1 else 's'} before the end" if back else "the last word"
 
 
 def _times(log10: float) -> str:

@@ -25,6 +25,8 @@ from experiments.microscope.report import Findings
 from seqmodels.training.errors import RunError
 from seqmodels.training.report_folder import report_folder
 
+FEWEST_SEEDS = 3  # of an interval that says something
+
 
 class Seen(NamedTuple):
     """What the microscope found.
@@ -66,7 +68,8 @@ def run(config: Config) -> Seen:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for ratio in found.ratios:
-        say(ratios.line(ratio))
+        if len(ratio.by_seed) >= FEWEST_SEEDS:
+            say(ratios.line(ratio))
     report.show(found, out, size)
     return Seen(
         out, out / report.PAGE, list(found.measured), list(found.readings), list(found.ratios)

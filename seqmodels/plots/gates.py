@@ -19,10 +19,10 @@ from seqmodels.plots.style import (
 
 CELL_COLORS = {
     "rnn": COLORS[0], "gru": COLORS[1], "lstm": COLORS[2],
-    "rnn_relu": COLORS[3], "gru_after": COLORS[4], "bilstm": COLORS[5],
+    "bilstm": COLORS[3], "rnn_relu": COLORS[4], "gru_after": COLORS[5],
 }  # fmt: skip
 _STYLES = ("-", "--", ":", "-.")
-_MOST_WORDS = 45  # labels of more words than that would overlap
+_MOST_WORDS = 50  # labels of more words than that would overlap
 
 
 class CellCurve(NamedTuple):
@@ -181,8 +181,11 @@ def _styles(curves: Sequence[CellCurve]) -> list[str]:
 
 
 def _word_axis(axes: Axes, words: Sequence[str]) -> None:
+    """Labels every word, or of neighboring words the longest one where there are too many."""
     spacing = max(1, -(-len(words) // _MOST_WORDS))
-    # The last word is where the answer is read.
-    places = list(range(len(words) - 1, -1, -spacing))[::-1]
+    # From behind, because the answer is read at the last word, which has a label of its own.
+    groups = [range(max(end - spacing, 0), end) for end in range(len(words) - 1, 0, -spacing)]
+    places = [max(group, key=lambda place: len(words[place])) for group in groups]
+    places = [*places[::-1], len(words) - 1]
     labels = [words[place] for place in places]
-    write_ticks(axes.set_xticks, labels, places=places, rotation=90, fontsize=9)
+    write_ticks(axes.set_xticks, labels, places=places, rotation=90, fontsize=10)

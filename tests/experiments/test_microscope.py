@@ -224,14 +224,14 @@ def test_the_ratio_of_gradients_has_the_interval_of_student():
     assert gradient_ratios({"results": found["results"][:1]}) == []
 
 
-def test_a_reading_says_where_a_unit_was_written(seen):
-    """One unit that keeps .5 of its state a step and is written at the second word alone."""
+def test_a_reading_says_where_the_evidence_was_written(seen):
+    """A unit is written .8 at the second word and .1 at the last, and keeps half of it a step."""
     collection = load(seen[0])
-    states = np.array([[0.0], [0.8], [0.4], [0.2]])
+    states = np.array([[0.0], [0.8], [0.4], [0.3]])
     params = SequenceModelParams(None, None, np.eye(1, 8), np.zeros(8))
     one = Measured(
         model=collection.models[0]._replace(params=params),
-        traces={"": {"c": states, "h": states, "o": np.full((4, 1), 0.25)}},
+        traces={"": {"c": states, "h": states, "i": states, "o": np.full((4, 1), 0.25)}},
         retained={"": np.full((4, 1), 0.5)},
         answers=np.eye(8)[[0] * 4],
         gradient=None,
@@ -240,8 +240,10 @@ def test_a_reading_says_where_a_unit_was_written(seen):
     )
     text = collection.encode("smoke wildfires sky is")
     assert _kept(collection, one, text) == [
-        "Unit 0 supports it most: 100 % of what it holds was written at 'wildfires', 2 words "
-        "before the end, kept 0.500 a step, and is read at 'is' with the output gate at 0.25."
+        "Its evidence was written 67 % at 'wildfires' (2 words before the end), 33 % at 'is' (the "
+        "last word), 0 % at 'smoke' (3 words before the end).",
+        "Unit 0, whose input gate opens to 0.80 there, takes up most of 'wildfires' and keeps "
+        "0.500 of it a step. The output gate at the end is 0.25.",
     ]
 
 
