@@ -76,6 +76,7 @@ def load(folder: str | os.PathLike[str], results: dict[str, Any]) -> Collection:
         models=models,
         sentences=tuple(map(Sentence, SENTENCES)),
         encode=functools.partial(_encode, first),
+        max_words=config.max_words,
     )
 
 

@@ -82,6 +82,7 @@ class Collection(NamedTuple):
       generator: source of fresh sentences of the page; None if there is none.
       task_at: the task at a distance, of fresh sequences; None if there is none.
       shortest: distance of the task.
+      max_words: a text is cut after so many words.
     """
 
     run: pathlib.Path
@@ -97,3 +98,4 @@ class Collection(NamedTuple):
     generator: SkyCorpus | Adding | None = None
     task_at: Callable[[int], Task] | None = None
     shortest: int = 0
+    max_words: int = 600

@@ -107,6 +107,7 @@ def subject(found: Findings, command: str) -> Subject:
         sentences=(found.sentence, *others),
         generator=collection.generator,
         distances=distances,
+        max_words=collection.max_words,
         centre=collection.centre,
         command=command,
     )

@@ -122,8 +122,7 @@ def _folder(config: Config, collection: Collection) -> Iterator[pathlib.Path]:
     place = RUNS / PROGRAM / collection.run.name if config.out is None else config.out
     names = report.file_names(collection.models)
     try:
-        with report_folder(absolute_path(place), program=PROGRAM, files=names) as made:
+        with report_folder(absolute_path(place), program=PROGRAM, files=names):
             yield pathlib.Path(place)
-            assert made
     except RunError as error:
         raise ValueError(str(error).replace("run_dir", "out", 1)) from None
