@@ -42,10 +42,11 @@ class Cell(NamedTuple):
         `run(call._replace(cell=..., params=..., xs=..., state=...))` unrolls one of them. `call`
         is a `DriverCall`. None for a cell that a driver runs.
       x_ndim: the number of feature axes of `x_t`.
-      gates: functions that name the activations of a step as `GateValues`. A cell in stages has one
-        for each stage, `gates(params, state, pre_activations)`, with the arguments of `update`; any
-        other cell has one, `gates(params, state, x_t)`, with the arguments of `step`. Only
-        `seqmodels.analysis.gates.trace` calls them. (): the activations have numbers for names.
+      gates: names of the activations of a step, as functions that return `GateValues`. A cell in
+        stages has a tuple with one function for each stage, `gates(params, state,
+        pre_activations)`, with the arguments of its `update`; any other cell has one function,
+        `gates(params, state, x_t)`, with the arguments of `step`. `seqmodels.analysis.trace` alone
+        calls them. (): the activations have numbers for names.
     """
 
     init: Callable[[Array], Params]
@@ -57,7 +58,7 @@ class Cell(NamedTuple):
     reset: Callable[[Params, State], State] | None = None
     unroll: Callable[..., "Unrolled"] | None = None
     x_ndim: int = 1
-    gates: tuple[Callable[..., "GateValues"], ...] = ()
+    gates: "tuple[Callable[..., GateValues], ...] | Callable[..., GateValues]" = ()
 
 
 class GateValues(NamedTuple):

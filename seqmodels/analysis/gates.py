@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.cells.linear import linear_elements
-from seqmodels.cells.stages import reset_state
+from seqmodels.cells.stages import reset_state, stage_gates
 from seqmodels.drivers.auto import choose_driver, find_driver
 from seqmodels.drivers.contract import fill_padding, tree_where
 from seqmodels.drivers.reshape import merge_time_batch
@@ -209,18 +209,18 @@ def states_before(call: DriverCall, states: State) -> State:
 def _gate_values(cell: Cell, params: Params, state: State, xs: Array) -> GateValues:
     """Returns the named activations of steps whose states and inputs are rows, (N, ...)."""
     if cell.stages:
-        values = [GateValues()]
+        values, gates = [GateValues()], stage_gates(cell)
         for n, (project, update) in enumerate(cell.stages):
             pre = project(params, state, xs)
-            if cell.gates:
-                values.append(cell.gates[n](params, state, pre))
+            if gates:
+                values.append(gates[n](params, state, pre))
             else:
                 values.append(_numbered(pre, state, sum(len(v.pre_activations) for v in values)))
             if n < len(cell.stages) - 1:
                 state = update(params, state, pre)
         return functools.reduce(_merge, values)
-    if cell.gates:
-        return cell.gates[0](params, state, xs)
+    if callable(cell.gates):
+        return cell.gates(params, state, xs)
     if cell.elements is None:
         return GateValues()
     a_t, b_t = (named_leaves(t) for t in linear_elements(cell.elements, params, xs, state))

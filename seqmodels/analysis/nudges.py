@@ -100,7 +100,9 @@ def state_gradients(
     state = match_varying_axes(state, params, xs, state)
     flags = contract.reverse, contract.masked
     arrays = params, xs, state, contract.valid, contract.resets, contract.lengths
-    layout = _layout(cell, flags, arrays)
+    leaves, structure = jax.tree.flatten(arrays)
+    shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+    layout = _layout(cell, flags, structure, shapes)
     zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), layout.shapes)
     # In shard_map the gradient of what is the same on every device is summed over the devices.
     nudges = match_varying_axes(zeros, params, xs)
@@ -155,7 +157,13 @@ def _call(cell: Cell, flags: tuple[bool, bool], arrays: tuple[Any, ...]) -> Driv
     return DriverCall(cell, params, xs, state, contract, keep_states=False)
 
 
-def _layout(cell: Cell, flags: tuple[bool, bool], arrays: tuple[Any, ...]) -> Layout:
+@functools.lru_cache(maxsize=64)
+def _layout(
+    cell: Cell,
+    flags: tuple[bool, bool],
+    structure: Any,
+    leaves: tuple[jax.ShapeDtypeStruct, ...],
+) -> Layout:
     """Returns where the states are, from an abstract unroll without nudges."""
     names: list[list[str]] = []
     shapes: list[list[jax.ShapeDtypeStruct]] = []
@@ -173,7 +181,7 @@ def _layout(cell: Cell, flags: tuple[bool, bool], arrays: tuple[Any, ...]) -> La
         numbers.append(full.info)
         return full.ys
 
-    jax.eval_shape(outputs, arrays)
+    jax.eval_shape(outputs, jax.tree.unflatten(structure, leaves))
     return Layout(names, shapes, numbers[0])
 
 

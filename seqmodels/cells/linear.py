@@ -83,7 +83,7 @@ def make_linear_cell(
         output=read,
         reset=reset,
         x_ndim=x_ndim,
-        gates=() if gates is None else (of_step,),
+        gates=() if gates is None else of_step,
     )
 
 

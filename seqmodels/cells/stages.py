@@ -85,6 +85,11 @@ def make_cell(
     )
 
 
+def stage_gates(cell: Cell) -> tuple[Callable[..., GateValues], ...]:
+    """Returns for each stage of a cell the function that names its activations, or ()."""
+    return cell.gates if cell.stages and isinstance(cell.gates, tuple) else ()
+
+
 def init_function(
     factory: Callable[Options, Cell], params_type: type[ParamsType]
 ) -> Callable[Concatenate[Array, Options], ParamsType]:

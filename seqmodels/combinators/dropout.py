@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.stages import check_cells, make_cell, new_state, reset_state
+from seqmodels.cells.stages import check_cells, make_cell, new_state, reset_state, stage_gates
 from seqmodels.pytrees import is_float
 from seqmodels.types import Array, Cell, DriverCall, GateValues, Params, Run, Stage, State, Unrolled
 
@@ -131,7 +131,7 @@ def _recurrent_dropout(cell: Cell, rate: float) -> Cell:
         cell.init,
         cell.initial_state,
         *stages,
-        gates=[named(gates) for gates in cell.gates],
+        gates=[named(gates) for gates in stage_gates(cell)],
         reset=_reset_inside(cell),
         x_ndim=cell.x_ndim,
     )

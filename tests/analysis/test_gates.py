@@ -256,6 +256,17 @@ def test_token_table():
         token_table(got, np.zeros(7, np.int64), 5)
 
 
+def test_unrolling_does_not_call_the_names():
+    def explode(*arguments):
+        raise AssertionError
+
+    cell = sm.gru(cases.D, H)._replace(gates=(explode, explode))
+    params, xs = cases.params_of(cell), cases.inputs()
+    jax.eval_shape(lambda p: sm.unroll_full(cell, p, xs), params)
+    with pytest.raises(AssertionError):
+        trace(cell, params, xs)
+
+
 def test_mistakes():
     cell = sm.rnn(1, 2)
     with pytest.raises(ValueError, match="memory: got a trace without retention"):

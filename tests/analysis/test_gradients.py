@@ -152,7 +152,7 @@ def test_each_leaf_equals_finite_differences_in_float64():
         got = leaf_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys * weights), **contract)
     steps = oracle.lstm_step, oracle.gru_step
     p, x = [oracle.as_numpy(a) for a in params], np.asarray(xs)
-    for n in range(4):
+    for n in (0, 3):
 
         def score(nudge_t, layer, name, nudge, n=n):
             """The score of row n; `nudge` is added to a leaf of the state that enters a step."""

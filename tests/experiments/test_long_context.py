@@ -32,8 +32,10 @@ TINY = {
     "test_sequences": 128,
     "devices": "2",
     "tensorboard": False,
+    "watch": ("gates", "gradients"),
 }
 SMALL = TINY | {"cells": ("rnn",), "hidden": 4, "seeds": 1, "steps": 4, "test_sequences": 8}
+SMALL |= {"watch": ()}
 
 
 execute = functools.partial(programs.execute, EXPERIMENT)
@@ -82,6 +84,9 @@ def test_it_learns_and_reports(finished):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {(line["cell"], line["distance"]) for line in lines} == {("rnn", 2), ("lstm", 2)}
     assert all(len(line["loss"]) == 2 and min(line["loss"]) > 0 for line in lines)
+    lstm = [line for line in lines if line["cell"] == "lstm"]
+    for name in ("gates/f_high", "gates/time_constant", "gradients/at_1", "gradients/clipped"):
+        assert all(len(line[name]) == 2 and min(line[name]) >= 0 for line in lstm)
 
 
 @pytest.fixture(scope="module")
