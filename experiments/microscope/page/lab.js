@@ -39,8 +39,8 @@ const Lab = (() => {
   function outputsOf(model, trace, change) {
     if (!Engine.isBidirectional(model)) return Engine.outputsByWord(model, trace);
     // What stands behind a word changes what a backward cell makes of it: every beginning of the
-    // text is read by itself. Of long texts only some beginnings are.
-    const every = Math.ceil(state.tokens.length / 80);
+    // text is read by itself. Of texts with more than 110 words only some beginnings are.
+    const every = Math.ceil(state.tokens.length ** 2 / 12000);
     let last = null;
     return state.tokens.map((_, t) => {
       const n = t + 1;
@@ -195,6 +195,7 @@ const Lab = (() => {
     for (const span of $("strip").children) {
       span.setAttribute("aria-selected", span.dataset.step === String(state.step));
     }
+    $("strip").setAttribute("aria-activedescendant", `word-${state.step}`);
     $("unit").value = state.unit;
     const j = state.unit, summary = `unit ${j} at word ${state.step + 1}`;
     for (const id of ["by-word", "unit-chart", "gradient", "gradient-again", "horizon"]) {

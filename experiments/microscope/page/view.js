@@ -15,7 +15,9 @@ const View = (() => {
     return element;
   }
 
-  const isColor = (name) => /^[a-z]+$/i.test(name) && CSS.supports("color", name);
+  const NO_COLORS = ["inherit", "initial", "unset", "revert", "transparent", "currentcolor"];
+  const isColor = (name) => /^[a-z]+$/i.test(name) && CSS.supports("color", name) &&
+    !NO_COLORS.includes(name.toLowerCase());
 
   // The color of class k: its own where all classes are names of colors.
   function classColor(subject, k) {
@@ -36,7 +38,7 @@ const View = (() => {
       const share = isRead && p ? Math.round(100 * p[step][state.target]) : 0;
       const span = make("span", {
         role: "option", class: !isRead ? "unread" : entry.isKnown ? null : "unknown",
-        "data-step": isRead ? step : null,
+        "data-step": isRead ? step : null, id: isRead ? `word-${step}` : null,
         title: entry.isKnown ? null : isRead ? "not in the vocabulary: read by its letters"
           : "not in the vocabulary: not read",
       }, entry.text);
