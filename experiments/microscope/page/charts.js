@@ -65,28 +65,36 @@ const Charts = (() => {
 
   const LEFT = 52;
 
+  // The picture of a heat map, one pixel a value; it is kept until what it shows changes.
+  const pictures = new WeakMap();
+
+  function imageOf(canvas, {steps, gate, order, kind, limit, isSpread}) {
+    const colors = ramp(kind), rows = order.length, T = steps.length;
+    const key = [gate, limit, isSpread, colors, order].join(), known = pictures.get(canvas);
+    if (known && known.steps === steps && known.key === key) return known.image;
+    const shareOf = kind !== "gate" ? (v) => 0.5 + v / (2 * limit)
+      : isSpread ? (v) => 0.5 + Math.log((v + 1e-6) / (1 - v + 1e-6)) / 14 : (v) => v;
+    const image = document.createElement("canvas"), pixels = new ImageData(T, rows);
+    order.forEach((unit, row) => steps.forEach((step, t) => {
+      pixels.data.set([...mixed(colors, shareOf(step[gate][unit])), 255], 4 * (row * T + t));
+    }));
+    image.width = T;
+    image.height = rows;
+    image.getContext("2d").putImageData(pixels, 0, 0);
+    pictures.set(canvas, {steps, key, image});
+    return image;
+  }
+
   // steps[t][gate][unit] with rows in the order of `order`. Returns place(x, y) -> {step, unit}.
   // Gates have colors from 0 to 1, or of their logits, which spreads values near 0 and 1; others
   // from -limit to limit.
   function heatMap(canvas, {steps, gate, order, kind, limit, isSpread, words, selection, ends}) {
     const rows = order.length, T = steps.length, plot = Math.max(80, Math.min(128, rows * 2));
     const {ctx, width} = surface(canvas, plot + (words ? 66 : 4));
-    const shareOf = kind !== "gate" ? (v) => 0.5 + v / (2 * limit)
-      : isSpread ? (v) => 0.5 + Math.log((v + 1e-6) / (1 - v + 1e-6)) / 14 : (v) => v;
-    const colors = ramp(kind), image = new ImageData(T, rows);
-    for (let row = 0; row < rows; row++) {
-      for (let t = 0; t < T; t++) {
-        const color = mixed(colors, shareOf(steps[t][gate][order[row]]));
-        image.data.set([...color, 255], 4 * (row * T + t));
-      }
-    }
-    const hidden = document.createElement("canvas");
-    hidden.width = T;
-    hidden.height = rows;
-    hidden.getContext("2d").putImageData(image, 0, 0);
+    const image = imageOf(canvas, {steps, gate, order, kind, limit, isSpread});
     const across = width - LEFT - 1, toX = (t) => LEFT + t * across / T;
     ctx.imageSmoothingEnabled = false;
-    ctx.drawImage(hidden, LEFT, 1, across, plot);
+    ctx.drawImage(image, LEFT, 1, across, plot);
     write(ctx, ends[0], LEFT - 6, 8, {align: "right"});
     write(ctx, ends[1], LEFT - 6, plot - 5, {align: "right"});
     write(ctx, "unit", LEFT - 6, plot / 2, {align: "right"});

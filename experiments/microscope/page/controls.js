@@ -81,6 +81,7 @@ const Controls = (() => {
       if (isOn) slider.value = state.clamps[gate];
       row.querySelector("output").textContent = isOn ? state.clamps[gate].toFixed(2) : "free";
     }
+    $("hold-reset").checked = state.reset >= 0;
     $("scale").value = state.scale;
     $("scale-out").textContent = state.scale.toFixed(2);
   }
@@ -134,6 +135,7 @@ const Controls = (() => {
     const cell = state.cell = state.model.layers[state.layer][state.direction];
     const family = Texts.family(cell.kind);
     state.unit = Math.min(state.unit, cell.H - 1);
+    state.isUnitChosen = false;
     $("unit").max = cell.H - 1;
     $("cell-words").textContent = Texts.explained[family];
     $("equations").textContent = Texts.equations[cell.kind];
@@ -190,9 +192,15 @@ const Controls = (() => {
       showControls();
       turn();
     });
-    $("reset").addEventListener("click", () => {
-      state.reset = state.reset < 0 ? state.step : -1;
+    const reset = () => {
+      state.reset = $("hold-reset").checked ? Number($("reset").value) : -1;
+      showControls();
       turn();
+    };
+    $("hold-reset").addEventListener("change", reset);
+    $("reset").addEventListener("input", () => {
+      $("hold-reset").checked = true;
+      reset();
     });
     for (const button of document.querySelectorAll(".undo")) {
       button.addEventListener("click", () => setControls({}));

@@ -7,9 +7,9 @@ const Lab = (() => {
   const loaded = new Map(), measuredBase = new Map();
   const state = {
     subject, task: Horizon.load(subject.generator), count: COUNT, places: {}, part: "both",
-    measured: {base: null, now: null}, step: 0, unit: 0, isPinned: false, isByTime: true, isSpread: false,
-    known: null, layer: 0, direction: 0, clamps: {}, scale: 1, reset: -1, isAllUnits: true,
-    clampedUnit: 0, fresh: 1, select: () => {},
+    measured: {base: null, now: null}, step: 0, unit: 0, isPinned: false, isByTime: true,
+    isSpread: false, known: null, layer: 0, direction: 0, clamps: {}, scale: 1, reset: -1,
+    isAllUnits: true, clampedUnit: 0, isUnitChosen: false, fresh: 1, select: () => {},
   };
   if (subject.tokens.kind === "numbers") Object.assign(Texts, {one: "step", many: "steps"});
   let stopMeasuring = () => {}, waiting = 0, frame = 0;
@@ -39,8 +39,8 @@ const Lab = (() => {
   function outputsOf(model, trace, change) {
     if (!Engine.isBidirectional(model)) return Engine.outputsByWord(model, trace);
     // What stands behind a word changes what a backward cell makes of it: every beginning of the
-    // text is read by itself. Of long texts only some beginnings are.
-    const every = Math.ceil(state.tokens.length / 80);
+    // text is read by itself. Of texts with more than 110 words only some beginnings are.
+    const every = Math.ceil(state.tokens.length ** 2 / 12000);
     let last = null;
     return state.tokens.map((_, t) => {
       const n = t + 1;
@@ -123,8 +123,12 @@ const Lab = (() => {
     const keeper = Texts.keeper[Texts.family(state.cell.kind)];
     state.predictedShare = state.isAllUnits && keeper in state.clamps ? state.clamps[keeper] : null;
     View.strip(state);
-    View.reading(state);
+    const units = View.reading(state);
+    // The page opens with the unit that matters most to the answer.
+    if (!state.isUnitChosen && units.length) [state.unit] = units;
+    state.isUnitChosen = true;
     showFlag();
+    showReset();
     draw();
     measureSoon();
   }
@@ -191,10 +195,8 @@ const Lab = (() => {
     for (const span of $("strip").children) {
       span.setAttribute("aria-selected", span.dataset.step === String(state.step));
     }
+    $("strip").setAttribute("aria-activedescendant", `word-${state.step}`);
     $("unit").value = state.unit;
-    $("reset").textContent = state.reset < 0
-      ? `Empty the memory before ${View.quoted(state, state.step)}, word ${state.step + 1}`
-      : `Do not empty the memory before ${View.quoted(state, state.reset)}`;
     const j = state.unit, summary = `unit ${j} at word ${state.step + 1}`;
     for (const id of ["by-word", "unit-chart", "gradient", "gradient-again", "horizon"]) {
       const caption = $(id).parentElement.querySelector("figcaption");
@@ -210,6 +212,15 @@ const Lab = (() => {
     if (state.reset >= 0) parts.push(`memory emptied before ${View.quoted(state, state.reset)}`);
     $("flag").hidden = !parts.length;
     $("flag-text").textContent = `Turned: ${parts.join("; ")}.`;
+  }
+
+  function showReset() {
+    const slider = $("reset"), T = state.words.length;
+    slider.max = T - 1;
+    if (state.reset < 0 && Number(slider.value) === 0) slider.value = T >> 1;
+    const place = Math.min(Number(slider.value), T - 1);
+    $("reset-word").textContent = `${View.quoted(state, place)}, ${Texts.one} ${place + 1}`;
+    $("reset-out").textContent = state.reset < 0 ? "never" : String(place + 1);
   }
 
   return {draw, modelOf, readText, recompute, state, turn};

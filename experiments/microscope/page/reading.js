@@ -21,6 +21,8 @@ const Reading = (() => {
     const jump = bestOf(steps, (t) => p[t] - p[t - 1]);
     const parts = [`The answer \u201c${name}\u201d gains most at `, {step: jump},
       `, where its probability rises from ${percent(p[jump - 1])} to ${percent(p[jump])}.`];
+    const passes = steps.find((t) => t > jump && p[t] > 0.5 && p[t - 1] <= 0.5);
+    if (passes !== undefined) parts.push(" It passes one half at ", {step: passes}, ".");
     const later = steps.filter((t) => t > jump);
     if (later.length) {
       const low = later.reduce((a, b) => p[b] < p[a] ? b : a);
@@ -36,9 +38,9 @@ const Reading = (() => {
 
   // Which writes are still in the memory at the end, and what they do to the answer:
   // c_T = sum over t of (product of f after t) i_t g_t, exactly; for a GRU with z and 1 - z.
-  function memories({cell, steps, readAt, target, classes}) {
+  function memories({cell, steps, readAt, target, classes, head}) {
     const T = steps.length, found = [], isLstm = cell.kind === "lstm";
-    if (!cell.gates.length) return [];
+    if (!cell.gates.length || head === "pooled") return [];
     for (let j = 0; j < cell.H; j++) {
       let left = 1;
       for (let t = T - 1; t >= 0; t--) {
@@ -73,14 +75,28 @@ const Reading = (() => {
     });
   }
 
+  // The units whose maximum over time moves the answer of a pooled model most.
+  function maxima({cell, steps, target, classes, head, weight, isLast}) {
+    if (head !== "pooled" || !isLast) return [];
+    const units = Array.from({length: cell.H}, (_, j) => {
+      const t = bestOf([...steps.keys()], (k) => steps[k].h[j]);
+      return {j, t, top: steps[t].h[j], effect: steps[t].h[j] * weight(j)};
+    });
+    units.sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+    const name = classes.length ? `\u201c${classes[target]}\u201d` : "a larger answer";
+    return units.slice(0, 3).map(({j, t, top, effect}) => ["Unit ", {unit: j}, " is highest at ",
+      {step: t}, ` (${two(top)}); its maximum speaks ${effect > 0 ? "for" : "against"} ${name} ` +
+      `(${effect > 0 ? "+" : ""}${two(effect)} on its score).`]);
+  }
+
   // The largest memory that a gate throws away within one word.
   function forgotten({cell, steps}) {
     if (!cell.gates.length) return [];
     const isLstm = cell.kind === "lstm", key = isLstm ? "c" : "h", gate = isLstm ? "f" : "z";
     let most = {loss: 0.3};
-    for (let t = 1; t < steps.length; t++) {
+    for (let t = 0; t < steps.length; t++) {
       for (let j = 0; j < cell.H; j++) {
-        const old = steps[t - 1][key][j], loss = Math.abs(old) * (1 - steps[t][gate][j]);
+        const old = steps[t].before[key][j], loss = Math.abs(old) * (1 - steps[t][gate][j]);
         if (loss > most.loss) most = {loss, t, j, old, now: steps[t][key][j]};
       }
     }
@@ -137,7 +153,7 @@ const Reading = (() => {
     return [[...parts, `: it shrinks to ${share(Math.exp(-1 / decay))} of itself a ${Texts.one}.`]];
   }
 
-  const all = (about) => [answer, memories, forgotten, population, influence, gradient]
+  const all = (about) => [answer, memories, maxima, forgotten, population, influence, gradient]
     .flatMap((part) => part(about));
 
   return {all, percent, short, two};

@@ -15,7 +15,9 @@ const View = (() => {
     return element;
   }
 
-  const isColor = (name) => /^[a-z]+$/i.test(name) && CSS.supports("color", name);
+  const NO_COLORS = ["inherit", "initial", "unset", "revert", "transparent", "currentcolor"];
+  const isColor = (name) => /^[a-z]+$/i.test(name) && CSS.supports("color", name) &&
+    !NO_COLORS.includes(name.toLowerCase());
 
   // The color of class k: its own where all classes are names of colors.
   function classColor(subject, k) {
@@ -36,7 +38,7 @@ const View = (() => {
       const share = isRead && p ? Math.round(100 * p[step][state.target]) : 0;
       const span = make("span", {
         role: "option", class: !isRead ? "unread" : entry.isKnown ? null : "unknown",
-        "data-step": isRead ? step : null,
+        "data-step": isRead ? step : null, id: isRead ? `word-${step}` : null,
         title: entry.isKnown ? null : isRead ? "not in the vocabulary: read by its letters"
           : "not in the vocabulary: not read",
       }, entry.text);
@@ -115,8 +117,8 @@ const View = (() => {
       const largest = Math.max(...state.steps.map((s) => s[gate].reduce(
         (m, v) => Math.max(m, Math.abs(v)), 0)));
       if (kind === "state") {
-        canvases[k].querySelector("span").textContent =
-          ` (colors from \u2212${Math.max(largest, 1).toFixed(1)} to ${Math.max(largest, 1).toFixed(1)})`;
+        const limit = Math.max(largest, 1).toFixed(1);
+        canvases[k].querySelector("span").textContent = ` (colors from \u2212${limit} to ${limit})`;
       }
       state.places[gate] = Charts.heatMap(canvases[k].querySelector("canvas"), {
         steps: state.steps, gate, order, kind, ends,
@@ -152,7 +154,7 @@ const View = (() => {
       ...rows.map(([gate]) => make("span", {}, `${gate} ${Reading.two(figures[gate][j])}`)),
       make("span", {}, `keeps ${keep[j] > 0.995 ? keep[j].toFixed(4) : Reading.two(keep[j])} a ` +
         `${Texts.one}, time constant ${words(time)}`),
-      make("span", {}, state.isPinned ? "held; click again to let go" : "click to hold"));
+      make("span", {class: "hint"}, state.isPinned ? "held, click to let go" : "click to hold"));
   }
 
   // Norms of the gradient by step: of h, of c, or of both together, over all cells of the model.
@@ -289,7 +291,7 @@ const View = (() => {
   }
 
   function reading(state) {
-    const {cell, steps, keep, now, target, subject} = state, T = steps.length;
+    const {cell, steps, keep, now, target, subject, model} = state, T = steps.length;
     const last = now.back.layers[state.layer][state.direction], readAt = last.dh[T - 1].slice();
     if (cell.kind === "lstm") {
       for (let j = 0; j < cell.H; j++) {
@@ -301,8 +303,18 @@ const View = (() => {
       (sum, v, j) => sum + v * now.trace.xs[t][j], 0)));
     const sentences = Reading.all({
       cell, steps, keep, target, readAt, saliency, classes: subject.classes, norms: sizes,
-      probabilities: now.probabilities, decay: decay(sizes), head: state.model.head,
+      probabilities: now.probabilities, decay: decay(sizes), head: model.head,
+      isLast: state.layer === model.layers.length - 1,
+      // Of a pooled model: what the maximum of unit j adds to the score of the answer, against the
+      // mean of all answers.
+      weight: (j) => {
+        const n = now.trace.ys[0].length, C = model.classes;
+        const row = (n + state.direction * cell.H + j) * C;
+        const all = model.w_out.subarray(row, row + C);
+        return C === 1 ? all[0] : all[target] - all.reduce((sum, v) => sum + v, 0) / C;
+      },
     });
+    const units = sentences.flat().filter((one) => one.unit !== undefined).map((one) => one.unit);
     const part = (one) => typeof one === "string" ? one : make("button", {
       type: "button", onclick: () => {
         state.select(one);
@@ -310,6 +322,7 @@ const View = (() => {
       },
     }, "unit" in one ? String(one.unit) : `${quoted(state, one.step)} (${one.step + 1})`);
     $("reading").replaceChildren(...sentences.map((parts) => make("li", {}, ...parts.map(part))));
+    return units;
   }
 
   return {$, answer, byWord, decay, effect, gradient, horizon, make, makeMaps, maps, norms, quoted,
