@@ -62,6 +62,10 @@ def run(config: Config) -> Seen:
         sentence = _sentence(collection, config.text)
         text = collection.encode(sentence.text)
         distances = [d for d in config.all_reach if d >= collection.shortest]
+        if not distances:
+            raise ValueError(
+                f"reach: got {max(config.reach)}, expected at least {collection.shortest}"
+            )
         found = _found(collection, sentence, text, distances, size=config.fresh)
         with _folder(config, collection) as out:
             size = report.write(found, out, f"python -m experiments.{PROGRAM} --model_dir={folder}")
@@ -103,7 +107,7 @@ def load(folder: str | os.PathLike[str], distance: int | None = None) -> Collect
 def _found(
     collection: Collection, sentence: Sentence, text: Text, distances: list[int], *, size: int
 ) -> Findings:
-    fresh = fresh_sequences(collection, distances, size) if distances else None
+    fresh = fresh_sequences(collection, distances, size)
     measured = measure(collection, text, fresh, probe_inputs(collection, text))
     found = []
     if collection.results["program"] == from_long_context.PROGRAM:
