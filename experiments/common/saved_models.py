@@ -55,6 +55,7 @@ def best(program: str, model_dir: Folder) -> SavedModel:
         run, results = _run(program, model_dir)
         if not results.get("results"):
             raise UserError(f"model_dir: {run} holds no trained model yet")
+        _check_named(run, results["results"])
         chosen = best_record(results)
         folder = model_path(run, f"{chosen['model']}-{chosen['seed']}")
     saved = _loaded(folder, program)
@@ -86,6 +87,7 @@ def best_of_each(program: str, model_dir: Folder) -> list[RecordedModel]:
             f"python -m experiments.{program} --resume={run}"
         )
     records = results.get("results", [])
+    _check_named(run, records)
     if _model_folder(model_dir) is None:
         groups = by_model(results).values()
         records = [best_record(results | {"results": group}) for group in groups]
@@ -114,12 +116,17 @@ def results_of(model_dir: Folder, expected: Sequence[str]) -> tuple[str, dict[st
     return str(program), results
 
 
+def _check_named(run: pathlib.Path, records: list[dict[str, Any]]) -> None:
+    """Raises UserError if records do not name a model: long_context once kept none."""
+    if any("model" not in record for record in records):
+        raise UserError(f"model_dir: {run} is of a version that kept no models; train it again")
+
+
 def _recorded(
     program: str, model_dir: Folder, run: pathlib.Path, records: list[dict[str, Any]]
 ) -> list[RecordedModel]:
     """Returns the models of some records of a run, or of these the one of a model's folder."""
-    if any("model" not in record for record in records):
-        raise UserError(f"model_dir: {run} is of a version that kept no models; train it again")
+    _check_named(run, records)
     folder = _model_folder(model_dir)
     found = [(record, model_path(run, f"{record['model']}-{record['seed']}")) for record in records]
     if folder is not None:

@@ -16,6 +16,7 @@ from experiments.sentiment import model as sentiment
 from experiments.sentiment.model import Predictor
 from seqmodels.data import word_features
 from seqmodels.models import text_classifier
+from seqmodels.models.layers import dense
 
 PROGRAM = "sentiment"
 SENTENCES = (
@@ -87,7 +88,7 @@ def _anatomy(predictor: Predictor) -> Anatomy:
     def read(params: Any, xs: Any, ys: Any, lengths: Any) -> jax.Array:
         sequences = [ys, xs] if pool_words else [ys]
         pooled = [text_classifier.pool(sequence, lengths) for sequence in sequences]
-        return jnp.concatenate(pooled, axis=-1) @ params.w_out + params.b_out
+        return dense((params.w_out, params.b_out), jnp.concatenate(pooled, axis=-1))
 
     cell = sentiment.build_cell(predictor.config)
     assert cell is not None  # a bag of words has no label

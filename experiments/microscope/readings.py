@@ -89,12 +89,16 @@ def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
     ]
     step = int(top[0])
     unit = int(np.argmax(evidence[step]))
-    where = f", whose input gate opens to {traces['i'][step, unit]:.2f} there," * ("i" in traces)
+    where = ""
+    if "i" in traces:
+        where = f", whose input gate opens to {traces['i'][step, unit]:.2f} there,"
     kept = ""
     if step + 1 < len(state):
         rate = np.exp(np.mean(np.log(np.maximum(retained[step + 1 :, unit], 1e-30))))
         kept = f" and keeps {rate:.3f} of it a step"
-    gate = f" The output gate at the end is {traces['o'][-1, unit]:.2f}." * ("o" in traces)
+    gate = ""
+    if "o" in traces:
+        gate = f" The output gate at the end is {traces['o'][-1, unit]:.2f}."
     return [
         f"Its evidence was written {', '.join(shares)}.",
         f"Unit {unit}{where} takes up most of {text.words[step]!r}{kept}.{gate}",

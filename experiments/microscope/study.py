@@ -68,7 +68,8 @@ def run(config: Config) -> Seen:
             )
         found = _found(collection, sentence, text, distances, size=config.fresh)
         with _folder(config, collection) as out:
-            size = report.write(found, out, f"python -m experiments.{PROGRAM} --model_dir={folder}")
+            command = f"python -m experiments.{PROGRAM} --model_dir={folder}"
+            size = report.write(found, out, command)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for ratio in found.ratios:
