@@ -7,7 +7,8 @@ import numpy as np
 
 from seqmodels.analysis.statistics import mean_interval
 
-ABOVE, BELOW = "lstm", "rnn"
+CELLS = ("lstm", "rnn")  # the one whose gradient is divided, and the other
+WHEN = {"initial": "before training", "trained": "both trained at distance"}
 
 
 class Ratio(NamedTuple):
@@ -15,12 +16,14 @@ class Ratio(NamedTuple):
 
     Attributes:
       distance: at which both were trained, and so many steps before the answer.
+      when: "initial", before training, or "trained".
       by_seed: log10 of the ratio of each seed; both cells are trained on the same sequences.
       mean: of these: log10 of the geometric mean.
       low, high: its 95 % interval (Student's t); NaN for one seed.
     """
 
     distance: int
+    when: str
     by_seed: list[float]
     mean: float
     low: float
@@ -28,7 +31,7 @@ class Ratio(NamedTuple):
 
 
 def gradient_ratios(results: dict[str, Any]) -> list[Ratio]:
-    """Returns the ratio at every distance at which a run trained both cells.
+    """Returns the ratios before and after training at every distance that has both cells.
 
     Each gradient is the norm of d score / d state, over the same at the answer itself.
 
@@ -41,12 +44,12 @@ def gradient_ratios(results: dict[str, Any]) -> list[Ratio]:
     }
     found = []
     for distance in sorted({distance for _, distance in curves}):
-        if distance and {(ABOVE, distance), (BELOW, distance)} <= curves.keys():
-            above, below = (_at(curves[cell, distance], distance) for cell in (ABOVE, BELOW))
-            ratios = above - below
-            if np.all(np.isfinite(ratios)):
-                interval = mean_interval(ratios)
-                found.append(Ratio(distance, ratios.tolist(), *interval))
+        if distance and {(cell, distance) for cell in CELLS} <= curves.keys():
+            for when in WHEN:
+                above, below = (_at(curves[cell, distance], distance, when) for cell in CELLS)
+                ratios = above - below
+                if np.all(np.isfinite(ratios)):
+                    found.append(Ratio(distance, when, ratios.tolist(), *mean_interval(ratios)))
     return found
 
 
@@ -55,14 +58,14 @@ def line(ratio: Ratio) -> str:
     count = len(ratio.by_seed)
     interval = f" [{_power(ratio.low)}, {_power(ratio.high)}]" if count > 1 else ""
     about = "geometric mean and 95 % interval over" if count > 1 else "of"
+    when = WHEN[ratio.when] + (f" {ratio.distance}" if ratio.when == "trained" else "")
     return (
-        f"gradient {ratio.distance} steps before the answer, LSTM / RNN, both trained at distance "
-        f"{ratio.distance}: {_power(ratio.mean)}{interval}, {about} {count} "
+        f"gradient {ratio.distance} steps before the answer, LSTM / RNN, {when}: {_power(ratio.mean)}{interval}, {about} {count} "
         f"{'seeds' if count > 1 else 'seed'}"
     )
 
 
-def _at(curves: dict[str, Any], distance: int) -> np.ndarray:
+def _at(curves: dict[str, Any], distance: int, when: str) -> np.ndarray:
     """Returns log10 of the gradient of every seed at a distance, between two points in a line."""
 
     def finite(values: Sequence[float | None]) -> list[float]:
@@ -70,7 +73,7 @@ def _at(curves: dict[str, Any], distance: int) -> np.ndarray:
 
     distances = curves["distances"]
     place = min(distance, distances[-1])
-    return np.array([np.interp(place, distances, finite(own)) for own in curves["trained"]])
+    return np.array([np.interp(place, distances, finite(own)) for own in curves[when]])
 
 
 def _power(log10: float) -> str:

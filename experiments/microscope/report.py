@@ -72,8 +72,8 @@ def write(found: Findings, folder: pathlib.Path, command: str) -> int:
         plots.save(_horizon(found), folder / f"{HORIZON}.png")
     if found.ratios:
         texts[RATIOS] = tables.csv_text(
-            ("distance", "log10_ratio", "low", "high", "seeds"),
-            ((r.distance, r.mean, r.low, r.high, len(r.by_seed)) for r in found.ratios),
+            ("distance", "when", "log10_ratio", "low", "high", "seeds"),
+            ((r.distance, r.when, r.mean, r.low, r.high, len(r.by_seed)) for r in found.ratios),
         )
     for name, content in texts.items():
         (folder / name).write_text(content, encoding="utf-8")

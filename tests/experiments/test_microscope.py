@@ -209,14 +209,17 @@ def test_one_line_for_what_cannot_be_shown(seen, tmp_path, monkeypatch):
 def record(cell, *by_seed):
     """A record of results.json whose gradient falls by a factor of 10 ** by_seed in 10 steps."""
     trained = [[0.0, slope / 2, slope] for slope in by_seed]
-    curves = {"distances": [0, 5, 10], "initial": trained, "trained": trained}
+    initial = [[0.0, slope, 2 * slope] for slope in by_seed]
+    curves = {"distances": [0, 5, 10], "initial": initial, "trained": trained}
     return {"cell": cell, "distance": 10, "gradient_log10": curves}
 
 
 def test_the_ratio_of_gradients_has_the_interval_of_student():
     """Differences 1, 2, 3: their mean is 2, and the half width 4.3027 / sqrt(3)."""
     found = {"results": [record("rnn", -1.0, -2.0, -3.0), record("lstm", 0.0, 0.0, 0.0)]}
-    (ratio,) = gradient_ratios(found)
+    initial, ratio = gradient_ratios(found)
+    assert (initial.when, ratio.when) == ("initial", "trained")
+    assert initial.by_seed == [2.0, 4.0, 6.0]
     assert ratio.by_seed == [1.0, 2.0, 3.0]
     assert ratio.mean == pytest.approx(2)
     assert (ratio.low, ratio.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
