@@ -59,9 +59,10 @@ def line(ratio: Ratio) -> str:
     interval = f" [{_power(ratio.low)}, {_power(ratio.high)}]" if count > 1 else ""
     about = "geometric mean and 95 % interval over" if count > 1 else "of"
     when = WHEN[ratio.when] + (f" {ratio.distance}" if ratio.when == "trained" else "")
+    seeds = "seeds" if count > 1 else "seed"
     return (
-        f"gradient {ratio.distance} steps before the answer, LSTM / RNN, {when}: {_power(ratio.mean)}{interval}, {about} {count} "
-        f"{'seeds' if count > 1 else 'seed'}"
+        f"gradient {ratio.distance} steps before the answer, LSTM / RNN, {when}: "
+        f"{_power(ratio.mean)}{interval}, {about} {count} {seeds}"
     )
 
 
