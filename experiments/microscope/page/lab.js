@@ -2,7 +2,7 @@
 // reader has turned them.
 "use strict";
 const Lab = (() => {
-  const {$} = View, COUNT = 64;
+  const {$} = View, COUNT = 128;
   const subject = JSON.parse($("subject").textContent), tokenize = Tokenize.make(subject.tokens);
   const loaded = new Map(), measuredBase = new Map();
   const state = {
