@@ -84,7 +84,9 @@ def state_gradient_norms(
       >>> state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1])).shape
       (5, 2)
     """
-    xs, contract = make_contract(cell, xs, lengths, mask, resets, reverse)
+    xs, contract = make_contract(
+        cell, xs, lengths=lengths, mask=mask, resets=resets, reverse=reverse
+    )
     gradients, _ = state_gradients(cell, Inputs(params, xs, state, contract), score)
     flat = [leaf for of_cell in gradients for leaf in of_cell]
     return _norms(flat) if flat else jnp.zeros(xs.shape[: xs.ndim - cell.x_ndim])
@@ -138,7 +140,9 @@ def leaf_gradient_norms(
       >>> {name: norm.shape for name, norm in norms.items()}
       {'h': (5, 2), 'c': (5, 2)}
     """
-    xs, contract = make_contract(cell, xs, lengths, mask, resets, reverse)
+    xs, contract = make_contract(
+        cell, xs, lengths=lengths, mask=mask, resets=resets, reverse=reverse
+    )
     gradients, layout = state_gradients(cell, Inputs(params, xs, state, contract), score)
     norms = [[_norms([leaf]) for leaf in of_cell] for of_cell in gradients]
 

@@ -75,7 +75,7 @@ def jacobian_product(
       >>> bool(jnp.allclose(product.log_singular_values, 10 * jnp.log(0.5), atol=1e-4))
       True
     """
-    arrays, flat = _prepare(cell, params, xs, state, lengths, mask)
+    arrays, flat = _prepare(cell, params, xs, state, lengths=lengths, mask=mask)
     size = flat.shape[-1]
     columns = jnp.broadcast_to(jnp.eye(size, dtype=flat.dtype), (*flat.shape[:-1], size, size))
     return _compiled(cell, _multiply)(arrays, columns, 0)
@@ -129,7 +129,7 @@ def lyapunov_exponents(
       >>> exponents.shape, bool(jnp.allclose(exponents, jnp.log(0.5), atol=1e-4))
       ((2, 3), True)
     """
-    arrays, flat = _prepare(cell, params, xs, state, lengths, mask)
+    arrays, flat = _prepare(cell, params, xs, state, lengths=lengths, mask=mask)
     size = flat.shape[-1]
     count = size if num_exponents is None else num_exponents
     if not 1 <= count <= size:
@@ -150,11 +150,11 @@ class _Arrays(NamedTuple):
 
 
 def _prepare(
-    cell: Cell, params: Params, xs: Any, state: State | None, lengths: Any, mask: Any
+    cell: Cell, params: Params, xs: Any, state: State | None, *, lengths: Any, mask: Any
 ) -> tuple[_Arrays, jax.ShapeDtypeStruct]:
     """Returns the arguments and the shape (*batch, n) of the state as real numbers."""
     contract: Contract
-    xs, contract = make_contract(cell, xs, lengths, mask, None, False)
+    xs, contract = make_contract(cell, xs, lengths=lengths, mask=mask)
     batch_shape = xs.shape[1 : xs.ndim - cell.x_ndim]
     if state is None:
         state = new_state(cell, params, batch_shape, None)
@@ -214,7 +214,7 @@ def _compiled(cell: Cell, finish: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _scan(
-    cell: Cell, arrays: _Arrays, columns: Array, reduce: Reduce, first: Array, warmup: Any
+    cell: Cell, arrays: _Arrays, columns: Array, *, reduce: Reduce, first: Array, warmup: Any
 ) -> tuple[Array, Array, Array]:
     """Moves columns through all steps.
 
@@ -275,7 +275,7 @@ def _multiply(scan: Callable[..., Any], columns: Array, warmup: Any) -> Any:
 
     norm = jnp.sqrt(jnp.asarray(columns.shape[-1], columns.dtype))
     first = jnp.full(columns.shape[:-2], jnp.log(norm))
-    matrix, log_scale, _ = scan(columns / norm, normalize, first, warmup)
+    matrix, log_scale, _ = scan(columns / norm, reduce=normalize, first=first, warmup=warmup)
     return JacobianProduct(matrix, log_scale)
 
 
@@ -287,7 +287,7 @@ def _orthogonalize(scan: Callable[..., Any], columns: Array, warmup: Any) -> Any
         return q, jnp.log(jnp.abs(jnp.diagonal(r, axis1=-2, axis2=-1)))
 
     first = jnp.zeros((*columns.shape[:-2], columns.shape[-1]), columns.dtype)
-    _, total, taken = scan(columns, factor, first, warmup)
+    _, total, taken = scan(columns, reduce=factor, first=first, warmup=warmup)
     counted = (taken - warmup)[..., None]
     return jnp.where(counted > 0, total / counted, jnp.nan)
 

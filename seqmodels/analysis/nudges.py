@@ -30,7 +30,7 @@ from seqmodels.types import Array, Cell, Contract, DriverCall, Info, Params, Sta
 
 
 def make_contract(
-    cell: Cell, xs: Any, lengths: Any, mask: Any, resets: Any, reverse: bool
+    cell: Cell, xs: Any, *, lengths: Any, mask: Any, resets: Any = None, reverse: bool = False
 ) -> tuple[Array, Contract]:
     """Returns checked inputs in at least float32 and the contract."""
     xs = widen(check_xs(cell, xs))

@@ -224,7 +224,8 @@ class Loop:
             memory["sums"][name] = (np.array(memory["sums"].get(name, 0.0)) + total).tolist()
 
     def _by_name(self, metrics: StepMetrics) -> dict[str, Any]:
-        named = {"loss": metrics.loss, "grad_norm": metrics.grad_norm} | metrics.metrics
+        named: dict[str, Any] = {"loss": metrics.loss, "grad_norm": metrics.grad_norm}
+        named |= metrics.metrics
         limit = None if self._inspection is None else self._inspection.clip_norm
         if limit is not None:
             # As `seqmodels.analysis.clipping`, but in NumPy: it runs for every dispatch.
