@@ -116,8 +116,8 @@ def _gradient(one: Measured) -> str:
             f"{_times(one.gradient[-1])} the one at the answer."
         )
     return (
-        f"The gradient falls below a hundredth {faint[0]} steps before the answer: training hears "
-        "little of what stood further back."
+        f"The gradient falls below a hundredth {faint[0]} steps before the answer, so training "
+        "learns little from what stands further back."
     )
 
 
