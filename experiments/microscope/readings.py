@@ -10,6 +10,7 @@ from seqmodels.analysis.statistics import horizon_threshold, memory_horizon
 from seqmodels.models.sequence_model import SequenceModelParams
 
 WORDS = 3  # that a reading names
+LEAST_SHARE = 0.1  # of the evidence that a word has to write to be named
 FAINT = -2.0  # log10 of a gradient that hardly changes the answer
 
 
@@ -32,6 +33,7 @@ def readings(
                     f"{one.model.name}:",
                     _answer(collection, one, text),
                     *_kept(collection, one, text),
+                    _memory(one, text),
                     _gradient(one),
                     _horizon(collection, one, distances),
                 ),
@@ -88,6 +90,12 @@ def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
         for step in top
     ]
     step = int(top[0])
+    if by_word[step] < LEAST_SHARE * total:
+        return [
+            f"No word wrote more than {100 * by_word[step] / total:.0f} % of the evidence that is "
+            f"there at the end ({text.words[step]!r} wrote that much): the network writes it again "
+            "at every step, from its own state."
+        ]
     unit = int(np.argmax(evidence[step]))
     where = ""
     if "i" in traces:
@@ -103,6 +111,19 @@ def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
         f"Its evidence was written {', '.join(shares)}.",
         f"Unit {unit}{where} takes up most of {text.words[step]!r}{kept}.{gate}",
     ]
+
+
+def _memory(one: Measured, text: Text) -> str:
+    """Returns how many units keep a value for longer than the model was trained to."""
+    units = one.units.get("")
+    if units is None or units.time_constant is None:
+        return ""
+    steps = one.model.distance or len(text.words)
+    count = int(np.sum(units.time_constant > steps))
+    return (
+        f"{count} of {len(units.time_constant)} units have a time constant above {steps} steps "
+        f"(the longest {np.max(units.time_constant):,.0f})."
+    )
 
 
 def _gradient(one: Measured) -> str:
