@@ -38,7 +38,7 @@ TINY = Config(
         learning_rate="0.002",
         devices="2",
         watch=("gates",),
-    ),  # fmt: skip
+    ),
     saving=SavingConfig(tensorboard=False),
 )
 
