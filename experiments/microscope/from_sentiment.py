@@ -10,7 +10,8 @@ import numpy as np
 
 from experiments.common import saved_models
 from experiments.common.errors import UserError
-from experiments.microscope.models import LABELS, Anatomy, Collection, Model, Text
+from experiments.long_context.texts import Text
+from experiments.microscope.models import LABELS, Anatomy, Collection, Model
 from experiments.microscope.page import Sentence, WordNgrams
 from experiments.sentiment import model as sentiment
 from experiments.sentiment.model import Predictor

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import seqmodels as sm
-from experiments.microscope.models import Anatomy, Collection, Model, Text
+from experiments.long_context.texts import Text
+from experiments.microscope.models import Anatomy, Collection, Model
 from seqmodels.analysis import gate_summaries, gates
 from seqmodels.analysis.gates import Trace
 from seqmodels.analysis.log_gradients import log_state_gradient_norms

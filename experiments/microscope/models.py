@@ -12,8 +12,6 @@ from experiments.microscope.page import Adding, Numbers, Sentence, WordNgrams, W
 from seqmodels.tasks.sky.task import SkyCorpus
 from seqmodels.tasks.task import Task
 
-__all__ = ["LABELS", "Anatomy", "Collection", "Model", "Text"]
-
 LABELS = {
     "rnn": "RNN",
     "rnn_relu": "RNN with ReLU",

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experiments.long_context.texts import Text
 from experiments.microscope.measure import Measured
-from experiments.microscope.models import Collection, Text
+from experiments.microscope.models import Collection
 from seqmodels.analysis.statistics import horizon_threshold, memory_horizon
 from seqmodels.models.sequence_model import SequenceModelParams
 

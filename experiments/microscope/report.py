@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.common.terminal import say
+from experiments.long_context.texts import Text
 from experiments.microscope import page, tables
 from experiments.microscope.measure import Measured
-from experiments.microscope.models import Collection, Model, Text
+from experiments.microscope.models import Collection, Model
 from experiments.microscope.page import PageModel, Sentence, Subject
 from experiments.microscope.ratios import Ratio
 from seqmodels import plots

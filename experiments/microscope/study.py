@@ -14,10 +14,11 @@ from experiments.common.config import absolute_path
 from experiments.common.errors import UserError
 from experiments.common.runner import RUNS
 from experiments.common.terminal import say
+from experiments.long_context.texts import Text
 from experiments.microscope import from_long_context, from_sentiment, ratios, report
 from experiments.microscope.config import PROGRAM, PROGRAMS, Config
 from experiments.microscope.measure import Measured, fresh_sequences, measure, probe_inputs
-from experiments.microscope.models import Collection, Text
+from experiments.microscope.models import Collection
 from experiments.microscope.own_run import find_or_train
 from experiments.microscope.page import Sentence
 from experiments.microscope.readings import readings

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments.long_context.texts import Text
 from experiments.microscope.measure import Measured
-from experiments.microscope.models import Text
 
 DIGITS = 7  # significant ones
 
