@@ -19,6 +19,7 @@ from experiments.common.errors import UserError
 from experiments.long_context import Config, run
 from experiments.long_context.__main__ import EXPERIMENT
 from experiments.long_context.config import SHORTEST
+from experiments.long_context.saving import best_seed
 from experiments.long_context.study import _TASKS, make_tasks
 
 start = starter("experiments.long_context")
@@ -87,6 +88,14 @@ def test_it_learns_and_reports(finished):
     lstm = [line for line in lines if line["cell"] == "lstm"]
     for name in ("gates/f_high", "gates/time_constant", "gradients/at_1", "gradients/clipped"):
         assert all(len(line[name]) == 2 and min(line[name]) >= 0 for line in lstm)
+
+
+def test_the_kept_seed_is_the_best_that_did_not_diverge():
+    """The first of equal ones."""
+    record = {"validation_accuracy": [0.5, 1.0, 0.9, 0.9, np.nan], "diverged": [False] * 5}
+    assert best_seed(record) == 1
+    assert best_seed(record | {"diverged": [False, True, False, False, False]}) == 2
+    assert best_seed(record | {"diverged": [True] * 5}) == 0
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,14 @@ from programs import execute
 from experiments import long_context
 from experiments.common.errors import UserError
 from experiments.long_context.__main__ import EXPERIMENT as LONG_CONTEXT
-from experiments.long_context.saving import restore
+from experiments.long_context.model import build_cell, build_model
+from experiments.long_context.saving import restore, save
+from experiments.long_context.study import make_settings
 from experiments.long_context.texts import encode_numbers
 from experiments.microscope import Config, run
 from experiments.microscope.__main__ import EXPERIMENT
 from experiments.microscope.measure import Measured
+from experiments.microscope.own_run import own_config
 from experiments.microscope.ratios import gradient_ratios, line
 from experiments.microscope.readings import _kept
 from experiments.microscope.study import load
@@ -27,6 +30,7 @@ from seqmodels import model_files
 from seqmodels.analysis.gates import trace
 from seqmodels.data import word_features
 from seqmodels.models.sequence_model import SequenceModelParams
+from seqmodels.tasks.adding import adding
 from seqmodels.tasks.sky import make_corpus, sky
 from seqmodels.tasks.sky.task import split_words
 
@@ -312,3 +316,29 @@ def test_texts_of_the_adding_problem():
     for text in ("0.25 half", "nan", " "):
         with pytest.raises(ValueError, match=r"text: got .*expected numbers such as 0.31 0.87\*"):
             encode_numbers(text)
+
+
+def test_adding(tmp_path):
+    """A run of long_context as it is stored, with a model that was not trained."""
+    task = adding(20)
+    small = own_config(Config(cells=("gru",), hidden=3)).replace(task="adding")
+    settings = make_settings(small)["gru"]
+    built = build_model(build_cell("gru", 2, 3, num_steps=20, memory=True), 3, 1,
+                        vocabulary=None, embedding=None)  # fmt: skip
+    params = built.init(jax.random.key(5))
+    about = {"cell": "gru", "distance": 20, "seed": 4}
+    save(tmp_path / "run/models/gru-20-4", task, settings, about, params)
+    curves = {"distances": [0], "initial": [[0.0]], "trained": [[0.0]]}
+    record = about | {"model": "gru-20", "accuracy": [0.1], "gradient_log10": curves}
+    found = {"complete": True, "program": "long_context", "task": "adding", "seeds": [4]}
+    found |= {"chosen_by": "accuracy", "results": [record]}
+    (tmp_path / "run/results.json").write_text(json.dumps(found))
+    text = "0.25 0.5* 1 0.125*"
+    seen = run(Config(model_dir=tmp_path / "run", out=tmp_path / "out", text=text, reach=(0, 2)))
+    (one,) = seen.measured
+    assert one.model.name == "GRU, 20 steps"
+    inputs = np.array([[[0.25, 0]], [[0.5, 1]], [[1, 0]], [[0.125, 1]]], np.float32)
+    outputs = built.apply(params, inputs, last=4)[:, 0]
+    np.testing.assert_allclose(one.answers, outputs, rtol=1e-4)
+    assert [row["distance"] for row in rows(tmp_path / "out/horizon.csv")] == ["2"]
+    assert f"The answer is {float(outputs[-1, 0]):.2f}." in seen.readings[0]
