@@ -4,7 +4,7 @@ Writes one HTML page in which trained models run: gates and states over the word
 sentence, the gradient by distance, and how far back each model remembers, also while you hold a
 gate fixed. Pictures, tables and readings in words are written next to it.
 
-Without an option it first trains small models on the sky task (about a minute on two cores).
+Without an option it first trains small models on the sky task (1 to 2 minutes on two cores).
 
     python -m experiments.microscope
     python -m experiments.microscope --model_dir=runs/sky --text="Ash is on every roof. The sky is"
