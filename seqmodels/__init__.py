@@ -27,7 +27,7 @@ from seqmodels.drivers.newton.driver import newton
 from seqmodels.drivers.scan import scan
 from seqmodels.drivers.streaming import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
-from seqmodels.types import Cell, Contract, Driver, DriverCall, Info, Unrolled
+from seqmodels.types import Cell, Contract, Driver, DriverCall, GateValues, Info, Unrolled
 
 __version__ = "0.1.0"
 
@@ -36,6 +36,7 @@ __all__ = [
     "Contract",
     "Driver",
     "DriverCall",
+    "GateValues",
     "Info",
     "Unrolled",
     "associative",

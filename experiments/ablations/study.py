@@ -59,6 +59,7 @@ def build(config: Config) -> Study:
         test_sequences=config.test_sequences,
         optimizer=config.training.optimizer(config.rates[0]),
         fit=config.training.fit(config.saving),
+        watch=config.training.watch,
     )
 
     def jobs(devices: int) -> list[Job]:
@@ -130,7 +131,7 @@ def _job(
                 rates=np.repeat(rates, len(seeds)).tolist(),
             )
         ]
-        return functools.partial(seeds_at_once.start, prepared[0])
+        return functools.partial(seeds_at_once.start, prepared[0], config.training.inspection)
 
     def finish(trained: Trained, directory: RunDirectory) -> dict[str, Any]:
         del directory

@@ -31,7 +31,7 @@ from seqmodels.cells.initializers import (
     packed,
 )
 from seqmodels.cells.stages import check_last_axis, check_size, lift, make_cell, state_dtype
-from seqmodels.types import Array, Cell
+from seqmodels.types import Array, Cell, GateValues
 
 # Of a gate: values in [0, 1] for the first two, in [0, inf) for relu.
 GATES: dict[str, Callable[[Array], Array]] = {
@@ -187,29 +187,36 @@ def lstm_variant(
         parts = dict(zip(blocks, _split(result, blocks), strict=True))
         return jnp.concatenate([parts[n] + more.get(n, jnp.zeros((), of)) for n in blocks], -1)
 
+    def gate_values(params: LSTMVariantParams, state: LSTMVariantState, pre: Array) -> GateValues:
+        inputs = dict(zip(blocks, _split(pre.astype(state.c.dtype), blocks), strict=True))
+        candidates = {"g": ACTIVATIONS[candidate](inputs["g"])}
+        opened: dict[str, Array] = {}
+
+        def share(name: str, c: Array) -> Array:
+            """Returns the values of a gate that reads the cell state c; 1 without the gate."""
+            if name not in inputs:
+                return jnp.ones_like(c)
+            if params.peepholes is not None:
+                weight = params.peepholes[gates.index(name)].astype(c.dtype)
+                inputs[name] = inputs[name] + lift(weight, c) * c
+            opened[name] = GATES[gate](inputs[name])
+            return opened[name]
+
+        i = share("i", state.c)
+        f = 1 - i if coupled else share("f", state.c)
+        share("o", f * state.c + i * candidates["g"])
+        return GateValues(opened, candidates, f, inputs)
+
     def update(
         params: LSTMVariantParams, state: LSTMVariantState, pre: Array
     ) -> tuple[LSTMVariantState, Array]:
-        a = dict(zip(blocks, _split(pre.astype(state.c.dtype), blocks), strict=True))
+        opened, candidates, f, _ = gate_values(params, state, pre)
+        c = f * state.c + opened.get("i", 1) * candidates["g"]
+        h = opened.get("o", 1) * ACTIVATIONS[output](c)
+        last = jnp.concatenate([opened[n] for n in gates], -1) if gate_recurrence else None
+        return LSTMVariantState(h, c, last), h.astype(dtype or params.w_x.dtype)
 
-        def opened(name: str, c: Array) -> Array:
-            if name not in a:
-                return jnp.ones((), c.dtype)
-            if params.peepholes is None:
-                return GATES[gate](a[name])
-            weight = params.peepholes[gates.index(name)].astype(c.dtype)
-            return GATES[gate](a[name] + lift(weight, c) * c)
-
-        i = opened("i", state.c)
-        f = 1 - i if coupled else opened("f", state.c)
-        c = f * state.c + i * ACTIVATIONS[candidate](a["g"])
-        o = opened("o", c)
-        h = o * ACTIVATIONS[output](c)
-        all_gates = {"i": i, "f": f, "o": o}
-        last = jnp.concatenate([all_gates[n] for n in gates], -1) if gate_recurrence else None
-        return LSTMVariantState(h, c, last), h.astype(pre.dtype)
-
-    return make_cell(init, initial_state, (project, update))
+    return make_cell(init, initial_state, (project, update), gates=(gate_values,))
 
 
 def _split(array: Array, names: Sequence[str]) -> list[Array]:

@@ -32,7 +32,7 @@ from seqmodels.cells.stages import (
     make_cell,
     zero_or_learned_state,
 )
-from seqmodels.types import Array, Cell, Stage
+from seqmodels.types import Array, Cell, GateValues, Stage
 
 
 class MGUState(NamedTuple):
@@ -88,12 +88,18 @@ def mgu_project(
     return f_x + state.h.astype(dtype) @ params.w_h.astype(dtype), n_x
 
 
+def mgu_gates(params: MGUParams, state: MGUState, gates: tuple[Array, Array]) -> GateValues:
+    """Returns the gate f; 1 - f is the share of h that is kept."""
+    del params
+    f_gates = gates[0].astype(state.h.dtype)
+    f = jax.nn.sigmoid(f_gates)
+    return GateValues({"f": f}, retention=1 - f, pre_activations={"f": f_gates})
+
+
 def mgu_gate(params: MGUParams, state: MGUState, gates: tuple[Array, Array]) -> MGUGated:
     """Returns the state after the first stage: applies f to h."""
-    del params
-    f_gates, n_x = gates
-    f = jax.nn.sigmoid(f_gates.astype(state.h.dtype))
-    return MGUGated(state.h, f * state.h, f, n_x)
+    f = mgu_gates(params, state, gates).gates["f"]
+    return MGUGated(state.h, f * state.h, f, gates[1])
 
 
 def mgu_project_candidate(
@@ -105,10 +111,16 @@ def mgu_project_candidate(
     return state.fh.astype(dtype) @ params.w_n.astype(dtype)
 
 
+def mgu_candidate(params: MGUParams, state: MGUGated, gates: Array) -> GateValues:
+    """Returns the candidate n."""
+    del params
+    n = (state.n_x + gates).astype(state.h.dtype)
+    return GateValues(candidates={"n": jnp.tanh(n)}, pre_activations={"n": n})
+
+
 def mgu_update(params: MGUParams, state: MGUGated, gates: Array) -> tuple[MGUState, Array]:
     """Returns (state, y_t) from the candidate's pre-activations."""
-    del params
-    n = jnp.tanh((state.n_x + gates).astype(state.h.dtype))
+    n = mgu_candidate(params, state, gates).candidates["n"]
     h = (1 - state.f) * state.h + state.f * n
     return MGUState(h), h.astype(gates.dtype)
 
@@ -191,7 +203,8 @@ def mgu(
         )
 
     initial_state = functools.partial(mgu_initial_state, dtype=dtype)
-    return make_cell(init, initial_state, *mgu_stages(dtype=dtype))
+    gates = (mgu_gates, mgu_candidate)
+    return make_cell(init, initial_state, *mgu_stages(dtype=dtype), gates=gates)
 
 
 mgu_init = init_function(mgu, MGUParams)

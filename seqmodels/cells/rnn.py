@@ -21,7 +21,7 @@ from seqmodels.cells.stages import (
     make_cell,
     zero_or_learned_state,
 )
-from seqmodels.types import Array, Cell
+from seqmodels.types import Array, Cell, GateValues
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -58,6 +58,20 @@ def rnn_project(params: RNNParams, state: RNNState, x_t: Array, *, dtype: Any = 
     return gates + lift(params.b.astype(dtype), gates)
 
 
+def rnn_gates(
+    params: RNNParams,
+    state: RNNState,
+    gates: Array,
+    *,
+    activation: str | Callable[[Array], Array] = "tanh",
+) -> GateValues:
+    """Returns the candidate h, which becomes the state; this cell has no gates."""
+    del params
+    function = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    gates = gates.astype(state.h.dtype)
+    return GateValues(candidates={"h": function(gates)}, pre_activations={"h": gates})
+
+
 def rnn_update(
     params: RNNParams,
     state: RNNState,
@@ -66,9 +80,7 @@ def rnn_update(
     activation: str | Callable[[Array], Array] = "tanh",
 ) -> tuple[RNNState, Array]:
     """Returns (state, y_t) from the pre-activation."""
-    del params
-    function = ACTIVATIONS[activation] if isinstance(activation, str) else activation
-    h = function(gates.astype(state.h.dtype))
+    h = rnn_gates(params, state, gates, activation=activation).candidates["h"]
     return RNNState(h), h.astype(gates.dtype)
 
 
@@ -154,6 +166,7 @@ def rnn(
             functools.partial(rnn_project, dtype=dtype),
             functools.partial(rnn_update, activation=activation),
         ),
+        gates=(functools.partial(rnn_gates, activation=activation),),
     )
 
 
