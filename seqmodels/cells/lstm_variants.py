@@ -210,7 +210,8 @@ def lstm_variant(
     def update(
         params: LSTMVariantParams, state: LSTMVariantState, pre: Array
     ) -> tuple[LSTMVariantState, Array]:
-        opened, candidates, f, _ = gate_values(params, state, pre)
+        opened, candidates, *_ = gate_values(params, state, pre)
+        f = 1 - opened["i"] if coupled else opened.get("f", 1)
         c = f * state.c + opened.get("i", 1) * candidates["g"]
         h = opened.get("o", 1) * ACTIVATIONS[output](c)
         last = jnp.concatenate([opened[n] for n in gates], -1) if gate_recurrence else None

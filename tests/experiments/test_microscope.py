@@ -327,7 +327,7 @@ def test_adding(tmp_path):
     built = build_model(build_cell("gru", 2, 3, num_steps=20, initialisation="memory"), 3, 1,
                         vocabulary=None, embedding=None)  # fmt: skip
     params = built.init(jax.random.key(5))
-    about = {"cell": "gru", "distance": 20, "seed": 4}
+    about = {"cell": "gru", "distance": 20, "seed": 4, "initialisation": "memory"}
     save(tmp_path / "run/models/gru-20-4", task, settings, about, params)
     curves = {"distances": [0], "initial": [[0.0]], "trained": [[0.0]]}
     record = about | {"model": "gru-20", "accuracy": [0.1], "gradient_log10": curves}
