@@ -30,7 +30,7 @@ from seqmodels.drivers.streaming import stream
 from seqmodels.drivers.unroll import unroll, unroll_full
 from seqmodels.parallel.cores import use_cpu_cores
 from seqmodels.parallel.sharding import data_parallel
-from seqmodels.types import Cell, Contract, Driver, DriverCall, Info, Unrolled
+from seqmodels.types import Cell, Contract, Driver, DriverCall, GateValues, Info, Unrolled
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ __all__ = [
     "Contract",
     "Driver",
     "DriverCall",
+    "GateValues",
     "Info",
     "Unrolled",
     "associative",

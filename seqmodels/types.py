@@ -42,6 +42,11 @@ class Cell(NamedTuple):
         `run(call._replace(cell=..., params=..., xs=..., state=...))` unrolls one of them. `call`
         is a `DriverCall`. None for a cell that a driver runs.
       x_ndim: the number of feature axes of `x_t`.
+      gates: names of the activations of a step, as functions that return `GateValues`. A cell in
+        stages has a tuple with one function for each stage, `gates(params, state,
+        pre_activations)`, with the arguments of its `update`; any other cell has one function,
+        `gates(params, state, x_t)`, with the arguments of `step`. `seqmodels.analysis.trace` alone
+        calls them. (): the activations have numbers for names.
     """
 
     init: Callable[[Array], Params]
@@ -53,6 +58,24 @@ class Cell(NamedTuple):
     reset: Callable[[Params, State], State] | None = None
     unroll: Callable[..., "Unrolled"] | None = None
     x_ndim: int = 1
+    gates: "tuple[Callable[..., GateValues], ...] | Callable[..., GateValues]" = ()
+
+
+class GateValues(NamedTuple):
+    """The named activations of one step; arrays (*batch, H).
+
+    Attributes:
+      gates: by name, the values of gates: shares in [0, 1] of something that passes.
+      candidates: by name, the values that are offered to the state.
+      retention: the share of the state that the step keeps, such as f of an LSTM; None if the cell
+        has none.
+      pre_activations: by the names above, what the activation functions are applied to.
+    """
+
+    gates: dict[str, Array] = {}  # noqa: RUF012 - never changed
+    candidates: dict[str, Array] = {}  # noqa: RUF012 - never changed
+    retention: Array | None = None
+    pre_activations: dict[str, Array] = {}  # noqa: RUF012 - never changed
 
 
 class Contract(NamedTuple):

@@ -77,6 +77,10 @@ CELLS = {
     name: (make(D, H), getattr(oracle, f"{name}_step")) for name, make in catalog.CELLS.items()
 } | {
     "lstm_learned": (sm.lstm(D, H, learn_initial_state=True, chrono=9), oracle.lstm_step),
+    "lstm_variant": (
+        sm.lstm_variant(D, H, peepholes=True, gate_recurrence=True),
+        oracle.lstm_variant_step,
+    ),
     "peephole": (peephole_lstm(), oracle.peephole_step),
     "min_gru": (sm.min_gru(D, H, learn_initial_state=True), oracle.min_gru_step),
     "min_gru_positive": (sm.min_gru(D, H, positive=True), oracle.min_gru_positive_step),

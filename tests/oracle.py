@@ -43,6 +43,33 @@ def peephole_step(p, s, x):
     return {"h": h, "c": c}, h
 
 
+def lstm_variant_step(
+    p, s, x, blocks="ifgo", *, coupled=False, gate=sigmoid, candidate=np.tanh, output=np.tanh
+):
+    """A variant of the LSTM with the blocks named by their letters."""
+    H, gates = len(s["h"]), [name for name in blocks if name != "g"]
+    a = x @ p.w_x + s["h"] @ p.w_h + p.b
+    a = {name: a[n * H : (n + 1) * H] for n, name in enumerate(blocks)}
+    if s.get("gates") is not None:
+        for n, name in enumerate(gates):
+            a[name] = a[name] + (s["gates"] @ p.w_gates)[n * H : (n + 1) * H]
+
+    def opened(name, c):
+        if name not in a:
+            return np.ones(H)
+        return gate(a[name] + (0 if p.peepholes is None else p.peepholes[gates.index(name)] * c))
+
+    i = opened("i", s["c"])
+    f = 1 - i if coupled else opened("f", s["c"])
+    c = f * s["c"] + i * candidate(a["g"])
+    o = opened("o", c)
+    h = o * output(c)
+    state = {"h": h, "c": c}
+    if s.get("gates") is not None:
+        state["gates"] = np.concatenate([{"i": i, "f": f, "o": o}[name] for name in gates])
+    return state, h
+
+
 def _gru_gates(p, s, x):
     H = len(s["h"])
     a = x @ p.w_x + p.b

@@ -186,3 +186,56 @@ def test_a_picture_keeps_its_contrast():
     figure = plots.contact_sheet(image, ["a"] * 3, [True] * 3, title="t")
     limits = [axes.images[0].get_clim() for axes in figure.axes]
     assert limits == [(0, 255)] * 3
+
+
+def test_gates_over_words(tmp_path):
+    """A panel each, a unit a row in the order given, and at most 51 words, the last one always."""
+    values = np.linspace(0, 1, 12).reshape(4, 3)
+    panels = {"f": values, "c": values - 0.5}
+    words = ["a$b$", "_b", "c", "d"]
+    figure = plots.gate_heat_maps(panels, words, title="$t$", bounded=["f"])
+    drawn = [axes for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(drawn[0].images[0].get_array(), values.T)
+    assert drawn[0].images[0].get_clim() == (0, 1)
+    low, high = drawn[1].images[0].get_clim()
+    assert low == -high
+    assert [label.get_text() for label in drawn[1].get_xticklabels()] == words
+    many = plots.gate_heat_maps(
+        {"f": np.zeros((500, 2))}, ["x"] * 499 + ["last"], title="", bounded=[]
+    )
+    labels = [label.get_text() for label in many.axes[0].get_xticklabels()]
+    assert len(labels) <= 51
+    assert labels[-1] == "last"
+    figure.savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def test_answers_by_word():
+    panels = {"one": np.eye(3)[:, :2], "two": np.zeros((3, 2))}
+    figure = plots.answers_by_word(panels, ["red", "blue"], ["x", "y", "z"], title="t")
+    drawn = [axes for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(drawn[0].images[0].get_array(), panels["one"].T)
+    assert [axes.get_title(loc="left") for axes in drawn] == ["one", "two"]
+    assert [label.get_text() for label in drawn[0].get_yticklabels()] == ["red", "blue"]
+
+
+def test_models_of_a_cell_have_its_color():
+    curves = [
+        plots.CellCurve("near", "lstm", [0.0, -1.0]),
+        plots.CellCurve("far", "lstm", [0.0, -NAN]),
+        plots.CellCurve("other", "rnn", [0.0, -float("inf")]),
+    ]
+    gradient = lines(plots.gradient_by_steps(curves, title="t", xlabel="x"))
+    horizon = plots.horizon_by_distance(
+        [0, 8], curves, chance=0.125, threshold=0.9, title="t", xlabel="x"
+    )
+    for drawn in (gradient, lines(horizon)):
+        assert drawn["near"].get_color() == drawn["far"].get_color() != drawn["other"].get_color()
+        assert [drawn[name].get_linestyle() for name in ("near", "far", "other")] == [
+            "--",
+            "-",
+            "-",
+        ]
+    np.testing.assert_array_equal(gradient["near"].get_ydata(), [0, -1])
+    np.testing.assert_array_equal(gradient["other"].get_ydata(), [0, NAN])
+    np.testing.assert_array_equal(lines(horizon)["horizon threshold"].get_ydata(), [0.9, 0.9])

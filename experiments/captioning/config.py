@@ -83,6 +83,7 @@ class Config(Options):
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
+        self.training.check_watch(PROGRAM)
         for name in ("images_dir", "captions_file"):
             given = getattr(self, name)
             if self.data == "folder" and given is None:

@@ -20,9 +20,11 @@ from seqmodels.data.streams import StreamBatch, contiguous
 from seqmodels.datasets.plays import CharacterSet
 from seqmodels.model_files import SavedModel
 from seqmodels.models.sequence_model import SequenceModel, sequence_model
+from seqmodels.training.loop import Inspection
 from seqmodels.training.optimizers import OptimizerSettings
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.steps import Loss
+from seqmodels.training.watch import Reading
 from seqmodels.types import Array, Cell, Params, State
 
 # Share of the pieces that begin with a fresh state in training. Where none does, a network learns
@@ -135,6 +137,7 @@ def training(
     length: int,
     optimizer: OptimizerSettings,
     fit: FitSettings,
+    watching: Callable[..., Inspection | None] = lambda cell, read, batch: None,
 ) -> Training:
     """Returns the training of one model.
 
@@ -145,6 +148,7 @@ def training(
       length: steps of a piece.
       optimizer: how parameters are updated.
       fit: how long.
+      watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     network = build(config)
     cell, model = network
@@ -156,6 +160,19 @@ def training(
 
     def save(folder: pathlib.Path, seed: int, params: Any) -> None:
         model_files.save(folder, PROGRAM, config._asdict() | {"seed": seed}, params)
+
+    def read(params: Params, piece: StreamBatch) -> Reading:
+        def score(ys: Array) -> Array:
+            log_probs = jax.nn.log_softmax(model.read(params, ys[-1]))
+            right = jax.nn.one_hot(piece.targets[-1], log_probs.shape[-1])
+            return jnp.sum(log_probs * right)
+
+        return Reading(params.cell, model.embed(params, jnp.asarray(piece.inputs)), score=score)
+
+    def watched_piece() -> StreamBatch:
+        tokens = held_out[0]
+        rows = min(EVALUATED_ROWS, len(tokens) - 1)
+        return contiguous(tokens, rows, min(length, (len(tokens) - 1) // rows)).at(0)
 
     def initial_carry() -> State:
         return cell.initial_state(cell.init(jax.random.key(0)), (batch,))
@@ -171,6 +188,7 @@ def training(
         optimizer=optimizer,
         fit=fit._replace(best="validation_bits", best_mode="min"),
         carry=jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(initial_carry)),
+        watch=watching(cell, read, watched_piece),
     )
 
 

@@ -58,6 +58,7 @@ def trainings(config: Config, data: texts.Data) -> list[jobs.Training]:
             length=config.length,
             optimizer=config.training.optimizer(rates[name]),
             fit=config.training.fit(config.saving),
+            watching=config.training.watching,
         )
         for name in config.cells
     ]

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from experiments.common.trainer import Job, Program, Study, Trained
 from seqmodels.data.batches import Batches
 from seqmodels.models.sequence_model import parameter_count
+from seqmodels.training.loop import Inspection
 from seqmodels.training.optimizers import (
     OptimizerSettings,
     averaged_params,
@@ -44,6 +45,7 @@ class Training(NamedTuple):
       fit: how long, and by which figure the best parameters are chosen (`best`).
       stopping: a rule that ends the training early, or None.
       carry: the carry of the first step; the first axis of each leaf counts rows.
+      watch: metrics of the parameters for the records, or None.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Training(NamedTuple):
     fit: FitSettings
     stopping: Stopping | None = None
     carry: Any = ()
+    watch: Inspection | None = None
 
 
 def study(
@@ -129,8 +132,13 @@ class _Jobs:
         # A copy, because the first step donates it and every seed begins with it.
         carry = jax.tree.map(jnp.array, training.carry)
         state = create_train_state(training.init, optimizer, jax.random.key(seed), carry)
+        inspection = training.watch
+        if inspection is not None:
+            of_params = inspection.values
+            inspection = inspection._replace(values=lambda state: of_params(self._params(state)))
         return Program(
             state=self._placed(state),
+            inspection=inspection,
             train=self._train,
             evaluate=lambda state: training.evaluate(self._params(state)),
             batches=prefetch_dispatches(

@@ -2,14 +2,14 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from experiments.common import identity as identities
 from experiments.common import terminal
 from experiments.common.config import absolute_path, all_options, is_optional, public_name
 from experiments.common.errors import UserError
-from experiments.common.report import best_record
+from experiments.common.report import best_record, by_model
 from experiments.common.runner import RUNS
 from seqmodels import model_files
 from seqmodels.model_files import SavedModel
@@ -29,6 +29,15 @@ class NamedModel(NamedTuple):
     saved: SavedModel
 
 
+class RecordedModel(NamedTuple):
+    """A model of a run: its name in the table, its seed, its files, its entry in results.json."""
+
+    name: str
+    seed: int
+    saved: SavedModel
+    record: dict[str, Any]
+
+
 def best(program: str, model_dir: Folder) -> SavedModel:
     """Returns the model of a folder; of the models of a run, the one best in validation.
 
@@ -46,6 +55,7 @@ def best(program: str, model_dir: Folder) -> SavedModel:
         run, results = _run(program, model_dir)
         if not results.get("results"):
             raise UserError(f"model_dir: {run} holds no trained model yet")
+        _check_named(run, results["results"])
         chosen = best_record(results)
         folder = model_path(run, f"{chosen['model']}-{chosen['seed']}")
     saved = _loaded(folder, program)
@@ -56,17 +66,78 @@ def best(program: str, model_dir: Folder) -> SavedModel:
 def all_models(program: str, model_dir: Folder) -> list[NamedModel]:
     """Returns every model of a run, or the one of a model's folder. Args and raises as `best`."""
     run, results = _run(program, model_dir)
+    found = _recorded(program, model_dir, run, results.get("results", []))
+    return [NamedModel(one.name, one.seed, one.saved) for one in found]
+
+
+def best_of_each(program: str, model_dir: Folder) -> list[RecordedModel]:
+    """Returns the model of every name of a finished run with the seed best in validation.
+
+    Args:
+      program: as in `best`.
+      model_dir: as in `best`; of a model's folder that model alone.
+
+    Raises:
+      UserError: as `best`, and if the run is not finished.
+    """
+    run, results = _run(program, model_dir)
+    if not results.get("complete"):
+        raise UserError(
+            f"model_dir: {run} is not finished, expected a finished run; first "
+            f"python -m experiments.{program} --resume={run}"
+        )
+    records = results.get("results", [])
+    _check_named(run, records)
+    if _model_folder(model_dir) is None:
+        groups = by_model(results).values()
+        records = [best_record(results | {"results": group}) for group in groups]
+    return _recorded(program, model_dir, run, records)
+
+
+def results_of(model_dir: Folder, expected: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Returns the experiment and the results.json of a run, or of the run of a model.
+
+    Args:
+      model_dir: folder of a run or of a model.
+      expected: names of experiments.
+
+    Raises:
+      UserError: if there is no run, or one of another experiment.
+    """
+    model = _model_folder(model_dir)
+    path = absolute_path(model_dir or ".") if model is None else run_of_model(model)
+    results = _results(path, model_dir)
+    program = results.get("program")
+    if program not in expected:
+        raise UserError(
+            f"model_dir: got a run of {program or 'something else'}, expected one of "
+            f"{' or '.join(expected)}"
+        )
+    return str(program), results
+
+
+def _check_named(run: pathlib.Path, records: list[dict[str, Any]]) -> None:
+    """Raises UserError if records do not name a model: long_context once kept none."""
+    if any("model" not in record for record in records):
+        raise UserError(f"model_dir: {run} is of a version that kept no models; train it again")
+
+
+def _recorded(
+    program: str, model_dir: Folder, run: pathlib.Path, records: list[dict[str, Any]]
+) -> list[RecordedModel]:
+    """Returns the models of some records of a run, or of these the one of a model's folder."""
+    _check_named(run, records)
     folder = _model_folder(model_dir)
-    found = [
-        (record["model"], record["seed"], model_path(run, f"{record['model']}-{record['seed']}"))
-        for record in results.get("results", [])
-    ]
+    found = [(record, model_path(run, f"{record['model']}-{record['seed']}")) for record in records]
     if folder is not None:
-        found = [one for one in found if one[2].name == folder.resolve().name]
+        found = [one for one in found if one[1].name == folder.resolve().name]
         if not found:
             raise UserError(f"model_dir: got {str(folder)!r}, expected a model that {run} lists")
     _name(f"run: {run}" if folder is None else f"model: {folder}")
-    return [NamedModel(name, seed, _loaded(path, program)) for name, seed, path in found]
+    return [
+        RecordedModel(record["model"], record["seed"], _loaded(path, program), record)
+        for record, path in found
+    ]
 
 
 def data_of_run(
@@ -132,6 +203,17 @@ def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]
         return _newest(program)
     path = _model_folder(model_dir)
     path = absolute_path(model_dir) if path is None else run_of_model(path)
+    results = _results(path, model_dir)
+    if results.get("program") != program:
+        raise UserError(
+            f"model_dir: {path} holds a run of {results.get('program', 'something else')}, "
+            f"expected one of {program}"
+        )
+    return path, results
+
+
+def _results(path: pathlib.Path, model_dir: Folder) -> dict[str, Any]:
+    """Returns the results.json of a run; UserError, which names `model_dir`, if there is none."""
     try:
         results = stored_results(path)
     except RunError as error:
@@ -141,12 +223,7 @@ def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]
             f"model_dir: got {str(model_dir)!r}, expected the folder of a run ({RESULTS}) "
             f"or of a model ({model_files.MODEL})"
         )
-    if results.get("program") != program:
-        raise UserError(
-            f"model_dir: {path} holds a run of {results.get('program', 'something else')}, "
-            f"expected one of {program}"
-        )
-    return path, results
+    return results
 
 
 def _newest(program: str) -> tuple[pathlib.Path, dict[str, Any]]:

@@ -1,9 +1,14 @@
 """Configurations that experiments share: training, saving, runs, hosts, trained models, data."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import jax
 
 from experiments.common.config import Options, option, positive, values_by_name
+from seqmodels.training.loop import Inspection
 from seqmodels.training.optimizers import SCHEDULES, OptimizerSettings, make_schedule
 from seqmodels.training.parallel.processes import check_processes
 from seqmodels.training.settings import (
@@ -12,6 +17,8 @@ from seqmodels.training.settings import (
     check_settings,
     steps_per_dispatch,
 )
+from seqmodels.training.watch import KINDS, Reading, make_watch
+from seqmodels.types import Cell
 
 LONGEST_DISPATCH = 25  # steps, so that a signal is soon obeyed
 PRECISIONS = ("float32", "bfloat16")
@@ -63,6 +70,21 @@ class TrainingConfig(Options):
         "Operands of matrix products; sums, states and parameters are float32.",
         choices=PRECISIONS,
     )
+    watch: tuple[str, ...] = option(
+        (),
+        "Metrics of the recurrent cells in metrics.jsonl and TensorBoard: gates (saturation, time "
+        "constants), gradients (by distance, spectral radius).",
+        choices=KINDS,
+        empty=True,
+        decides=False,
+    )
+    watch_every: int | None = option(
+        None,
+        "Steps between two such metrics, a multiple of log_every; by default those between two "
+        "evaluations.",
+        at_least=1,
+        decides=False,
+    )
     devices: str = option(
         "auto",
         "CPU cores or accelerators of each process over which the rows of a batch (the seeds in "
@@ -74,8 +96,46 @@ class TrainingConfig(Options):
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
-        check_settings(self.fit(SavingConfig()))
+        settings = self.fit(SavingConfig())
+        check_settings(settings)
+        if self.watch_every is not None and self.watch_every % settings.log_every:
+            raise ValueError(
+                f"watch_every: got {self.watch_every}, expected a multiple of log_every "
+                f"({settings.log_every})"
+            )
         make_schedule(self.optimizer(1.0))
+
+    def check_watch(self, program: str, supported: Sequence[str] = ()) -> None:
+        """Raises ValueError if the option watch has a kind that a program does not support."""
+        for kind in self.watch:
+            if kind not in supported:
+                expected = " or ".join(supported) or "no watch"
+                raise ValueError(f"watch: got {kind} in {program}, expected {expected}")
+
+    def inspection(self, watch: Callable[[Any], dict[str, Any]] | None) -> Inspection | None:
+        """Returns what the loop records of `watch(params)`; None for None."""
+        if watch is None:
+            return None
+        clips = "gradients" in self.watch and self.accumulate == 1 and self.clip_norm < math.inf
+        return Inspection(watch, self.watch_every or 0, self.clip_norm if clips else None)
+
+    def watching(
+        self, cell: Cell | None, read: Callable[[Any, Any], Reading], batch: Callable[[], Any]
+    ) -> Inspection | None:
+        """Returns what the loop records of a cell inside of a model.
+
+        Args:
+          cell: the cell; None for a model without one.
+          read: see `make_watch`.
+          batch: makes the batch on which it is watched.
+
+        Returns:
+          The inspection, or None if the option watch is empty or the model has no cell.
+        """
+        if not self.watch or cell is None:
+            return None
+        metrics, rows = jax.jit(make_watch(self.watch, cell, read)), batch()
+        return self.inspection(lambda params: metrics(params, rows))
 
     @property
     def all_seeds(self) -> range:

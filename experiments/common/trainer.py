@@ -15,7 +15,7 @@ from seqmodels.training.errors import RunError
 from seqmodels.training.files import json_value
 from seqmodels.training.fit import FitResult, fit
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Progress
+from seqmodels.training.loop import Inspection, Progress
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.parallel import processes, transfer
 from seqmodels.training.progress import ProgressDisplay
@@ -33,12 +33,14 @@ class Program(NamedTuple):
       train: `train(state, batches=None) -> (state, StepMetrics)`, compiled or to be compiled.
       evaluate: `evaluate(state) -> values by name`.
       batches: `batches(cursor) -> iterator`; None where `train` makes its batches.
+      inspection: further values for the records, or None.
     """
 
     state: TrainState
     train: Callable[..., Any]
     evaluate: Callable[[TrainState], dict[str, Any]]
     batches: Callable[[int], Any] | None = None
+    inspection: Inspection | None = None
 
 
 class Trained(NamedTuple):
@@ -227,6 +229,7 @@ class Trainer:
                 job.fit,
                 batches=program.batches,
                 evaluate=program.evaluate,
+                inspection=program.inspection,
                 stopping=job.stopping,
                 checkpoints=checkpoints,
                 log=log,

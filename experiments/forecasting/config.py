@@ -151,6 +151,7 @@ class Config(Options):
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
+        self.training.check_watch(PROGRAM)
         if self.strategy == "recursive" and self.horizon > 1 and self.head == "quantile":
             raise ValueError(
                 "head: got quantile with strategy recursive, which cannot be drawn from; expected "

@@ -52,6 +52,10 @@ class Config(Options):
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
         self.training.learning_rates(self.models, MODELS)
+        # Outputs are pooled over all steps by default, so a gradient has no distance.
+        self.training.check_watch(PROGRAM, ("gates",))
+        if self.training.watch and self.models == ("cnn",):
+            raise ValueError("watch: got gates with models cnn, expected a model with a cell")
 
 
 @dataclasses.dataclass(frozen=True)

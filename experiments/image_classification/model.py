@@ -21,12 +21,16 @@ from seqmodels.datasets import digit_images
 from seqmodels.datasets.digit_images import NUM_CLASSES, Images
 from seqmodels.model_files import SavedModel
 from seqmodels.models.cnn import cnn
-from seqmodels.models.image_reader import image_reader, input_size
+from seqmodels.models.image_reader import image_reader, image_to_sequence, input_size
+from seqmodels.training.loop import Inspection
 from seqmodels.training.losses import cross_entropy
 from seqmodels.training.optimizers import OptimizerSettings
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.steps import Loss
+from seqmodels.training.watch import Reading
 from seqmodels.types import Array, Params
+
+WATCHED = 64  # validation images for the option watch
 
 
 class ModelConfig(NamedTuple):
@@ -100,8 +104,8 @@ def build(config: ModelConfig, method: str = "auto") -> Classifier:
             dtype=config.precision,
         )
         return Classifier(network.init, network.apply)
-    size = input_size(config.image_shape, config.reading)
-    cell = catalog.CELLS[config.model](size, config.hidden, dtype=config.precision)
+    cell = build_cell(config)
+    assert cell is not None
     reader = image_reader(
         sm.dropout(cell, config.dropout) if config.dropout else cell,
         hidden_size=config.hidden,
@@ -113,6 +117,14 @@ def build(config: ModelConfig, method: str = "auto") -> Classifier:
     return Classifier(reader.init, functools.partial(reader.apply, method=method))
 
 
+def build_cell(config: ModelConfig) -> sm.Cell | None:
+    """Returns the cell of a configuration, without dropout; None for the CNN."""
+    if config.model == "cnn":
+        return None
+    size = input_size(config.image_shape, config.reading)
+    return catalog.CELLS[config.model](size, config.hidden, dtype=config.precision)
+
+
 def training(
     config: ModelConfig,
     splits: dict[str, Images],
@@ -121,6 +133,7 @@ def training(
     shift: int,
     optimizer: OptimizerSettings,
     fit: FitSettings,
+    watching: Callable[..., Inspection | None] = lambda cell, read, batch: None,
 ) -> Training:
     """Returns the training of one model; the least validation loss chooses the parameters.
 
@@ -131,6 +144,7 @@ def training(
       shift: pixels by which training images are moved at most.
       optimizer: how parameters are updated.
       fit: how long.
+      watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     classifier = build(config)
 
@@ -155,6 +169,9 @@ def training(
         counts = confusion_matrix(images.labels, found.argmax(axis=-1), NUM_CLASSES)
         return {**figures, "confusion": counts.tolist()}
 
+    def read(params: Params, images: Array) -> Reading:
+        return Reading(params.cell, image_to_sequence(jnp.asarray(images), config.reading))
+
     def save(folder: pathlib.Path, seed: int, params: Params) -> None:
         model_files.save(folder, PROGRAM, config._asdict(), params)
 
@@ -168,6 +185,7 @@ def training(
         save=save,
         optimizer=optimizer,
         fit=fit._replace(best="validation_loss"),
+        watch=watching(build_cell(config), read, lambda: splits["validation"].images[:WATCHED]),
     )
 
 

@@ -64,6 +64,7 @@ def trainings(config: Config, splits: dict[str, Images]) -> list[Training]:
             shift=config.shift,
             optimizer=config.training.optimizer(rates[model.model]),
             fit=config.training.fit(config.saving),
+            watching=config.training.watching,
         )
         for model in _models(config)
     ]

@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments.common.config import Options, option, section, unknown, values_by_name
-from experiments.common.sections import SavingConfig, TrainingConfig
+from experiments.common.sections import ModelOptions, SavingConfig, TrainingConfig
 
 PROGRAM = "long_context"
 CELLS = ("rnn", "rnn_relu", "gru", "gru_after", "lstm")
@@ -92,3 +92,16 @@ class Config(Options):
             )
         self.training.learning_rates(self.cells, CELLS)
         _ = self.initialisations
+
+
+@dataclasses.dataclass(frozen=True)
+class Actions(Options):
+    """Use of the models that the study keeps."""
+
+    predict: str | None = option(
+        None,
+        'Your own text: of the sky task such as "Ash is on every roof. The sky is", of adding such '
+        'as "0.31 0.87* 0.12*"; - reads standard input.',
+        empty=True,
+    )
+    models: ModelOptions = section(ModelOptions())

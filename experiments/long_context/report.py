@@ -8,8 +8,8 @@ import numpy as np
 import rich.table
 from rich import box
 
+from experiments.common.seeds_at_once import Measurement
 from experiments.common.terminal import PlainConsole
-from experiments.long_context.model import Measurement
 from seqmodels import plots
 from seqmodels.analysis.statistics import horizon_threshold, mean_interval, memory_horizon
 from seqmodels.tasks.task import Task

@@ -7,11 +7,12 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from experiments.common import runner
+from experiments.common import runner, seeds_at_once
+from experiments.common.seeds_at_once import VALIDATION, Prepared, Settings
 from experiments.common.trainer import Job, Program, Study, Trained
-from experiments.long_context import model, report
+from experiments.long_context import report, saving
+from experiments.long_context.cells import build_cell
 from experiments.long_context.config import CELLS, PROGRAM, Config
-from experiments.long_context.model import VALIDATION, Prepared, Settings
 from experiments.long_context.report import PLOTS, Table
 from seqmodels.analysis.statistics import mean_interval
 from seqmodels.tasks import adding, copy, digits, sky, temporal_order
@@ -21,6 +22,8 @@ from seqmodels.training.parallel.mesh import make_mesh
 from seqmodels.training.run_directory import RunDirectory
 from seqmodels.training.settings import check_settings
 from seqmodels.training.stopping import reached
+
+CHOSEN_BY = "kept_validation_accuracy"  # of the model of a cell at a distance that is kept
 
 _TASKS: dict[str, Callable[[int], Task]] = {
     "digits": digits.digits,
@@ -80,8 +83,12 @@ def build(config: Config) -> Study:
     return Study(
         jobs,
         report=lambda results, directory: report.show(table(results["results"]), directory),
-        summary=lambda records: report.summary(table(records)),
-        is_valid=lambda record: report.is_valid(record, len(seeds)),
+        summary=lambda records: {
+            "chosen_by": CHOSEN_BY,
+            "chosen_mode": "max",
+            **report.summary(table(records)),
+        },
+        is_valid=lambda record: "model" in record and report.is_valid(record, len(seeds)),
         ahead=True,
     )
 
@@ -105,11 +112,11 @@ def make_settings(config: Config) -> dict[str, Settings]:
             hidden=config.hidden,
             embedding=config.embedding,
             batch=config.training.batch,
-            initialisation=config.initialisations[cell],
             test_sequences=config.test_sequences,
             optimizer=config.training.optimizer(rates[cell]),
             fit=config.training.fit(config.saving),
             precision=config.training.precision,
+            watch=config.training.watch,
         )
         for cell in config.cells
     }
@@ -120,16 +127,35 @@ def _job(
 ) -> Job:
     seeds = list(config.training.all_seeds)
     prepared: list[Prepared] = []
+    make_cell = functools.partial(
+        build_cell,
+        cell,
+        hidden=config.hidden,
+        num_steps=task.num_steps,
+        initialisation=config.initialisations[cell],
+        precision=config.training.precision,
+    )
 
     def prepare() -> Callable[[], Program]:
-        prepared[:] = [model.prepare(cell, task, settings, mesh=mesh, seeds=seeds)]
-        return functools.partial(model.start, prepared[0])
+        prepared[:] = [seeds_at_once.prepare(make_cell, task, settings, mesh=mesh, seeds=seeds)]
+        return functools.partial(seeds_at_once.start, prepared[0], config.training.inspection)
 
     def finish(trained: Trained, directory: RunDirectory) -> dict[str, Any]:
-        del directory
-        record = model.test(prepared.pop(), trained.fit)
+        record = seeds_at_once.test(prepared.pop(), trained.fit)
         interval = mean_interval(record["accuracy"])
-        return record | dict(zip(("mean", "low", "high"), interval, strict=True))
+        place = saving.best_seed(record)
+        name, seed = f"{cell}-{distance}", seeds[place]
+        params = seeds_at_once.params_of(trained.fit, place, settings.optimizer)
+        about = {
+            "cell": cell,
+            "distance": distance,
+            "seed": seed,
+            "initialisation": config.initialisations[cell],
+        }
+        saving.save(directory.model(f"{name}-{seed}"), task, settings, about, params)
+        # The names by which `saved_models` finds the model.
+        kept = {"model": name, "seed": seed, CHOSEN_BY: record["validation_accuracy"][place]}
+        return record | dict(zip(("mean", "low", "high"), interval, strict=True)) | kept
 
     return Job(
         name=f"{cell}-{distance}",

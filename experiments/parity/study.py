@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.common import jobs, report, runner
@@ -14,8 +15,10 @@ from seqmodels.data.batches import shuffled
 from seqmodels.models.sequence_model import sequence_model
 from seqmodels.training.losses import cross_entropy
 from seqmodels.training.steps import Loss
+from seqmodels.training.watch import Reading
 
 STRINGS = 4096
+WATCHED = 64  # validation strings for the option watch
 
 
 def run(config: Config, run_dir: str | None = None, *, overwrite: bool = False) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def trainings(config: Config) -> list[jobs.Training]:
     precision = config.training.precision
     batch, fit = config.training.batch, config.training.fit(config.saving)
     train, validation = strings(config.length, 0), strings(config.length, 1)
+    few = tuple(rows[:, :WATCHED] for rows in validation)
 
     def training(name: str) -> jobs.Training:
         cell = CELLS[name](1, config.hidden, dtype=precision)
@@ -48,6 +52,15 @@ def trainings(config: Config) -> list[jobs.Training]:
         @jax.jit
         def correct(params: Any, bits: jax.Array, parity: jax.Array) -> jax.Array:
             return (model.apply(params, bits)[-1].argmax(-1) == parity[-1]).mean()
+
+        def read(params: Any, rows: Any) -> Reading:
+            bits, parity = rows
+
+            def score(ys: jax.Array) -> jax.Array:
+                right = jax.nn.one_hot(parity[-1], 2)
+                return jnp.sum(model.read(params, ys[-1]) * right)
+
+            return Reading(params.cell, bits, score=score)
 
         about = {"cell": name, "hidden": config.hidden}
         return jobs.Training(
@@ -64,6 +77,7 @@ def trainings(config: Config) -> list[jobs.Training]:
             save=lambda folder, seed, params: model_files.save(folder, PROGRAM, about, params),
             optimizer=config.training.optimizer(rates[name]),
             fit=fit._replace(best="validation_accuracy", best_mode="max"),
+            watch=config.training.watching(cell, read, lambda: few),
         )
 
     return [training(name) for name in config.cells]

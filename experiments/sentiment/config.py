@@ -90,6 +90,10 @@ class Config(Options):
         if self.target == "rating" and self.data in FILM_REVIEWS:
             raise ValueError(f"target: got rating with {self.data}, which has classes alone")
         self.training.learning_rates(self.models, MODELS)
+        # Outputs are pooled over all steps, so a gradient has no distance.
+        self.training.check_watch(PROGRAM, ("gates",))
+        if self.training.watch and self.models == ("bag",):
+            raise ValueError("watch: got gates with models bag, expected a model with a cell")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +21,13 @@ from seqmodels.data import word_features
 from seqmodels.data.word_features import WordFeatures
 from seqmodels.model_files import SavedModel
 from seqmodels.models.text_classifier import TextClassifier, text_classifier
+from seqmodels.training.loop import Inspection
 from seqmodels.training.losses import weighted_cross_entropy
 from seqmodels.training.optimizers import OptimizerSettings
 from seqmodels.training.settings import FitSettings
 from seqmodels.training.steps import Loss
 from seqmodels.training.stopping import Stopping
+from seqmodels.training.watch import Reading
 
 TOKENIZER = "tokenizer.json"
 HEADS = {"classes": "validation_macro_f1", "rating": "validation_rmse"}
@@ -59,6 +62,14 @@ class Predictor(NamedTuple):
     params: Any
 
 
+def build_cell(config: ModelConfig) -> sm.Cell | None:
+    """Returns the cell of a configuration; None for a bag of words."""
+    sizes, dtype = (config.embedding, config.hidden), config.precision
+    if config.cell == "bilstm":
+        return sm.bidirectional(*(sm.lstm(*sizes, dtype=dtype) for _ in range(2)))
+    return None if config.cell == "bag" else catalog.CELLS[config.cell](*sizes, dtype=dtype)
+
+
 def build(
     config: ModelConfig, num_features: int, vectors: np.ndarray | None = None
 ) -> TextClassifier:
@@ -69,14 +80,8 @@ def build(
       num_features: size of the embedding's table.
       vectors: float32 (W, D), initial embeddings of words; None: at random.
     """
-    sizes, dtype = (config.embedding, config.hidden), config.precision
-    cell: sm.Cell | None = None
-    if config.cell == "bilstm":
-        cell = sm.bidirectional(*(sm.lstm(*sizes, dtype=dtype) for _ in range(2)))
-    elif config.cell != "bag":
-        cell = catalog.CELLS[config.cell](*sizes, dtype=dtype)
     return text_classifier(
-        cell,
+        build_cell(config),
         num_features=num_features,
         embedding_size=config.embedding,
         hidden_size=config.hidden * {"bag": 0, "bilstm": 2}.get(config.cell, 1),
@@ -86,7 +91,7 @@ def build(
         embedding_dropout=config.embedding_dropout,
         pool_words=config.pool_words,
         vectors=None if vectors is None else jnp.asarray(vectors),
-        dtype=dtype,
+        dtype=config.precision,
     )
 
 
@@ -100,6 +105,7 @@ def training(
     optimizer: OptimizerSettings,
     fit: FitSettings,
     stopping: Stopping | None = None,
+    watching: Callable[..., Inspection | None] = lambda cell, read, batch: None,
 ) -> Training:
     """Returns the training of one model.
 
@@ -113,6 +119,7 @@ def training(
       optimizer: how parameters are updated.
       fit: how long.
       stopping: when to stop early.
+      watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     data = texts.data
     model = build(config, texts.features.num_features, vectors)
@@ -152,6 +159,9 @@ def training(
         figures = scores(data.targets("test"), predicted, config.classes)
         return figures | {"predicted": predicted.tolist()}
 
+    def read(params: Any, rows: Any) -> Reading:
+        return Reading(params.cell, model.embed(params, rows.xs), lengths=rows.lengths)
+
     def save(folder: pathlib.Path, seed: int, params: Any) -> None:
         files = {TOKENIZER: texts.features.tokenizer.to_str()}
         model_files.save(folder, PROGRAM, config._asdict(), params, files)
@@ -172,6 +182,9 @@ def training(
             steps_per_dispatch=1,
         ),
         stopping=stopping,
+        watch=watching(
+            build_cell(config), read, lambda: texts.evaluation_batches("validation").at(0)
+        ),
     )
 
 

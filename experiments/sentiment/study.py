@@ -80,6 +80,7 @@ def trainings(config: Config, data: texts.Data) -> list[Training]:
             optimizer=config.training.optimizer(rates[name]),
             fit=config.training.fit(config.saving),
             stopping=stopping,
+            watching=config.training.watching,
         )
         for name in config.models
     ]

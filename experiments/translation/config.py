@@ -68,6 +68,7 @@ class Config(Options):
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
         self.training.learning_rates(self.attention, ATTENTIONS)
+        self.training.check_watch(PROGRAM)
 
 
 @dataclasses.dataclass(frozen=True)

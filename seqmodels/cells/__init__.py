@@ -3,6 +3,7 @@
 from seqmodels.cells.gru import GRUParams, GRUState, gru_init, gru_initial_state, gru_step
 from seqmodels.cells.lru import LRUParams, LRUState, lru_init, lru_initial_state, lru_step
 from seqmodels.cells.lstm import LSTMParams, LSTMState, lstm_init, lstm_initial_state, lstm_step
+from seqmodels.cells.lstm_variants import LSTMVariantParams, LSTMVariantState
 from seqmodels.cells.mgu import MGUParams, MGUState, mgu_init, mgu_initial_state, mgu_step
 from seqmodels.cells.min_gru import (
     MinGRUParams,
@@ -27,6 +28,8 @@ __all__ = [
     "LRUState",
     "LSTMParams",
     "LSTMState",
+    "LSTMVariantParams",
+    "LSTMVariantState",
     "MGUParams",
     "MGUState",
     "MinGRUParams",

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from seqmodels.cells.gru import gru
 from seqmodels.cells.lru import lru
 from seqmodels.cells.lstm import lstm
+from seqmodels.cells.lstm_variants import lstm_variant
 from seqmodels.cells.mgu import mgu
 from seqmodels.cells.min_gru import min_gru
 from seqmodels.cells.min_lstm import min_lstm
 from seqmodels.cells.rnn import rnn
 from seqmodels.types import Cell
 
-__all__ = ["gru", "lru", "lstm", "mgu", "min_gru", "min_lstm", "rnn"]
+__all__ = ["gru", "lru", "lstm", "lstm_variant", "mgu", "min_gru", "min_lstm", "rnn"]
 
 CELLS: dict[str, Callable[..., Cell]] = {
     "rnn": rnn,

@@ -36,7 +36,7 @@ from seqmodels.cells.stages import (
     make_cell,
     zero_or_learned_state,
 )
-from seqmodels.types import Array, Cell, Stage
+from seqmodels.types import Array, Cell, GateValues, Stage
 
 
 class GRUState(NamedTuple):
@@ -97,11 +97,22 @@ def gru_project(
     return rz_x + matmul(state.h, params.w_h, dtype=dtype), n_x
 
 
+def gru_gates(params: GRUParams, state: GRUState, gates: tuple[Array, ...]) -> GateValues:
+    """Returns the gates r and z, z being the share of h that is kept.
+
+    `gates` begins with their pre-activations (*batch, 2H).
+    """
+    del params
+    rz = gates[0].astype(state.h.dtype)
+    r, z = jnp.split(jax.nn.sigmoid(rz), 2, axis=-1)
+    inputs = dict(zip("rz", jnp.split(rz, 2, axis=-1), strict=True))
+    return GateValues({"r": r, "z": z}, retention=z, pre_activations=inputs)
+
+
 def gru_gate(params: GRUParams, state: GRUState, gates: tuple[Array, Array]) -> GRUGated:
     """Returns the state after the first stage of the reset-before form: applies r to h."""
-    del params
-    rz, n_x = gates
-    r, z = jnp.split(jax.nn.sigmoid(rz.astype(state.h.dtype)), 2, axis=-1)
+    opened = gru_gates(params, state, gates).gates
+    r, z, n_x = opened["r"], opened["z"], gates[1]
     return GRUGated(state.h, r * state.h, z, n_x)
 
 
@@ -113,11 +124,18 @@ def gru_project_candidate(
     return matmul(state.rh, params.w_n, dtype=dtype or params.w_n.dtype)
 
 
+def gru_candidate(params: GRUParams, state: GRUGated, gates: Array) -> GateValues:
+    """Returns the candidate n of the reset-before form."""
+    del params
+    n = (state.n_x + gates).astype(state.h.dtype)
+    return GateValues(candidates={"n": jnp.tanh(n)}, pre_activations={"n": n})
+
+
 def gru_update(
     params: GRUParams, state: GRUGated, gates: Array, *, dtype: Any = None
 ) -> tuple[GRUState, Array]:
     """Returns (state, y_t) of the reset-before form, y_t in `dtype`."""
-    n = jnp.tanh((state.n_x + gates).astype(state.h.dtype))
+    n = gru_candidate(params, state, gates).candidates["n"]
     h = (1 - state.z) * n + state.z * state.h
     return GRUState(h), h.astype(dtype or params.w_x.dtype)
 
@@ -133,13 +151,24 @@ def gru_after_project(
     return *gru_project(params, state, x_t, dtype=dtype), n_h
 
 
+def gru_after_gates(
+    params: GRUParams, state: GRUState, gates: tuple[Array, Array, Array]
+) -> GateValues:
+    """Returns the gates r and z, and the candidate n of the reset-after form."""
+    values = gru_gates(params, state, gates)
+    n_x, n_h = (gate.astype(state.h.dtype) for gate in gates[1:])
+    n = n_x + values.gates["r"] * n_h
+    return values._replace(
+        candidates={"n": jnp.tanh(n)}, pre_activations=values.pre_activations | {"n": n}
+    )
+
+
 def gru_after_update(
     params: GRUParams, state: GRUState, gates: tuple[Array, Array, Array], *, dtype: Any = None
 ) -> tuple[GRUState, Array]:
     """Returns (state, y_t) of the reset-after form, y_t in `dtype`."""
-    rz, n_x, n_h = (gate.astype(state.h.dtype) for gate in gates)
-    r, z = jnp.split(jax.nn.sigmoid(rz), 2, axis=-1)
-    h = (1 - z) * jnp.tanh(n_x + r * n_h) + z * state.h
+    opened, candidates, *_ = gru_after_gates(params, state, gates)
+    h = (1 - opened["z"]) * candidates["n"] + opened["z"] * state.h
     return GRUState(h), h.astype(dtype or params.w_x.dtype)
 
 
@@ -236,8 +265,12 @@ def gru(
             initial=GRUState(zeros) if learn_initial_state else None,
         )
 
-    initial_state = functools.partial(gru_initial_state, dtype=dtype)
-    return make_cell(init, initial_state, *gru_stages(reset_after=reset_after, dtype=dtype))
+    return make_cell(
+        init,
+        functools.partial(gru_initial_state, dtype=dtype),
+        *gru_stages(reset_after=reset_after, dtype=dtype),
+        gates=(gru_after_gates,) if reset_after else (gru_gates, gru_candidate),
+    )
 
 
 gru_init = init_function(gru, GRUParams)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import check_size, lift
-from seqmodels.types import Array, Cell, Params, State
+from seqmodels.types import Array, Cell, GateValues, Params, State
 
 
 def make_linear_cell(
@@ -25,6 +25,7 @@ def make_linear_cell(
     elements: Callable[[Params, Any], tuple[Any, Any]],
     output: Callable[[Params, State, Any], Any] | None = None,
     *,
+    gates: Callable[[Params, Any], GateValues] | None = None,
     reset: Callable[[Params, State], State] | None = None,
     x_ndim: int = 1,
 ) -> Cell:
@@ -44,6 +45,8 @@ def make_linear_cell(
       elements: `elements(params, x_t) -> (a_t, b_t)`, each a pytree like the state or a prefix of
         it; leaves are broadcast to the leaves of the state.
       output: `output(params, state, x_t) -> y_t`; None: y_t is the state.
+      gates: `gates(params, x_t) -> GateValues`, which names what `elements` computes; None: the
+        names are a and b. See `Cell.gates`.
       reset: `reset(params, state) -> state`; None for the cell's own initial state.
       x_ndim: the number of feature axes of `x_t`.
 
@@ -55,10 +58,11 @@ def make_linear_cell(
       ValueError: if `x_ndim` is not a positive integer.
     """
     if not all(map(callable, (init, initial_state, elements))) or not all(
-        function is None or callable(function) for function in (output, reset)
+        function is None or callable(function) for function in (output, reset, gates)
     ):
         raise TypeError(
-            "make_linear_cell: init, initial_state, elements, output and reset: expected functions"
+            "make_linear_cell: init, initial_state, elements, output, gates and reset: expected "
+            "functions"
         )
     check_size("make_linear_cell", x_ndim=x_ndim)
     read = output or _return_state
@@ -67,8 +71,20 @@ def make_linear_cell(
         state = linear_step(*linear_elements(elements, params, x_t, state), state)
         return state, read(params, state, x_t)
 
+    def of_step(params: Params, state: State, x_t: Any) -> GateValues:
+        del state
+        assert gates is not None
+        return gates(params, x_t)
+
     return Cell(
-        init, initial_state, step, elements=elements, output=read, reset=reset, x_ndim=x_ndim
+        init,
+        initial_state,
+        step,
+        elements=elements,
+        output=read,
+        reset=reset,
+        x_ndim=x_ndim,
+        gates=() if gates is None else of_step,
     )
 
 

@@ -34,7 +34,7 @@ from seqmodels.cells.stages import (
     make_cell,
     zero_or_learned_state,
 )
-from seqmodels.types import Array, Cell
+from seqmodels.types import Array, Cell, GateValues
 
 
 class LSTMState(NamedTuple):
@@ -75,13 +75,25 @@ def lstm_project(params: LSTMParams, state: LSTMState, x_t: Array, *, dtype: Any
     return gates + lift(params.b.astype(gates.dtype), gates)
 
 
+def lstm_gates(params: LSTMParams, state: LSTMState, gates: Array) -> GateValues:
+    """Returns the gates i, f, o and the candidate g from the pre-activations (*batch, 4H).
+
+    f is the share of c that is kept.
+    """
+    del params
+    i, f, g, o = jnp.split(gates.astype(state.c.dtype), 4, axis=-1)
+    opened = {"i": jax.nn.sigmoid(i), "f": jax.nn.sigmoid(f), "o": jax.nn.sigmoid(o)}
+    inputs = {"i": i, "f": f, "g": g, "o": o}
+    return GateValues(opened, {"g": jnp.tanh(g)}, opened["f"], inputs)
+
+
 def lstm_update(
     params: LSTMParams, state: LSTMState, gates: Array, *, dtype: Any = None
 ) -> tuple[LSTMState, Array]:
     """Returns (state, y_t) from the gates' pre-activations, y_t in `dtype`."""
-    i, f, g, o = jnp.split(gates.astype(state.c.dtype), 4, axis=-1)
-    c = jax.nn.sigmoid(f) * state.c + jax.nn.sigmoid(i) * jnp.tanh(g)
-    h = jax.nn.sigmoid(o) * jnp.tanh(c)
+    opened, candidates, *_ = lstm_gates(params, state, gates)
+    c = opened["f"] * state.c + opened["i"] * candidates["g"]
+    h = opened["o"] * jnp.tanh(c)
     return LSTMState(h, c), h.astype(dtype or params.w_x.dtype)
 
 
@@ -162,6 +174,7 @@ def lstm(
             functools.partial(lstm_project, dtype=dtype),
             functools.partial(lstm_update, dtype=dtype),
         ),
+        gates=(lstm_gates,),
     )
 
 

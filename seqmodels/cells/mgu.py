@@ -33,7 +33,7 @@ from seqmodels.cells.stages import (
     make_cell,
     zero_or_learned_state,
 )
-from seqmodels.types import Array, Cell, Stage
+from seqmodels.types import Array, Cell, GateValues, Stage
 
 
 class MGUState(NamedTuple):
@@ -92,12 +92,18 @@ def mgu_project(
     return f_x + matmul(state.h, params.w_h, dtype=dtype), n_x
 
 
+def mgu_gates(params: MGUParams, state: MGUState, gates: tuple[Array, Array]) -> GateValues:
+    """Returns the gate f; 1 - f is the share of h that is kept."""
+    del params
+    f_gates = gates[0].astype(state.h.dtype)
+    f = jax.nn.sigmoid(f_gates)
+    return GateValues({"f": f}, retention=1 - f, pre_activations={"f": f_gates})
+
+
 def mgu_gate(params: MGUParams, state: MGUState, gates: tuple[Array, Array]) -> MGUGated:
     """Returns the state after the first stage: applies f to h."""
-    del params
-    f_gates, n_x = gates
-    f = jax.nn.sigmoid(f_gates.astype(state.h.dtype))
-    return MGUGated(state.h, f * state.h, f, n_x)
+    f = mgu_gates(params, state, gates).gates["f"]
+    return MGUGated(state.h, f * state.h, f, gates[1])
 
 
 def mgu_project_candidate(
@@ -108,11 +114,18 @@ def mgu_project_candidate(
     return matmul(state.fh, params.w_n, dtype=dtype or params.w_n.dtype)
 
 
+def mgu_candidate(params: MGUParams, state: MGUGated, gates: Array) -> GateValues:
+    """Returns the candidate n."""
+    del params
+    n = (state.n_x + gates).astype(state.h.dtype)
+    return GateValues(candidates={"n": jnp.tanh(n)}, pre_activations={"n": n})
+
+
 def mgu_update(
     params: MGUParams, state: MGUGated, gates: Array, *, dtype: Any = None
 ) -> tuple[MGUState, Array]:
     """Returns (state, y_t) from the candidate's pre-activations, y_t in `dtype`."""
-    n = jnp.tanh((state.n_x + gates).astype(state.h.dtype))
+    n = mgu_candidate(params, state, gates).candidates["n"]
     h = (1 - state.f) * state.h + state.f * n
     return MGUState(h), h.astype(dtype or params.w_x.dtype)
 
@@ -198,7 +211,8 @@ def mgu(
         )
 
     initial_state = functools.partial(mgu_initial_state, dtype=dtype)
-    return make_cell(init, initial_state, *mgu_stages(dtype=dtype))
+    gates = (mgu_gates, mgu_candidate)
+    return make_cell(init, initial_state, *mgu_stages(dtype=dtype), gates=gates)
 
 
 mgu_init = init_function(mgu, MGUParams)

@@ -34,7 +34,7 @@ from seqmodels.cells.linear import (
     positive_candidate,
 )
 from seqmodels.cells.stages import check_last_axis, check_size, init_function, zero_or_learned_state
-from seqmodels.types import Array, Cell
+from seqmodels.types import Array, Cell, GateValues
 
 
 class MinGRUState(NamedTuple):
@@ -62,15 +62,25 @@ def min_gru_initial_state(
     return zero_or_learned_state(MinGRUState, params, dtype, batch_shape, params.b.shape[0] // 2)
 
 
+def min_gru_gates(
+    params: MinGRUParams, x_t: Array, *, positive: bool = False, dtype: Any = None
+) -> GateValues:
+    """Returns the gate z and the candidate n; 1 - z is the share of h that is kept."""
+    check_last_axis("min_gru", "x_t", x_t, params.w_x.shape[0])
+    z, n = jnp.split(input_gates(params.w_x, params.b, x_t, dtype), 2, axis=-1)
+    candidate = positive_candidate(n) if positive else n
+    # 1 - sigmoid(z), but exact for large z too, where the difference would round to zero.
+    retention = jax.nn.sigmoid(-z)
+    return GateValues({"z": jax.nn.sigmoid(z)}, {"n": candidate}, retention, {"z": z, "n": n})
+
+
 def min_gru_elements(
     params: MinGRUParams, x_t: Array, *, positive: bool = False, dtype: Any = None
 ) -> tuple[MinGRUState, MinGRUState]:
     """Returns (a_t, b_t) of h_t = a_t * h_tm1 + b_t, each (*batch, H), in at least float32."""
-    check_last_axis("min_gru", "x_t", x_t, params.w_x.shape[0])
-    z, n = jnp.split(input_gates(params.w_x, params.b, x_t, dtype), 2, axis=-1)
-    n = positive_candidate(n) if positive else n
-    # 1 - sigmoid(z), but exact for large z too, where the difference would round to zero.
-    return MinGRUState(jax.nn.sigmoid(-z)), MinGRUState(jax.nn.sigmoid(z) * n)
+    gates, candidates, kept, _ = min_gru_gates(params, x_t, positive=positive, dtype=dtype)
+    assert kept is not None
+    return MinGRUState(kept), MinGRUState(gates["z"] * candidates["n"])
 
 
 def min_gru_output(
@@ -161,6 +171,7 @@ def min_gru(
         functools.partial(min_gru_initial_state, dtype=dtype),
         functools.partial(min_gru_elements, positive=positive, dtype=dtype),
         functools.partial(min_gru_output, dtype=dtype),
+        gates=functools.partial(min_gru_gates, positive=positive, dtype=dtype),
     )
 
 

@@ -32,7 +32,7 @@ from seqmodels.cells.linear import (
     positive_candidate,
 )
 from seqmodels.cells.stages import check_last_axis, check_size, init_function, zero_or_learned_state
-from seqmodels.types import Array, Cell
+from seqmodels.types import Array, Cell, GateValues
 
 
 class MinLSTMState(NamedTuple):
@@ -60,18 +60,28 @@ def min_lstm_initial_state(
     return zero_or_learned_state(MinLSTMState, params, dtype, batch_shape, params.b.shape[0] // 3)
 
 
+def min_lstm_gates(
+    params: MinLSTMParams, x_t: Array, *, positive: bool = False, dtype: Any = None
+) -> GateValues:
+    """Returns the shares i' and f' as gates i and f, and the candidate g.
+
+    f' is the share of h that is kept.
+    """
+    check_last_axis("min_lstm", "x_t", x_t, params.w_x.shape[0])
+    i, f, g = jnp.split(input_gates(params.w_x, params.b, x_t, dtype), 3, axis=-1)
+    candidate = positive_candidate(g) if positive else g
+    log_odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)
+    kept, added = jax.nn.sigmoid(log_odds), jax.nn.sigmoid(-log_odds)
+    inputs = {"i": i, "f": f, "g": g}
+    return GateValues({"i": added, "f": kept}, {"g": candidate}, kept, inputs)
+
+
 def min_lstm_elements(
     params: MinLSTMParams, x_t: Array, *, positive: bool = False, dtype: Any = None
 ) -> tuple[MinLSTMState, MinLSTMState]:
     """Returns (a_t, b_t) of h_t = a_t * h_tm1 + b_t, each (*batch, H), in at least float32."""
-    check_last_axis("min_lstm", "x_t", x_t, params.w_x.shape[0])
-    i, f, g = jnp.split(input_gates(params.w_x, params.b, x_t, dtype), 3, axis=-1)
-    g = positive_candidate(g) if positive else g
-    log_odds = jax.nn.log_sigmoid(f) - jax.nn.log_sigmoid(i)
-    return (
-        MinLSTMState(jax.nn.sigmoid(log_odds)),
-        MinLSTMState(jax.nn.sigmoid(-log_odds) * g),
-    )
+    gates, candidates, *_ = min_lstm_gates(params, x_t, positive=positive, dtype=dtype)
+    return MinLSTMState(gates["f"]), MinLSTMState(gates["i"] * candidates["g"])
 
 
 def min_lstm_output(
@@ -164,6 +174,7 @@ def min_lstm(
         functools.partial(min_lstm_initial_state, dtype=dtype),
         functools.partial(min_lstm_elements, positive=positive, dtype=dtype),
         functools.partial(min_lstm_output, dtype=dtype),
+        gates=functools.partial(min_lstm_gates, positive=positive, dtype=dtype),
     )
 
 

@@ -22,7 +22,7 @@ from seqmodels.cells.stages import (
     make_cell,
     zero_or_learned_state,
 )
-from seqmodels.types import Array, Cell
+from seqmodels.types import Array, Cell, GateValues
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
@@ -61,6 +61,20 @@ def rnn_project(params: RNNParams, state: RNNState, x_t: Array, *, dtype: Any = 
     return gates + lift(params.b.astype(gates.dtype), gates)
 
 
+def rnn_gates(
+    params: RNNParams,
+    state: RNNState,
+    gates: Array,
+    *,
+    activation: str | Callable[[Array], Array] = "tanh",
+) -> GateValues:
+    """Returns the candidate h, which becomes the state; this cell has no gates."""
+    del params
+    function = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    gates = gates.astype(state.h.dtype)
+    return GateValues(candidates={"h": function(gates)}, pre_activations={"h": gates})
+
+
 def rnn_update(
     params: RNNParams,
     state: RNNState,
@@ -70,8 +84,7 @@ def rnn_update(
     dtype: Any = None,
 ) -> tuple[RNNState, Array]:
     """Returns (state, y_t) from the pre-activation, y_t in `dtype`."""
-    function = ACTIVATIONS[activation] if isinstance(activation, str) else activation
-    h = function(gates.astype(state.h.dtype))
+    h = rnn_gates(params, state, gates, activation=activation).candidates["h"]
     return RNNState(h), h.astype(dtype or params.w_x.dtype)
 
 
@@ -157,6 +170,7 @@ def rnn(
             functools.partial(rnn_project, dtype=dtype),
             functools.partial(rnn_update, activation=activation, dtype=dtype),
         ),
+        gates=(functools.partial(rnn_gates, activation=activation),),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
-from seqmodels.types import Array, Cell, Params, Stage, State
+from seqmodels.types import Array, Cell, GateValues, Params, Stage, State
 
 Options = ParamSpec("Options")
 ParamsType = TypeVar("ParamsType")
@@ -18,6 +18,7 @@ def make_cell(
     init: Callable[[Array], Params],
     initial_state: Callable[..., State],
     *stages: Stage,
+    gates: Sequence[Callable[..., GateValues]] = (),
     reset: Callable[[Params, State], State] | None = None,
     x_ndim: int = 1,
 ) -> Cell:
@@ -38,6 +39,8 @@ def make_cell(
       initial_state: `initial_state(params, batch_shape) -> state`, leaves of shape (*batch, ...);
         it may also take `key=None`.
       *stages: one or more pairs `(project, update)`.
+      gates: for each stage `gates(params, state, pre_activations) -> GateValues`, which names what
+        its `update` computes; (): no names. See `Cell.gates`.
       reset: `reset(params, state) -> state`; None for the cell's own initial state.
       x_ndim: the number of feature axes of `x_t`.
 
@@ -47,7 +50,8 @@ def make_cell(
     Raises:
       TypeError: if there are no stages, if a stage is not a pair of functions, or if another
         argument is not callable.
-      ValueError: if `x_ndim` is not a positive integer.
+      ValueError: if `x_ndim` is not a positive integer, or the number of `gates` is neither 0 nor
+        that of the stages.
     """
     if not stages or not all(
         isinstance(stage, Sequence) and len(stage) == 2 and all(map(callable, stage))
@@ -60,6 +64,8 @@ def make_cell(
     if not callable(init) or not callable(initial_state) or not (reset is None or callable(reset)):
         raise TypeError("make_cell: init, initial_state and reset: expected functions")
     check_size("make_cell", x_ndim=x_ndim)
+    if gates and len(gates) != len(stages):
+        raise ValueError(f"make_cell: gates: got {len(gates)}, expected {len(stages)} as of stages")
     pairs: tuple[Stage, ...] = tuple((project, update) for project, update in stages)
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
@@ -68,7 +74,20 @@ def make_cell(
     def own_reset(params: Params, state: State) -> State:
         return _broadcast(initial_state(params, ()), state)
 
-    return Cell(init, initial_state, step, stages=pairs, reset=reset or own_reset, x_ndim=x_ndim)
+    return Cell(
+        init,
+        initial_state,
+        step,
+        stages=pairs,
+        reset=reset or own_reset,
+        x_ndim=x_ndim,
+        gates=tuple(gates),
+    )
+
+
+def stage_gates(cell: Cell) -> tuple[Callable[..., GateValues], ...]:
+    """Returns for each stage of a cell the function that names its activations, or ()."""
+    return cell.gates if cell.stages and isinstance(cell.gates, tuple) else ()
 
 
 def init_function(

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.cells.stages import check_cells, make_cell, new_state, reset_state
+from seqmodels.cells.stages import check_cells, make_cell, new_state, reset_state, stage_gates
 from seqmodels.pytrees import is_float
-from seqmodels.types import Array, Cell, DriverCall, Params, Run, Stage, State, Unrolled
+from seqmodels.types import Array, Cell, DriverCall, GateValues, Params, Run, Stage, State, Unrolled
 
 
 class DropoutState(NamedTuple):
@@ -95,7 +95,7 @@ def _output_dropout(cell: Cell, rate: float) -> Cell:
             ys = _drop(masks, ys, rate)
         return _with_noise(full._replace(ys=ys), noise)
 
-    return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll)
+    return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll, gates=())
 
 
 def _recurrent_dropout(cell: Cell, rate: float) -> Cell:
@@ -123,9 +123,17 @@ def _recurrent_dropout(cell: Cell, rate: float) -> Cell:
 
         return masked_project, wrapped_update
 
+    def named(gates: Callable[..., GateValues]) -> Callable[..., GateValues]:
+        return lambda params, state, pre: gates(params, state.cell, pre)
+
     stages = [stage(n, *pair) for n, pair in enumerate(cell.stages)]
     staged = make_cell(
-        cell.init, cell.initial_state, *stages, reset=_reset_inside(cell), x_ndim=cell.x_ndim
+        cell.init,
+        cell.initial_state,
+        *stages,
+        gates=[named(gates) for gates in stage_gates(cell)],
+        reset=_reset_inside(cell),
+        x_ndim=cell.x_ndim,
     )
 
     def unroll(run: Run, call: DriverCall) -> Unrolled:

@@ -33,4 +33,4 @@ def residual(cell: Cell) -> Cell:
         # Both are zero where no step is valid, and both are held where outputs are.
         return full._replace(ys=add(full.ys, hold_last_outputs(call.contract, call.xs)))
 
-    return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll)
+    return cell._replace(step=step, stages=(), elements=None, output=None, unroll=unroll, gates=())

@@ -26,12 +26,14 @@ class TextClassifier(NamedTuple):
 
     Attributes:
       init: `init(key) -> TextClassifierParams`.
+      embed: `embed(params, features) -> xs (T, B, D)`, what the cell reads.
       apply: `apply(params, features, lengths, *, key=None, method="auto") -> outputs (B, C)`:
         features int (T, B, K), the K features of every word, 0 for none; lengths int (B,), the
         words of each text; key switches dropout on.
     """
 
     init: Callable[[Array], TextClassifierParams]
+    embed: Callable[[TextClassifierParams, Array], Array]
     apply: Callable[..., Array]
 
 
@@ -110,6 +112,9 @@ def text_classifier(
             b_out=b_out,
         )
 
+    def embed(params: TextClassifierParams, features: Array) -> Array:
+        return _embed(params.embedding, features)
+
     def apply(
         params: TextClassifierParams,
         features: Array,
@@ -118,7 +123,7 @@ def text_classifier(
         key: Array | None = None,
         method: str | Driver = "auto",
     ) -> Array:
-        xs = _embed(params.embedding, features)
+        xs = embed(params, features)
         pooled_key = None
         if key is not None:
             key_word, key_number, pooled_key = jax.random.split(key, 3)
@@ -134,7 +139,7 @@ def text_classifier(
         pooled = apply_dropout(pooled_key, pooled, dropout, pooled.shape)
         return dense((params.w_out, params.b_out), pooled, dtype=dtype)
 
-    return TextClassifier(init, apply)
+    return TextClassifier(init, embed, apply)
 
 
 def pool(ys: Array, lengths: Array) -> Array:

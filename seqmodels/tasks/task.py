@@ -33,6 +33,8 @@ class Task(NamedTuple):
       chance_loss: loss of the best model without memory.
       far_step: the first step that, in every sample, has read what is to be remembered first.
       evaluation_size: sequences of the "validation" and "test" splits, None where they have no end.
+      words: the V words of the vocabulary by token, where tokens stand for words.
+      answers: names of the C classes, where they have names.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Task(NamedTuple):
     chance_loss: float
     far_step: int
     evaluation_size: dict[str, int] | None = None
+    words: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
 
     def limited(self, split: str, wanted: int) -> int:
         """Returns how many sequences of a split to evaluate: no sequence twice."""

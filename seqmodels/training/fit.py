@@ -10,7 +10,7 @@ import numpy as np
 
 from seqmodels.training.checkpointing.checkpoints import Checkpoints
 from seqmodels.training.interruption import Interrupted, Interruption
-from seqmodels.training.loop import Loop, Progress
+from seqmodels.training.loop import Inspection, Loop, Progress
 from seqmodels.training.metrics import MetricsLog
 from seqmodels.training.parallel import processes
 from seqmodels.training.settings import FitSettings
@@ -43,6 +43,7 @@ def fit(
     *,
     batches: Callable[[int], Iterator[Any]] | None = None,
     evaluate: Callable[[TrainState], dict[str, Any]] | None = None,
+    inspection: Inspection | None = None,
     stopping: Stopping | None = None,
     checkpoints: Checkpoints | None = None,
     log: MetricsLog | None = None,
@@ -64,6 +65,7 @@ def fit(
       batches: `batches(cursor)` iterates over the arguments of `train` from that step on; None
         where `train` makes its batches.
       evaluate: `evaluate(state) -> values by name`, scalars or (S,).
+      inspection: further values for the records, such as those of `make_watch`.
       stopping: a rule over what is evaluated and logged.
       checkpoints: where to save and resume; None for neither.
       log: where records go.
@@ -88,6 +90,7 @@ def fit(
     loop = Loop(
         state,
         settings,
+        inspection=inspection,
         stopping=stopping,
         checkpoints=checkpoints,
         log=log,

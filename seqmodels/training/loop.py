@@ -47,6 +47,22 @@ class Progress(NamedTuple):
     seconds: float
 
 
+class Inspection(NamedTuple):
+    """Values that are recorded besides loss and evaluation; they decide nothing.
+
+    Attributes:
+      values: `values(state) -> values by name`, scalars or (S,).
+      every: steps between two, a multiple of `FitSettings.log_every`; 0: with each evaluation.
+      clip_norm: the norm at which gradients are clipped. Then every record also has the share of
+        the steps that were clipped, `gradients/clipped`, and the mean of the factors,
+        `gradients/clip_factor`. None: neither.
+    """
+
+    values: Callable[[TrainState], dict[str, Any]]
+    every: int = 0
+    clip_norm: float | None = None
+
+
 class Loop:
     """Mutable state of one `fit` call, which calls dispatch, collect, record and save.
 
@@ -67,6 +83,7 @@ class Loop:
         state: TrainState,
         settings: FitSettings,
         *,
+        inspection: Inspection | None,
         stopping: Stopping | None,
         checkpoints: Checkpoints | None,
         log: MetricsLog | None,
@@ -79,6 +96,7 @@ class Loop:
         """
         check_settings(settings)
         self._settings, self._stopping = settings, stopping
+        self._inspection = inspection
         self._checkpoints, self._log, self._about = checkpoints, log, about
         self._names = leaf_names(state.params)
         self._shape = state.stopped.shape
@@ -206,7 +224,14 @@ class Loop:
             memory["sums"][name] = (np.array(memory["sums"].get(name, 0.0)) + total).tolist()
 
     def _by_name(self, metrics: StepMetrics) -> dict[str, Any]:
-        return {"loss": metrics.loss, "grad_norm": metrics.grad_norm} | metrics.metrics
+        named: dict[str, Any] = {"loss": metrics.loss, "grad_norm": metrics.grad_norm}
+        named |= metrics.metrics
+        limit = None if self._inspection is None else self._inspection.clip_norm
+        if limit is not None:
+            # As `seqmodels.analysis.clipping`, but in NumPy: it runs for every dispatch.
+            named["gradients/clipped"] = metrics.grad_norm > limit
+            named["gradients/clip_factor"] = limit / np.maximum(metrics.grad_norm, limit)
+        return named
 
     def record(
         self,
@@ -223,11 +248,12 @@ class Loop:
             now = {name: np.array(s) / memory["counts"] for name, s in memory["sums"].items()}
         if settings.on_nonfinite == "skip":
             now["skipped"] = np.array(memory["skipped"])
-        evaluated = evaluate is not None and (
-            self.finished or (settings.eval_every and self.step % settings.eval_every == 0)
-        )
+        evaluated = evaluate is not None and self._is_due(settings.eval_every)
         if evaluate is not None and evaluated:
             now |= _values_of_process_0(evaluate(self.state))
+        inspected = self._inspection
+        if inspected is not None and self._is_due(inspected.every or settings.eval_every):
+            now |= _values_of_process_0(inspected.values(self.state))
         now = {"step": np.array(self.step)} | now
         before = memory["values"]
         memory["values"] = {
@@ -248,6 +274,9 @@ class Loop:
         if evaluated:
             self._judge({name: np.array(value) for name, value in memory["values"].items()})
         self._recorded, self._recorded_step = time.monotonic(), self.step
+
+    def _is_due(self, every: int) -> bool:
+        return self.finished or (every > 0 and self.step % every == 0)
 
     def _judge(self, values: dict[str, Any]) -> None:
         settings, memory = self._settings, self._memory

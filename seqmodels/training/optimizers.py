@@ -1,7 +1,7 @@
 """Optax optimizers from a few settings: warm-up, decay, clipping, accumulation, averaging."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -161,6 +161,30 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
     if settings.accumulate > 1:
         optimizer = accumulate_gradients(optimizer, settings.accumulate, skip=settings.skip)
     return optimizer
+
+
+def make_optimizer_with_rate(settings: OptimizerSettings) -> optax.GradientTransformation:
+    """Returns the optimizer of `make_optimizer` whose state holds the learning rate.
+
+    So one compiled step serves many rates; `set_rate` changes the rate of a state. It starts with
+    that of the settings. Args and raises as `make_optimizer`.
+    """
+
+    def make(rate: Any) -> optax.GradientTransformation:
+        return make_optimizer(settings._replace(learning_rate=rate))
+
+    make(settings.learning_rate)
+    return optax.inject_hyperparams(make)(rate=settings.learning_rate)
+
+
+def set_rate(opt_state: optax.OptState, rate: Array) -> optax.OptState:
+    """Returns the state with another learning rate.
+
+    Args:
+      opt_state: state of an optimizer of `make_optimizer_with_rate`.
+      rate: scalar, float32.
+    """
+    return optax.tree.set(opt_state, rate=rate)
 
 
 def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> Params:

@@ -101,7 +101,7 @@ def test_one_line_for_each_mistake():
     for arguments in [(None, len, len), (len, len, None), (len, len, len, 3)]:
         with pytest.raises(TypeError, match="make_linear_cell: init, initial_state, elements, "):
             sm.make_linear_cell(*arguments)
-    with pytest.raises(TypeError, match="output and reset: expected functions"):
+    with pytest.raises(TypeError, match="gates and reset: expected functions"):
         sm.make_linear_cell(len, len, len, reset=3)
     with pytest.raises(ValueError, match="make_linear_cell: x_ndim: got 0, expected a positive"):
         sm.make_linear_cell(len, len, len, x_ndim=0)

@@ -37,7 +37,9 @@ CONFIG = character_lm.Config(
     hidden=6,
     embedding=5,
     length=8,
-    training=TrainingConfig(seeds=2, steps=12, batch=4, eval_every=6, devices="1"),
+    training=TrainingConfig(
+        seeds=2, steps=12, batch=4, eval_every=6, devices="1", watch=("gates", "gradients")
+    ),
     saving=SavingConfig(tensorboard=False),
 )
 
@@ -162,6 +164,10 @@ def test_training_and_evaluation_agree(trained, capsys):
     for record in results["results"]:
         assert record["steps"] == 12
         assert record["test_bits"] < results["baselines"][0]["test_bits"]
+    for text in (folder / "metrics.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        assert 0 < line["gradients/at_1"] < 10
+        assert ("gates/f_low" in line) == (line["model"] == "lstm")
     figures = ("model", "seed", "parameters", "validation_bits", "test_bits")
     want = [{name: record[name] for name in figures} for record in results["results"]]
     assert character_lm.evaluate(folder) == want

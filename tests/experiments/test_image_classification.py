@@ -31,7 +31,13 @@ TINY = Config(
     hidden=16,
     channels=(4,),
     training=TrainingConfig(
-        seeds=2, steps=20, eval_every=10, batch=32, learning_rate="0.002", devices="2"
+        seeds=2,
+        steps=20,
+        eval_every=10,
+        batch=32,
+        learning_rate="0.002",
+        devices="2",
+        watch=("gates",),
     ),
     saving=SavingConfig(tensorboard=False),
 )
@@ -64,6 +70,8 @@ def test_a_run_leaves_a_table_pictures_and_models(trained):
         ("rnn-rows", 0),
         ("rnn-rows", 1),
     ]
+    lines = [json.loads(text) for text in (folder / "run/metrics.jsonl").open()]
+    assert all(("gates/h_saturated" in line) == (line["model"] != "cnn") for line in lines)
     for one in results["results"]:
         counts = np.array(one["confusion"])
         assert counts.sum() == 360

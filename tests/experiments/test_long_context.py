@@ -19,6 +19,7 @@ from experiments.common.errors import UserError
 from experiments.long_context import Config, run
 from experiments.long_context.__main__ import EXPERIMENT
 from experiments.long_context.config import SHORTEST
+from experiments.long_context.saving import best_seed
 from experiments.long_context.study import _TASKS, make_tasks
 
 start = starter("experiments.long_context")
@@ -32,8 +33,10 @@ TINY = {
     "test_sequences": 128,
     "devices": "2",
     "tensorboard": False,
+    "watch": ("gates", "gradients"),
 }
 SMALL = TINY | {"cells": ("rnn",), "hidden": 4, "seeds": 1, "steps": 4, "test_sequences": 8}
+SMALL |= {"watch": ()}
 
 
 execute = functools.partial(programs.execute, EXPERIMENT)
@@ -82,6 +85,17 @@ def test_it_learns_and_reports(finished):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {(line["cell"], line["distance"]) for line in lines} == {("rnn", 2), ("lstm", 2)}
     assert all(len(line["loss"]) == 2 and min(line["loss"]) > 0 for line in lines)
+    lstm = [line for line in lines if line["cell"] == "lstm"]
+    for name in ("gates/f_high", "gates/time_constant", "gradients/at_1", "gradients/clipped"):
+        assert all(len(line[name]) == 2 and min(line[name]) >= 0 for line in lstm)
+
+
+def test_the_kept_seed_is_the_best_that_did_not_diverge():
+    """The first of equal ones."""
+    record = {"validation_accuracy": [0.5, 1.0, 0.9, 0.9, np.nan], "diverged": [False] * 5}
+    assert best_seed(record) == 1
+    assert best_seed(record | {"diverged": [False, True, False, False, False]}) == 2
+    assert best_seed(record | {"diverged": [True] * 5}) == 0
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,14 @@ import pytest
 from programs import execute
 
 COMMANDS = (
-    "autocorrelation", "benchmark", "captioning", "character_lm", "convert", "datasets",
-    "forecasting", "image_classification", "long_context", "parity", "sentiment", "translation",
+    "ablations", "autocorrelation", "benchmark", "captioning", "character_lm", "convert",
+    "datasets", "forecasting", "image_classification", "long_context", "microscope", "parity",
+    "sentiment", "translation", "unrolling",
 )  # fmt: skip
-TRAINING = tuple(set(COMMANDS) - {"autocorrelation", "benchmark", "convert", "datasets"})
+TRAINING = tuple(
+    set(COMMANDS)
+    - {"autocorrelation", "benchmark", "convert", "datasets", "microscope", "unrolling"}
+)
 EVERYWHERE = {
     "unknown": (["--nothing_like_it=1"], "nothing_like_it"),
     "a word": (["surplus"], "surplus"),
@@ -25,6 +29,7 @@ IN_TRAINING = {
     "schedule": (["--schedule=cosinus"], "schedule"),
     "accumulate": (["--accumulate=3", "--steps=10"], "accumulate"),
     "devices": (["--devices=some"], "devices"),
+    "watch": (["--watch=gradient"], "watch: got 'gradient', expected one of gates, gradients"),
 }
 CASES = [
     (name, *case)
@@ -32,6 +37,19 @@ CASES = [
     for name in names
     for case in cases.values()
 ]
+
+
+NOT_WATCHED = {
+    "translation": (["--watch=gates"], "watch: got gates in translation, expected no watch"),
+    "captioning": (["--watch=gates"], "watch: got gates in captioning, expected no watch"),
+    "forecasting": (["--watch=gradients"], "watch: got gradients in forecasting, expected no "),
+    "sentiment": (["--watch=gradients"], "watch: got gradients in sentiment, expected gates"),
+    "image_classification": (
+        ["--watch=gates", "--models=cnn"],
+        "watch: got gates with models cnn, expected a model with a cell",
+    ),
+}
+CASES += [(name, *case) for name, case in NOT_WATCHED.items()]
 
 
 def test_there_are_enough():

@@ -1,5 +1,7 @@
 """Parity: the strings, and that every cell learns the rule on short ones."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,9 @@ def test_strings():
 
 def test_a_cell_learns_parity_of_eight_bits_and_goes_beyond(tmp_path, capsys):
     config = Config(cells=("lstm",), hidden=8, length=8, lengths=(8, 20)).replace(
-        steps=300, seeds=1, eval_every=150, learning_rate="0.03", devices="1"
-    )
+        steps=300, seeds=1, eval_every=150, learning_rate="0.03", devices="1",
+        watch=("gates", "gradients"),
+    )  # fmt: skip
     results = run(config, tmp_path / "run")
     (record,) = results["results"]
     (baseline,) = results["baselines"]
@@ -31,6 +34,10 @@ def test_a_cell_learns_parity_of_eight_bits_and_goes_beyond(tmp_path, capsys):
     assert record["accuracy_20"] > 0.95
     assert baseline["accuracy_20"] == pytest.approx(0.5, abs=0.05)
     assert "the last bit alone" in capsys.readouterr().out
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [150, 300]
+    for name in ("gates/f_high", "gates/time_constant", "gradients/at_1", "gradients/clipped"):
+        assert all(json.loads(line)[name] >= 0 for line in lines)
 
 
 def test_processes_share_the_rows():
@@ -48,6 +55,11 @@ def test_processes_share_the_rows():
     ("arguments", "line"),
     [
         (["--cells=lsmt"], "parity: error: cells: got 'lsmt', expected one of "),
+        (["--watch=gate"], "parity: error: watch: got 'gate', expected one of gates, gradients"),
+        (
+            ["--watch=gates", "--watch_every=30"],
+            "parity: error: watch_every: got 30, expected a multiple of log_every (100)",
+        ),
         (["--lengths=0"], "parity: error: lengths: got 0, expected at least 1"),
     ],
 )

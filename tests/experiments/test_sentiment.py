@@ -327,8 +327,12 @@ def test_vectors_from_own_texts(config, tmp_path, monkeypatch, capsys):
         buckets=0,
         embedding=3,
         vectors_from="raw.txt",
+        watch=("gates",),
     )
     run(config, tmp_path / "run")
+    for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        assert ("gates/h_saturated" in record) == (record["model"] == "rnn")  # a bag has no cell
     assert " bag " in capsys.readouterr().out
     model = tmp_path / "run/models/rnn-0"
     status, out, err = execute(f"--model_dir={model}", "--predict=an awful film")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seqmodels.tasks.sky import clues
+from seqmodels.tasks.sky import sentences as texts
 from seqmodels.tasks.sky import task as sky
 from seqmodels.tasks.sky.filler import FILLER
 
@@ -135,6 +136,22 @@ def test_filler_that_is_not_there(tmp_path):
 def test_negative_distance():
     with pytest.raises(ValueError, match="got -1, expected at least 0"):
         sky.sky(-1)
+
+
+@pytest.mark.parametrize("distance", [0, 1, 20, 64])
+def test_texts_of_each_color(distance):
+    found = texts.examples(distance)
+    assert [color for _, color in found] == ["red", *(c for c in clues.COLORS if c != "red")]
+    endings = set()
+    for text, _ in found:
+        words = sky.split_words(text)
+        assert set(words) <= set(CORPUS.words)
+        assert words[-3:] == ["the", "sky", "is"]
+        clue = sky.split_words(text.split(". ")[0])
+        assert len(words) == len(clue) + distance + 3
+        endings.add(tuple(words[len(clue) :]))
+    assert len(endings) == (len(found) if distance > 1 else len(endings))
+    assert texts.examples(distance) == found
 
 
 def test_words_are_split_at_punctuation_alone():

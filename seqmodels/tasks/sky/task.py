@@ -186,6 +186,8 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
         chance=1 / num_colors,
         chance_loss=math.log(num_colors),
         far_step=clue_steps - 1,
+        words=corpus.words,
+        answers=clues.COLORS,
     )
 
 

@@ -1,4 +1,4 @@
-"""Gradient norms through time, against products of Jacobians worked out in NumPy."""
+"""Gradient norms through time, against Jacobians and finite differences in NumPy."""
 
 import functools
 
@@ -6,11 +6,19 @@ import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import oracle
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import seqmodels as sm
-from seqmodels.analysis.gradient_flow import state_gradient_norms
+from seqmodels.analysis.gradients import (
+    clipping,
+    fit_decay,
+    leaf_gradient_norms,
+    state_gradient_norms,
+)
 from seqmodels.training.parallel.mesh import make_mesh
 from seqmodels.training.steps import over_seeds
 
@@ -132,3 +140,93 @@ def test_a_cell_compiles_once():
 def test_the_score_is_one_real_number(score):
     with pytest.raises(ValueError, match=r"score: got .*, expected one real number"):
         state_gradient_norms(complex_cell(0.5), (), jnp.ones((2, 2)), score)
+
+
+def test_each_leaf_equals_finite_differences_in_float64():
+    """An LSTM below a GRU with lengths, a mask and resets, differentiated by NumPy's loop."""
+    with jax.enable_x64(True):
+        cell = sm.stack([sm.lstm(cases.D, 2), sm.gru(2, 3)])
+        params, xs = cases.to64(cases.params_of(cell)), cases.to64(cases.inputs())
+        contract = cases.as_arrays(cases.LENGTHS, cases.RESETS, cases.MASK)
+        weights = jnp.cos(jnp.arange(cases.T * 4 * 3.0)).reshape(cases.T, 4, 3)
+        got = leaf_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys * weights), **contract)
+    steps = oracle.lstm_step, oracle.gru_step
+    p, x = [oracle.as_numpy(a) for a in params], np.asarray(xs)
+    for n in (0, 3):
+
+        def score(nudge_t, layer, name, nudge, n=n):
+            """The score of row n; `nudge` is added to a leaf of the state that enters a step."""
+            fresh = [{"h": np.zeros(2), "c": np.zeros(2)}, {"h": np.zeros(3)}]
+            states, total = list(fresh), 0.0
+            for t in range(cases.LENGTHS[n]):
+                if cases.RESETS[t, n]:
+                    states = list(fresh)
+                if t == nudge_t:
+                    moved = states[layer][name] + nudge
+                    states[layer] = states[layer] | {name: moved}
+                if cases.MASK[t, n]:
+                    y = x[t, n]
+                    for k in range(2):
+                        states[k], y = steps[k](p[k], states[k], y)
+                    total += y @ np.asarray(weights)[t, n]
+            return total
+
+        for layer, name, size in ((0, "h", 2), (0, "c", 2), (1, "h", 3)):
+            for t in range(cases.T):
+                nudges = 1e-5 * np.eye(size)
+                differences = [
+                    (score(t, layer, name, e) - score(t, layer, name, -e)) / 2e-5 for e in nudges
+                ]
+                want = np.linalg.norm(differences)
+                assert got[layer][name][t, n] == pytest.approx(want, rel=1e-6, abs=1e-9)
+
+
+def test_both_directions_of_a_pair():
+    pair = sm.bidirectional(sm.lstm(cases.D, cases.H), sm.gru(cases.D, cases.H))
+    params, xs = cases.params_of(pair), cases.inputs((2,))
+    got = leaf_gradient_norms(pair, params, xs, lambda ys: jnp.sum(ys[3]))
+    forward = leaf_gradient_norms(
+        sm.lstm(cases.D, cases.H), params.forward, xs, lambda ys: jnp.sum(ys[3])
+    )
+    backward = leaf_gradient_norms(
+        sm.gru(cases.D, cases.H), params.backward, xs, lambda ys: jnp.sum(ys[3]), reverse=True
+    )
+    cases.assert_close(got.forward, forward, 1e-5)
+    cases.assert_close(got.backward, backward, 1e-5)
+    assert not np.asarray(got.forward["h"][4:]).any()
+    assert not np.asarray(got.backward["h"][:3]).any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(rate=st.floats(0.3, 1.5), scale=st.floats(0.01, 100), gap=st.integers(0, 6))
+def test_decay_of_an_exact_line_with_gaps(rate, scale, gap):
+    norms = np.float32(scale * rate ** np.arange(9.0, -1, -1))
+    norms[gap] = 0
+    norms[gap + 2] = np.nan
+    found = fit_decay(norms)
+    np.testing.assert_allclose([found.rate, found.scale], [rate, scale], rtol=1e-3)
+    assert found.r_squared == pytest.approx(1, abs=1e-3)
+
+
+def test_decay_equals_polyfit():
+    norms = np.exp(np.random.default_rng(0).normal(size=(12, 3))).astype(np.float32)
+    distances = np.arange(12) ** 1.5
+    valid = np.arange(12)[:, None] < np.array([12, 5, 1])
+    found = fit_decay(norms, distances, valid=valid)
+    for n, count in enumerate((12, 5)):
+        x, y = distances[:count], np.log(norms[:count, n])
+        slope, start = np.polyfit(x, y, 1)
+        left = np.sum((y - start - slope * x) ** 2) / np.sum((y - y.mean()) ** 2)
+        want = [np.exp(slope), np.exp(start), 1 - left]
+        np.testing.assert_allclose([leaf[n] for leaf in found], want, rtol=1e-4)
+    assert np.isnan([leaf[2] for leaf in found]).all()
+
+
+def test_clipping_is_that_of_the_optimizer():
+    norms = np.array([0.5, 3.0, 1.0, 40.0], np.float32)
+    found = clipping(norms, 1.5)
+    for norm, factor in zip(norms, found.factor, strict=True):
+        clipped, _ = optax.clip_by_global_norm(1.5).update(jnp.array([norm]), optax.EmptyState())
+        assert factor * norm == pytest.approx(float(clipped[0]), rel=1e-6)
+    assert (found.share, found.mean_factor) == (0.5, np.mean(found.factor))
+    assert clipping(norms, np.inf).share == 0

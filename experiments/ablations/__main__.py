@@ -1,0 +1,17 @@
+"""Which part of an LSTM does the work?
+
+Trains the LSTM with one part removed, replaced or added, with several seeds and the best of the
+same learning rates for each, and compares the test scores. A second table shows the activation
+functions with their derivatives.
+
+    python -m experiments.ablations --flagfile=experiments/ablations/flagfiles/short.flags
+"""
+
+from experiments.ablations.config import PROGRAM, Config
+from experiments.ablations.study import run
+from experiments.common import app
+
+EXPERIMENT = app.Experiment(PROGRAM, __doc__, Config(), run)
+
+if __name__ == "__main__":
+    app.main(EXPERIMENT)

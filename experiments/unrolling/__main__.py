@@ -1,0 +1,17 @@
+"""What does it mean to unroll a cell, and what does each way cost?
+
+Draws one step of a cell, read from its jaxpr, and the cell over a few steps. Then measures value
+and gradient of the same recurrence as a Python loop, as a loop unrolled in one program, scanned,
+and by the fused driver.
+
+    python -m experiments.unrolling --cell=lstm --hidden=64
+"""
+
+from experiments.common import app
+from experiments.unrolling.config import PROGRAM, Config
+from experiments.unrolling.study import run
+
+EXPERIMENT = app.Experiment(PROGRAM, __doc__, Config(), run, run_options=None, hosts=False)
+
+if __name__ == "__main__":
+    app.main(EXPERIMENT)

@@ -1,0 +1,41 @@
+"""Logarithms of gradient norms, against the norms themselves and a case known in closed form."""
+
+import contract_cases as cases
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import seqmodels as sm
+from seqmodels.analysis.gradients import state_gradient_norms
+from seqmodels.analysis.log_gradients import log_state_gradient_norms
+
+
+def test_they_are_the_logarithms_of_the_norms():
+    cell = sm.lstm(cases.D, cases.H)
+    params, xs = cases.params_of(cell), cases.inputs((2,))
+
+    def score(ys):
+        return jnp.sum(jnp.sin(ys) * jnp.arange(len(ys))[:, None, None])  # reads every output
+
+    found = jax.jit(lambda xs: log_state_gradient_norms(cell, params, xs, score))(xs)
+    norms = state_gradient_norms(cell, params, xs, score)
+    np.testing.assert_allclose(found, np.log(norms), rtol=1e-5, atol=1e-5)
+
+
+def test_they_do_not_underflow():
+    """W_h = I / 2 and no input: the norm is 2 * 2^-n, which leaves float32 after 150 steps."""
+    cell = sm.rnn(1, 4, w_h_init=sm.initializers.identity(0.5))
+    params = cell.init(jax.random.key(0))
+    found = log_state_gradient_norms(
+        cell, params, jnp.zeros((900, 1, 1)), lambda ys: jnp.sum(ys[-1])
+    )
+    expected = np.log(2) - np.log(2) * np.arange(1, 901)[::-1]
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-5)
+
+
+def test_a_gradient_of_zero():
+    cell = sm.rnn(1, 4)
+    params = cell.init(jax.random.key(0))
+    found = log_state_gradient_norms(cell, params, jnp.zeros((9, 2, 1)), lambda ys: jnp.sum(ys[4]))
+    assert np.isneginf(found[5:]).all()
+    assert np.isfinite(found[:5]).all()
