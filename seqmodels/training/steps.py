@@ -9,7 +9,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seqmodels.drivers.contract import match_varying_axes
-from seqmodels.parallel.sharding import check_rows
+from seqmodels.parallel.axes import check_rows
 from seqmodels.training.state import TrainState
 from seqmodels.types import Array, Params
 
