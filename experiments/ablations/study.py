@@ -60,6 +60,7 @@ def build(config: Config) -> Study:
         optimizer=config.training.optimizer(config.rates[0]),
         fit=config.training.fit(config.saving),
         watch=config.training.watch,
+        precision=config.training.precision,
     )
 
     def jobs(devices: int) -> list[Job]:
@@ -123,7 +124,7 @@ def _job(
     def prepare() -> Callable[[], Program]:
         prepared[:] = [
             seeds_at_once.prepare(
-                make_variant(variant, config.hidden, task.num_steps),
+                make_variant(variant, config.hidden, task.num_steps, settings.precision),
                 task,
                 settings,
                 mesh=mesh,

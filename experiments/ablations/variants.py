@@ -31,18 +31,22 @@ RNN = "rnn"
 NAMES = (*_OPTIONS, CHRONO, RNN)
 
 
-def make_variant(name: str, hidden: int, num_steps: int) -> Callable[[int], sm.Cell]:
+def make_variant(
+    name: str, hidden: int, num_steps: int, precision: str = "float32"
+) -> Callable[[int], sm.Cell]:
     """Returns `make(input_size)` of a variant.
 
     Args:
       name: one of `NAMES`.
       hidden: H.
       num_steps: T; the chrono biases are for memories of up to T steps.
+      precision: dtype of the operands of the matrix products.
     """
     if name == RNN:
-        return functools.partial(sm.rnn, hidden_size=hidden)
+        return functools.partial(sm.rnn, hidden_size=hidden, dtype=precision)
     if name == CHRONO:
         options: dict[str, object] = {"chrono": float(max(num_steps, 3))}
     else:
         options = _OPTIONS[name]
+    options = options | {"dtype": precision}
     return functools.partial(sm.lstm_variant, hidden_size=hidden, **options)  # type: ignore[arg-type]

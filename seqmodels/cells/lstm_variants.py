@@ -30,6 +30,7 @@ from seqmodels.cells.initializers import (
     orthogonal,
     packed,
 )
+from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import check_last_axis, check_size, lift, make_cell, state_dtype
 from seqmodels.types import Array, Cell, GateValues
 
@@ -177,15 +178,16 @@ def lstm_variant(
     def project(params: LSTMVariantParams, state: LSTMVariantState, x_t: Array) -> Array:
         check_last_axis("lstm_variant", "x_t", x_t, params.w_x.shape[0])
         of = dtype or params.w_x.dtype
-        result = x_t.astype(of) @ params.w_x.astype(of)
-        result = result + state.h.astype(of) @ params.w_h.astype(of)
-        result = result + lift(params.b.astype(of), result)
+        result = matmul(x_t, params.w_x, dtype=of) + matmul(state.h, params.w_h, dtype=of)
+        result = result + lift(params.b.astype(result.dtype), result)
         if params.w_gates is None or state.gates is None:
             return result
-        between = state.gates.astype(of) @ params.w_gates.astype(of)
+        between = matmul(state.gates, params.w_gates, dtype=of)
         more = dict(zip(gates, _split(between, gates), strict=True))
         parts = dict(zip(blocks, _split(result, blocks), strict=True))
-        return jnp.concatenate([parts[n] + more.get(n, jnp.zeros((), of)) for n in blocks], -1)
+        return jnp.concatenate(
+            [parts[n] + more.get(n, jnp.zeros((), result.dtype)) for n in blocks], -1
+        )
 
     def gate_values(params: LSTMVariantParams, state: LSTMVariantState, pre: Array) -> GateValues:
         inputs = dict(zip(blocks, _split(pre.astype(state.c.dtype), blocks), strict=True))

@@ -9,9 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from seqmodels.parallel.axes import (
+    KEY,
+    Batch,
+    Output,
+    check_entries,
+    check_rows,
+    describe,
+    outputs_of,
+    split_arguments,
+)
 from seqmodels.types import Array
 
-KEY = "key"
 _NAME = "rows"  # of the axis of the mesh
 
 
@@ -91,45 +100,27 @@ def data_parallel(
             f"data_parallel: got batch_axis={batch_axis} and in_axes={in_axes}, expected one of "
             "the two"
         )
-    _check_entries("batch_axis", batch_axis, (None,))
-    _check_entries("in_axes", in_axes if in_axes is None else tuple(in_axes), (None, KEY))
-    _check_entries("out_axes", out_axes, ("mean", "sum"))
+    check_entries("batch_axis", batch_axis, (None,))
+    check_entries("in_axes", in_axes if in_axes is None else tuple(in_axes), (None, KEY))
+    check_entries("out_axes", out_axes, ("mean", "sum"))
     given = None if devices is None else tuple(devices)
     if given == ():
         raise ValueError("data_parallel: devices: got an empty sequence, expected devices or None")
 
     def run(*arguments: Any) -> Any:
         axes = (None, *[batch_axis] * (len(arguments) - 1)) if in_axes is None else tuple(in_axes)
-        batch = _split(arguments, axes, "batch_axis" if in_axes is None else "in_axes")
+        batch = split_arguments(arguments, axes, "batch_axis" if in_axes is None else "in_axes")
         used = given or tuple(jax.local_devices())
         concatenates = all(isinstance(entry, int) for entry in jax.tree.leaves(out_axes))
         if not concatenates:
             check_rows(batch.rows, len(used))
         if not batch.rows or (given is None and len(used) == 1):
             outputs = function(*arguments)
-            _outputs_of(outputs, out_axes)
+            outputs_of(outputs, out_axes)
             return outputs
         return _spread(_Call(function, weight, out_axes, used), batch)
 
     return jax.jit(functools.wraps(function)(run))
-
-
-class _Batch(NamedTuple):
-    """The leaves of the arguments: `axes` has for each its axis of rows, None or "key"."""
-
-    leaves: list[Array]
-    axes: list[Any]
-    structure: Any
-    rows: int
-
-
-class _Output(NamedTuple):
-    """One leaf of the outputs: its path, the entry of `out_axes`, its shape and dtype."""
-
-    path: str
-    entry: Any
-    shape: tuple[int, ...]
-    dtype: Any
 
 
 class _Call(NamedTuple):
@@ -141,106 +132,13 @@ class _Call(NamedTuple):
     devices: Sequence[jax.Device]
 
 
-def check_rows(rows: int, devices: int) -> None:
-    """Raises ValueError unless there are rows and the number of devices divides their number."""
-    if not rows or rows % devices:
-        raise ValueError(f"batch: got {rows} rows, expected a multiple of the {devices} devices")
-
-
-def _check_entries(name: str, tree: Any, words: tuple[Any, ...]) -> None:
-    for entry in jax.tree.leaves(tree, is_leaf=lambda a: a is None):
-        is_axis = isinstance(entry, int) and not isinstance(entry, bool)
-        if not is_axis and entry not in words:
-            names = ", ".join(map(repr, words))
-            raise ValueError(
-                f"data_parallel: {name}: got {entry!r}, expected an integer or one of {names}"
-            )
-
-
-def _entries(name: str, prefix: Any, tree: Any) -> list[Any]:
-    """Returns the entry of a prefix for every leaf of a tree."""
-    found: list[Any] = []
-
-    def fill(entry: Any, node: Any) -> None:
-        found.extend([entry] * len(jax.tree.leaves(node)))
-
-    try:
-        jax.tree.map(fill, prefix, tree, is_leaf=lambda a: a is None)
-    except (TypeError, ValueError):
-        described = jax.tree.map(lambda _: "*", tree)
-        raise ValueError(
-            f"data_parallel: {name}: got {prefix!r}, expected a prefix of {described!r}"
-        ) from None
-    return found
-
-
-def _split(arguments: tuple[Any, ...], entries: tuple[Any, ...], name: str) -> _Batch:
-    """Returns the leaves of the arguments, with what is to be done with each of them."""
-    if len(arguments) != len(entries):
-        raise ValueError(
-            f"data_parallel: {name}: got {len(entries)} entries, expected one for each of the "
-            f"{len(arguments)} arguments"
-        )
-    axes: list[Any] = []
-    for number, (entry, argument) in enumerate(zip(entries, arguments, strict=True)):
-        axes += _entries(f"{name}[{number}]", entry, argument)
-    leaves, structure = jax.tree.flatten(arguments)
-    leaves = [jnp.asarray(leaf) for leaf in leaves]
-    rows = set()
-    for number, (axis, leaf) in enumerate(zip(axes, leaves, strict=True)):
-        if axis == KEY:
-            is_key = leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-            if not is_key and not (leaf.ndim == 1 and leaf.dtype == jnp.uint32):
-                raise ValueError(
-                    f"data_parallel: in_axes: got 'key' for {_describe(leaf)}, expected one PRNG "
-                    "key"
-                )
-        elif axis is not None:
-            if not -leaf.ndim <= axis < leaf.ndim:
-                hint = "; in_axes has entries for each argument" if name == "batch_axis" else ""
-                raise ValueError(
-                    f"data_parallel: {name}: got {axis} for {_describe(leaf)}, expected one of its "
-                    f"axes{hint}"
-                )
-            axes[number] = axis % leaf.ndim
-            rows.add(leaf.shape[axis])
-    if len(rows) != 1:
-        counts = " and ".join(map(str, sorted(rows))) if rows else "no argument with"
-        raise ValueError(f"batch: got {counts} rows, expected the same number in all arguments")
-    return _Batch(leaves, axes, structure, rows.pop())
-
-
-def _outputs_of(outputs: Any, out_axes: Any) -> list[_Output]:
-    """Returns the leaves of the outputs; raises ValueError if one cannot be combined so."""
-    entries = _entries("out_axes", out_axes, outputs)
-    paths = jax.tree_util.tree_leaves_with_path(outputs)
-    found = []
-    for entry, (path, leaf) in zip(entries, paths, strict=True):
-        dtype = jnp.result_type(leaf) if not hasattr(leaf, "dtype") else leaf.dtype
-        output = _Output(jax.tree_util.keystr(path), entry, jnp.shape(leaf), dtype)
-        kinds = {"mean": (jnp.inexact,), "sum": (jnp.inexact, jnp.integer)}.get(entry)
-        if kinds and not any(jnp.issubdtype(output.dtype, kind) for kind in kinds):
-            other = "'sum' or " if jnp.issubdtype(output.dtype, jnp.integer) else ""
-            raise ValueError(
-                f"data_parallel: out_axes: got {entry!r} for output{output.path}, "
-                f"{_describe(output)}, expected {other}the axis of its rows"
-            )
-        if kinds is None and not -len(output.shape) <= entry < len(output.shape):
-            raise ValueError(
-                f"data_parallel: out_axes: got {entry} for output{output.path}, "
-                f"{_describe(output)}, expected one of its axes, 'mean' or 'sum'"
-            )
-        found.append(output if kinds else output._replace(entry=entry % len(output.shape)))
-    return found
-
-
-def _spread(call: _Call, batch: _Batch) -> Any:
+def _spread(call: _Call, batch: Batch) -> Any:
     """Returns the outputs of a call whose rows are spread over the devices."""
     size, rows = len(call.devices), batch.rows
     padding = -rows % size
     leaves = [_repeat_last(a, axis, padding) for a, axis in zip(*batch[:2], strict=True)]
     whole = jax.eval_shape(call.function, *batch.structure.unflatten(leaves))
-    outputs = _outputs_of(whole, call.out_axes)
+    outputs = outputs_of(whole, call.out_axes)
 
     def share(*leaves: Array) -> list[Array]:
         if size > 1:
@@ -255,7 +153,7 @@ def _spread(call: _Call, batch: _Batch) -> Any:
         if call.weight is not None:
             part = jnp.asarray(call.weight(*arguments))
             if part.shape != ():
-                raise ValueError(f"data_parallel: weight: got {_describe(part)}, expected a scalar")
+                raise ValueError(f"data_parallel: weight: got {describe(part)}, expected a scalar")
         return [_combine(a, output, size, part) for a, output in zip(results, outputs, strict=True)]
 
     mesh = Mesh(np.asarray(call.devices), (_NAME,), axis_types=(AxisType.Auto,))
@@ -288,18 +186,18 @@ def _repeat_last(leaf: Array, axis: Any, padding: int) -> Array:
     return jnp.take(leaf, rows, axis=axis)
 
 
-def _kept(output: _Output, rows: int, padding: int) -> int:
+def _kept(output: Output, rows: int, padding: int) -> int:
     """Returns how many rows of an output belong to the rows that were given."""
     count = output.shape[output.entry] * rows
     if count % (rows + padding):
         raise ValueError(
-            f"batch: got {rows} rows and output{output.path}, {_describe(output)}, expected a "
+            f"batch: got {rows} rows and output{output.path}, {describe(output)}, expected a "
             "multiple of the devices, or an output that has rows"
         )
     return count // (rows + padding)
 
 
-def _combine(leaf: Array, output: _Output, size: int, weight: Array | None) -> Array:
+def _combine(leaf: Array, output: Output, size: int, weight: Array | None) -> Array:
     """Returns one leaf of the outputs, combined over the devices, inside of shard_map."""
     expected = list(output.shape)
     if isinstance(output.entry, int):
@@ -307,13 +205,13 @@ def _combine(leaf: Array, output: _Output, size: int, weight: Array | None) -> A
         if leaf.shape != tuple(expected) or output.shape[output.entry] % size:
             raise ValueError(
                 f"data_parallel: out_axes: got {output.entry} for output{output.path}, "
-                f"{_describe(output)}, expected the axis that counts its rows, 'mean' or 'sum'"
+                f"{describe(output)}, expected the axis that counts its rows, 'mean' or 'sum'"
             )
         return leaf
     if leaf.shape != output.shape:
         raise ValueError(
             f"data_parallel: out_axes: got {output.entry!r} for output{output.path}, "
-            f"{_describe(output)}, whose shape depends on the number of rows, expected the axis of "
+            f"{describe(output)}, whose shape depends on the number of rows, expected the axis of "
             "its rows"
         )
     if not jnp.issubdtype(leaf.dtype, jnp.inexact):
@@ -330,7 +228,3 @@ def _combine(leaf: Array, output: _Output, size: int, weight: Array | None) -> A
         # By selection: a mean over nothing, on a device without weight, may be NaN.
         result = jax.lax.psum(jnp.where(share > 0, wide * share, 0), _NAME)
     return result.astype(leaf.dtype)
-
-
-def _describe(array: Any) -> str:
-    return f"{array.dtype}{list(array.shape)}"

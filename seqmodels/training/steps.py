@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from seqmodels.parallel.sharding import check_rows
+from seqmodels.parallel.axes import check_rows
 from seqmodels.pytrees import match_varying_axes
 from seqmodels.training.state import TrainState
 from seqmodels.types import Array, Params
