@@ -41,7 +41,8 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
     to `dtype` in the same way, and their sums and results have the dtype of the operand.
 
     bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX or AVX512-BF16,
-    GPUs, TPUs. XLA's CPU kernels compute float16 in float32, which takes the time of float32.
+    GPUs, TPUs. XLA's CPU kernels compute float16 in float32, which takes the time of float32. On a
+    CPU a product of one row is computed in float32 and its operands are not rounded.
     float16 has 5 bits of exponent, so small cotangents become zero: scale the loss.
 
     Args:
