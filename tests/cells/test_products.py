@@ -18,7 +18,12 @@ from seqmodels.cells.catalog import CELLS
 pytestmark = pytest.mark.optimized
 
 K, N, S = 5, 3, 4
-LOW = [jnp.bfloat16, jnp.float16]
+
+
+@pytest.fixture(autouse=True)
+def _amx(monkeypatch):
+    """These tests are about the products that run as low ones, on any CPU."""
+    monkeypatch.setattr(products, "_has_amx", lambda: True)
 
 
 def draw(seed, *shape):
@@ -49,20 +54,34 @@ def np_gradients(x, w, g, dtype):
     return rounded(g, dtype) @ rounded(w, dtype).T, rows
 
 
-@pytest.mark.parametrize("dtype", LOW)
 @pytest.mark.parametrize("leading", [(2,), (6, 2)])
-def test_operands_and_cotangents_are_rounded_and_sums_are_not(dtype, leading):
-    x, w = draw(0, *leading, K), draw(1, K, N)
+def test_operands_and_cotangents_are_rounded_and_sums_are_not(leading):
+    dtype, x, w = jnp.bfloat16, draw(0, *leading, K), draw(1, K, N)
     product = sm.matmul(x, w, dtype=dtype)
     close(product, np_product(x, w, dtype))
     gradients = jax.jit(jax.grad(half_square, (0, 1)), static_argnums=2)(x, w, dtype)
     close(gradients, np_gradients(x, w, product, dtype))
 
 
-@pytest.mark.parametrize("leading", [(), (1,), (1, 1)])
-def test_one_row_is_not_rounded_on_a_cpu(leading):
+@pytest.mark.parametrize(
+    ("dtype", "leading", "has_amx"),
+    [
+        (jnp.bfloat16, (), True),
+        (jnp.bfloat16, (1, 1), True),
+        (jnp.bfloat16, (2,), False),
+        (jnp.float16, (2,), True),
+    ],
+)
+def test_a_cpu_computes_other_products_in_float32(monkeypatch, dtype, leading, has_amx):
+    """Of one row, in float16, and without AMX; `info` says so where it depends on the machine."""
+    monkeypatch.setattr(products, "_has_amx", lambda: has_amx)
     x, w = draw(0, *leading, K), draw(1, K, N)
-    close(sm.matmul(x, w, dtype=jnp.bfloat16), x.astype(np.float64) @ w)
+    product = jax.jit(lambda x, w: sm.matmul(x, w, dtype=dtype))(x, w)
+    close(product, x.astype(np.float64) @ w)
+    cell = sm.rnn(K, N, dtype=dtype)
+    info = sm.unroll_full(cell, cell.init(jax.random.key(0)), draw(0, 2, 2, K)).info
+    is_slow = not has_amx or dtype == jnp.float16
+    assert ("run in float32, which this CPU multiplies faster" in info.reason) == is_slow
 
 
 def test_derivatives_of_every_order():
@@ -161,7 +180,7 @@ def test_float32_is_the_plain_product(dtype):
 
 def test_operands_of_other_dtypes():
     """Integers are cast; low operands are low products without being asked, with low gradients."""
-    tokens, w = np.array([[1, 2, 3, 4, 256]]), draw(1, K, N)
+    tokens, w = np.array([[1, 2, 3, 4, 257], [0, 1, 0, 1, 0]]), draw(1, K, N)
     close(sm.matmul(tokens, w, dtype=jnp.bfloat16), np_product(tokens, w, jnp.bfloat16))
     low = jnp.asarray(draw(0, 2, K), jnp.bfloat16), jnp.asarray(w, jnp.bfloat16)
     close(sm.matmul(*low), np_product(*low, jnp.bfloat16))
