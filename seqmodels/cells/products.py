@@ -42,9 +42,9 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
     to `dtype` in the same way, and their sums and results have the dtype of the operand.
 
     bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX, GPUs, TPUs. All
-    other low products on a CPU are float32 products, whose operands are not rounded: those of one
-    row, those in float16, and all of them on a CPU without AMX. float16 has 5 bits of exponent, so
-    small cotangents become zero elsewhere: scale the loss.
+    other low products on a CPU are float32 products, whose operands are not rounded: small ones,
+    those of one row, those in float16, and all of them on a CPU without AMX. float16 has 5 bits of
+    exponent, so small cotangents become zero elsewhere: scale the loss.
 
     Args:
       x: (..., K), real.
@@ -85,6 +85,9 @@ def is_low(dtype: Any) -> bool:
     return jnp.finfo(dtype).bits < 32
 
 
+# The number of multiplications from which a product of a CPU is a low one.
+MIN_PRODUCTS = 2**18
+
 _low_dot = Primitive("seqmodels_low_dot")
 
 
@@ -106,14 +109,16 @@ def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: An
     axis of x is contracted, as in a weight gradient, XLA (JAX 0.10 and 0.12) converts both operands
     to float32, or compiles a call that its runtime refuses. A layout constraint makes it transpose
     x first, which takes a fraction of the product's time. A product of one row reads each number of
-    w once, and float32 is the fastest way to do that. Without AMX, XLA's bfloat16 kernels take 1.2
+    w once, and float32 is the fastest way to do that; so it is for few multiplications, where
+    rounding takes longer than it saves. Without AMX, XLA's bfloat16 kernels take 1.2
     to 3 times the time of float32, with AVX512-BF16 too; float16 has no kernels.
     """
     (x_contracted, w_contracted), (x_batch, w_batch) = numbers
     x_free = _others(x.ndim, x_contracted, x_batch)
     w_free = _others(w.ndim, w_contracted, w_batch)
-    one_row = 1 in (_size(x, x_free), _size(w, w_free))
-    if one_row or not is_fast_on_cpu(dtype):
+    rows, columns = _size(x, x_free), _size(w, w_free)
+    is_small = 1 in (rows, columns) or rows * columns * _size(x, x_contracted) < MIN_PRODUCTS
+    if is_small or not is_fast_on_cpu(dtype):
         return lax.dot_general(x.astype(jnp.float32), w.astype(jnp.float32), numbers)
     if w.ndim == 2 and x_contracted == (x.ndim - 1,):
         return _evaluate(x, w, numbers=numbers, dtype=dtype)

@@ -15,15 +15,9 @@ from seqmodels.cells import products
 from seqmodels.cells.catalog import CELLS
 
 # XLA's optimizations choose the kernels, and some of its kernels refuse what they choose.
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.usefixtures("low_products")]
 
 K, N, S = 5, 3, 4
-
-
-@pytest.fixture(autouse=True)
-def _amx(monkeypatch):
-    """These tests are about the products that run as low ones, on any CPU."""
-    monkeypatch.setattr(products, "_has_amx", lambda: True)
 
 
 def draw(seed, *shape):
@@ -64,17 +58,20 @@ def test_operands_and_cotangents_are_rounded_and_sums_are_not(leading):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "leading", "has_amx"),
+    ("dtype", "leading", "least", "has_amx"),
     [
-        (jnp.bfloat16, (), True),
-        (jnp.bfloat16, (1, 1), True),
-        (jnp.bfloat16, (2,), False),
-        (jnp.float16, (2,), True),
+        (jnp.bfloat16, (), 0, True),
+        (jnp.bfloat16, (1, 1), 0, True),
+        (jnp.bfloat16, (2,), 2 * K * N + 1, True),
+        (jnp.bfloat16, (2,), 0, False),
+        (jnp.float16, (2,), 0, True),
     ],
 )
-def test_a_cpu_computes_other_products_in_float32(monkeypatch, dtype, leading, has_amx):
-    """Of one row, in float16, and without AMX; `info` says so where it depends on the machine."""
+def test_a_cpu_computes_other_products_in_float32(monkeypatch, dtype, leading, least, has_amx):
+    """Small ones, of one row, in float16, without AMX; `info` says whether all of them are."""
+    monkeypatch.undo()
     monkeypatch.setattr(products, "_has_amx", lambda: has_amx)
+    monkeypatch.setattr(products, "MIN_PRODUCTS", least)
     x, w = draw(0, *leading, K), draw(1, K, N)
     product = jax.jit(lambda x, w: sm.matmul(x, w, dtype=dtype))(x, w)
     close(product, x.astype(np.float64) @ w)
