@@ -6,6 +6,8 @@ import chex
 import jax
 import pytest
 
+from seqmodels.cells import products
+
 # Before any array is made: four devices for the tests of meshes, on any machine.
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -70,6 +72,13 @@ def clear_caches():
     """Drops what was compiled, so that functions are traced again and chex may count anew."""
     jax.clear_caches()
     chex.clear_trace_counter()
+
+
+@pytest.fixture
+def low_products(monkeypatch):
+    """Products in bfloat16 run as such on any CPU, small ones too."""
+    monkeypatch.setattr(products, "is_fast_on_cpu", lambda dtype: dtype == "bfloat16")
+    monkeypatch.setattr(products, "MIN_PRODUCTS", 0)
 
 
 @pytest.fixture

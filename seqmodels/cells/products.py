@@ -1,7 +1,7 @@
 """Matrix products in low precision: rounded operands, sums and results in float32.
 
 A product of bfloat16 matrices with a float32 result is the one kind for which XLA has fast kernels
-on all backends: AMX and AVX512-BF16 on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX
+on all backends: AMX on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX
 differentiates it into products of a float32 cotangent and a bfloat16 matrix, which run as float32
 products. Here the product is a bilinear primitive of its own. Its transposes are the same
 primitive, so each product of the backward pass, of any order, has rounded operands and a float32
@@ -14,6 +14,7 @@ their gradients are float32 and are not rounded again.
 
 import functools
 import math
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,9 +41,10 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
     `dtype`, and the sums and the result are float32. Derivatives round the cotangents or tangents
     to `dtype` in the same way, and their sums and results have the dtype of the operand.
 
-    bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX or AVX512-BF16,
-    GPUs, TPUs. XLA's CPU kernels compute float16 in float32, which takes the time of float32.
-    float16 has 5 bits of exponent, so small cotangents become zero: scale the loss.
+    bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX, GPUs, TPUs. All
+    other low products on a CPU are float32 products, whose operands are not rounded: small ones,
+    those of one row, those in float16, and all of them on a CPU without AMX. float16 has 5 bits of
+    exponent, so small cotangents become zero elsewhere: scale the loss.
 
     Args:
       x: (..., K), real.
@@ -83,6 +85,9 @@ def is_low(dtype: Any) -> bool:
     return jnp.finfo(dtype).bits < 32
 
 
+# The number of multiplications from which a product of a CPU is a low one.
+MIN_PRODUCTS = 2**18
+
 _low_dot = Primitive("seqmodels_low_dot")
 
 
@@ -104,12 +109,16 @@ def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: An
     axis of x is contracted, as in a weight gradient, XLA (JAX 0.10 and 0.12) converts both operands
     to float32, or compiles a call that its runtime refuses. A layout constraint makes it transpose
     x first, which takes a fraction of the product's time. A product of one row reads each number of
-    w once, and float32 is the fastest way to do that.
+    w once, and float32 is the fastest way to do that; so it is for few multiplications, where
+    rounding takes longer than it saves. Without AMX, XLA's bfloat16 kernels take 1.2
+    to 3 times the time of float32, with AVX512-BF16 too; float16 has no kernels.
     """
     (x_contracted, w_contracted), (x_batch, w_batch) = numbers
     x_free = _others(x.ndim, x_contracted, x_batch)
     w_free = _others(w.ndim, w_contracted, w_batch)
-    if 1 in (_size(x, x_free), _size(w, w_free)):
+    rows, columns = _size(x, x_free), _size(w, w_free)
+    is_small = 1 in (rows, columns) or rows * columns * _size(x, x_contracted) < MIN_PRODUCTS
+    if is_small or not is_fast_on_cpu(dtype):
         return lax.dot_general(x.astype(jnp.float32), w.astype(jnp.float32), numbers)
     if w.ndim == 2 and x_contracted == (x.ndim - 1,):
         return _evaluate(x, w, numbers=numbers, dtype=dtype)
@@ -120,6 +129,23 @@ def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: An
     stacked = (((2,), (1,)), ((0,), (0,))) if x_batch else (((1,), (0,)), ((), ()))
     out = _evaluate(x_rows, w_columns, numbers=stacked, dtype=dtype)
     return out.reshape([x.shape[n] for n in (*x_batch, *x_free)] + [w.shape[n] for n in w_free])
+
+
+def is_fast_on_cpu(dtype: Any) -> bool:
+    """Returns whether this CPU multiplies a low dtype faster than float32."""
+    return dtype == jnp.bfloat16 and _has_amx()
+
+
+@functools.cache
+def _has_amx() -> bool:
+    """Returns whether Linux says that the CPU has AMX for bfloat16.
+
+    XLA's kernels ask the CPU itself; a limit such as `--xla_cpu_max_isa` does not concern them.
+    """
+    try:
+        return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:  # another system
+        return False
 
 
 def _size(a: Array, axes: Sequence[int]) -> int:

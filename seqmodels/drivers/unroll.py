@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seqmodels.cells.products import is_fast_on_cpu, is_low
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers.auto import choose_driver, find_driver
 from seqmodels.drivers.contract import (
@@ -243,6 +244,7 @@ def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> U
         run_driver = functools.partial(chosen.run, **dict(chosen.settings))
         # cuDNN has no loop of ours, and checks the dtypes of the call itself.
         full = run_driver(call) if chosen.name == "cudnn" else run_wide(run_driver, call)
+        reason += _slow_products(full.ys)
         return full._replace(
             ys=hold_last_outputs(call.contract, full.ys),
             info=dataclasses.replace(full.info, reason=reason),
@@ -250,3 +252,12 @@ def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> U
 
     contract = Contract(valid, resets, flags.reverse, lengths, mask is not None, flags.hold_outputs)
     return run(DriverCall(cell, params, xs, state, contract, flags.keep_states))
+
+
+def _slow_products(ys: Any) -> str:
+    """Returns a note if the outputs have a low dtype that `sm.matmul` computes in float32 here."""
+    floats = {a.dtype for a in jax.tree.leaves(ys) if jnp.issubdtype(a.dtype, jnp.floating)}
+    slow = sorted(d.name for d in floats if is_low(d) and not is_fast_on_cpu(d))
+    if not slow or jax.default_backend() != "cpu":
+        return ""
+    return f"; products in {', '.join(slow)} run in float32, which this CPU multiplies faster"

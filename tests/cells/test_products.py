@@ -15,10 +15,9 @@ from seqmodels.cells import products
 from seqmodels.cells.catalog import CELLS
 
 # XLA's optimizations choose the kernels, and some of its kernels refuse what they choose.
-pytestmark = pytest.mark.optimized
+pytestmark = [pytest.mark.optimized, pytest.mark.usefixtures("low_products")]
 
 K, N, S = 5, 3, 4
-LOW = [jnp.bfloat16, jnp.float16]
 
 
 def draw(seed, *shape):
@@ -49,14 +48,37 @@ def np_gradients(x, w, g, dtype):
     return rounded(g, dtype) @ rounded(w, dtype).T, rows
 
 
-@pytest.mark.parametrize("dtype", LOW)
-@pytest.mark.parametrize("leading", [(), (2,), (6, 2)])
-def test_operands_and_cotangents_are_rounded_and_sums_are_not(dtype, leading):
-    x, w = draw(0, *leading, K), draw(1, K, N)
+@pytest.mark.parametrize("leading", [(2,), (6, 2)])
+def test_operands_and_cotangents_are_rounded_and_sums_are_not(leading):
+    dtype, x, w = jnp.bfloat16, draw(0, *leading, K), draw(1, K, N)
     product = sm.matmul(x, w, dtype=dtype)
     close(product, np_product(x, w, dtype))
     gradients = jax.jit(jax.grad(half_square, (0, 1)), static_argnums=2)(x, w, dtype)
     close(gradients, np_gradients(x, w, product, dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "leading", "least", "has_amx"),
+    [
+        (jnp.bfloat16, (), 0, True),
+        (jnp.bfloat16, (1, 1), 0, True),
+        (jnp.bfloat16, (2,), 2 * K * N + 1, True),
+        (jnp.bfloat16, (2,), 0, False),
+        (jnp.float16, (2,), 0, True),
+    ],
+)
+def test_a_cpu_computes_other_products_in_float32(monkeypatch, dtype, leading, least, has_amx):
+    """Small ones, of one row, in float16, without AMX; `info` says whether all of them are."""
+    monkeypatch.undo()
+    monkeypatch.setattr(products, "_has_amx", lambda: has_amx)
+    monkeypatch.setattr(products, "MIN_PRODUCTS", least)
+    x, w = draw(0, *leading, K), draw(1, K, N)
+    product = jax.jit(lambda x, w: sm.matmul(x, w, dtype=dtype))(x, w)
+    close(product, x.astype(np.float64) @ w)
+    cell = sm.rnn(K, N, dtype=dtype)
+    info = sm.unroll_full(cell, cell.init(jax.random.key(0)), draw(0, 2, 2, K)).info
+    is_slow = not has_amx or dtype == jnp.float16
+    assert ("run in float32, which this CPU multiplies faster" in info.reason) == is_slow
 
 
 def test_derivatives_of_every_order():
@@ -155,7 +177,7 @@ def test_float32_is_the_plain_product(dtype):
 
 def test_operands_of_other_dtypes():
     """Integers are cast; low operands are low products without being asked, with low gradients."""
-    tokens, w = np.array([[1, 2, 3, 4, 256]]), draw(1, K, N)
+    tokens, w = np.array([[1, 2, 3, 4, 257], [0, 1, 0, 1, 0]]), draw(1, K, N)
     close(sm.matmul(tokens, w, dtype=jnp.bfloat16), np_product(tokens, w, jnp.bfloat16))
     low = jnp.asarray(draw(0, 2, K), jnp.bfloat16), jnp.asarray(w, jnp.bfloat16)
     close(sm.matmul(*low), np_product(*low, jnp.bfloat16))

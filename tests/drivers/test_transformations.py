@@ -97,6 +97,7 @@ def on_one_device(cell):
 
 @pytest.mark.parametrize("case", SHARDED)
 @pytest.mark.parametrize("masks", [True, False])
+@pytest.mark.usefixtures("low_products")
 def test_inside_shard_map(case, masks):
     """Gradients of replicated parameters are summed over the devices once."""
     method, name, num_steps = SHARDED[case]
@@ -226,6 +227,7 @@ def test_forward_mode(method):
 @pytest.mark.parametrize(
     "name", ["gru, bfloat16", pytest.param("lstm, bfloat16", marks=pytest.mark.slow)]
 )
+@pytest.mark.usefixtures("low_products")
 def test_low_products_under_every_transformation(name):
     """Values, gradients and Hessian-vector products of two seeds, close to those in float32."""
     cell, method = LOW_CELLS[name], sm.fused(chunk=3)
@@ -264,6 +266,7 @@ def test_low_products_under_every_transformation(name):
         pytest.param(sm.gru, 128, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("low_products")
 def test_low_products_in_a_long_sequence(make, size):
     """The gradient over 2,048 steps of float32 parameters is within 2 % of the one in float32."""
     params = cases.init(make(size, size))
@@ -322,6 +325,7 @@ SLOW_LOW = ("scan, two stages", "fused, two stages", "newton")
     "case",
     [pytest.param(case, marks=[pytest.mark.slow] if case in SLOW_LOW else []) for case in LOW],
 )
+@pytest.mark.usefixtures("low_products")
 def test_weight_gradients_accumulate_in_float32(case):
     """Of bfloat16 parameters over 2,048 steps, against the same numbers in float32."""
     method, make = LOW[case]
