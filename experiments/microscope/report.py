@@ -115,7 +115,7 @@ def subject(found: Findings, command: str) -> Subject:
 
 
 def _place(model: Model) -> tuple[int, bool]:
-    """Returns the place on the page: the farthest distance first, there the LSTM, with its gates."""
+    """Returns the place on the page: the farthest distance first, of these the LSTM."""
     return -(model.distance or 0), "lstm" not in model.cell
 
 
