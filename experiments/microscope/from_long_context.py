@@ -72,7 +72,7 @@ def _chosen(found: list[_Kept], results: dict[str, Any], distance: int | None) -
         remembered = [
             one.trained.config.distance
             for one in found
-            if one.recorded.record[results["chosen_by"]] >= results["horizon_threshold"]
+            if (one.recorded.record[results["chosen_by"]] or 0) >= results["horizon_threshold"]
         ]
         distance = max(remembered, default=distances[0])
     if distance is None:

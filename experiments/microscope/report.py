@@ -104,7 +104,7 @@ def subject(found: Findings, command: str) -> Subject:
         task=collection.task,
         tokens=collection.tokens,
         classes=collection.classes,
-        models=tuple(map(_page_model, collection.models)),
+        models=tuple(map(_page_model, sorted(collection.models, key=_place))),
         sentences=(found.sentence, *others),
         generator=collection.generator,
         distances=distances,
@@ -112,6 +112,11 @@ def subject(found: Findings, command: str) -> Subject:
         centre=collection.centre,
         command=command,
     )
+
+
+def _place(model: Model) -> tuple[int, bool]:
+    """Returns the place on the page: the farthest distance first, of these the LSTM."""
+    return -(model.distance or 0), "lstm" not in model.cell
 
 
 def _page_model(model: Model) -> PageModel:
