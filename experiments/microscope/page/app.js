@@ -30,9 +30,10 @@
     const isNumbers = subject.tokens.kind === "numbers";
     $("typing").textContent = isNumbers
       ? "Type numbers between 0 and 1; a * marks those to be added." : "Type your own sentence.";
-    $("strip-note").textContent = "Point at a word, or use the arrow keys." +
-      (subject.classes.length ? " The bar below a word is the probability of the answer after it, " +
-        "of the right one where it is known, else of the last one." : "");
+    const meaning = "The bar below a word is the probability of the right answer after it, or of " +
+      "the final answer where the right one is not known.";
+    $("strip-note").textContent = "Point at a word, or use the arrow keys. " +
+      (subject.classes.length ? meaning : "");
     $("gradient-words").textContent = "Training can only teach a model what its gradient " +
       "reaches. The curves show how strongly the answer at the last word depends on the state " +
       "after each earlier word. A straight fall on this logarithmic scale means that every word " +
