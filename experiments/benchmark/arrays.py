@@ -37,3 +37,14 @@ def weights(cell: str, input_size: int, hidden_size: int) -> dict[str, Any]:
         name: random.uniform(-(H**-0.5), H**-0.5, size).astype(np.float32)
         for name, size in shapes.items()
     }
+
+
+def fields(cell: str, input_size: int, hidden_size: int) -> dict[str, Any]:
+    """Returns the weights by the fields of our parameters.
+
+    In a GRU the recurrent matrix of the candidate is a field of its own, w_n.
+    """
+    w = weights(cell, input_size, hidden_size)
+    if cell in ("gru", "gru_after"):
+        w["w_h"], w["w_n"] = np.split(w["w_h"], [2 * hidden_size], axis=1)
+    return w

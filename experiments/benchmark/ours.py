@@ -3,17 +3,17 @@
 On several devices every one takes its share of the sequences through time.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec
 
 import seqmodels as sm
-from experiments.benchmark.arrays import inputs, weights
+from experiments.benchmark.arrays import fields, inputs, weights
 from experiments.benchmark.cases import GATES, STEP, Case
 from experiments.benchmark.shares import LEFT_OUT
 from experiments.benchmark.substitution import without
@@ -83,7 +83,7 @@ def make(
     if name not in GATES:
         cell = catalog.CELLS[name](input_size, hidden_size, **dtype)
         return cell, cell.init(jax.random.key(0))
-    w = weights(name, input_size, hidden_size)
+    w = fields(name, input_size, hidden_size)
     if name == "peephole":
         return peephole_lstm(input_size, hidden_size), PeepholeParams(**w)
     cell = catalog.CELLS[name](input_size, hidden_size, **dtype)
@@ -91,8 +91,7 @@ def make(
         return cell, RNNParams(**w)
     if name == "lstm":
         return cell, LSTMParams(**w)
-    w_h = w.pop("w_h")
-    return cell, GRUParams(**w, w_h=w_h[:, : 2 * hidden_size], w_n=w_h[:, 2 * hidden_size :])
+    return cell, GRUParams(**w)
 
 
 def loss_of(cell: Cell, method: str | Driver) -> Function:
@@ -155,11 +154,7 @@ def build_step(cell: Cell, params: Any, case: Case) -> Built:
     batch_shape = (case.shape.B,)
     state, step = sm.stream(cell, params, batch_shape=batch_shape)
     if case.method == "bare":
-        jitted = jax.jit(cell.step, donate_argnums=1)
-
-        def step(state: Any, x_t: np.ndarray) -> tuple[Any, Array]:
-            return jitted(params, state, x_t)
-
+        step = functools.partial(jax.jit(cell.step, donate_argnums=1), params)
     return stepping(step, state), (inputs(case.shape)[0],), {}
 
 

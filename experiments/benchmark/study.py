@@ -87,7 +87,11 @@ def _measure(
                 runners[section]()
             ended = True
         except KeyboardInterrupt:
-            say(f"interrupted; measured so far: {record.measured}", error=True)
+            say(
+                f"interrupted; measured so far: {record.measured}; --resume={directory.path} "
+                "measures the rest",
+                error=True,
+            )
             raise
         finally:
             if ended or isinstance(sys.exception(), KeyboardInterrupt):

@@ -89,8 +89,8 @@ def _apply(equation: Any, operands: list[Any], *, products: bool, activations: b
         return _evaluate(
             inner.jaxpr, inner.consts, operands, products=products, activations=activations
         )
-    functions, parameters = equation.primitive.get_bind_params(equation.params)
-    result = equation.primitive.bind(*functions, *operands, **parameters)
+    parameters = equation.primitive.get_bind_params(equation.params)
+    result = equation.primitive.bind(*operands, **parameters)
     return list(result) if equation.primitive.multiple_results else [result]
 
 

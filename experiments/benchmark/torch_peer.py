@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.benchmark.arrays import inputs, weights
+from experiments.benchmark.arrays import fields, inputs
 from experiments.benchmark.cases import STEP, Case
 from seqmodels.weights.layouts import LAYOUTS, convert
 
@@ -40,7 +40,7 @@ def _module(case: Case, name: str) -> tuple[Any, list[str]]:
     D, H = case.shape.D, case.shape.H
     module = getattr(torch.nn, name)(D, H)
     ours, theirs = (LAYOUTS[framework, case.cell] for framework in ("seqmodels", "torch"))
-    tensors = convert(weights(case.cell, D, H), ours, theirs)
+    tensors = convert(fields(case.cell, D, H), ours, theirs)
     suffix = "" if name.endswith("Cell") else "_l0"
     with torch.no_grad():
         for tensor, value in tensors.items():
