@@ -42,17 +42,16 @@ def views(timings: Sequence[Timing]) -> list[View]:
     """Returns a view for each version of JAX and each precision that ours was timed in."""
     ours = [timing.case for timing in timings if timing.case.worker.framework not in WITHOUT_JAX]
     found = []
-    for precision in dict.fromkeys(case.precision for case in ours):
-        for jax in dict.fromkeys(case.worker.jax for case in ours):
-            own = [
-                timing._replace(case=_plain(timing.case))
-                for timing in timings
-                if timing.case.precision == precision
-                and (timing.case.worker.jax == jax or timing.case.worker.framework in WITHOUT_JAX)
-            ]
-            parts = [f"JAX {jax}" if jax else "", precision if precision != "float32" else ""]
-            name = "".join(f", {part}" for part in parts if part)
-            found.append(View(name, jax, precision, own))
+    for precision, jax in dict.fromkeys((case.precision, case.worker.jax) for case in ours):
+        own = [
+            timing._replace(case=_plain(timing.case))
+            for timing in timings
+            if timing.case.precision == precision
+            and (timing.case.worker.jax == jax or timing.case.worker.framework in WITHOUT_JAX)
+        ]
+        parts = [f"JAX {jax}" if jax else "", precision if precision != "float32" else ""]
+        name = "".join(f", {part}" for part in parts if part)
+        found.append(View(name, jax, precision, own))
     return found
 
 

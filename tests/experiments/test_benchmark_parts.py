@@ -78,7 +78,7 @@ def test_a_cell_without_products_trains_under_the_fused_driver():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *gradients)
     # Only the first row of each matrix is read, so only that has a gradient.
     assert np.all(np.asarray(gradients[0].w_x)[1:] == 0)
-    assert np.all(np.asarray(gradients[0].w_x)[0] != 0)
+    assert np.any(np.asarray(gradients[0].w_x)[0] != 0)
     with pytest.raises(TypeError, match="got one without stages"):
         without(sm.lru(3, 4), products=True)
 
@@ -227,6 +227,8 @@ def test_finished_units_are_read_again(tmp_path):
         record.finish("speed", "a", [timing])
         record.finish("compile", "b", [{"seconds": [1.0]}])
     assert len(saved) == 2
+    with (tmp_path / "log").open("a") as file:
+        file.write('{"section": "speed", "un')  # a line of a process that was killed
     with MetricsLog(tmp_path / "log") as log:
         again = Record()
         again.resume(log, {"notes": ["n"], "errors": ["e"], "versions": {"jax": "1"}})
