@@ -1,5 +1,7 @@
 """The Python interpreters by which competitors run, named by their versions of JAX."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -52,11 +54,10 @@ def find(pythons: Sequence[str], devices: str, limit: float) -> tuple[Interprete
 
     Raises:
       WorkerError: if JAX does not start in one of them.
-      OSError: if a path cannot be executed.
-      ValueError: if two of them have the same JAX.
+      ValueError: if a path is not that of an interpreter, or two of them have the same JAX.
     """
     replies = []
-    for python in pythons or [sys.executable]:
+    for python in [*map(_path, pythons)] or [sys.executable]:
         command = [*command_for(Worker("ours", 1), python)[:-1], devices]
         with Process(command, limit) as process:
             replies.append((python, process.ask({"do": "start"})))
@@ -68,3 +69,11 @@ def find(pythons: Sequence[str], devices: str, limit: float) -> tuple[Interprete
             raise ValueError(f"pythons: got two interpreters with JAX {version}, expected one")
         paths[version], installed[version] = python, reply["installed"]
     return Interpreters(paths, installed), replies[0][1]
+
+
+def _path(python: str) -> str:
+    """Returns the absolute path of an interpreter; links stay, because they name environments."""
+    found = shutil.which(os.path.expanduser(python))
+    if found is None:
+        raise ValueError(f"pythons: got {python!r}, expected the path of a Python interpreter")
+    return os.path.abspath(found)

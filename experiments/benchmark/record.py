@@ -47,7 +47,8 @@ class Record:
     """What was measured so far, what is to be said about it, and what was wrong.
 
     rows: by section. units: (section, unit) of all that is finished. left: how many units a section
-    left out for want of time. save: called whenever there is more. log: gets the finished units.
+    left out for want of time. save: called whenever there is more. log: gets the finished units,
+    and with each what was said since the one before.
     """
 
     rows: dict[str, list[Any]] = dataclasses.field(default_factory=dict)
@@ -58,6 +59,7 @@ class Record:
     left: int = 0
     save: Callable[[], None] = lambda: None
     log: MetricsLog | None = None
+    _said: tuple[int, int] = (0, 0)
 
     @property
     def measured(self) -> int:
@@ -73,11 +75,13 @@ class Record:
         self.units.add((section, unit))
         if self.log is not None:
             plain = list(map(to_json, rows)) if section in TIMED else list(rows)
-            self.log.append({"section": section, "unit": unit, "rows": plain})
+            said = {"notes": self.notes[self._said[0] :], "errors": self.errors[self._said[1] :]}
+            self.log.append({"section": section, "unit": unit, "rows": plain, **said})
+            self._said = len(self.notes), len(self.errors)
         self.save()
 
     def resume(self, log: MetricsLog, results: dict[str, Any] | None) -> None:
-        """Takes the finished units of a log, and notes and errors of results.json.
+        """Loads the finished units of a log.
 
         Args:
           log: where finished units are and will be written.
@@ -91,10 +95,10 @@ class Record:
             self.units.add((section, unit["unit"]))
             rows = map(from_json, unit["rows"]) if section in TIMED else unit["rows"]
             self.section(section).extend(rows)
-        if results:
-            self.notes += results.get("notes", [])
-            self.errors += results.get("errors", [])
-            self.versions |= results.get("versions", {})
+            self.notes += unit["notes"]
+            self.errors += unit["errors"]
+        self._said = len(self.notes), len(self.errors)
+        self.versions |= (results or {}).get("versions", {})
 
 
 def to_json(timing: Timing) -> dict[str, Any]:

@@ -98,6 +98,7 @@ class Report:
             "complete": complete,
             **self._about,
             "versions": dict(sorted(record.versions.items())),
+            "left": record.left,
             "notes": record.notes,
             "errors": record.errors,
             "ratios": self._ratios(),
@@ -121,6 +122,11 @@ class Report:
             console.print(table)
         lines = tables.remarks(record.section("speed"))
         lines += gpu_tables.rules(record.section("gpu"))
+        if record.left:
+            lines.append(
+                f"the time is up, {record.left} rows are left; --resume={self._directory.path} "
+                "measures them"
+            )
         for line in [*lines, *record.notes, *record.errors]:
             console.print(line, markup=False)
         console.print(f"{self._about['machine']['cpu']}, {s.cores} cores", markup=False)

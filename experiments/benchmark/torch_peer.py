@@ -1,7 +1,7 @@
 """torch in the benchmark: torch.nn.RNN, LSTM and GRU, given our weights.
 
-"torch" runs on the CPU. "torch.cuda" runs on a GPU, where these modules are cuDNN's; without one
-it runs on the CPU too and its remarks say so. bfloat16 is torch.autocast.
+"torch" runs on the CPU. "torch.cuda" runs on a GPU, where these modules are cuDNN's. bfloat16 is
+torch.autocast.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ def start(framework: str, count: str) -> dict[str, Any]:
 
     if framework == "torch":
         torch.set_num_threads(int(count))
+    elif not torch.cuda.is_available():
+        raise ModuleNotFoundError("torch has no GPU", name="torch with CUDA")
     return {"versions": {"torch": str(torch.__version__)}}
 
 
 def _device(framework: str) -> str:
-    import torch
-
-    return "cuda" if framework == "torch.cuda" and torch.cuda.is_available() else "cpu"
+    return "cuda" if framework == "torch.cuda" else "cpu"
 
 
 def _module(case: Case, name: str) -> tuple[Any, list[str]]:
@@ -82,8 +82,7 @@ def build(case: Case, budget: str | None) -> Built:
         loss.backward()
         return loss, {name: getattr(module, name).grad for name in names}
 
-    about = {} if case.worker.framework == "torch" else {"device": device}
-    return (train if case.mode == "train" else forward), (xs,), about
+    return (train if case.mode == "train" else forward), (xs,), {}
 
 
 def _build_step(case: Case) -> Built:

@@ -171,6 +171,8 @@ def test_interpreters_are_named_by_their_jax(tmp_path):
     assert homes == {
         "ours": ("1", "2"), "torch": ("2",), "linen": ("1", "2"), "onnxruntime": ("1",)
     }  # fmt: skip
+    with pytest.raises(ValueError, match="pythons: got '/none/python', expected the path of"):
+        interpreters.find(["/none/python"], "auto", 30)
     with pytest.raises(ValueError, match="two interpreters with JAX 2"):
         interpreters.find(pythons[1:], "auto", 30)
     alone, _ = interpreters.find(pythons[:1], "auto", 30)
@@ -224,14 +226,17 @@ def test_finished_units_are_read_again(tmp_path):
     with MetricsLog(tmp_path / "log") as log:
         record = Record(save=lambda: saved.append(1))
         record.resume(log, None)
+        record.notes.append("n")
         record.finish("speed", "a", [timing])
+        record.errors.append("e")
         record.finish("compile", "b", [{"seconds": [1.0]}])
+        record.errors.append("of a unit that is interrupted")
     assert len(saved) == 2
     with (tmp_path / "log").open("a") as file:
         file.write('{"section": "speed", "un')  # a line of a process that was killed
     with MetricsLog(tmp_path / "log") as log:
         again = Record()
-        again.resume(log, {"notes": ["n"], "errors": ["e"], "versions": {"jax": "1"}})
+        again.resume(log, {"versions": {"jax": "1"}})
     assert again.rows == {"speed": [timing], "compile": [{"seconds": [1.0]}]}
     assert again.units == {("speed", "a"), ("compile", "b")}
     assert (again.notes, again.errors, again.versions) == (["n"], ["e"], {"jax": "1"})

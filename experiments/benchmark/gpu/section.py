@@ -49,10 +49,6 @@ def run(
         for number, (key, row) in enumerate(work):
             if time.monotonic() > deadline:
                 record.left += len(work) - number
-                log.note(
-                    f"gpu: the time is up, {record.left} rows are left; the same command with the "
-                    "same run_dir measures them"
-                )
                 return
             worker = row.worker if isinstance(row, Case) else OURS
             if worker not in missing and not start(pool, [worker], record, log):
