@@ -2,7 +2,7 @@
 
 A step is a call with an input of the host, x_t (B, D) in NumPy or a tensor, and ends when y_t is
 there; the state is that of the step before. Each framework has one thread but for XLA, which takes
-what it likes. Turns of 200 steps are interleaved like all other measurements.
+what it likes. Turns of 1,000 steps are interleaved like all other measurements.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

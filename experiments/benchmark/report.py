@@ -114,7 +114,9 @@ class Report:
         """Writes results.json and the plot, and the tables to standard output."""
         self.write(complete=complete)
         record, s = self._record, self._settings
-        width = max(PlainConsole().width, WIDTH, 25 + 19 * len(self._shapes))
+        labels = [timing.case.label for timing in record.section("speed")]
+        columns = 4 + max(map(len, labels), default=21) + 19 * len(self._shapes)
+        width = max(PlainConsole().width, WIDTH, columns)
         console = PlainConsole(width=width)
         if record.section("speed"):
             self._plot()
