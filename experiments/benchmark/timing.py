@@ -20,8 +20,8 @@ TURN = 0.05  # calls that are shorter are made several times a turn
 MOST_CALLS = 10
 # Steps of a turn, and how many at its beginning do not count: they find the caches of another.
 BLOCK, BLOCK_BEGIN = 1010, 10
-# Of loss and gradient norm, against float32. Gradients that are summed in bfloat16 over 2,048 steps,
-# as some competitors do, are up to 23% off.
+# Of loss and gradient norm, against float32. Gradients that are summed in bfloat16 over 2,048
+# steps, as some competitors do, are up to 23% off.
 TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 0.2}
 REFERENCE = "scan"
 SAME_WEIGHTS = ("ours", "torch", "torch.cuda", "onnxruntime", *WRAPPERS)
