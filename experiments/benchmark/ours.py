@@ -16,7 +16,7 @@ import seqmodels as sm
 from experiments.benchmark.arrays import fields, inputs, weights
 from experiments.benchmark.cases import GATES, STEP, Case
 from experiments.benchmark.shares import LEFT_OUT
-from experiments.benchmark.substitution import without
+from experiments.benchmark.substitution import check_parts, without
 from seqmodels.cells import catalog
 from seqmodels.cells.gru import GRUParams
 from seqmodels.cells.lstm import LSTMParams, LSTMState
@@ -121,9 +121,12 @@ def build(case: Case, budget: str | None = None) -> Built:
     if case.method == "limit":
         return build_limit(case)
     cell, params = make(case.cell, shape.D, shape.H, case.precision)
-    if case.variant:
-        cell = without(cell, **LEFT_OUT[case.variant])
     params = jax.tree.map(jnp.asarray, params)
+    if case.variant:
+        left_out = LEFT_OUT[case.variant]
+        x_t = jnp.zeros((1, shape.D))
+        check_parts(cell.step, params, cell.initial_state(params, (1,)), x_t, **left_out)
+        cell = without(cell, **left_out)
     if mode == STEP:
         return build_step(cell, params, case)
     method = driver(case.method, budget, case.precision)

@@ -62,6 +62,21 @@ def without(cell: Cell, *, products: bool = False, activations: bool = False) ->
     )
 
 
+def check_parts(function: Callable[..., Any], *arguments: Any, **kinds: bool) -> None:
+    """Raises ValueError if a program does not have what `without` leaves out.
+
+    Args:
+      function: such as a cell's step.
+      *arguments: its arguments.
+      **kinds: as of `without`.
+    """
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    for kind in kinds:
+        alone = {"products": False, "activations": False} | {kind: kinds[kind]}
+        if kinds[kind] and not _changes(jaxpr, **alone):
+            raise ValueError(f"without: found no {kind} in the program")
+
+
 def _evaluate(
     jaxpr: Any, constants: Sequence[Any], arguments: Sequence[Any], **kinds: bool
 ) -> list[Any]:

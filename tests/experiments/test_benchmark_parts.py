@@ -23,7 +23,7 @@ from experiments.benchmark.cases import (
 )
 from experiments.benchmark.ratios import Times, precision_bars, views
 from experiments.benchmark.record import Record
-from experiments.benchmark.substitution import without
+from experiments.benchmark.substitution import check_parts, without
 from experiments.benchmark.timing import (
     BLOCK,
     BLOCK_BEGIN,
@@ -79,6 +79,9 @@ def test_a_cell_without_products_trains_under_the_fused_driver():
     # Only the first row of each matrix is read, so only that has a gradient.
     assert np.all(np.asarray(gradients[0].w_x)[1:] == 0)
     assert np.any(np.asarray(gradients[0].w_x)[0] != 0)
+    check_parts(cell.step, params, cell.initial_state(params, (1,)), xs[0, :1], products=True)
+    with pytest.raises(ValueError, match="found no activations in the program"):
+        check_parts(lambda x: x @ x, jnp.ones((2, 2)), products=True, activations=True)
     with pytest.raises(TypeError, match="got one without stages"):
         without(sm.lru(3, 4), products=True)
 
