@@ -54,7 +54,7 @@ def test_a_cell_without_a_part_is_what_numpy_says(kinds):
     w_x, w_h, b = (np.asarray(leaf, np.float64) for leaf in params[:3])
     squash = (lambda x: x / 4 + 0.5) if "activations" in kinds else sigmoid
     tanh = (lambda x: x) if "activations" in kinds else np.tanh
-    width = 1 if "products" in kinds else None
+    width = 2 if "products" in kinds else None
     h, c = (np.random.default_rng(seed).standard_normal((2, 4)) for seed in (0, 1))
     x_t = inputs(STEP)[0].astype(np.float64)
     gates = x_t[:, :width] @ w_x[:width] + h[:, :width] @ w_h[:width] + b
@@ -76,9 +76,9 @@ def test_a_cell_without_products_trains_under_the_fused_driver():
         jax.jit(jax.grad(ours.loss_of(thin, way)))(params, xs) for way in ("fused", "scan")
     ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), *gradients)
-    # Only the first row of each matrix is read, so only that has a gradient.
-    assert np.all(np.asarray(gradients[0].w_x)[1:] == 0)
-    assert np.any(np.asarray(gradients[0].w_x)[0] != 0)
+    # Only the first two rows of each matrix are read, so only those have a gradient.
+    assert np.all(np.asarray(gradients[0].w_x)[2:] == 0)
+    assert np.any(np.asarray(gradients[0].w_x)[:2] != 0)
     check_parts(cell.step, params, cell.initial_state(params, (1,)), xs[0, :1], products=True)
     with pytest.raises(ValueError, match="found no activations in the program"):
         check_parts(lambda x: x @ x, jnp.ones((2, 2)), products=True, activations=True)
