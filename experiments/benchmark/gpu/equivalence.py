@@ -43,12 +43,12 @@ def differences(cell_name: str, method: str, precision: str, shape: Shape) -> di
     cell, params = ours.make(cell_name, shape.D, shape.H)
     params = jax.tree.map(jnp.asarray, params)
     with _products("float32"):
-        wanted = jax.jit(_results(cell, "scan", contract))(params, xs)
+        expected = jax.jit(_results(cell, "scan", contract))(params, xs)
     low = ours.make(cell_name, shape.D, shape.H, precision)[0]
     driver = ours.driver(method, precision=precision)
     with _products(precision):
         got = jax.jit(_results(low, driver, contract))(params, xs)
-    return {name: _error(got[name], wanted[name]) for name in wanted}
+    return {name: _error(got[name], expected[name]) for name in expected}
 
 
 def _results(cell: Cell, method: str | Driver, contract: dict[str, Any]) -> Any:
@@ -75,10 +75,10 @@ def _default() -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def _error(got: Any, wanted: Any) -> float:
+def _error(got: Any, expected: Any) -> float:
     """Returns the largest relative error of the arrays of a tree; inf for what is not finite."""
     errors = [0.0]
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         a, b = (np.asarray(x, complex if np.iscomplexobj(x) else float) for x in (a, b))
         norm = float(np.linalg.norm(b.ravel()))
         error = float(np.linalg.norm((a - b).ravel())) / (norm or 1.0)

@@ -37,8 +37,8 @@ def run(
       check_shape: of the checks.
     """
     deadline = time.monotonic() + seconds
-    wanted = ("ours", *(name.replace("torch", "torch.cuda") for name in settings.peers))
-    steps = [case for case in rows.timed(sizes) if case.worker.framework in wanted]
+    frameworks = ("ours", *(name.replace("torch", "torch.cuda") for name in settings.peers))
+    steps = [case for case in rows.timed(sizes) if case.worker.framework in frameworks]
     work: list[tuple[str, rows.Check | Case]] = [(c.key, c) for c in rows.checks(check_shape)]
     work += [(rows.key(case), case) for case in steps]
     work = [(key, row) for key, row in work if ("gpu", key) not in record.units]
