@@ -13,8 +13,8 @@ from experiments.benchmark.cases import Shape
 from seqmodels.types import Array, Cell, Driver
 
 # Of the norm of a difference over the norm of the reference, the largest of all arrays. Factors of
-# TF32 have 10 bits of mantissa and those of bfloat16 have 7. On a CPU float32 is off by at most 6e-7
-# and bfloat16 by 4e-3 at 130 steps.
+# TF32 have 10 bits of mantissa and those of bfloat16 have 7. On a CPU, at 130 steps, float32 is off
+# by at most 6e-7 and bfloat16 by 4e-3.
 TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 2e-2}
 
 
