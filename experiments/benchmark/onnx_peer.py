@@ -1,6 +1,7 @@
 """onnxruntime in the benchmark: single steps of the model that `sm.weights.to_onnx` writes."""
 
 import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,12 @@ from experiments.benchmark.cases import Case
 
 
 def start(framework: str, count: str) -> dict[str, Any]:
-    """Imports onnxruntime and onnx and returns their versions."""
+    """Imports onnxruntime and returns its version and that of onnx, which the export needs."""
     del count
-    import onnx  # noqa: F401  (the export needs it)
     import onnxruntime  # noqa: F401
 
+    if importlib.util.find_spec("onnx") is None:
+        raise ModuleNotFoundError("onnx is missing", name="onnx")
     return {"versions": {name: importlib.metadata.version(name) for name in (framework, "onnx")}}
 
 

@@ -115,7 +115,7 @@ def compile_times(settings: Settings, record: Record) -> None:
         for case in cases:
             if not start(pool, [worker], record, log):
                 return
-            _ask("compile", case, {"budget": None}, pool, record, log)
+            _ask("compile", case, pool, record, log, budget=None)
             log.done("compile", f"{case.cell}, {case.method}, T={case.shape.T}", 1)
 
 
@@ -139,13 +139,11 @@ def memory(shapes: Sequence[Shape], settings: Settings, record: Record) -> None:
             with Pool(s.connect) as pool:
                 unit = ("memory", _unit(case))
                 if unit not in record.units and start(pool, [case.worker], record, log):
-                    _ask("memory", case, {"budget": s.memory_budget}, pool, record, log)
+                    _ask("memory", case, pool, record, log, budget=s.memory_budget)
             log.done("memory", f"{case.shape}, {case.label}", work_of(case))
 
 
-def _ask(
-    section: str, case: Case, more: dict[str, Any], pool: Pool, record: Record, log: Log
-) -> None:
+def _ask(section: str, case: Case, pool: Pool, record: Record, log: Log, **more: Any) -> None:
     """Asks for one row of a section, which is a unit, unless it is finished."""
     if (section, _unit(case)) in record.units:
         return
