@@ -172,7 +172,6 @@ def test_rows_are_ordered_by_importance():
     ("cell", "method", "precision"),
     [
         ("lstm", "fused", "float32"),
-        ("gru", "newton", "float32"),
         ("lru", "associative", "float32"),
         ("gru_after", "fused", "bfloat16"),
     ],
