@@ -1,15 +1,28 @@
 """Time and memory of this library, torch, Flax, Haiku and Equinox.
 
 Every cell under every driver, forward and training, on one device and on all of them; the same
-cells of the peers; and as a limit the same multiply-adds in large matrix products.
+cells of the peers; and as a limit the same multiply-adds in large matrix products. Single steps,
+and the shares of products and activations in the time. --resume=FOLDER resumes an interrupted run.
 
     python -m experiments.benchmark --flagfile=experiments/benchmark/flagfiles/default.flags
 """
 
+import dataclasses
+
 from experiments.benchmark.config import Config
 from experiments.benchmark.study import PROGRAM, run
 from experiments.common import app, hosts
-from experiments.common.sections import OutputOptions
+from experiments.common.config import option
+from experiments.common.sections import RunOptions
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkOptions(RunOptions):
+    """Where a run is kept, and how it resumes."""
+
+    run_dir: str | None = option(
+        None, "Folder of the run; by default a new one below runs/.", path=True
+    )
 
 
 def command(config: Config, run_dir: str | None, *, overwrite: bool) -> int:
@@ -21,7 +34,7 @@ def command(config: Config, run_dir: str | None, *, overwrite: bool) -> int:
 
 
 EXPERIMENT = app.Experiment(
-    PROGRAM, __doc__, Config(), command, run_options=OutputOptions(), hosts=False
+    PROGRAM, __doc__, Config(), command, run_options=BenchmarkOptions(), hosts=False
 )
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""What the benchmark compares: shapes, cells, competitors, and the arrays that all of them get."""
+"""What the benchmark compares: shapes, cells, competitors."""
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru_after": 3, "peephole": 4}
 CELLS = tuple(GATES)
 MODES = ("train", "forward")
+STEP = "step"  # the third mode: one step at a time, as a server takes them
+# tf32 exists on GPUs: float32 arrays whose factors tensor cores round to 10 bits of mantissa.
+PRECISIONS = ("float32", "tf32", "bfloat16")
+# What runs on the JAX of its interpreter, so that several interpreters give several competitors.
+WITHOUT_JAX = ("torch", "torch.cuda", "onnxruntime")
 # The cell of each peer that computes what ours computes. A GRU applies the reset gate before the
 # candidate's matrix product ("gru") or after it ("gru_after"); that is other mathematics.
 PEERS = {
@@ -17,6 +21,17 @@ PEERS = {
     "haiku": {"lstm": "LSTM", "gru": "GRU"},
     "equinox": {"lstm": "LSTMCell", "gru_after": "GRUCell"},
 }
+# Cells that a peer computes in bfloat16 too. Flax's SimpleCell does not keep the dtype of its
+# state then, so its loop fails.
+LOW_PRECISION_PEERS = {
+    "torch": ("rnn", "lstm", "gru_after"),
+    "linen": ("lstm", "gru_after"),
+    "nnx": ("lstm", "gru_after"),
+    "haiku": ("lstm", "gru"),
+    "equinox": ("lstm", "gru_after"),
+}
+# The peepholes are a user's own cell, declared in the dtype of its parameters.
+LOW_PRECISION_CELLS = ("rnn", "lstm", "gru", "gru_after")
 # Flax's models with the RNN of this library in the place of Flax's: one import line is changed.
 WRAPPERS = {"seqmodels.linen": "linen", "seqmodels.nnx": "nnx"}
 NOTES = {
@@ -28,6 +43,7 @@ NOTES = {
     "it is left out.",
     "equinox": "equinox: LSTMCell, GRUCell (reset after), vmap over the batch in lax.scan; it has "
     "no tanh RNN.",
+    "onnxruntime": "onnxruntime: the export of sm.weights.to_onnx, which computes in float32.",
 }
 
 
@@ -44,23 +60,32 @@ class Shape(NamedTuple):
 
 
 class Worker(NamedTuple):
-    """The process a competitor runs in: its framework, and how many devices or threads."""
+    """The process a competitor runs in: its framework, and how many devices or threads.
+
+    jax: the version of JAX that names its interpreter; "" if there is only one.
+    """
 
     framework: str
     number: int
+    jax: str = ""
 
     def __str__(self) -> str:
-        unit = {"torch": "thread"}.get(self.framework)
+        unit = {"torch": "thread", "onnxruntime": "thread"}.get(self.framework)
         if self.framework == "ours" or self.framework in WRAPPERS:
             unit = "device"
         many = "" if self.number == 1 else "s"
-        return f"{self.framework}, {self.number} {unit}{many}" if unit else self.framework
+        name = f"{self.framework}, {self.number} {unit}{many}" if unit else self.framework
+        shown = self.jax and self.framework not in WITHOUT_JAX
+        return f"{name}, JAX {self.jax}" if shown else name
 
 
 class Case(NamedTuple):
-    """One competitor at one shape. method: a driver of ours, "" for a peer, "limit" for the GEMM.
+    """One competitor at one shape.
 
-    mode: "train" (loss and all gradients) or "forward" (outputs alone).
+    method: a driver of ours, "" for a peer, "limit" for the GEMM; of a step, which call takes it.
+    mode: "train" (loss and all gradients), "forward" (outputs alone) or "step".
+    precision: one of `PRECISIONS`.
+    variant: what the program leaves out, of `shares.VARIANTS`; "" for nothing.
     """
 
     worker: Worker
@@ -68,15 +93,20 @@ class Case(NamedTuple):
     method: str
     mode: str
     shape: Shape
+    precision: str = "float32"
+    variant: str = ""
 
     @property
     def label(self) -> str:
         """What a table calls the competitor."""
-        if self.worker.framework != "ours":
-            return str(self.worker)
+        name = str(self.worker)
         if self.method == "limit":
-            return "limit"
-        return str(self.worker).replace("ours", f"ours {self.method}")
+            name = name.replace("ours, 1 device", "limit")
+        elif self.method:
+            framework = self.worker.framework
+            name = name.replace(framework, f"{framework} {self.method}", 1)
+        parts = [name, self.precision if self.precision != "float32" else "", self.variant]
+        return ", ".join(part for part in parts if part)
 
 
 def parse_shape(text: str) -> Shape:
@@ -108,80 +138,83 @@ def parse_shapes(values: Sequence[str]) -> list[Shape]:
 
 def encode(case: Case) -> list[Any]:
     """Returns a case as JSON can hold it."""
-    return [list(case.worker), case.cell, case.method, case.mode, list(case.shape)]
+    return [list(case.worker), case.cell, case.method, case.mode, list(case.shape), *case[5:]]
 
 
 def decode(value: list[Any]) -> Case:
     """Returns the case that `encode` was given."""
-    worker, cell, method, mode, shape = value
-    return Case(Worker(*worker), cell, method, mode, Shape(*shape))
+    worker, cell, method, mode, shape, *more = value
+    return Case(Worker(*worker), cell, method, mode, Shape(*shape), *more)
 
 
-def workers_for(peers: Iterable[str], devices: int, cores: int) -> list[Worker]:
-    """Returns the processes of a comparison, ours first."""
-    workers = [Worker("ours", count) for count in sorted({1, devices})]
-    for peer in peers:
-        counts = {1, cores} if peer == "torch" else {1}
-        workers += [Worker(peer, count) for count in sorted(counts)]
+def workers_for(
+    peers: Iterable[str], devices: int, cores: int, homes: Mapping[str, Sequence[str]] | None = None
+) -> list[Worker]:
+    """Returns the processes of a comparison, ours first.
+
+    Args:
+      peers: the other libraries.
+      devices: how many devices "all" are.
+      cores: how many threads torch gets.
+      homes: the versions of JAX by whose interpreters a framework runs; ("",) by default.
+    """
+    homes = homes or {}
+    workers = []
+    for name in ("ours", *peers):
+        counts = {"ours": {1, devices}, "torch": {1, cores}}.get(name, {1})
+        for version in homes.get(name, ("",)):
+            workers += [Worker(name, count, version) for count in sorted(counts)]
     return workers
 
 
+def runs(worker: Worker, cell: str, precision: str) -> bool:
+    """Whether a framework has the cell in that precision."""
+    framework = WRAPPERS.get(worker.framework, worker.framework)
+    if framework == "ours":
+        return precision == "float32" or cell in LOW_PRECISION_CELLS
+    if cell not in PEERS.get(framework, ()):
+        return False
+    return precision == "float32" or cell in LOW_PRECISION_PEERS.get(framework, ())
+
+
 def cases_for(
-    shape: Shape, cells: Iterable[str], methods: Sequence[str], workers: Iterable[Worker]
+    shape: Shape,
+    cells: Iterable[str],
+    methods: Sequence[str],
+    workers: Iterable[Worker],
+    precisions: Sequence[str] = ("float32",),
 ) -> list[Case]:
     """Returns all competitors at a shape, the limit of every cell included."""
     workers = list(workers)
     cases = []
-    for cell in cells:
+    for cell, precision in itertools.product(cells, precisions):
         for worker in workers:
-            if worker.framework == "ours":
-                ways = [*methods]
-            else:
-                ways = [""] if cell in PEERS[worker.framework] else []
-            cases += [Case(worker, cell, way, mode, shape) for way in ways for mode in MODES]
-        if Worker("ours", 1) in workers:
-            cases.append(Case(Worker("ours", 1), cell, "limit", "forward", shape))
+            ways = [*methods] if worker.framework == "ours" else [""]
+            if runs(worker, cell, precision):
+                cases += [
+                    Case(worker, cell, way, mode, shape, precision)
+                    for way in ways
+                    for mode in MODES
+                ]
+        ours = [worker for worker in workers if worker[:2] == ("ours", 1)]
+        if ours and runs(ours[0], cell, precision):
+            cases.append(Case(ours[0], cell, "limit", "forward", shape, precision))
     return cases
 
 
-def wrapper_cases(shape: Shape, cells: Iterable[str], devices: int) -> list[Case]:
+def wrapper_cases(
+    shape: Shape,
+    cells: Iterable[str],
+    devices: int,
+    precisions: Sequence[str] = ("float32",),
+    versions: Sequence[str] = ("",),
+) -> list[Case]:
     """Returns training steps of Flax's models, with Flax's RNN and with that of this library."""
     cases = []
-    for cell in cells:
+    for cell, precision, version in itertools.product(cells, precisions, versions):
         for wrapper, peer in WRAPPERS.items():
-            if cell in PEERS[peer]:
-                workers = [Worker(peer, 1), *(Worker(wrapper, n) for n in sorted({1, devices}))]
-                cases += [Case(worker, cell, "", "train", shape) for worker in workers]
+            if runs(Worker(peer, 1), cell, precision):
+                counts = sorted({1, devices})
+                workers = [Worker(peer, 1, version), *(Worker(wrapper, n, version) for n in counts)]
+                cases += [Case(worker, cell, "", "train", shape, precision) for worker in workers]
     return cases
-
-
-def inputs(shape: Shape) -> np.ndarray:
-    """Returns xs (T, B, D) float32, the same for every competitor."""
-    return np.random.default_rng(0).standard_normal(shape[:3], np.float32)
-
-
-def weights(cell: str, input_size: int, hidden_size: int) -> dict[str, Any]:
-    """Returns the weights of a cell, the same for every competitor that takes weights.
-
-    Gates lie along the last axis, in our order: i, f, g, o in an LSTM, r, z, n in a GRU.
-
-    Args:
-      cell: one of `CELLS`.
-      input_size: D.
-      hidden_size: H.
-
-    Returns:
-      w_x (D, G H), w_h (H, G H), b (G H,), b_n (H,) for the GRU that resets after, p (3, H) for
-      peepholes; float32, uniform in +-1/sqrt(H).
-    """
-    G, D, H = GATES[cell], input_size, hidden_size
-    shapes: dict[str, tuple[int, ...]] = {"w_x": (D, G * H), "w_h": (H, G * H), "b": (G * H,)}
-    if cell == "gru_after":
-        shapes["b_n"] = (H,)
-    if cell == "peephole":
-        shapes["p"] = (3, H)
-    random = np.random.default_rng(1)
-    return {
-        name: random.uniform(-(H**-0.5), H**-0.5, size).astype(np.float32)
-        for name, size in shapes.items()
-    }

@@ -1,4 +1,4 @@
-"""What a worker does when its framework runs on JAX: ours and four of the peers."""
+"""The backend of a worker whose framework runs on JAX: ours and four of the peers."""
 
 import importlib
 import importlib.metadata
@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.benchmark import ours as benchmark_ours
 from experiments.benchmark import peers as benchmark_peers
-from experiments.benchmark.cases import WRAPPERS, Case
+from experiments.benchmark.cases import STEP, WRAPPERS, Case
 from seqmodels.training.parallel.mesh import use_devices
 
 PACKAGES = {"linen": "flax", "nnx": "flax", "haiku": "dm-haiku", "equinox": "equinox"}
@@ -43,20 +43,29 @@ def start(framework: str, count: str) -> dict[str, Any]:
     }
 
 
-def build(
-    case: Case, budget: str | None
-) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
-    """Returns a jitted function, its arguments, and what is to be said of it."""
-    if case.worker.framework != "ours":
-        return benchmark_peers.build(case)
-    if case.method == "limit":
-        return benchmark_ours.build_limit(case.cell, case.shape)
-    method = benchmark_ours.driver(case.method, budget)
-    return benchmark_ours.build(case.cell, case.shape, method, case.mode, case.worker.number)
+def build(case: Case, budget: str | None) -> benchmark_ours.Built:
+    """Returns a jitted function, its arguments, and remarks on it."""
+    if case.worker.framework == "ours":
+        function, arguments, about = benchmark_ours.build(case, budget)
+    else:
+        function, arguments, about = benchmark_peers.build(case)
+    precision = {"float32": "float32", "tf32": "tensorfloat32"}.get(case.precision)
+    if precision is None or jax.default_backend() == "cpu":
+        return function, arguments, about
+
+    def call(*arguments: Any) -> Any:
+        # JAX's own choice on a GPU is TF32. The context is part of what a jitted function is
+        # compiled for, so it surrounds each call.
+        with jax.default_matmul_precision(precision):
+            return function(*arguments)
+
+    return call, arguments, about
 
 
 def verdict(case: Case, result: Any) -> tuple[float, float | None, tuple[int, ...]]:
-    """Returns loss, norm of the gradient, and the shape of ys, () in training."""
+    """Returns loss, norm of the gradient, and the shape of ys, () in training and of a step."""
+    if case.mode == STEP:
+        return float(np.mean(np.square(np.asarray(result, np.float64)))), None, ()
     if case.mode == "forward":
         ys = np.asarray(result)
         return float(np.mean(np.square(ys, dtype=np.float64))), None, ys.shape

@@ -3,6 +3,7 @@
 On several devices every one takes its share of the sequences through time.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,10 @@ import jax
 import jax.numpy as jnp
 
 import seqmodels as sm
-from experiments.benchmark.cases import Shape, inputs, weights
+from experiments.benchmark.arrays import fields, inputs, weights
+from experiments.benchmark.cases import GATES, STEP, Case
+from experiments.benchmark.shares import LEFT_OUT
+from experiments.benchmark.substitution import check_parts, without
 from seqmodels.cells import catalog
 from seqmodels.cells.gru import GRUParams
 from seqmodels.cells.lstm import LSTMParams, LSTMState
@@ -22,6 +26,7 @@ from seqmodels.training.parallel.mesh import largest_divisor, make_mesh, place
 from seqmodels.types import Array, Cell, Driver
 
 Function = Callable[..., Any]
+Built = tuple[Function, tuple[Any, ...], dict[str, Any]]  # function, arguments, remarks
 
 
 class PeepholeParams(NamedTuple):
@@ -66,23 +71,36 @@ def peephole_lstm(input_size: int, hidden_size: int) -> Cell:
     return sm.make_cell(init, initial_state, (project, update))
 
 
-def make(name: str, input_size: int, hidden_size: int) -> tuple[Cell, Any]:
-    """Returns the cell of that name and its parameters, from `weights`."""
-    w = weights(name, input_size, hidden_size)
+def make(
+    name: str, input_size: int, hidden_size: int, precision: str = "float32"
+) -> tuple[Cell, Any]:
+    """Returns the cell of that name and its parameters.
+
+    Those of the cells in `GATES` are from `weights`, those of others from the cell itself.
+    """
+    dtype = {"dtype": jnp.bfloat16} if precision == "bfloat16" else {}
+    if name not in GATES:
+        cell = catalog.CELLS[name](input_size, hidden_size, **dtype)
+        return cell, cell.init(jax.random.key(0))
+    w = fields(name, input_size, hidden_size)
     if name == "peephole":
         return peephole_lstm(input_size, hidden_size), PeepholeParams(**w)
-    cell = catalog.CELLS[name](input_size, hidden_size)
+    cell = catalog.CELLS[name](input_size, hidden_size, **dtype)
     if name == "rnn":
         return cell, RNNParams(**w)
     if name == "lstm":
         return cell, LSTMParams(**w)
-    w_h = w.pop("w_h")
-    return cell, GRUParams(**w, w_h=w_h[:, : 2 * hidden_size], w_n=w_h[:, 2 * hidden_size :])
+    return cell, GRUParams(**w)
 
 
 def loss_of(cell: Cell, method: str | Driver) -> Function:
-    """Returns (params, xs) -> mean of squares of all outputs."""
-    return lambda params, xs: jnp.mean(jnp.square(sm.unroll(cell, params, xs, method=method)[1]))
+    """Returns (params, xs) -> mean of squares of all outputs, in float32."""
+
+    def loss(params: Any, xs: Array) -> Array:
+        ys = sm.unroll(cell, params, xs, method=method)[1]
+        return jnp.mean(jnp.square(ys.astype(jnp.float32)))
+
+    return loss
 
 
 def forward(cell: Cell, method: str | Driver) -> Function:
@@ -90,23 +108,27 @@ def forward(cell: Cell, method: str | Driver) -> Function:
     return lambda params, xs: sm.unroll(cell, params, xs, method=method)[1]
 
 
-def build(
-    name: str, shape: Shape, method: str | Driver, mode: str, num_devices: int
-) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
-    """Returns the jitted function, its arguments, and what is to be said of it.
+def build(case: Case, budget: str | None = None) -> Built:
+    """Returns the jitted function of a case, its arguments, and remarks on it.
 
-    Args:
-      name: a cell.
-      shape: T, B, D, H.
-      method: "auto", a driver's name or a driver.
-      mode: "train" or "forward".
-      num_devices: how many devices there are; as many are used as divide the batch.
+    On several devices as many are used as divide the batch.
 
     Raises:
       TypeError: if the driver does not run the cell.
     """
-    cell, params = make(name, shape.D, shape.H)
+    shape, mode, num_devices = case.shape, case.mode, case.worker.number
+    if case.method == "limit":
+        return build_limit(case)
+    cell, params = make(case.cell, shape.D, shape.H, case.precision)
     params = jax.tree.map(jnp.asarray, params)
+    if case.variant:
+        left_out = LEFT_OUT[case.variant]
+        x_t = jnp.zeros((1, shape.D))
+        check_parts(cell.step, params, cell.initial_state(params, (1,)), x_t, **left_out)
+        cell = without(cell, **left_out)
+    if mode == STEP:
+        return build_step(cell, params, case)
+    method = driver(case.method, budget, case.precision)
     xs = jax.ShapeDtypeStruct(shape[:3], jnp.float32)
     info = jax.eval_shape(
         lambda p, x: sm.unroll_full(cell, p, x, method=method, states=False).info, params, xs
@@ -123,17 +145,48 @@ def build(
     return jax.jit(function), arguments, about
 
 
-def build_limit(name: str, shape: Shape) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
+def build_step(cell: Cell, params: Any, case: Case) -> Built:
+    """Returns a function that takes one step from the state of its last call.
+
+    case.method: "stream" is `sm.stream`; "bare" is the step under jit with the state donated.
+    """
+    batch_shape = (case.shape.B,)
+    state, step = sm.stream(cell, params, batch_shape=batch_shape)
+    if case.method == "bare":
+        step = functools.partial(jax.jit(cell.step, donate_argnums=1), params)
+    return stepping(step, state), (inputs(case.shape)[0],), {}
+
+
+def stepping(step: Callable[[Any, Any], tuple[Any, Any]], state: Any) -> Function:
+    """Returns x_t -> y_t, which keeps the state from call to call."""
+    held = [state]
+
+    def call(x_t: Any) -> Any:
+        held[0], y_t = step(held[0], x_t)
+        return y_t
+
+    return call
+
+
+def build_limit(case: Case) -> Built:
     """Returns one large product with the multiply-adds of a cell's forward pass.
 
-    (T B, D + H) @ (D + H, G H): no recurrence, no activations. Training takes three of them: the
-    forward pass, the gradient of the states and that of the weights.
+    (T B, D + H) @ (D + H, G H): no recurrence, no activations; in bfloat16 the sums are float32.
+    Training takes three of them: the forward pass, the gradient of the states and that of the
+    weights.
     """
-    w = weights(name, shape.D, shape.H)
+    shape = case.shape
+    w = weights(case.cell, shape.D, shape.H)
     matrix = jnp.concatenate([w["w_x"], w["w_h"]])
     rows = shape.T * shape.B
     xs = jax.random.normal(jax.random.key(0), (rows, shape.D + shape.H))
-    product = jax.jit(lambda xs, matrix, old: xs @ matrix, donate_argnums=2, keep_unused=True)
+    if case.precision == "bfloat16":
+        matrix, xs = matrix.astype(jnp.bfloat16), xs.astype(jnp.bfloat16)
+    product = jax.jit(
+        lambda xs, matrix, old: jnp.matmul(xs, matrix, preferred_element_type=jnp.float32),
+        donate_argnums=2,
+        keep_unused=True,
+    )
     # Each product is written over the one before: fresh memory would cost a page fault every 4 KiB.
     held = [jnp.zeros((rows, matrix.shape[1]))]
 
@@ -144,10 +197,12 @@ def build_limit(name: str, shape: Shape) -> tuple[Function, tuple[Any, ...], dic
     return call, (xs, matrix), {}
 
 
-def driver(method: str, memory_budget: str | None = None) -> str | Driver:
-    """Returns what `method=` is given: the name, or the driver with the budget it takes."""
+def driver(method: str, memory_budget: str | None = None, precision: str = "") -> str | Driver:
+    """Returns what `method=` is given: the name, or the driver with the settings it takes."""
     make_driver: Any = DRIVERS.get(method)
     takes = inspect.signature(make_driver).parameters if make_driver else ()
     if memory_budget and "memory_budget" in takes:
         return make_driver(memory_budget=memory_budget)
+    if precision == "tf32" and "precision" in takes:
+        return make_driver(precision=precision)
     return method

@@ -14,22 +14,43 @@ import jax
 import jax.numpy as jnp
 
 import seqmodels as sm
-from experiments.benchmark.cases import PEERS, WRAPPERS, Case, inputs
+from experiments.benchmark.arrays import inputs
+from experiments.benchmark.cases import PEERS, STEP, WRAPPERS, Case
+from experiments.benchmark.ours import Built, stepping
 from seqmodels.training.parallel.mesh import largest_divisor, make_mesh, place
 from seqmodels.types import Array
 
-Built = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
 
 def build(case: Case) -> Built:
-    """Returns the peer's jitted function, its arguments, and what is to be said of it.
+    """Returns the peer's jitted function, its arguments, and remarks on it.
 
-    "train" gives (mean of squares of all outputs, gradient of all parameters), "forward" gives ys.
-    Our wrappers run on as many devices as divide the batch.
+    In bfloat16 Flax's cells get a dtype; Haiku and Equinox have none, so parameters, inputs and
+    state are cast. Parameters and their gradients are float32. "train" gives (mean of squares of
+    all outputs, gradient of all parameters), "forward" gives ys, "step" gives y_t. Our wrappers run
+    on as many devices as divide the batch.
     """
     builder = {"linen": _linen, "nnx": _nnx, "haiku": _haiku, "equinox": _equinox}
     framework = WRAPPERS.get(case.worker.framework, case.worker.framework)
+    if case.mode == STEP:
+        return _linen_step(case)
     return builder[framework](case, jnp.asarray(inputs(case.shape)))
+
+
+def _mean_square(ys: Array) -> Array:
+    return jnp.mean(jnp.square(ys.astype(jnp.float32)))
+
+
+def _dtype(case: Case) -> dict[str, Any]:
+    """Returns the arguments of Flax's cells for the precision of a case."""
+    return {"dtype": jnp.bfloat16} if case.precision == "bfloat16" else {}
+
+
+def _cast(case: Case, tree: Any) -> Any:
+    """Returns the arrays in the dtype of a case."""
+    if case.precision != "bfloat16":
+        return tree
+    is_array = lambda leaf: isinstance(leaf, jax.Array)  # noqa: E731
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16) if is_array(leaf) else leaf, tree)
 
 
 def _jitted(apply: Callable[[Any, Array], Any], case: Case, params: Any, xs: Array) -> Built:
@@ -37,7 +58,7 @@ def _jitted(apply: Callable[[Any, Array], Any], case: Case, params: Any, xs: Arr
         return jax.jit(apply), (params, xs), {}
 
     def loss(params: Any, xs: Array) -> Array:
-        return jnp.mean(jnp.square(apply(params, xs)))
+        return _mean_square(apply(params, xs))
 
     used = largest_divisor(case.shape.B, case.worker.number)
     if used == 1:
@@ -57,23 +78,38 @@ def _rnn(case: Case) -> Any:
 def _linen(case: Case, xs: Array) -> Built:
     from flax import linen
 
-    cell = getattr(linen, PEERS["linen"][case.cell])(features=case.shape.H)
+    cell = getattr(linen, PEERS["linen"][case.cell])(features=case.shape.H, **_dtype(case))
     model = _rnn(case)(cell, time_major=True)
     params = model.init(jax.random.key(0), xs[:1])
     return _jitted(model.apply, case, params, xs)
 
 
+def _linen_step(case: Case) -> Built:
+    """Returns one step of Flax's cell under jit, the state donated; it keeps its state."""
+    from flax import linen
+
+    cell = getattr(linen, PEERS["linen"][case.cell])(features=case.shape.H, **_dtype(case))
+    x_t = inputs(case.shape)[0]
+    carry = cell.initialize_carry(jax.random.key(0), x_t.shape)
+    params = cell.init(jax.random.key(0), carry, x_t)
+    # A copy of each leaf: an LSTM's two zeros are one array, which cannot be donated twice.
+    carry = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), carry)
+    jitted = jax.jit(cell.apply, donate_argnums=1)
+    return stepping(lambda carry, x_t: jitted(params, carry, x_t), carry), (x_t,), {}
+
+
 def _nnx(case: Case, xs: Array) -> Built:
     from flax import nnx
 
-    cell = getattr(nnx, PEERS["nnx"][case.cell])(case.shape.D, case.shape.H, rngs=nnx.Rngs(0))
+    make = getattr(nnx, PEERS["nnx"][case.cell])
+    cell = make(case.shape.D, case.shape.H, rngs=nnx.Rngs(0), **_dtype(case))
     model = _rnn(case)(cell, time_major=True)
 
     def forward(model: Any, xs: Array) -> Array:
         return model(xs)
 
     def train(model: Any, xs: Array) -> Any:
-        return nnx.value_and_grad(lambda model: jnp.mean(jnp.square(model(xs))))(model)
+        return nnx.value_and_grad(lambda model: _mean_square(model(xs)))(model)
 
     if largest_divisor(case.shape.B, case.worker.number) == 1:
         return nnx.jit(train if case.mode == "train" else forward), (model, xs), {}
@@ -88,11 +124,12 @@ def _haiku(case: Case, xs: Array) -> Built:
 
     def unroll(xs: Array) -> Array:
         core = getattr(hk, PEERS["haiku"][case.cell])(case.shape.H)
-        return hk.dynamic_unroll(core, xs, core.initial_state(case.shape.B))[0]
+        return hk.dynamic_unroll(core, xs, _cast(case, core.initial_state(case.shape.B)))[0]
 
     model = hk.without_apply_rng(hk.transform(unroll))
     params = model.init(jax.random.key(0), xs[:1])
-    return _jitted(model.apply, case, params, xs)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params)
+    return _jitted(lambda params, xs: model.apply(*_cast(case, (params, xs))), case, params, xs)
 
 
 def _equinox(case: Case, xs: Array) -> Built:
@@ -102,7 +139,8 @@ def _equinox(case: Case, xs: Array) -> Built:
     cell = make(case.shape.D, case.shape.H, key=jax.random.key(0))
 
     def forward(cell: Any, xs: Array) -> Array:
-        zeros = jnp.zeros((xs.shape[1], cell.hidden_size))
+        cell, xs = _cast(case, (cell, xs))
+        zeros = jnp.zeros((xs.shape[1], cell.hidden_size), xs.dtype)
 
         def step(state: Any, x_t: Array) -> tuple[Any, Array]:
             state = jax.vmap(cell)(x_t, state)
@@ -111,7 +149,7 @@ def _equinox(case: Case, xs: Array) -> Built:
         return jax.lax.scan(step, (zeros, zeros) if case.cell == "lstm" else zeros, xs)[1]
 
     def loss(cell: Any, xs: Array) -> Array:
-        return jnp.mean(jnp.square(forward(cell, xs)))
+        return _mean_square(forward(cell, xs))
 
     function = eqx.filter_value_and_grad(loss) if case.mode == "train" else forward
     return eqx.filter_jit(function), (cell, xs), {}

@@ -11,16 +11,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from experiments.benchmark.cases import Worker
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 START_LIMIT = 120.0
 
 
 class WorkerError(Exception):
-    """A worker died, stalled, or could not do what it was asked, told in one line.
+    """A worker died, stalled, or could not do what it was asked, in one line.
 
     kind: the name of the exception it answered with; "" where it did not answer.
     """
@@ -28,6 +28,20 @@ class WorkerError(Exception):
     def __init__(self, text: str, kind: str = ""):
         super().__init__(text)
         self.kind = kind
+
+
+class Connection(Protocol):
+    """A worker that answers requests; a `Process`, except in tests."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it answers."""
+
+    def ask(self, request: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
+        """Returns the reply to a request; raises WorkerError."""
+
+    def close(self) -> None:
+        """Ends it."""
 
 
 class Process:
@@ -130,28 +144,31 @@ class Process:
         self.close()
 
 
-def command_for(framework: str, count: int | str) -> list[str]:
-    """Returns the command of a worker process."""
-    return [sys.executable, "-m", "experiments.benchmark.worker", framework, str(count)]
+def command_for(worker: Worker, python: str = sys.executable) -> list[str]:
+    """Returns the command of a worker process, run by an interpreter."""
+    return [python, "-m", "experiments.benchmark.worker", worker.framework, str(worker.number)]
 
 
 class Pool:
-    """The worker processes of a comparison, by worker. A context manager."""
+    """The workers of a comparison. A context manager."""
 
-    def __init__(self, limit: float, command: Callable[[str, int], list[str]] = command_for):
-        """Prepares an empty pool; limit and command as in `Process` and `command_for`."""
-        self._limit = limit
-        self._command = command
-        self._processes: dict[Worker, Process] = {}
-        self.versions: dict[str, str] = {}
+    def __init__(self, connect: Callable[[Worker], Connection]):
+        """Prepares an empty pool; `connect(worker)` starts a worker."""
+        self._connect = connect
+        self._processes: dict[Worker, Connection] = {}
+        self._versions: dict[str, dict[str, None]] = {}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions of all packages; several, with commas, if interpreters differ."""
+        return {name: ", ".join(found) for name, found in self._versions.items()}
 
     def start(self, workers: Iterable[Worker], fail: Callable[[Worker, str], None]) -> list[Worker]:
-        """Starts those that do not run yet and returns all that do; tells `fail` of the others."""
+        """Starts those that do not run yet and returns all that do; calls `fail` for the others."""
         workers = list(workers)
         fresh = [worker for worker in workers if not self.alive(worker)]
         for worker in fresh:
-            command = self._command(worker.framework, worker.number)
-            self._processes[worker] = Process(command, self._limit)
+            self._processes[worker] = self._connect(worker)
         running = []
         for worker in workers:
             if worker not in fresh:
@@ -163,7 +180,8 @@ class Pool:
                 self._processes[worker].close()
                 fail(worker, str(error))
                 continue
-            self.versions |= reply.get("versions", {})
+            for name, version in reply.get("versions", {}).items():
+                self._versions.setdefault(name, {})[version] = None
             running.append(worker)
         return running
 
@@ -172,7 +190,7 @@ class Pool:
         return self._processes[worker].ask(request)
 
     def alive(self, worker: Worker) -> bool:
-        """Whether the worker's process runs."""
+        """Whether the worker runs."""
         return worker in self._processes and self._processes[worker].alive
 
     def __enter__(self) -> Self:

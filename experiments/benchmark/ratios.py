@@ -1,15 +1,17 @@
 """What the times mean: ratios of medians, geometric means over shapes, and the bars to clear."""
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.benchmark.cases import WRAPPERS, Case, Shape, Worker
+from experiments.benchmark.cases import MODES, WITHOUT_JAX, WRAPPERS, Case, Shape, Worker
 from experiments.benchmark.timing import REFERENCE, Timing
 
 TRAINING_OVER_FORWARD = 3  # large products in a training step, for each in a forward pass
 BAR_SHAPES = 4
+NAMES = {"train": "training", "forward": "forward"}
 
 
 class Bar(NamedTuple):
@@ -22,11 +24,46 @@ class Bar(NamedTuple):
     shapes: int
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class View:
+    """The competitors of one version of JAX at one precision, and what they share with the others.
+
+    name: what a table adds to its rows, such as ", bfloat16"; "" if there is nothing else.
+    timings: their cases are in float32 on the only JAX, so that they are found by what they are.
+    """
+
+    name: str
+    jax: str
+    precision: str
+    timings: list[Timing]
+
+
+def views(timings: Sequence[Timing]) -> list[View]:
+    """Returns a view for each version of JAX and each precision that ours was timed in."""
+    ours = [timing.case for timing in timings if timing.case.worker.framework not in WITHOUT_JAX]
+    found = []
+    for precision, jax in dict.fromkeys((case.precision, case.worker.jax) for case in ours):
+        own = [
+            timing._replace(case=_plain(timing.case))
+            for timing in timings
+            if timing.case.precision == precision
+            and (timing.case.worker.jax == jax or timing.case.worker.framework in WITHOUT_JAX)
+        ]
+        parts = [f"JAX {jax}" if jax else "", precision if precision != "float32" else ""]
+        name = "".join(f", {part}" for part in parts if part)
+        found.append(View(name, jax, precision, own))
+    return found
+
+
+def _plain(case: Case) -> Case:
+    return case._replace(worker=case.worker._replace(jax=""), precision="float32")
+
+
 class Times:
-    """The medians of all cases, asked for by what they are."""
+    """The medians of all cases of a view, found by what they are."""
 
     def __init__(self, timings: Iterable[Timing], methods: Sequence[str], devices: int, cores: int):
-        """Takes the timings; `method`, the first of `methods`, on all `devices` is "ours"."""
+        """Stores the timings; `method`, the first of `methods`, on all `devices` is "ours"."""
         self._medians = {timing.case: timing.median for timing in timings}
         self.method = methods[0]
         self._devices = devices
@@ -63,6 +100,34 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
     return math.exp(statistics.fmean(map(math.log, there))) if there else None
 
 
+def precision_bars(
+    times: dict[View, Times], shapes: Sequence[Shape], cells: Iterable[str]
+) -> list[Bar]:
+    """Returns the bars low precision / float32 of ours, on all devices."""
+    found = []
+    for low in times:
+        for full in times:
+            if low.precision == "float32" or full.precision != "float32" or low.jax != full.jax:
+                continue
+            for cell in cells:
+                for mode in MODES:
+                    values = [
+                        ratio(times[low].ours(cell, mode, s), times[full].ours(cell, mode, s))
+                        for s in shapes
+                    ]
+                    name = f"{cell} {NAMES[mode]}: {low.precision} / float32 of ours"
+                    name += f", JAX {low.jax}" if low.jax else ""
+                    found += _bar(name, values)
+    return found
+
+
+def _bar(name: str, values: Iterable[float | None]) -> list[Bar]:
+    """Returns the bar of the ratios that were measured, or nothing."""
+    there = [value for value in values if value is not None]
+    mean = geometric_mean(there)
+    return [] if mean is None else [Bar(name, mean, min(there), max(there), len(there))]
+
+
 def wrapper_ratio(
     timings: Iterable[Timing], wrapper: str, cell: str, shape: Shape, devices: int
 ) -> float | None:
@@ -81,12 +146,8 @@ def wrapper_bars(
         for wrapper, peer in WRAPPERS.items():
             for count in sorted({1, devices}):
                 values = [wrapper_ratio(timings, wrapper, cell, s, count) for s in shapes]
-                there = [value for value in values if value is not None]
-                mean = geometric_mean(there)
-                if mean is not None:
-                    on = "1 device" if count == 1 else f"{count} devices"
-                    name = f"{cell} training: {peer} / {wrapper} ({on})"
-                    found.append(Bar(name, mean, min(there), max(there), len(there)))
+                on = "1 device" if count == 1 else f"{count} devices"
+                found += _bar(f"{cell} training: {peer} / {wrapper} ({on})", values)
     return found
 
 
@@ -96,10 +157,7 @@ def bars(times: Times, shapes: Sequence[Shape], cells: Iterable[str], cores: int
     found: list[Bar] = []
 
     def add(name: str, over: Sequence[Shape], one: Callable[[Shape], float | None]) -> None:
-        values = [value for shape in over if (value := one(shape)) is not None]
-        mean = geometric_mean(values)
-        if mean is not None:
-            found.append(Bar(name, mean, min(values), max(values), len(values)))
+        found.extend(_bar(name, map(one, over)))
 
     def against(peer: str, mode: str, threads: int = 0) -> Callable[[Shape], float | None]:
         return lambda shape: ratio(

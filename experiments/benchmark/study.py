@@ -10,7 +10,11 @@ from typing import Any
 from experiments.benchmark import sections
 from experiments.benchmark.cases import Shape, parse_shape, parse_shapes
 from experiments.benchmark.config import Config
-from experiments.benchmark.process import Process, WorkerError, command_for
+from experiments.benchmark.gpu import rows
+from experiments.benchmark.gpu import section as gpu_section
+from experiments.benchmark.interpreters import Interpreters, find
+from experiments.benchmark.process import WorkerError
+from experiments.benchmark.record import Record, Settings
 from experiments.benchmark.report import RATIOS, Report, machine
 from experiments.benchmark.timing import Plan
 from experiments.common import identity as identities
@@ -32,7 +36,9 @@ def run(
 
     Args:
       config: what to measure.
-      run_dir: folder of the results; None for a new one below runs/. A benchmark is not resumed.
+      run_dir: folder of the results; None for a new one below runs/. An unfinished run with the
+        same options that it holds is resumed: what is measured as one, such as all competitors at
+        a shape, is measured again if it was not finished.
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
@@ -41,79 +47,101 @@ def run(
     """
     try:
         path = _new_directory() if run_dir is None else absolute_path(run_dir)
-        start = _resolve_devices(config)
+        interpreters, start = find(config.pythons, config.devices, config.stall_seconds)
         config = config.replace(devices=str(start["devices"]))
-        directory = RunDirectory(path, program=PROGRAM, overwrite=overwrite, files=(RATIOS,))
+        directory = RunDirectory(
+            path,
+            program=PROGRAM,
+            settings=identities.identity(config),
+            overwrite=overwrite,
+            files=(RATIOS,),
+        )
     except (ValueError, OSError, WorkerError) as error:
         raise UserError(str(error).removeprefix("ValueError: ")) from error
     with directory:
         directory.write_settings(
             flagfile(config, f"python -m experiments.{PROGRAM} --flagfile=THIS")
         )
-        return _measure(config, directory, start)
+        return _measure(config, directory, interpreters, start)
 
 
-def _measure(config: Config, directory: RunDirectory, start: dict[str, Any]) -> dict[str, Any]:
-    record = sections.Record()
-    settings = _settings(config, start, record)
+def _measure(
+    config: Config, directory: RunDirectory, interpreters: Interpreters, start: dict[str, Any]
+) -> dict[str, Any]:
+    record = Record()
+    settings = _settings(config, interpreters, start, record)
     shapes = parse_shapes(config.shapes)
     about = {"flags": identities.identity(config), "machine": machine(settings, start["kind"])}
     report = Report(shapes, settings, record, directory=directory, about=about)
-    record.save = lambda: report.write(complete=False)
-    complete = False
-    try:
-        for section in config.sections:
-            if section == "memory" and start["platform"] != "cpu":
-                record.notes.append("memory: left out, it is measured on CPUs alone")
-                continue
-            say(f"section {section}", error=True)
-            _runners(config, shapes, settings, record)[section]()
-        complete = True
-    except KeyboardInterrupt:
-        say(f"interrupted; measured so far: {record.measured}", error=True)
-        raise
-    finally:
-        if complete or isinstance(sys.exception(), KeyboardInterrupt):
-            report.show(complete=complete)
-    return report.results(complete=True)
+    ended = False
+    with directory.metrics_log() as log:
+        record.resume(log, directory.results)
+        record.save = lambda: report.write(complete=False)
+        record.save()  # from here on the run can be resumed
+        try:
+            runners = _runners(config, shapes, settings, record)
+            for section in config.sections:
+                if section == "memory" and start["platform"] != "cpu":
+                    record.notes.append("memory: left out, it is measured on CPUs alone")
+                    continue
+                say(f"section {section}", error=True)
+                runners[section]()
+            ended = True
+        except KeyboardInterrupt:
+            say(
+                f"interrupted; measured so far: {record.measured}; --resume={directory.path} "
+                "measures the rest",
+                error=True,
+            )
+            raise
+        finally:
+            if ended or isinstance(sys.exception(), KeyboardInterrupt):
+                report.show(complete=ended and not record.left)
+    return report.results(complete=not record.left)
 
 
 def _runners(
-    config: Config, shapes: list[Shape], settings: sections.Settings, record: sections.Record
+    config: Config, shapes: list[Shape], settings: Settings, record: Record
 ) -> dict[str, Callable[[], None]]:
     lengths = [shapes[0]._replace(T=length) for length in sorted(config.sweep)]
     memory_shapes = [parse_shape(text) for text in config.memory_shapes]
+    steps = [parse_shape(text) for text in config.latency_shapes]
+    sizes = rows.Sizes(
+        config.gpu.gpu_steps, config.gpu.gpu_hidden, config.gpu.gpu_batch, config.gpu.gpu_long
+    )
     return {
         "speed": lambda: sections.speed(shapes, settings, record),
         "sweep": lambda: sections.sweep(lengths, settings, record),
         "compile": lambda: sections.compile_times(settings, record),
         "wrappers": lambda: sections.wrappers(shapes, settings, record),
         "memory": lambda: sections.memory(memory_shapes, settings, record),
+        "latency": lambda: sections.latencies(steps, settings, record),
+        "shares": lambda: sections.share_times(shapes, settings, record),
+        "gpu": lambda: gpu_section.run(settings, sizes, record, seconds=config.gpu.seconds),
     }
 
 
-def _resolve_devices(config: Config) -> dict[str, Any]:
-    """Returns devices, platform and kind as a process sees them that starts JAX; this one never."""
-    with Process(command_for("ours", config.devices), config.stall_seconds) as process:
-        return process.ask({"do": "start"})
-
-
-def _settings(config: Config, start: dict[str, Any], record: sections.Record) -> sections.Settings:
+def _settings(
+    config: Config, interpreters: Interpreters, start: dict[str, Any], record: Record
+) -> Settings:
     peers = list(config.peers)
-    if start["platform"] != "cpu" and "torch" in peers:
+    if start["platform"] != "cpu" and "torch" in peers and set(config.sections) != {"gpu"}:
         peers.remove("torch")
-        record.notes.append("torch: left out, it is run on CPUs alone")
+        record.notes.append("torch: left out, it is run on CPUs alone, but for the section gpu")
     extra = [name for name in ("chunked",) if name not in config.methods]
-    return sections.Settings(
+    return Settings(
         cells=list(config.cells),
         methods=list(config.methods),
         peers=peers,
         devices=start["devices"],
         cores=available_cores(),
         plan=Plan(config.rounds, config.warmups, config.seed),
-        stall_seconds=config.stall_seconds,
         memory_budget=config.memory_budget,
         drivers=[*config.methods, *extra],
+        connect=interpreters.connect(config.stall_seconds),
+        precisions=config.precision,
+        versions=interpreters.versions,
+        homes=interpreters.homes(peers),
     )
 
 

@@ -1,5 +1,6 @@
 """The tables of the benchmark's report, readable at 120 columns."""
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -7,13 +8,22 @@ from rich import box
 from rich.table import Table
 
 from experiments.benchmark.cases import PEERS, WRAPPERS, Case, Shape, Worker
-from experiments.benchmark.ratios import Bar, Times, geometric_mean, ratio, wrapper_ratio
+from experiments.benchmark.ratios import (
+    Bar,
+    Times,
+    View,
+    geometric_mean,
+    ratio,
+    wrapper_ratio,
+)
 from experiments.benchmark.timing import Timing
 
 MEGABYTE = 1e6
+OfShape = Callable[[Shape, int], float | None]  # (shape, number of our devices) -> seconds
 
 
-def _table(title: str, first: str, columns: Iterable[str]) -> Table:
+def make_table(title: str, first: str, columns: Iterable[str]) -> Table:
+    """Returns an empty table: a title above it, a column of names, columns of numbers."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column(first, no_wrap=True)
     for column in columns:
@@ -36,7 +46,7 @@ def _spread(timing: Timing) -> str:
 def speed(timings: Sequence[Timing], mode: str, shapes: Sequence[Shape], cells: list[str]) -> Table:
     """Returns the times of all competitors, a column a shape."""
     what = "training step" if mode == "train" else "forward pass"
-    table = _table(
+    table = make_table(
         f"{what}, ms: median (quartiles), by TxBxDxH. limit: the multiply-adds of a forward pass "
         "as one large product.",
         "",
@@ -56,7 +66,7 @@ def speed(timings: Sequence[Timing], mode: str, shapes: Sequence[Shape], cells: 
 
 
 def ratios(
-    times: Times,
+    times: dict[View, Times],
     mode: str,
     shapes: Sequence[Shape],
     *,
@@ -64,71 +74,72 @@ def ratios(
     peers: list[str],
     devices: int,
 ) -> Table:
-    """Returns peer / ours, ours on all devices and on one, with geometric means."""
-    both = devices > 1
-    table = _table(
+    """Returns peer / ours, ours on all devices and on one, with geometric means.
+
+    A precision below float32 has the row ours / ours in float32 too.
+    """
+    table = make_table(
         f"{'training' if mode == 'train' else 'forward'}: time of a peer / time of ours"
-        + (f" on {devices} devices | on 1" if both else "")
+        + (f" on {devices} devices | on 1" if devices > 1 else "")
         + "; above 1 ours is faster; mean: geometric. Last: ours / limit"
         + (", three products." if mode == "train" else "."),
         "",
         [*map(str, shapes), "mean"],
     )
 
-    def row(label: str, one: Callable[[Shape, int], float | None]) -> None:
-        columns = [[one(shape, count) for shape in shapes] for count in (devices, 1)]
-        if not any(value for column in columns for value in column):
-            return
-        for column in columns:
-            column.append(geometric_mean(column))
-        pairs = zip(*columns, strict=True)
-        table.add_row(label, *[" | ".join(map(_ratio, p[: 1 + both])) for p in pairs])
+    def row(label: str, above: OfShape, below: OfShape) -> None:
+        counts = sorted({1, devices}, reverse=True)
+        columns = [[ratio(above(s, n), below(s, n)) for s in shapes] for n in counts]
+        _ratio_row(table, label, columns)
 
     for cell in cells:
         table.add_section()
-        for peer in [peer for peer in peers if cell in PEERS[peer]]:
-            for threads in (0, 1) if peer == "torch" else (0,):
-
-                def over_ours(
-                    shape: Shape, count: int, at: tuple[str, str, int] = (cell, peer, threads)
-                ) -> float | None:
-                    own, name, threads = at
-                    above = times.peer(name, own, mode, shape, threads)
-                    return ratio(above, times.ours(own, mode, shape, count))
-
-                row(f"{cell}: {peer}{', 1 thread' if threads else ''}", over_ours)
-
-        def over_limit(shape: Shape, count: int, cell: str = cell) -> float | None:
-            return ratio(times.ours(cell, mode, shape, count), times.limit(cell, mode, shape))
-
-        row(f"{cell}: ours / limit", over_limit)
+        for view, own in times.items():
+            ours = functools.partial(own.ours, cell, mode)
+            for peer in [peer for peer in peers if cell in PEERS.get(peer, ())]:
+                for threads in (0, 1) if peer == "torch" else (0,):
+                    label = f"{cell}: {peer}{', 1 thread' if threads else ''}{view.name}"
+                    row(label, _of_shape(own.peer, peer, cell, mode, threads=threads), ours)
+            row(f"{cell}: ours / limit{view.name}", ours, _of_shape(own.limit, cell, mode))
+            for full, others in times.items():
+                if full.jax == view.jax and full.precision == "float32" != view.precision:
+                    in_full = functools.partial(others.ours, cell, mode)
+                    row(f"{cell}: ours / ours in float32{view.name}", ours, in_full)
     return table
 
 
+def _of_shape(function: Callable[..., float | None], *arguments: str, **options: int) -> OfShape:
+    """Returns (shape, number of devices) -> time of what does not depend on the devices."""
+    return lambda shape, _: function(*arguments, shape, **options)
+
+
 def wrappers(
-    timings: Sequence[Timing], shapes: Sequence[Shape], cells: list[str], devices: int
+    views: Sequence[View], shapes: Sequence[Shape], cells: list[str], devices: int
 ) -> Table:
     """Returns Flax / the same model with the RNN of this library, with geometric means."""
     counts = sorted({1, devices}, reverse=True)
     on = " | ".join(f"on {count}" for count in counts)
-    table = _table(
+    table = make_table(
         f"training step: time of Flax's model / time with our RNN in it, {on} devices; above 1 "
         "ours is faster; mean: geometric.",
         "",
         [*map(str, shapes), "mean"],
     )
     for cell in cells:
-        for wrapper, peer in WRAPPERS.items():
-            columns = [
-                [wrapper_ratio(timings, wrapper, cell, shape, count) for shape in shapes]
-                for count in counts
-            ]
-            if any(value for column in columns for value in column):
-                for column in columns:
-                    column.append(geometric_mean(column))
-                pairs = zip(*columns, strict=True)
-                table.add_row(f"{cell}: {peer}", *[" | ".join(map(_ratio, p)) for p in pairs])
+        for view in views:
+            for wrapper, peer in WRAPPERS.items():
+                _ratio_row(table, f"{cell}: {peer}{view.name}", [
+                    [wrapper_ratio(view.timings, wrapper, cell, s, count) for s in shapes]
+                    for count in counts
+                ])  # fmt: skip
     return table
+
+
+def _ratio_row(table: Table, label: str, columns: Sequence[list[float | None]]) -> None:
+    """Adds a row of ratios "a | b" with their geometric means, unless nothing was measured."""
+    if any(value for column in columns for value in column):
+        whole = [[*column, geometric_mean(column)] for column in columns]
+        table.add_row(label, *[" | ".join(map(_ratio, p)) for p in zip(*whole, strict=True)])
 
 
 def _ratio(value: float | None) -> str:
@@ -144,7 +155,7 @@ def sweep(timings: Sequence[Timing]) -> Table:
         label = Case(worker, "lstm", method, "train", shape).label
         columns += [f"{label}, ms", "us / T"]
     title = f"lstm, training step by T (B, D, H = {shape.B}, {shape.D}, {shape.H})"
-    table = _table(title, "T", columns)
+    table = make_table(title, "T", columns)
     for length in dict.fromkeys(t.case.shape.T for t in timings):
         cells = []
         for key in workers:
@@ -162,7 +173,7 @@ def sweep(timings: Sequence[Timing]) -> Table:
 def compile_times(measured: Sequence[dict[str, Any]]) -> Table:
     """Returns the medians of the time to compile a training step, by length."""
     shapes = list(dict.fromkeys(m["shape"] for m in measured))
-    table = _table("ours: seconds to trace, lower and compile a training step", "", shapes)
+    table = make_table("ours: seconds to trace, lower and compile a training step", "", shapes)
     found = {(m["cell"], m["competitor"], m["shape"]): m["seconds"] for m in measured}
     for cell, competitor in dict.fromkeys(key[:2] for key in found):
         row = [sorted(found.get((cell, competitor, shape), [])) for shape in shapes]
@@ -175,7 +186,7 @@ def compile_times(measured: Sequence[dict[str, Any]]) -> Table:
 def memory(measured: Sequence[dict[str, Any]]) -> Table:
     """Returns the growth of memory by competitor, and what the compiler said beforehand."""
     clocks = " and ".join(dict.fromkeys(m["how"] for m in measured))
-    table = _table(
+    table = make_table(
         f"lstm, training step: growth of the process's memory, MB ({clocks})",
         "",
         ["measured", "by the compiler"],
@@ -192,7 +203,7 @@ def memory(measured: Sequence[dict[str, Any]]) -> Table:
 def bars(found: Sequence[Bar]) -> Table:
     """Returns the bars: geometric means, and the range over shapes."""
     columns = ["geometric mean", "from", "to", "shapes"]
-    table = _table("bars: ours on all devices where not said otherwise", "", columns)
+    table = make_table("bars: ours on all devices where not said otherwise", "", columns)
     for bar in found:
         low, high = f"{bar.low:.2f}", f"{bar.high:.2f}"
         table.add_row(bar.name, f"{bar.value:.2f}", low, high, str(bar.shapes))

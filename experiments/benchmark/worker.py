@@ -8,6 +8,7 @@ and the parent lets one of them compute at a time. Requests and replies are line
 """
 
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -17,13 +18,15 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.benchmark import memory as benchmark_memory
-from experiments.benchmark.cases import decode
+from experiments.benchmark.cases import Shape, decode
 
 Reply = dict[str, Any]
+BACKENDS = {"torch": "torch_peer", "torch.cuda": "torch_peer", "onnxruntime": "onnx_peer"}
+PROBED = ("torch", "onnxruntime")  # packages that need no JAX
 
 
 class Server:
-    """Answers requests: start, prepare, run, drop, compile, memory."""
+    """Answers requests: start, prepare, run, drop, compile, memory, check."""
 
     def __init__(self, framework: str, count: str):
         """Prepares for a framework and "auto" or a number of devices (ours) or threads (torch)."""
@@ -44,12 +47,13 @@ class Server:
 
     def _start(self) -> Reply:
         """Imports the framework and starts its backend."""
-        name = "torch_peer" if self._framework == "torch" else "jax_peers"
+        name = BACKENDS.get(self._framework, "jax_peers")
         self._backend = importlib.import_module(f"experiments.benchmark.{name}")
-        return self._backend.start(self._framework, self._count)
+        installed = [name for name in PROBED if importlib.util.find_spec(name)]
+        return {"installed": installed} | self._backend.start(self._framework, self._count)
 
     def _prepare(self, number: int, case: list[Any], budget: str | None = None) -> Reply:
-        """Builds a case, runs it once, which compiles it, and says what came out."""
+        """Builds a case, runs it once, which compiles it, and returns loss and gradient norm."""
         what = decode(case)
         function, arguments, about = self._backend.build(what, budget)
         wait = self._backend.wait
@@ -59,6 +63,8 @@ class Server:
             return {"about": about}
         loss, norm, shape = self._backend.verdict(what, result)
         wanted = (*what.shape[:2], what.shape.H)
+        if what.variant and math.isfinite(loss):
+            return {"about": about}
         if not math.isfinite(loss) or shape not in ((), wanted):
             raise ValueError(f"loss {loss}, outputs {shape}, expected a number and {wanted}")
         return {"about": about, "loss": loss, "norm": norm}
@@ -81,6 +87,12 @@ class Server:
     def _compile(self, case: list[Any], budget: str | None = None) -> Reply:
         """Traces, lowers and compiles a training step a few times; nothing is executed."""
         return {"seconds": self._backend.compile_seconds(decode(case), budget)}
+
+    def _check(self, cell: str, method: str, precision: str, shape: list[int]) -> Reply:
+        """Compares a driver with scan."""
+        from experiments.benchmark.gpu import equivalence
+
+        return {"errors": equivalence.differences(cell, method, precision, Shape(*shape))}
 
     def _memory(self, case: list[Any], budget: str | None = None) -> Reply:
         """Compiles a case, then runs it once and says by how much the memory grew."""

@@ -34,8 +34,7 @@ class Experiment(NamedTuple):
       actions: the default options of what else the command does, such as --predict; None for
         nothing.
       act: `act(actions, config) -> bool` does what the actions ask for; False if it is nothing.
-      run_options: where a run is kept; `OutputOptions()` if it cannot be resumed, None if nothing
-        is kept.
+      run_options: where a run is kept; None if nothing is kept.
       hosts: whether a run may consist of several processes.
     """
 

@@ -203,16 +203,6 @@ class SavingConfig(Options):
 
 
 @dataclasses.dataclass(frozen=True)
-class OutputOptions(Options):
-    """Where a run is kept."""
-
-    run_dir: str | None = option(
-        None, "Folder of the results; by default a new one below runs/.", path=True
-    )
-    overwrite: bool = option(False, "Replace the run that run_dir holds.")
-
-
-@dataclasses.dataclass(frozen=True)
 class RunOptions(Options):
     """Where a run is kept, and how it resumes."""
 

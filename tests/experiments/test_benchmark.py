@@ -26,6 +26,8 @@ TINY = [
     "--rounds=2",
     "--sweep=4,8",
     "--memory_shapes=16x2x2x3",
+    "--latency_shapes=1x1x2x3,1x2x2x3",
+    "--precision=float32,bfloat16",
     "--devices=2",
 ]
 ONE, TWO = Worker("ours", 1), Worker("ours", 2)
@@ -70,24 +72,38 @@ def test_all_sections_end_to_end(tmp_path):
     timed = {(t["competitor"].split()[0].rstrip(","), t["shape"]) for t in report["speed"]}
     shapes = ["6x4x2x3", "5x3x2x3"]
     assert timed == {(name, s) for name in {*peers, "limit"} for s in shapes}
+    of_precision = [t["competitor"] for t in report["speed"] if t["precision"] == "bfloat16"]
+    assert {name.split()[0].rstrip(",") for name in of_precision} == {*peers, "limit"}
+    assert all(name.endswith(", bfloat16") for name in of_precision)
+    steps = {t["competitor"] for t in report["latency"]}
+    assert {"ours stream, 1 device", "ours bare, 1 device", "linen"} <= steps
+    assert all(len(t["seconds"]) == 101 for t in report["latency"])
+    assert len(report["shares_of_time"]) == 2 * 2 * len(shapes)
     for one in report["speed"] + report["sweep"]:
         assert len(one["seconds"]) == 2
         assert 0 < one["low"] <= one["median"] <= one["high"]
     two = [t for t in report["speed"] if t["competitor"] == "ours scan, 2 devices"]
     assert [t["about"]["devices"] for t in two] == [2, 2, 1, 1]
+    assert {(r["precision"], r["jax"]) for r in report["ratios"]} == {
+        ("float32", ""), ("bfloat16", "")
+    }  # fmt: skip
     assert "* 5x3x2x3: 1 of 2 devices" in done.stdout
     assert {m["shape"] for m in report["compile"]} == {"100x1x32x64", "1000000x1x32x64"}
     ours = [m for m in report["memory"] if m["competitor"].startswith("ours")]
     assert all(m["compiler"] > 0 and m["growth"] >= 0 for m in ours)
     assert {t["shape"] for t in report["sweep"]} == {"4x4x2x3", "8x4x2x3"}
     assert {"linen", "nnx"} <= {r["peer"] for r in report["ratios"]}
-    assert {t["competitor"] for t in report["wrappers"]} == {
+    models = {
         *WRAPPERS.values(),
         *(f"{name}, {n} device{'s' * (n > 1)}" for name in WRAPPERS for n in (1, 2)),
     }
+    assert {t["competitor"] for t in report["wrappers"]} == {
+        *models, *(f"{name}, bfloat16" for name in models)
+    }  # fmt: skip
     assert report["versions"]["jax"]
     assert report["machine"]["cores"] >= 1
-    for word in ("training step, ms", "forward pass, ms", "time of a peer", "by T", "bars", "MB"):
+    for word in ("training step, ms", "forward pass, ms", "time of a peer", "by T", "bars", "MB",
+                 "one step, us", "overlap", "bfloat16 / float32 of ours"):  # fmt: skip
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines()[:-1])) <= 120
     assert (folder / "ratios.png").stat().st_size > 10_000
@@ -124,6 +140,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_no_process(tmp_path):
     report = results(folder)
     assert not report["complete"]
     assert len(report["sweep"]) == 1
+    assert f"--resume={folder} measures the rest" in " ".join(err.split())
     assert not marked(f"BENCHMARK_TEST_RUN={tmp_path}")
 
 
@@ -151,6 +168,9 @@ MISTAKES = {
     "method": (["--methods=scam"], 2, "did you mean scan?"),
     "peer": (["--peers=troch"], 2, "did you mean torch?"),
     "section": (["--sections=sped"], 2, "did you mean speed?"),
+    "precision": (["--precision=bf16"], 2, "got 'bf16', expected"),
+    "latency": (["--latency_shapes=2x1x1x1"], 2, "got 2x1x1x1, expected 1xBxDxH"),
+    "python": (["--pythons=/none/python"], 1, "pythons: got '/none/python', expected the path"),
     "rounds": (["--rounds=0"], 2, "rounds: got 0, expected at least 1"),
     "sweep": (["--sweep=0,4"], 2, "sweep: got 0, expected at least 1"),
     "devices": (["--devices=none"], 2, "got 'none', expected auto or a positive number"),
@@ -267,7 +287,7 @@ def test_a_worker_that_fails_does_not_stop_the_others(action, text):
     notes, errors, timings = [], [], []
     log = Log(notes.append, errors.append, lambda *_: None)
     begun = time.monotonic()
-    with Pool(3.0, lambda *worker: fake(actions[worker])) as pool:
+    with Pool(lambda worker: Process(fake(actions[worker[:2]]), 3.0)) as pool:
         cases = [case(ONE, "scan"), case(Worker("torch", 1)), case(ONE)]
         assert len(pool.start([c.worker for c in cases[:2]], lambda *_: None)) == 2
         measure(cases, pool, Plan(3, 1, 0), log, timings)
@@ -285,7 +305,7 @@ def test_what_is_wrong_is_not_timed():
     linen = Case(Worker("linen", 1), "lstm", "", "train", SHAPE)
     cases = [case(ONE, "fused"), case(Worker("torch", 1)), linen]
     errors, timings = [], []
-    with Pool(60.0, lambda *worker: fake(actions[worker])) as pool:
+    with Pool(lambda worker: Process(fake(actions[worker[:2]]), 60.0)) as pool:
         pool.start([ONE, *[c.worker for c in cases[1:]]], lambda *_: None)
         log = Log(print, errors.append, lambda *_: None)
         measure(cases, pool, Plan(2, 1, 0), log, timings)

@@ -1,0 +1,1 @@
+"""The section gpu: equivalence of the drivers, times, and a rule for "auto"."""
