@@ -22,6 +22,8 @@ from jax import lax
 from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers.contract import fill_padding, match_varying_axes, tree_where, zero_unless
 from seqmodels.drivers.fused.backward import backward
+from seqmodels.drivers.fused.batch_last import first_axis_last, last_axis_first
+from seqmodels.drivers.fused.layout import batch_last_pays, batch_last_stages
 from seqmodels.drivers.fused.records import (
     FusedPlan,
     OutputCotangents,
@@ -124,7 +126,8 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
     xs = fill_padding(valid, xs)
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     analysis = analyze_stages(cell, params, state, x_t, keeps)
-    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states)
+    is_last = batch_last_pays(cell, analysis, params, state, x_t)
+    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states, is_last)
     state, constants = partition_by_flags(state, analysis.constant_leaves)
     if fresh is not None:
         fresh, _ = partition_by_flags(fresh, analysis.constant_leaves)
@@ -178,7 +181,8 @@ def _push_forward(
 
     def run(floats: SequenceInputs) -> Any:
         combined = combine(floats, others)
-        final_state, ys, residuals = _forward(plan, combined, plan.keep_states, save=False)
+        first = plan._replace(batch_last=False)
+        final_state, ys, residuals = _forward(first, combined, plan.keep_states, save=False)
         return partition_floats((final_state, ys, residuals.states))[0]
 
     return jax.jvp(run, (floats,), (dinputs,))[1]
@@ -199,6 +203,10 @@ def _forward(
 ) -> tuple[State, Any, Residuals]:
     """Returns (final_state, ys, residuals); ys is not zeroed in the padding."""
     params, xs, state, constants, fresh, valid, resets = inputs
+    is_last, stages = plan.batch_last, plan.stages
+    if is_last:
+        stages = batch_last_stages(stages, params, combine(state, constants), xs[0])
+        state, constants, fresh = first_axis_last((state, constants, fresh))
     aliases = plan.analysis.output_aliases
     if not keep_states:
         aliases = (None,) * len(aliases)
@@ -206,24 +214,27 @@ def _forward(
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs_t
-        before = tree_where(reset_t, fresh, state)
+        before = tree_where(reset_t, fresh, state, batch_last=is_last)
         staged: Any = combine(before, constants)
         gates = []
-        for project, update in plan.stages:
+        for project, update in stages:
             gates.append(project(params, staged, x_t))
             staged = update(params, staged, gates[-1])
         new, y_t = staged
         after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
-        after = after if valid_t is None else tree_where(valid_t, after, before)
-        y_leaves, y_structure = jax.tree.flatten(y_t)
+        if valid_t is not None:
+            after = tree_where(valid_t, after, before, batch_last=is_last)
+        visited = last_axis_first(after) if is_last else after
+        y_leaves, y_structure = jax.tree.flatten(last_axis_first(y_t) if is_last else y_t)
         structure.append(y_structure)
         # An output that equals a leaf of the state is written once.
         unaliased = [leaf for leaf, alias in zip(y_leaves, aliases, strict=True) if alias is None]
-        return after, (unaliased, after if keep_states else None, gates if save else None)
+        return after, (unaliased, visited if keep_states else None, gates if save else None)
 
     final_state, (unaliased, states, gates) = lax.scan(
         body, state, (xs, valid, resets), reverse=plan.reverse
     )
+    final_state = last_axis_first(final_state) if is_last else final_state
     outputs = iter(unaliased)
     state_leaves = jax.tree.leaves(states, is_leaf=lambda a: a is None)
     ys = [next(outputs) if alias is None else state_leaves[alias] for alias in aliases]
