@@ -11,20 +11,19 @@ from seqmodels.cells.stages import new_state
 from seqmodels.types import Array, Cell, Contract, Params, State
 
 
-def tree_where(
-    mask: Array | None, if_true: Any, if_false: Any, *, batch_last: bool = False
-) -> Any:
+def tree_where(mask: Array | None, if_true: Any, if_false: Any, *, batch_last: bool = False) -> Any:
     """Returns `if_true` where the mask is true, `if_false` elsewhere; None is a mask never true.
 
-    The mask's axes are the leading axes of every leaf, or the last ones (`batch_last`). It selects and does not multiply, so a NaN
-    that is not selected has no effect.
+    The mask's axes are the leading axes of every leaf, or the last ones (`batch_last`). It selects
+    and does not multiply, so a NaN that is not selected has no effect.
     """
     if mask is None:
         return if_false
 
     def pick(a: Array, b: Array) -> Array:
         ones = (1,) * (b.ndim - mask.ndim)
-        return jnp.where(mask.reshape((*ones, *mask.shape) if batch_last else mask.shape + ones), a, b)
+        shape = (*ones, *mask.shape) if batch_last else (*mask.shape, *ones)
+        return jnp.where(mask.reshape(shape), a, b)
 
     return jax.tree.map(pick, if_true, if_false)
 

@@ -169,9 +169,7 @@ def _chunk_backward(
         first_x = zero_x if x_others is None else x_others[0]
         for (project, _), stage, others in zip(plan.stages, stages, others_over_time, strict=True):
             others = jax.tree.map(lambda a: a[0], others)
-            transposes.append(
-                batch_last_transpose(project, inputs.params, stage, others, first_x)
-            )
+            transposes.append(batch_last_transpose(project, inputs.params, stage, others, first_x))
 
     def transpose(n: int, dg: Any, others: Any, x_t: Array) -> Any:
         if is_last:

@@ -6,10 +6,10 @@ a loop. It takes less time with the weights on the left, `w.T @ h` with h (H, B)
 transpose of every result would cost as much as that saves, so the whole loop has to keep the batch
 axis last.
 
-`batch_last` derives such a function from one for arrays (B, ...), which is how cells are written. It
-traces the function and evaluates each operation on the stored arrays: products have their operands
-exchanged, and elementwise operations do not change. Any other operation gets its operands with the
-batch axis first.
+`batch_last` derives such a function from one for arrays (B, ...), which is how cells are written.
+It traces the function and evaluates each operation on the stored arrays: products have their
+operands exchanged, and elementwise operations do not change. Any other operation gets its operands
+with the batch axis first.
 """
 
 from collections.abc import Callable, Sequence
@@ -57,8 +57,8 @@ def batch_last(
 ) -> Callable[..., Any]:
     """Returns `function(known, stored_last, stored_first)` with the batch axis stored last.
 
-    What depends on `known` alone, such as transposed weights, is computed here, so that a loop which
-    calls the function does not repeat it.
+    What depends on `known` alone, such as transposed weights, is computed here, so that a loop
+    which calls the function does not repeat it.
 
     Args:
       function: its other arguments and its results have leaves (B, ...).
@@ -89,9 +89,7 @@ def batch_last(
     def run(stored_last: Any, stored_first: Any = ()) -> Any:
         values = jax.tree.leaves((stored_last, stored_first))
         for instruction in translator.program:
-            inputs = [
-                values[a.number] if isinstance(a, _Value) else a for a in instruction.inputs
-            ]
+            inputs = [values[a.number] if isinstance(a, _Value) else a for a in instruction.inputs]
             values.extend(instruction.apply(*inputs))
         results = [values[a.number] if isinstance(a, _Value) else a for a in outputs]
         return jax.tree.unflatten(jax.tree.structure(shapes), results)

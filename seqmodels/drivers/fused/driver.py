@@ -51,7 +51,9 @@ CHUNK = 32
 SAVE_FROM = 2**18
 
 
-def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
+def fused(
+    *, chunk: int = CHUNK, save: bool | None = None, batch_last: bool | None = None
+) -> Driver:
     """Returns the driver with the fused backward pass; values and gradients equal those of `scan`.
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
@@ -66,20 +68,26 @@ def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
       save: whether the forward pass saves the gates. Otherwise the backward pass recomputes them
         by one product for each chunk, which takes half the memory. None: saves them from
         `SAVE_FROM` parameters on, where the product costs more than the memory traffic it avoids.
+      batch_last: whether the loops store states and gates with the batch axis last. The results are
+        the same. None: where it was measured to be faster, which is on CPUs with large matrices of
+        float32; see `seqmodels/drivers/fused/layout.py`.
 
     Returns:
       A `Driver`.
 
     Raises:
-      ValueError: if `chunk` is not a positive integer, or `save` not True, False or None.
+      ValueError: if `chunk` is not a positive integer, or `save` or `batch_last` is not True, False
+        or None.
     """
     check_size("fused", chunk=chunk)
-    if not (save is None or isinstance(save, bool)):
-        raise ValueError(f"fused: save: got {save!r}, expected True, False or None")
-    return Driver("fused", _run, (("chunk", int(chunk)), ("save", save)))
+    for name, flag in (("save", save), ("batch_last", batch_last)):
+        if not (flag is None or isinstance(flag, bool)):
+            raise ValueError(f"fused: {name}: got {flag!r}, expected True, False or None")
+    settings = {"chunk": int(chunk), "save": save, "batch_last": batch_last}
+    return Driver("fused", _run, tuple(settings.items()))
 
 
-def _run(call: DriverCall, *, chunk: int, save: bool | None) -> Unrolled:
+def _run(call: DriverCall, *, chunk: int, save: bool | None, batch_last: bool | None) -> Unrolled:
     require_stages("fused", call.cell)
     fresh = None
     if call.contract.resets is not None:
@@ -87,8 +95,9 @@ def _run(call: DriverCall, *, chunk: int, save: bool | None) -> Unrolled:
     K = chunk_size(call.num_steps, chunk)
     if save is None:
         save = saving_pays(call.params)
-    full = run_fused(call, fresh, chunk=K, save=save)
-    return full._replace(info=Info("fused", plan=f"chunk={K}, save={save}"))
+    full = run_fused(call, fresh, chunk=K, save=save, batch_last=batch_last)
+    plan = f"chunk={K}, save={save}" + (f", {full.info.plan}" if full.info.plan else "")
+    return full._replace(info=Info("fused", plan=plan))
 
 
 def saving_pays(params: Params) -> bool:
@@ -96,7 +105,9 @@ def saving_pays(params: Params) -> bool:
     return sum(leaf.size for leaf in jax.tree.leaves(params)) >= SAVE_FROM
 
 
-def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unrolled:
+def run_fused(
+    call: DriverCall, fresh: State, *, chunk: int, save: bool, batch_last: bool | None = None
+) -> Unrolled:
     """Unrolls a cell in stages.
 
     Args:
@@ -104,6 +115,10 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
       fresh: the state that replaces the state at a reset; None without resets.
       chunk: K, steps a chunk of the backward pass.
       save: whether the forward pass saves the gates.
+      batch_last: whether the loops store the batch axis last; None: where that pays.
+
+    Returns:
+      `Unrolled`, whose `info.plan` is "batch_last=True" or empty.
 
     Raises:
       TypeError: see `analyze_stages`.
@@ -126,8 +141,9 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
     xs = fill_padding(valid, xs)
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     analysis = analyze_stages(cell, params, state, x_t, keeps)
-    is_last = batch_last_pays(cell, analysis, params, state, x_t)
-    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states, is_last)
+    if batch_last is None:
+        batch_last = batch_last_pays(cell, analysis, params, state, x_t)
+    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states, batch_last)
     state, constants = partition_by_flags(state, analysis.constant_leaves)
     if fresh is not None:
         fresh, _ = partition_by_flags(fresh, analysis.constant_leaves)
@@ -140,7 +156,7 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
         final_state=split_batch(combine(final_state, constants), 0, batch_shape),
         ys=split_batch(zero_unless(valid, ys), 1, batch_shape),
         states=states,
-        info=Info("fused"),
+        info=Info("fused", plan="batch_last=True" if batch_last else ""),
     )
 
 
