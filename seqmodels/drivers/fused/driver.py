@@ -67,7 +67,8 @@ def fused(
         divide T, a divisor of T near K is used if there is one.
       save: whether the forward pass saves the gates. Otherwise the backward pass recomputes them
         by one product for each chunk, which takes half the memory. None: saves them from
-        `SAVE_FROM` parameters on, where the product costs more than the memory traffic it avoids.
+        `SAVE_FROM` parameters on, where the product costs more than the memory traffic it avoids,
+        and if all steps are one chunk.
       batch_last: whether the loops store states and gates with the batch axis last. The results are
         the same. None: where it was measured to be faster, which is on CPUs with large matrices of
         float32; see `seqmodels/drivers/fused/layout.py`.
@@ -94,7 +95,8 @@ def _run(call: DriverCall, *, chunk: int, save: bool | None, batch_last: bool | 
         fresh = reset_state(call.cell, call.params, call.state)
     K = chunk_size(call.num_steps, chunk)
     if save is None:
-        save = saving_pays(call.params)
+        # A single chunk holds the gates of all steps in either case.
+        save = saving_pays(call.params) or call.num_steps <= K
     full = run_fused(call, fresh, chunk=K, save=save, batch_last=batch_last)
     plan = f"chunk={K}, save={save}" + (f", {full.info.plan}" if full.info.plan else "")
     return full._replace(info=Info("fused", plan=plan))

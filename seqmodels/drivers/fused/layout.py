@@ -10,9 +10,10 @@ from seqmodels.drivers.fused.batch_last import batch_last, is_row_product
 from seqmodels.drivers.stage_analysis import StageAnalysis
 from seqmodels.types import Array, Cell, Params, Stage, State
 
-# Entries of all matrices from which the loops store the batch axis last, and the smallest batch.
+# The number of entries of all matrices, and the batch size, from which the loops store the batch
+# axis last. Measured on two CPU cores, see BUILD_NOTES.md.
 BATCH_LAST_FROM = 2**18
-SMALLEST_BATCH = 8
+SMALLEST_BATCH = 16
 
 
 def batch_last_pays(
@@ -30,9 +31,10 @@ def batch_last_pays(
       state: a state, leaves (B, ...).
       x_t: an input (B, ...), or its shape.
     """
-    if jax.default_backend() != "cpu" or x_t.shape[0] < SMALLEST_BATCH:
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    if jax.default_backend() != "cpu" or size < BATCH_LAST_FROM:
         return False
-    if any(analysis.update_reads_params):
+    if x_t.shape[0] < SMALLEST_BATCH or any(analysis.update_reads_params):
         return False
     step = jax.make_jaxpr(cell.step)(params, state, x_t).jaxpr
     products = [equation for equation in equations(step) if is_row_product(equation)]
