@@ -162,6 +162,7 @@ def test_weights_are_the_left_operand_of_every_step():
         (lambda: sm.gru(64, 512), 32, True),
         (lambda: sm.lstm(64, 128), 32, False),
         (lambda: sm.lstm(64, 512), 1, False),
+        (lambda: sm.lstm(64, 512), 256, False),
         (lambda: sm.lstm(64, 512, dtype=jnp.bfloat16), 32, False),
         (lambda: sm.lstm(64, 512, param_dtype=jnp.bfloat16), 32, False),
     ],

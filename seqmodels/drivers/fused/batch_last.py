@@ -132,7 +132,7 @@ class _Translator:
             if a.is_last == is_last:
                 return a
             move = first_axis_last if is_last else last_axis_first
-            return self._emit(lambda a: [move(a)], [a], [is_last])[0]
+            return self._emit(lambda a: [move(a) if a.ndim else a], [a], [is_last])[0]
         return first_axis_last(a) if is_last and jnp.ndim(a) else a
 
     def _apply(self, equation: Any, given: list[Any]) -> list[Any]:

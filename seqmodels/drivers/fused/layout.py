@@ -10,10 +10,10 @@ from seqmodels.drivers.fused.batch_last import batch_last, is_row_product
 from seqmodels.drivers.stage_analysis import StageAnalysis
 from seqmodels.types import Array, Cell, Params, Stage, State
 
-# The number of entries of all matrices, and the batch size, from which the loops store the batch
-# axis last. Measured on two CPU cores, see BUILD_NOTES.md.
-BATCH_LAST_FROM = 2**18
-SMALLEST_BATCH = 16
+# The number of entries of all matrices from which, and the batch sizes at which, the loops store the
+# batch axis last. Measured on two CPU cores, see BUILD_NOTES.md.
+BATCH_LAST_FROM = 2**19
+BATCH_SIZES = range(8, 65)
 
 
 def batch_last_pays(
@@ -21,7 +21,7 @@ def batch_last_pays(
 ) -> bool:
     """Returns whether loops that store the batch axis last are expected to be faster.
 
-    They are on CPUs, for large matrices of float32. Updates that read parameters are excluded,
+    They are on CPUs, for large matrices of float32 and batches of moderate size. Updates that read parameters are excluded,
     because their vectors would be repeated along the last axis.
 
     Args:
@@ -34,7 +34,7 @@ def batch_last_pays(
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if jax.default_backend() != "cpu" or size < BATCH_LAST_FROM:
         return False
-    if x_t.shape[0] < SMALLEST_BATCH or any(analysis.update_reads_params):
+    if x_t.shape[0] not in BATCH_SIZES or any(analysis.update_reads_params):
         return False
     step = jax.make_jaxpr(cell.step)(params, state, x_t).jaxpr
     products = [equation for equation in equations(step) if is_row_product(equation)]
