@@ -10,8 +10,8 @@ from seqmodels.drivers.fused.batch_last import batch_last, is_row_product
 from seqmodels.drivers.stage_analysis import StageAnalysis
 from seqmodels.types import Array, Cell, Params, Stage, State
 
-# The number of entries of all matrices from which, and the batch sizes at which, the loops store the
-# batch axis last. Measured on two CPU cores, see BUILD_NOTES.md.
+# The number of entries of all matrices from which the loops store the batch axis last, and the
+# sizes of a batch. Measured on two CPU cores, see BUILD_NOTES.md.
 BATCH_LAST_FROM = 2**19
 BATCH_SIZES = range(8, 65)
 
@@ -21,8 +21,8 @@ def batch_last_pays(
 ) -> bool:
     """Returns whether loops that store the batch axis last are expected to be faster.
 
-    They are on CPUs, for large matrices of float32 and batches of moderate size. Updates that read parameters are excluded,
-    because their vectors would be repeated along the last axis.
+    They are on CPUs, for large matrices of float32 and batches of moderate size. Updates that read
+    parameters are excluded, because their vectors would have to be moved at every step.
 
     Args:
       cell: a cell in stages.
