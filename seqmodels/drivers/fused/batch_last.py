@@ -82,7 +82,7 @@ def batch_last(
         leaf if n < num_known else _Value(n - num_known, n < num_known + num_last)
         for n, leaf in enumerate(leaves)
     ]
-    translator = _Translator(len(leaves) - num_known, jax.tree.leaves(stored_last)[0].shape[0])
+    translator = _Translator(len(leaves) - num_known, leaves[num_known].shape[0])
     used = [argument for argument, flag in zip(arguments, is_used, strict=True) if flag]
     outputs = [translator.moved(a, True) for a in translator.interpret(jaxpr, closed.consts, used)]
 
