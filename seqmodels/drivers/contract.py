@@ -11,24 +11,28 @@ from seqmodels.cells.stages import new_state
 from seqmodels.types import Array, Cell, Contract, Params, State
 
 
-def tree_where(mask: Array | None, if_true: Any, if_false: Any) -> Any:
+def tree_where(mask: Array | None, if_true: Any, if_false: Any, *, batch_last: bool = False) -> Any:
     """Returns `if_true` where the mask is true, `if_false` elsewhere; None is a mask never true.
 
-    The mask's axes are the leading axes of every leaf. It selects and does not multiply, so a NaN
-    that is not selected has no effect.
+    The mask's axes are the leading axes of every leaf, or the last ones (`batch_last`). It selects
+    and does not multiply, so a NaN that is not selected has no effect.
     """
     if mask is None:
         return if_false
 
     def pick(a: Array, b: Array) -> Array:
-        return jnp.where(mask.reshape(mask.shape + (1,) * (b.ndim - mask.ndim)), a, b)
+        ones = (1,) * (b.ndim - mask.ndim)
+        shape = (*ones, *mask.shape) if batch_last else (*mask.shape, *ones)
+        return jnp.where(mask.reshape(shape), a, b)
 
     return jax.tree.map(pick, if_true, if_false)
 
 
-def zero_unless(mask: Array | None, tree: Any) -> Any:
+def zero_unless(mask: Array | None, tree: Any, *, batch_last: bool = False) -> Any:
     """Returns `tree` where the mask is true, zero elsewhere; None is a mask always true."""
-    return tree if mask is None else tree_where(mask, tree, jax.tree.map(jnp.zeros_like, tree))
+    if mask is None:
+        return tree
+    return tree_where(mask, tree, jax.tree.map(jnp.zeros_like, tree), batch_last=batch_last)
 
 
 def hold_last_outputs(contract: Contract, ys: Any) -> Any:

@@ -229,7 +229,7 @@ def test_info_says_what_ran():
     info = sm.unroll_full(CELL, PARAMS(), cases.inputs()).info
     assert info.method == "fused"
     assert info.reason.startswith("auto")
-    assert info.plan == "chunk=32, save=False"
+    assert info.plan == "chunk=32, save=True"
     step_alone = CELL._replace(stages=())
     for cell, kind in [(step_alone, "a step alone"), (sm.lru(D, H), "a linear recurrence")]:
         info = sm.unroll_full(cell, cases.init(cell), cases.inputs()).info

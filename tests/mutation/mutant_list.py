@@ -49,7 +49,7 @@ _CONTRACT = _mutants(
     contract_length_zero_refused=("(values < 0)", "(values <= 0)"),
     contract_length_negative=("(values < 0) | (values > num_steps)", "values > num_steps"),
     contract_length_beyond_end=("values > num_steps)", "values > num_steps + 1)"),
-    contract_selection_swapped=("(b.ndim - mask.ndim)), a, b)", "(b.ndim - mask.ndim)), b, a)"),
+    contract_selection_swapped=("mask.reshape(shape), a, b)", "mask.reshape(shape), b, a)"),
     contract_padding_not_zero=("jax.tree.map(jnp.zeros_like, tree)", "tree"),
     contract_padding_filled_with_zeros=(
         "tree_where(valid, xs, jnp.ones_like(xs))",
@@ -96,16 +96,16 @@ _FUSED_FORWARD = _mutants(
     "seqmodels/drivers/fused/driver.py",
     (CONTRACT, FUSED, TRANSFORMATIONS),
     fused_reset_missing=(
-        "before = tree_where(reset_t, fresh, state)",
+        "before = tree_where(reset_t, fresh, state, batch_last=is_last)",
         "before = state",
     ),
     fused_state_moves_in_padding=(
-        "after = after if valid_t is None else tree_where(valid_t, after, before)",
+        "after = tree_where(valid_t, after, before, batch_last=is_last)",
         "after = after",
     ),
     fused_reset_at_a_masked_step_missing=(
-        "tree_where(valid_t, after, before)",
-        "tree_where(valid_t, after, state)",
+        "tree_where(valid_t, after, before, batch_last",
+        "tree_where(valid_t, after, state, batch_last",
     ),
     fused_reverse_missing=(
         "(xs, valid, resets), reverse=plan.reverse",
@@ -132,21 +132,33 @@ _FUSED_BACKWARD = _mutants(
         "return jnp.concatenate([after[:1], after[:-1]])",
     ),
     fused_gradient_of_reset_state=(
-        "dfresh = jax.tree.map(jnp.add, dfresh, zero_unless(reset_t, d))",
+        "dfresh = jax.tree.map(jnp.add, dfresh, reset)",
         "dfresh = dfresh",
     ),
-    fused_gradient_through_reset=("d = zero_unless(~reset_t, d)", "d = d"),
-    fused_gradient_stops_in_padding=(
-        "d = d if valid_t is None else tree_where(valid_t, d, dstate)",
+    fused_gradient_through_reset=(
+        "d = zero_unless(~reset_t, d, batch_last=is_last)",
         "d = d",
     ),
-    fused_gradient_in_padding=("(zero_unless(valid_t, dstate), dy_t)", "(dstate, dy_t)"),
+    fused_gradient_stops_in_padding=(
+        "d = tree_where(valid_t, d, dstate, batch_last=is_last)",
+        "d = d",
+    ),
+    fused_gradient_in_padding=(
+        "(zero_unless(valid_t, dstate, batch_last=is_last), dy_t)",
+        "(dstate, dy_t)",
+    ),
     fused_gradient_of_states=(
         "dstate = jax.tree.map(jnp.add, dstate, dvisited_t)",
         "dstate = dstate",
     ),
-    fused_gradient_past_project=("jax.tree.map(jnp.add, dread, transpose(dg))", "dread"),
-    fused_gradient_past_update=("jax.tree.map(jnp.add, dread, transpose(dg))", "transpose(dg)"),
+    fused_gradient_past_project=(
+        "jax.tree.map(jnp.add, dread, transpose(n, dg, others[n], x_t))",
+        "dread",
+    ),
+    fused_gradient_past_update=(
+        "jax.tree.map(jnp.add, dread, transpose(n, dg, others[n], x_t))",
+        "transpose(n, dg, others[n], x_t)",
+    ),
     fused_gradient_of_peepholes=(
         "if plan.analysis.update_reads_params[n]:  # ",
         "if False:  # ",

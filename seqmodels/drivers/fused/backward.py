@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from seqmodels.drivers.contract import tree_where, zero_unless
-from seqmodels.drivers.fused.linearization import LinearizedStage, linearize_stages, state_transpose
+from seqmodels.drivers.fused.batch_last import first_axis_last, last_axis_first
+from seqmodels.drivers.fused.linearization import (
+    LinearizedStage,
+    batch_last_transpose,
+    linearize_stages,
+    state_transpose,
+)
 from seqmodels.drivers.fused.records import (
     Chunk,
     FusedPlan,
@@ -72,16 +78,22 @@ def backward(
     if num_chunks:
         batch = inputs.xs.shape[1:2]
         over_chunks = _slice(over_time, whole) if rest else over_time
+        gates = None
+        if plan.batch_last:  # gates without a batch axis next to the time axis
+            gates = jax.tree.map(lambda a: a.reshape((num_chunks, K, *a.shape[1:])), over_chunks[2])
+            over_chunks = (*over_chunks[:2], None, *over_chunks[3:])
 
-        def body(carry: _Carry, rows_and_start: Any) -> tuple[_Carry, Any]:
-            rows, start = rows_and_start
+        def body(carry: _Carry, of_chunk: Any) -> tuple[_Carry, Any]:
+            rows, gates, start = of_chunk
             chunk = Chunk._make((*split_time_batch(rows, K, batch), start))
+            if plan.batch_last:
+                chunk = chunk._replace(gates=gates)
             carry, dx = _chunk_backward(plan, inputs, carry, chunk)
             return carry, merge_time_batch(dx)
 
         starts = _start_states(plan, inputs.state, over_chunks[1])
         rows = split_chunks(over_chunks, num_chunks, batch)
-        carry, dx = lax.scan(body, carry, (rows, starts), reverse=not plan.reverse)
+        carry, dx = lax.scan(body, carry, (rows, gates, starts), reverse=not plan.reverse)
         dxs.insert(len(dxs) if plan.reverse else 0, merge_chunks(dx, num_chunks * K, batch))
     dxs = jax.tree.map(lambda *a: jnp.concatenate(a) if len(a) > 1 else a[0], *dxs)
     params = partition_floats(inputs.params)[0]
@@ -143,10 +155,26 @@ def _chunk_backward(
     plan: FusedPlan, inputs: SequenceInputs, carry: _Carry, chunk: Chunk
 ) -> tuple[_Carry, Array | None]:
     """Carries the cotangents K steps back; also returns dxs (K, B, D)."""
+    is_last = plan.batch_last
     stages = linearize_stages(plan, inputs.params, _states_read(plan, inputs, chunk), chunk)
+    others_over_time = [partition_floats(stage.state)[1] for stage in stages]
     # An affine function has the same matrix at every x_t, so its transpose is taken at zero. But
     # integers, such as words, may select the matrix.
     zero_x, x_others = jnp.zeros_like(chunk.xs[0]), partition_floats(chunk.xs)[1]
+    dys, dstates, carried = chunk.dys, chunk.dstates, (carry.state, carry.fresh)
+    transposes: list[Any] = []
+    if is_last:
+        dys, dstates = first_axis_last((dys, dstates), 1)
+        carried = first_axis_last(carried)
+        first_x = zero_x if x_others is None else x_others[0]
+        for (project, _), stage, others in zip(plan.stages, stages, others_over_time, strict=True):
+            others = jax.tree.map(lambda a: a[0], others)
+            transposes.append(batch_last_transpose(project, inputs.params, stage, others, first_x))
+
+    def transpose(n: int, dg: Any, others: Any, x_t: Array) -> Any:
+        if is_last:
+            return transposes[n](dg, (others, x_t))
+        return state_transpose(plan.stages[n][0], inputs.params, stages[n], others, x_t)(dg)
 
     def step(carry: tuple[State, State], inputs_t: Any) -> tuple[tuple[State, State], Any]:
         dstate, dfresh = carry
@@ -154,36 +182,40 @@ def _chunk_backward(
         x_t = zero_x if x_other is None else x_other
         if dvisited_t is not None:
             dstate = jax.tree.map(jnp.add, dstate, dvisited_t)
-        d: Any = (zero_unless(valid_t, dstate), dy_t)
+        d: Any = (zero_unless(valid_t, dstate, batch_last=is_last), dy_t)
         dgates, dresults = [], []
         for n in reversed(range(len(stages))):
             # The cotangent of y_t is an input of the chunk; `_parameter_gradients` adds it.
             dresult = d[0] if n + 1 == len(stages) else d
             dresults.append(dresult if plan.analysis.update_reads_params[n] else None)
             dread, dg = stages[n].rebuild(coefficients[n])(d)
-            transpose = state_transpose(plan.stages[n][0], inputs.params, stages[n], others[n], x_t)
-            d = jax.tree.map(jnp.add, dread, transpose(dg))
+            d = jax.tree.map(jnp.add, dread, transpose(n, dg, others[n], x_t))
             dgates.append(dg)
-        d = d if valid_t is None else tree_where(valid_t, d, dstate)
+        if valid_t is not None:
+            d = tree_where(valid_t, d, dstate, batch_last=is_last)
         if reset_t is not None:
-            dfresh = jax.tree.map(jnp.add, dfresh, zero_unless(reset_t, d))
-            d = zero_unless(~reset_t, d)
+            reset = zero_unless(reset_t, d, batch_last=is_last)
+            dfresh = jax.tree.map(jnp.add, dfresh, reset)
+            d = zero_unless(~reset_t, d, batch_last=is_last)
         return (d, dfresh), _StageCotangents(dgates[::-1], dresults[::-1])
 
     (dstate, dfresh), cotangents = lax.scan(
         step,
-        (carry.state, carry.fresh),
+        carried,
         (
             [stage.coefficients for stage in stages],
-            [partition_floats(stage.state)[1] for stage in stages],
+            others_over_time,
             x_others,
-            chunk.dys,
-            chunk.dstates,
+            dys,
+            dstates,
             chunk.valid,
             chunk.resets,
         ),
         reverse=not plan.reverse,
     )
+    if is_last:
+        dstate, dfresh = last_axis_first((dstate, dfresh))
+        cotangents = last_axis_first(cotangents, 1)
     dparams, dx = _parameter_gradients(
         plan, inputs.params, chunk, stages, cotangents, total=carry.params
     )
@@ -217,10 +249,13 @@ def _parameter_gradients(
         dx = dx_n if dx is None else jax.tree.map(jnp.add, dx, dx_n)
         total = jax.tree.map(add, total, dparams)
         if plan.analysis.update_reads_params[n]:  # peepholes, scales, shifts: in one sweep
+            gates = last_axis_first(stage.gates, 1) if plan.batch_last else stage.gates
 
-            def of_update(pf: Params, update: Any = update, stage: Any = stage) -> Any:
+            def of_update(
+                pf: Params, update: Any = update, stage: Any = stage, gates: Any = gates
+            ) -> Any:
                 at_one_step = functools.partial(update, combine(pf, others))
-                return partition_floats(jax.vmap(at_one_step)(stage.state, stage.gates))[0]
+                return partition_floats(jax.vmap(at_one_step)(stage.state, gates))[0]
 
             dresult = cotangents.results[n]
             if n + 1 == len(stages):

@@ -22,6 +22,8 @@ from jax import lax
 from seqmodels.cells.stages import check_size, reset_state
 from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
 from seqmodels.drivers.fused.backward import backward
+from seqmodels.drivers.fused.batch_last import first_axis_last, last_axis_first
+from seqmodels.drivers.fused.layout import batch_last_pays, batch_last_stages
 from seqmodels.drivers.fused.records import (
     FusedPlan,
     OutputCotangents,
@@ -50,7 +52,9 @@ CHUNK = 32
 SAVE_FROM = 2**18
 
 
-def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
+def fused(
+    *, chunk: int = CHUNK, save: bool | None = None, batch_last: bool | None = None
+) -> Driver:
     """Returns the driver with the fused backward pass; values and gradients equal those of `scan`.
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
@@ -64,30 +68,39 @@ def fused(*, chunk: int = CHUNK, save: bool | None = None) -> Driver:
         divide T, a divisor of T near K is used if there is one.
       save: whether the forward pass saves the gates. Otherwise the backward pass recomputes them
         by one product for each chunk, which takes half the memory. None: saves them from
-        `SAVE_FROM` parameters on, where the product costs more than the memory traffic it avoids.
+        `SAVE_FROM` parameters on, where the product costs more than the memory traffic it avoids,
+        and if all steps are one chunk.
+      batch_last: whether the loops store states and gates with the batch axis last. The results are
+        the same. None: where it was measured to be faster, which is on CPUs with large matrices of
+        float32; see `seqmodels/drivers/fused/layout.py`.
 
     Returns:
       A `Driver`.
 
     Raises:
-      ValueError: if `chunk` is not a positive integer, or `save` not True, False or None.
+      ValueError: if `chunk` is not a positive integer, or `save` or `batch_last` is not True, False
+        or None.
     """
     check_size("fused", chunk=chunk)
-    if not (save is None or isinstance(save, bool)):
-        raise ValueError(f"fused: save: got {save!r}, expected True, False or None")
-    return Driver("fused", _run, (("chunk", int(chunk)), ("save", save)))
+    for name, flag in (("save", save), ("batch_last", batch_last)):
+        if not (flag is None or isinstance(flag, bool)):
+            raise ValueError(f"fused: {name}: got {flag!r}, expected True, False or None")
+    settings = {"chunk": int(chunk), "save": save, "batch_last": batch_last}
+    return Driver("fused", _run, tuple(settings.items()))
 
 
-def _run(call: DriverCall, *, chunk: int, save: bool | None) -> Unrolled:
+def _run(call: DriverCall, *, chunk: int, save: bool | None, batch_last: bool | None) -> Unrolled:
     require_stages("fused", call.cell)
     fresh = None
     if call.contract.resets is not None:
         fresh = reset_state(call.cell, call.params, call.state)
     K = chunk_size(call.num_steps, chunk)
     if save is None:
-        save = saving_pays(call.params)
-    full = run_fused(call, fresh, chunk=K, save=save)
-    return full._replace(info=Info("fused", plan=f"chunk={K}, save={save}"))
+        # A single chunk holds the gates of all steps in either case.
+        save = saving_pays(call.params) or call.num_steps <= K
+    full = run_fused(call, fresh, chunk=K, save=save, batch_last=batch_last)
+    plan = f"chunk={K}, save={save}" + (f", {full.info.plan}" if full.info.plan else "")
+    return full._replace(info=Info("fused", plan=plan))
 
 
 def saving_pays(params: Params) -> bool:
@@ -95,7 +108,9 @@ def saving_pays(params: Params) -> bool:
     return sum(leaf.size for leaf in jax.tree.leaves(params)) >= SAVE_FROM
 
 
-def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unrolled:
+def run_fused(
+    call: DriverCall, fresh: State, *, chunk: int, save: bool, batch_last: bool | None = None
+) -> Unrolled:
     """Unrolls a cell in stages.
 
     Args:
@@ -103,6 +118,10 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
       fresh: the state that replaces the state at a reset; None without resets.
       chunk: K, steps a chunk of the backward pass.
       save: whether the forward pass saves the gates.
+      batch_last: whether the loops store the batch axis last; None: where that pays.
+
+    Returns:
+      `Unrolled`, whose `info.plan` is "batch_last=True" or empty.
 
     Raises:
       TypeError: see `analyze_stages`.
@@ -125,7 +144,9 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
     xs = fill_padding(valid, xs)
     x_t = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     analysis = analyze_stages(cell, params, state, x_t, keeps)
-    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states)
+    if batch_last is None:
+        batch_last = batch_last_pays(cell, analysis, params, state, x_t)
+    plan = FusedPlan(cell.stages, analysis, chunk, save, contract.reverse, keep_states, batch_last)
     state, constants = partition_by_flags(state, analysis.constant_leaves)
     if fresh is not None:
         fresh, _ = partition_by_flags(fresh, analysis.constant_leaves)
@@ -138,7 +159,7 @@ def run_fused(call: DriverCall, fresh: State, *, chunk: int, save: bool) -> Unro
         final_state=split_batch(combine(final_state, constants), 0, batch_shape),
         ys=split_batch(zero_unless(valid, ys), 1, batch_shape),
         states=states,
-        info=Info("fused"),
+        info=Info("fused", plan="batch_last=True" if batch_last else ""),
     )
 
 
@@ -179,7 +200,8 @@ def _push_forward(
 
     def run(floats: SequenceInputs) -> Any:
         combined = combine(floats, others)
-        final_state, ys, residuals = _forward(plan, combined, plan.keep_states, save=False)
+        first = plan._replace(batch_last=False)
+        final_state, ys, residuals = _forward(first, combined, plan.keep_states, save=False)
         return partition_floats((final_state, ys, residuals.states))[0]
 
     return jax.jvp(run, (floats,), (dinputs,))[1]
@@ -200,22 +222,28 @@ def _forward(
 ) -> tuple[State, Any, Residuals]:
     """Returns (final_state, ys, residuals); ys is not zeroed in the padding."""
     params, xs, state, constants, fresh, valid, resets = inputs
+    is_last, stages = plan.batch_last, plan.stages
+    if is_last:
+        stages = batch_last_stages(stages, params, combine(state, constants), xs[0])
+        state, constants, fresh = first_axis_last((state, constants, fresh))
     aliases = plan.analysis.output_aliases
     structure: list[tuple[Any, list[Any]]] = []
 
     def body(state: State, inputs_t: Any) -> tuple[State, Any]:
         x_t, valid_t, reset_t = inputs_t
-        before = tree_where(reset_t, fresh, state)
+        before = tree_where(reset_t, fresh, state, batch_last=is_last)
         staged: Any = combine(before, constants)
         gates = []
-        for project, update in plan.stages:
+        for project, update in stages:
             gates.append(project(params, staged, x_t))
             staged = update(params, staged, gates[-1])
         new, y_t = staged
         after, _ = partition_by_flags(new, plan.analysis.constant_leaves)
-        new_leaves = _leaves_and_gaps(after)
-        after = after if valid_t is None else tree_where(valid_t, after, before)
-        y_leaves, y_structure = jax.tree.flatten(y_t)
+        new_leaves = _leaves_and_gaps(last_axis_first(after) if is_last else after)
+        if valid_t is not None:
+            after = tree_where(valid_t, after, before, batch_last=is_last)
+        visited = last_axis_first(after) if is_last else after
+        y_leaves, y_structure = jax.tree.flatten(last_axis_first(y_t) if is_last else y_t)
         structure.append((y_structure, [leaf.dtype for leaf in y_leaves]))
         # An output that equals a leaf of the state, or is that leaf rounded, is written once, and
         # rounded after the loop.
@@ -224,11 +252,12 @@ def _forward(
             for leaf, alias in zip(y_leaves, aliases, strict=True)
             if alias is None or not keep_states
         ]
-        return after, (written, after if keep_states else None, gates if save else None)
+        return after, (written, visited if keep_states else None, gates if save else None)
 
     final_state, (written, states, gates) = lax.scan(
         body, state, (xs, valid, resets), reverse=plan.reverse
     )
+    final_state = last_axis_first(final_state) if is_last else final_state
     outputs = iter(written)
     state_leaves = _leaves_and_gaps(states)
     y_structure, dtypes = structure[0]

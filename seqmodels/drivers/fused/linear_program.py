@@ -109,14 +109,16 @@ def _run(program: list[Any], coefficients: Sequence[Array], values: list[Array])
                 values.append(lax.concatenate([values[v] for v in parts], axis))
             case _Apply(equation, arguments):
                 inputs = [values[n] if is_value else coefficients[n] for is_value, n in arguments]
-                values.extend(_bind(equation, inputs))
+                values.extend(bind_equation(equation, inputs))
     return values
 
 
-def _bind(equation: Any, inputs: list[Any]) -> list[Any]:
-    outputs = equation.primitive.bind(
-        *inputs, **equation.primitive.get_bind_params(equation.params)
-    )
+def bind_equation(
+    equation: Any, inputs: list[Any], params: dict[str, Any] | None = None
+) -> list[Any]:
+    """Returns the results of an equation of a jaxpr; `params` replaces its parameters."""
+    given = equation.primitive.get_bind_params(equation.params if params is None else params)
+    outputs = equation.primitive.bind(*inputs, **given)
     return list(outputs) if equation.primitive.multiple_results else [outputs]
 
 
@@ -180,7 +182,7 @@ class _Compressor:
         if not any(linear):
             if name == "broadcast_in_dim" and getattr(equation.invars[0], "val", None) == 0:
                 return [_combination({}, out)]
-            return _bind(equation, given)
+            return bind_equation(equation, given)
         if name in ("jit", "pjit"):
             inner = equation.params["jaxpr"]
             return self.interpret(inner.jaxpr, inner.consts, given)

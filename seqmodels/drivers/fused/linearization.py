@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from seqmodels.drivers.fused.batch_last import batch_last, first_axis_last, last_axis_first
+from seqmodels.drivers.fused.layout import update_last
 from seqmodels.drivers.fused.linear_program import compress
 from seqmodels.drivers.fused.records import Chunk, FusedPlan
 from seqmodels.drivers.reshape import merge_time_batch, split_time_batch
@@ -17,8 +19,9 @@ class LinearizedStage(NamedTuple):
 
     Attributes:
       state: the state that the stage reads, (K, B, ...).
-      gates: its gates, (K, B, ...).
-      coefficients: coefficients of the transposed Jacobian of its update, each (K, ...).
+      gates: its gates, (K, B, ...), or (K, ..., B) if the plan stores the batch axis last.
+      coefficients: coefficients of the transposed Jacobian of its update, each (K, ...), for
+        cotangents in the layout of the gates.
       rebuild: coefficients of one step -> the function from the cotangents of the results of the
         update to the cotangents of (state, gates).
     """
@@ -40,10 +43,14 @@ def linearize_stages(
         else:
             gates = project(params, merge_time_batch(state), merge_time_batch(chunk.xs))
             gates = split_time_batch(gates, chunk.xs.shape[0], chunk.xs.shape[1:2])
-        coefficients, rebuild = _local_jacobian(update, params, state, gates)
+            gates = first_axis_last(gates, 1) if plan.batch_last else gates
+        read = first_axis_last(state, 1) if plan.batch_last else state
+        update = update_last(update) if plan.batch_last else update
+        coefficients, rebuild = _local_jacobian(update, params, read, gates)
         stages.append(LinearizedStage(state, gates, coefficients, rebuild))
         if n + 1 < len(plan.stages):
-            state = jax.vmap(lambda s, g, update=update: update(params, s, g))(state, gates)
+            state = jax.vmap(lambda s, g, update=update: update(params, s, g))(read, gates)
+            state = last_axis_first(state, 1) if plan.batch_last else state
     return stages
 
 
@@ -86,3 +93,26 @@ def state_transpose(
     # value is not used, so the compiler removes it.
     pull_back = jax.vjp(linear, read)[1]
     return lambda dgates: pull_back(dgates)[0]
+
+
+def batch_last_transpose(
+    project: Callable[..., Any], params: Params, stage: LinearizedStage, others: Any, x_t: Array
+) -> Callable[[Any, Any], Any]:
+    """Returns `state_transpose` for cotangents that store the batch axis last.
+
+    Args:
+      project: the function of the stage.
+      params: parameters.
+      stage: the stage.
+      others: an example of the leaves of the state that are not floating-point, (B, ...).
+      x_t: an example of an input, (B, ...).
+
+    Returns:
+      The function (cotangents of gates, (others, x_t)) -> cotangents of the state.
+    """
+
+    def transpose(params: Params, dgates: Any, rest: Any) -> Any:
+        return state_transpose(project, params, stage, *rest)(dgates)
+
+    dgates = jax.tree.map(lambda a: a[0], partition_floats(stage.gates)[0])
+    return batch_last(transpose, params, last_axis_first(dgates), (others, x_t))

@@ -16,6 +16,7 @@ class FusedPlan(NamedTuple):
       save: whether the forward pass saves the gates.
       reverse: whether time runs from the last step to the first.
       keep_states: whether the states are an output.
+      batch_last: whether the loops over time store the batch axis last; see `batch_last.py`.
     """
 
     stages: tuple[Stage, ...]
@@ -24,6 +25,7 @@ class FusedPlan(NamedTuple):
     save: bool
     reverse: bool
     keep_states: bool
+    batch_last: bool = False
 
 
 class SequenceInputs(NamedTuple):
@@ -54,7 +56,8 @@ class Residuals(NamedTuple):
 
     Attributes:
       states: the state after each step, leaves (T, B, ...).
-      gates: the gates of each stage (T, B, ...); None if the backward pass recomputes them.
+      gates: the gates of each stage (T, B, ...), or (T, ..., B) if the plan stores the batch axis
+        last; None if the backward pass recomputes them.
     """
 
     states: State
