@@ -196,9 +196,8 @@ def cases_for(
                     for way in ways
                     for mode in MODES
                 ]
-        ours = [worker for worker in workers if worker[:2] == ("ours", 1)]
-        if ours and runs(ours[0], cell, precision):
-            cases.append(Case(ours[0], cell, "limit", "forward", shape, precision))
+        ours = [w for w in workers if w[:2] == ("ours", 1) and runs(w, cell, precision)]
+        cases += [Case(worker, cell, "limit", "forward", shape, precision) for worker in ours]
     return cases
 
 

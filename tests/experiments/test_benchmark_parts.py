@@ -107,7 +107,7 @@ def test_labels_and_cases_of_two_interpreters():
     labels = {case.label for case in found}
     assert {
         "ours auto, 1 device, JAX 2", "ours auto, 1 device, JAX 1, bfloat16", "torch, 2 threads",
-        "linen, JAX 2, bfloat16", "limit, JAX 1",
+        "linen, JAX 2, bfloat16", "limit, JAX 1", "limit, JAX 2, bfloat16",
     } <= labels  # fmt: skip
     assert all(decode(json.loads(json.dumps(encode(case)))) == case for case in found)
     assert not runs(Worker("linen", 1), "rnn", "bfloat16")
