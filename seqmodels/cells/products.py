@@ -142,7 +142,7 @@ def is_fast_on_cpu(dtype: Any) -> bool:
 def _has_amx() -> bool:
     """Returns whether Linux says that the CPU has AMX for bfloat16.
 
-    XLA's kernels ask the CPU itself; the flag that limits XLA's instruction set does not concern them.
+    XLA's kernels ask the CPU itself; a limit on XLA's instruction set does not concern them.
     """
     try:
         return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
