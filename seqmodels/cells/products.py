@@ -21,7 +21,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.experimental.layout import Layout, with_layout_constraint
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -107,11 +106,14 @@ def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: An
 
     That is rows of contiguous numbers times a matrix, or a stack of such products. If the first
     axis of x is contracted, as in a weight gradient, XLA (JAX 0.10 and 0.12) converts both operands
-    to float32, or compiles a call that its runtime refuses. A layout constraint makes it transpose
-    x first, which takes a fraction of the product's time. A product of one row reads each number of
-    w once, and float32 is the fastest way to do that; so it is for few multiplications, where
-    rounding takes longer than it saves. Without AMX, XLA's bfloat16 kernels take 1.2
-    to 3 times the time of float32, with AVX512-BF16 too; float16 has no kernels.
+    to float32, or compiles a call that its runtime refuses. A barrier on the transpose of x as one
+    row of numbers, which has only one layout, makes XLA transpose x first. That takes a fraction of
+    the product's time. (A layout constraint would too, but `jax.export` refuses it.)
+
+    A product of one row reads each number of w once, and float32 is the fastest way to do that; so
+    it is for few multiplications, where rounding takes longer than it saves. Without AMX, XLA's
+    bfloat16 kernels take 1.2 to 3 times the time of float32, with AVX512-BF16 too. float16 has no
+    kernels.
     """
     (x_contracted, w_contracted), (x_batch, w_batch) = numbers
     x_free = _others(x.ndim, x_contracted, x_batch)
@@ -124,7 +126,7 @@ def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: An
         return _evaluate(x, w, numbers=numbers, dtype=dtype)
     x_rows = _matrices(x.astype(dtype), x_batch, x_free, x_contracted)
     if (*x_batch, *x_free, *x_contracted) != tuple(range(x.ndim)):
-        x_rows = with_layout_constraint(x_rows, Layout(tuple(range(x_rows.ndim))))
+        x_rows = lax.optimization_barrier(x_rows.reshape(-1)).reshape(x_rows.shape)
     w_columns = _matrices(w, w_batch, w_contracted, w_free)
     stacked = (((2,), (1,)), ((0,), (0,))) if x_batch else (((1,), (0,)), ((), ()))
     out = _evaluate(x_rows, w_columns, numbers=stacked, dtype=dtype)
@@ -140,7 +142,7 @@ def is_fast_on_cpu(dtype: Any) -> bool:
 def _has_amx() -> bool:
     """Returns whether Linux says that the CPU has AMX for bfloat16.
 
-    XLA's kernels ask the CPU itself; a limit such as `--xla_cpu_max_isa` does not concern them.
+    XLA's kernels ask the CPU itself; a limit on XLA's instruction set does not concern them.
     """
     try:
         return "amx_bf16" in pathlib.Path("/proc/cpuinfo").read_text()
