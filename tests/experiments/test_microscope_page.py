@@ -30,7 +30,7 @@ ODD_TEXTS = (
 def test_tokens_are_those_of_python() -> None:
     features = word_features.train([*ODD_TEXTS, "a b c wildfires"], least_count=1, buckets=50)
     tokenizer = features.tokenizer
-    vocabulary = [tokenizer.id_to_token(k) for k in range(tokenizer.get_vocab_size())]
+    vocabulary = [str(tokenizer.id_to_token(k)) for k in range(tokenizer.get_vocab_size())]
     kept = tuple(vocabulary[:12])
     # Of a shorter vocabulary, so that there are words which it lacks.
     tokens = WordNgrams(kept, 50, features.sizes, features.width)

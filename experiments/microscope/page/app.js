@@ -30,6 +30,10 @@
     const isNumbers = subject.tokens.kind === "numbers";
     $("typing").textContent = isNumbers
       ? "Type numbers between 0 and 1; a * marks those to be added." : "Type your own sentence.";
+    const meaning = "The bar below a word is the probability of the right answer after it, or of " +
+      "the final answer where the right one is not known.";
+    $("strip-note").textContent = "Point at a word, or use the arrow keys. " +
+      (subject.classes.length ? meaning : "");
     $("gradient-words").textContent = "Training can only teach a model what its gradient " +
       "reaches. The curves show how strongly the answer at the last word depends on the state " +
       "after each earlier word. A straight fall on this logarithmic scale means that every word " +
@@ -53,9 +57,10 @@
 
   // The texts speak of words and sentences; the adding problem has steps and sequences.
   function renameWords() {
+    const kept = "script, #title, #footer, select, [aria-labelledby=h-reading]";
     const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (nodes.nextNode()) {
-      if (nodes.currentNode.parentElement.closest("script, #title, #footer, select")) continue;
+      if (nodes.currentNode.parentElement.closest(kept)) continue;
       nodes.currentNode.data = nodes.currentNode.data.replace(/\bword(s?)\b/g, "step$1")
         .replace(/([Ss])entence/g, "$1equence");
     }

@@ -166,8 +166,8 @@ const Charts = (() => {
     }
     marks.filter((mark) => mark.at >= x.min && mark.at <= x.max).forEach((mark, k) => {
       rule(ctx, toX(mark.at), box.top, toX(mark.at), box.bottom, mark.color, [4, 3], 1.5);
-      const isLeft = toX(mark.at) > (box.left + box.right) / 2;
-      const size = ctx.measureText(mark.label).width, at = toX(mark.at) + (isLeft ? -size - 5 : 5);
+      const size = ctx.measureText(mark.label).width, right = toX(mark.at) + 5;
+      const at = right + size < box.right ? right : Math.max(box.left + 2, right - size - 10);
       const y = box.bottom - 11 - 17 * k;
       ctx.fillStyle = css("--paper");
       ctx.fillRect(at - 1, y - 8, size + 2, 16);
