@@ -40,8 +40,8 @@ def find_or_train(config: Config) -> pathlib.Path:
     Raises:
       UserError: in one line, as `long_context.run`.
     """
-    wanted = own_config(config)
-    folder = RUNS / f"{PROGRAM}-{wanted.task}-{identity.short_name(wanted)}"
+    small = own_config(config)
+    folder = RUNS / f"{PROGRAM}-{small.task}-{identity.short_name(small)}"
     try:
         found = stored_results(folder) or {}
     except RunError as error:
@@ -49,6 +49,6 @@ def find_or_train(config: Config) -> pathlib.Path:
     if found.get("complete"):
         say(f"run: {folder}, which is finished; nothing is trained")
     else:
-        say(f"training {', '.join(wanted.cells)} on the sky task: {folder}")
-        long_context.run(wanted, folder)
+        say(f"training {', '.join(small.cells)} on the sky task: {folder}")
+        long_context.run(small, folder)
     return folder
