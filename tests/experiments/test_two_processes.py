@@ -76,6 +76,13 @@ CASES = {
             "learning_rate": 0.003,
         },
     ),
+    "ablations": (
+        nothing,
+        {
+            "variants": ("no_forget_gate", "rnn"), "tasks": ("sky",), "distances": (2,),
+            "hidden": 4, "embedding": 3, "rates": (0.003, 0.01), "test_sequences": 8,
+        },
+    ),
     "parity": (nothing, {"cells": ("rnn", "lstm"), "hidden": 4, "length": 5, "lengths": (5, 7)}),
     "sentiment": (
         own_reviews,
