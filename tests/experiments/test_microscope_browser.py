@@ -183,12 +183,10 @@ def word_number(figures: str) -> int:
 
 def horizon(page: chromium.Page, column: int) -> str:
     """Returns the measured horizon, 1 as trained, 2 with gates turned, once it is measured."""
-    cell = f"document.querySelector('#effect tbody tr:nth-child(2)').cells[{column}].innerText"
-    page.wait(
-        f"!'\u2026\u2013'.includes({cell}) && !document.querySelector("
-        "'#horizon-caption').innerText.includes('measuring')"
+    page.wait("document.documentElement.dataset.measured === 'yes'")
+    return page.value(
+        f"document.querySelector('#effect tbody tr:nth-child(2)').cells[{column}].innerText"
     )
-    return page.value(cell)
 
 
 def test_pointing_typing_and_turning(page: chromium.Page, tmp_path: pathlib.Path) -> None:

@@ -266,7 +266,7 @@ const View = (() => {
       ? `more than ${limit} ${Texts.many}` : found.horizon === 0 ? "none" : words(found.horizon);
     const slowest = Engine.timeConstant(Math.max(...state.base.keep));
     const rows = [[`Answer at the last ${Texts.one}`, answerOf]];
-    if (state.task && state.isMeasurable) {
+    if (state.isMeasurable) {
       rows.push(["Memory horizon, measured", (one) =>
         horizonOf(one === base ? state.measured.base : state.measured.now)]);
     }
