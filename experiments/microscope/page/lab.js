@@ -39,8 +39,8 @@ const Lab = (() => {
   function outputsOf(model, trace, change) {
     if (!Engine.isBidirectional(model)) return Engine.outputsByWord(model, trace);
     // What stands behind a word changes what a backward cell makes of it: every beginning of the
-    // text is read by itself. Of texts with more than 110 words only some beginnings are.
-    const every = Math.ceil(state.tokens.length ** 2 / 12000);
+    // text is read by itself. Of texts with more than 77 words only some beginnings are.
+    const every = Math.ceil(state.tokens.length ** 2 / 6000);
     let last = null;
     return state.tokens.map((_, t) => {
       const n = t + 1;
@@ -150,7 +150,13 @@ const Lab = (() => {
     stopMeasuring();
     clearTimeout(waiting);
     state.measured = {base: measuredBase.get(state.number) || null, now: null};
-    if (state.task && state.isMeasurable) waiting = setTimeout(measure, 200);
+    setMeasured(!state.isMeasurable);
+    if (state.isMeasurable) waiting = setTimeout(measure, 200);
+  }
+
+  // Readers of the page's elements see here whether the figures of the horizon are complete.
+  function setMeasured(isComplete) {
+    document.documentElement.dataset.measured = isComplete ? "yes" : "no";
   }
 
   function measure() {
@@ -166,7 +172,8 @@ const Lab = (() => {
     };
     // The reset stands at one word of one sentence; fresh sentences do not have it.
     const turned = () => {
-      if (state.isTurned) run({...state.change, reset: -1}, "now", () => {});
+      if (state.isTurned) run({...state.change, reset: -1}, "now", () => setMeasured(true));
+      else setMeasured(true);
     };
     if (state.measured.base) turned();
     else run(Engine.UNTOUCHED, "base", (found) => { measuredBase.set(number, found); turned(); });
@@ -184,7 +191,7 @@ const Lab = (() => {
     View.maps(state);
     drawSelection();
     View.effect(state);
-    if (state.task && state.isMeasurable) View.horizon(state);
+    if (state.isMeasurable) View.horizon(state);
   }
 
   function drawSelection() {
