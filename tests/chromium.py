@@ -135,20 +135,24 @@ class Page:
                 raise TimeoutError(f"{condition}: not true after {seconds} s")
             time.sleep(0.05)
 
-    def point(self, selector: str, x: float, y: float, *, press: bool = False) -> None:
+    def point(self, selector: str, x: float, y: float) -> None:
         """Moves the mouse to a place of an element, shares of its width and height."""
+        place = self._place(selector, x, y)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", **place)
+
+    def touch(self, selector: str, x: float, y: float) -> None:
+        """Touches a place of an element, shares of its width and height."""
+        place = self._place(selector, x, y)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def _place(self, selector: str, x: float, y: float) -> dict[str, float]:
         box = self.value(
             f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
             "e.scrollIntoView({block: 'center', behavior: 'instant'});"
             "const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()"
         )
-        place = {"x": box[0] + x * box[2], "y": box[1] + y * box[3]}
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", **place)
-        if press:
-            for kind in ("mousePressed", "mouseReleased"):
-                self.call(
-                    "Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place
-                )
+        return {"x": box[0] + x * box[2], "y": box[1] + y * box[3]}
 
     def screenshot(self, path: pathlib.Path) -> None:
         """Writes the whole page as PNG."""

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 
 import chromium
@@ -174,6 +175,12 @@ def slide(page: chromium.Page, selector: str, value: float) -> None:
     )
 
 
+def word_number(figures: str) -> int:
+    found = re.search(r"word (\d+)", figures)
+    assert found, figures
+    return int(found[1])
+
+
 def horizon(page: chromium.Page, column: int) -> str:
     """Returns the measured horizon, 1 as trained, 2 with gates turned, once it is measured."""
     cell = f"document.querySelector('#effect tbody tr:nth-child(2)').cells[{column}].innerText"
@@ -200,7 +207,7 @@ def test_pointing_typing_and_turning(page: chromium.Page, tmp_path: pathlib.Path
     page.value("document.querySelector('#by-word').focus()")
     page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft")
     moved = changes(page, "#figures", held)
-    assert "held" in moved
+    assert word_number(moved) == word_number(held) - 1
     page.value("document.querySelector('#strip span').click()")
     assert "\u201cthis\u201d word 1" in changes(page, "#figures", moved)
 
@@ -215,7 +222,7 @@ def test_pointing_typing_and_turning(page: chromium.Page, tmp_path: pathlib.Path
     assert gradient.split("\t")[-1] == "1.4 words"
     slide(page, "#clamp-f", 0.9)
     assert float(horizon(page, 2).split()[0]) > 5
-    page.value("document.querySelector('#panel, .undo').click()")
+    page.value("document.querySelector('#flag .undo').click()")
     page.wait("document.querySelector('#flag').hidden")
     slide(page, "#reset", 20)
     assert "memory emptied before" in text(page, "#flag-text")
@@ -243,6 +250,9 @@ def test_every_model_and_width(page: chromium.Page, tmp_path: pathlib.Path) -> N
     page.resize(390, 844, scale=2, mobile=True)
     page.value("new Promise((done) => setTimeout(done, 200))")
     assert page.value("document.documentElement.scrollWidth") <= 390
+    before = text(page, "#figures")
+    page.touch("#maps canvas", 0.3, 0.5)
+    changes(page, "#figures", before)
     assert page.problems == []
 
 

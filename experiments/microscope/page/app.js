@@ -26,7 +26,7 @@
     $("lede").textContent = `${Texts.tasks[subject.task] || ""}A trained ${names} ` +
       `${kinds.length ? "run" : "runs"} inside this page. Type a sentence and see the answer ` +
       "grow word by word. Look at every gate while the sentence is read, and at how far back the " +
-      "gradient reaches. Then hold a gate still, and see what the model no longer remembers.";
+      "gradient reaches. Then hold a gate still, and see what the model forgets.";
     const isNumbers = subject.tokens.kind === "numbers";
     $("typing").textContent = isNumbers
       ? "Type numbers between 0 and 1; a * marks those to be added." : "Type your own sentence.";

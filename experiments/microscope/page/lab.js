@@ -39,8 +39,8 @@ const Lab = (() => {
   function outputsOf(model, trace, change) {
     if (!Engine.isBidirectional(model)) return Engine.outputsByWord(model, trace);
     // What stands behind a word changes what a backward cell makes of it: every beginning of the
-    // text is read by itself. Of texts with more than 110 words only some beginnings are.
-    const every = Math.ceil(state.tokens.length ** 2 / 12000);
+    // text is read by itself. Of texts with more than 77 words only some beginnings are.
+    const every = Math.ceil(state.tokens.length ** 2 / 6000);
     let last = null;
     return state.tokens.map((_, t) => {
       const n = t + 1;

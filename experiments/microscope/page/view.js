@@ -252,7 +252,7 @@ const View = (() => {
 
   function effect(state) {
     const {base, now, subject} = state, T = state.words.length;
-    const told = (one) => {
+    const answerOf = (one) => {
       if (!subject.classes.length) return (one.outputs[T - 1][0] + subject.centre).toFixed(3);
       const p = one.probabilities[T - 1], top = p.indexOf(Math.max(...p));
       return `${subject.classes[top]}, ${Reading.short(p[top])}`;
@@ -265,7 +265,7 @@ const View = (() => {
     const horizonOf = (found) => !found ? "\u2026" : found.horizon === Infinity
       ? `more than ${limit} ${Texts.many}` : found.horizon === 0 ? "none" : words(found.horizon);
     const slowest = Engine.timeConstant(Math.max(...state.base.keep));
-    const rows = [[`Answer at the last ${Texts.one}`, told]];
+    const rows = [[`Answer at the last ${Texts.one}`, answerOf]];
     if (state.task && state.isMeasurable) {
       rows.push(["Memory horizon, measured", (one) =>
         horizonOf(one === base ? state.measured.base : state.measured.now)]);
