@@ -95,6 +95,11 @@ class Loop:
         Arguments and errors are those of `seqmodels.training.fit.fit`.
         """
         check_settings(settings)
+        if inspection is not None and inspection.every % settings.log_every:
+            raise ValueError(
+                f"inspection: every: got {inspection.every}, expected a multiple of log_every "
+                f"({settings.log_every})"
+            )
         self._settings, self._stopping = settings, stopping
         self._inspection = inspection
         self._checkpoints, self._log, self._about = checkpoints, log, about

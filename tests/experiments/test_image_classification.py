@@ -70,7 +70,7 @@ def test_a_run_leaves_a_table_pictures_and_models(trained):
         ("rnn-rows", 0),
         ("rnn-rows", 1),
     ]
-    lines = [json.loads(text) for text in (folder / "run/metrics.jsonl").open()]
+    lines = map(json.loads, (folder / "run/metrics.jsonl").read_text().splitlines())
     assert all(("gates/h_saturated" in line) == (line["model"] != "cnn") for line in lines)
     for one in results["results"]:
         counts = np.array(one["confusion"])

@@ -102,6 +102,8 @@ def test_the_loop_records_at_an_interval(tmp_path, every, steps):
 
     inspection = Inspection(lambda state: {"gates/step": 10 * state.step}, every, clip_norm=5.0)
     settings = FitSettings(steps=10, log_every=2, eval_every=4)
+    with pytest.raises(ValueError, match="inspection: every: got 3, expected a multiple of"):
+        fit(start, train, settings, inspection=inspection._replace(every=3))
     with MetricsLog(tmp_path / "metrics.jsonl") as log:
         fit(start, train, settings, inspection=inspection, log=log, tensorboard=tmp_path / "tb")
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
