@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.extend import core
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from seqmodels.types import Cell, Params, State
 
@@ -103,7 +104,9 @@ def step_graph(cell: Cell, params: Params, state: State, x_t: Any) -> StepGraph:
     for kind, tree, default in (("state", state, "state"), ("input", x_t, "x")):
         for name, leaf in zip(_names(tree, default), jax.tree.leaves(tree), strict=True):
             values.append(reader.add(Node(kind, name, leaf.shape, ())))
-    found = reader.read(closed.jaxpr, closed.consts, values)
+    # Only what the results depend on; all inputs stay.
+    jaxpr, _ = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
+    found = reader.read(jaxpr, closed.consts, values)
     numbers = [value.node for value in found]
     known = [number for number in numbers if number is not None]
     if len(known) < len(numbers):
