@@ -96,8 +96,9 @@ def _run(call: DriverCall, *, chunk: int, save: bool | None, batch_last: bool | 
         fresh = reset_state(call.cell, call.params, call.state)
     K = chunk_size(call.num_steps, chunk)
     if save is None:
-        # A single chunk holds the gates of all steps in either case.
-        save = saving_pays(call.params) or call.num_steps <= K
+        # A single chunk holds the gates of all steps in either case. T may be symbolic, in exports.
+        is_one_chunk = isinstance(call.num_steps, int) and call.num_steps <= K
+        save = saving_pays(call.params) or is_one_chunk
     full = run_fused(call, fresh, chunk=K, save=save, batch_last=batch_last)
     plan = f"chunk={K}, save={save}" + (f", {full.info.plan}" if full.info.plan else "")
     return full._replace(info=Info("fused", plan=plan))
