@@ -25,7 +25,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *``` *$",
     re.MULTILINE | re.DOTALL,
 )
-_COMMAND = re.compile(r"python (-m (experiments\.\w+)|examples/\w+\.py)(?P<rest>[^\n`]*)")
+_COMMAND = re.compile(r"python (-m (experiments\.[a-z]\w*)|examples/\w+\.py)(?P<rest>[^\n`]*)")
 
 
 class Block(NamedTuple):
