@@ -28,7 +28,8 @@ def test_links_lead_somewhere(name):
 
 def test_faults_of_a_page_are_found(tmp_path, monkeypatch):
     page = tmp_path / "page.md"
-    page.write_text("text\n\n<!-- skip: slow -->\n```python\n1 / 0\n```\n\n```python\na = 1\nb\n```\n")
+    skipped = "text\n\n<!-- skip: slow -->\n```python\n1 / 0\n```\n"
+    page.write_text(f"{skipped}\n```python\na = 1\nb\n```\n")
     with pytest.raises(NameError) as error:
         pages.run_blocks(page, monkeypatch)
     assert error.traceback[-1].lineno + 1 == 10
