@@ -4,6 +4,8 @@ A Python block of a page runs unless the line before its fence is one of
 
     <!-- skip: minutes of training -->    compiled alone
     <!-- needs: torch -->                 run where the modules are installed
+
+Trainings of 100 steps and more (`steps=400`) take 4 steps, unless a page is run in full.
 """
 
 import importlib
@@ -25,6 +27,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *``` *$",
     re.MULTILINE | re.DOTALL,
 )
+LONG = re.compile(r"\bsteps=\d{3,}\b")
 _COMMAND = re.compile(r"python (-m (experiments\.[a-z]\w*)|examples/\w+\.py)(?P<rest>[^\n`]*)")
 
 
@@ -51,15 +54,16 @@ def python_blocks(text, language="python"):
     return blocks
 
 
-def run_blocks(path, monkeypatch):
+def run_blocks(path, monkeypatch, *, in_full=False):
     """Runs the blocks of a page in one namespace, which it returns."""
     # Of the devices of the tests, which have started.
     monkeypatch.setattr(cores, "available_cores", jax.local_device_count)
     names = {"__name__": "page"}
     with jax.numpy_rank_promotion("allow"):
         for block in python_blocks(path.read_text()):
+            text = block.code if in_full else LONG.sub("steps=4", block.code)
             # Empty lines in front, so that an error names the line of the page.
-            code = compile("\n" * (block.line - 1) + block.code, str(path), "exec")
+            code = compile("\n" * (block.line - 1) + text, str(path), "exec")
             if block.runs and all(map(_is_installed, block.needs)):
                 exec(code, names)
     return names

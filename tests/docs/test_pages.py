@@ -13,6 +13,13 @@ def test_blocks_run(name, tmp_path, monkeypatch):
     pages.run_blocks(DOCS / name, monkeypatch)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in ALL if pages.LONG.search((DOCS / n).read_text())])
+def test_blocks_run_in_full(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pages.run_blocks(DOCS / name, monkeypatch, in_full=True)
+
+
 @pytest.mark.parametrize("name", [n for n in ALL if pages.commands((DOCS / n).read_text())])
 def test_commands_exist(name, monkeypatch):
     monkeypatch.chdir(pages.ROOT)
