@@ -36,16 +36,14 @@ def directives():
 
 
 def public_names():
-    """Returns every public object of the library by its dotted name, and objects of Flax aside."""
+    """Returns the public functions and classes of the library by their dotted names."""
     import seqmodels
 
     names = _names_of(seqmodels)
     for info in pkgutil.walk_packages(seqmodels.__path__, "seqmodels."):
         if not info.name.startswith(INTERNAL):
             names |= _names_of(importlib.import_module(info.name))
-    for name in ("cells.initializers", "cells", "combinators", "linen", "nnx", "plots", "weights"):
-        names |= _names_of(importlib.import_module(f"seqmodels.{name}"))
-    return names
+    return names | _names_of(seqmodels.initializers)
 
 
 def missing_names():
@@ -87,7 +85,7 @@ def _names_of(module):
     return {
         name: value
         for name, value in found.items()
-        if (inspect.isfunction(value) or inspect.isclass(value) or callable(value))
+        if callable(value)
         and str(getattr(value, "__module__", "")).startswith("seqmodels")
         and (listed or value.__module__ == module.__name__)
     }
