@@ -8,6 +8,7 @@ import inspect
 import pathlib
 import pkgutil
 import re
+import zlib
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "reference"
@@ -67,6 +68,19 @@ def on_pre_build(config):
 
     if missing := missing_names():
         raise Abort(f"reference: got no page for {', '.join(missing)}")
+
+
+def on_post_build(config):
+    """Stops the build if a public name is on no built page, such as one that griffe overlooks."""
+    from mkdocs.exceptions import Abort
+
+    inventory = (pathlib.Path(config["site_dir"]) / "objects.inv").read_bytes()
+    lines = zlib.decompress(inventory.split(b"\n", 4)[4]).decode().splitlines()
+    built = {line.split(" ")[0] for line in lines}
+    names = public_names()
+    shown = {id(value) for name, value in names.items() if name in built}
+    if missing := sorted(name for name, value in names.items() if id(value) not in shown):
+        raise Abort(f"reference: got no entry for {', '.join(missing)}")
 
 
 def _object(dotted):
