@@ -31,7 +31,7 @@ def _signature(function):
             parameters.append("*")
         bare = parameter.replace(annotation=parameter.empty)
         if callable(bare.default) and bare.default is not bare.empty:
-            parameters.append(f"{bare.name}={bare.default.__name__}")
+            parameters.append(f"{bare.name}=...")
         else:
             parameters.append(str(bare))
     return f"({', '.join(parameters)})"
