@@ -5,7 +5,8 @@ A Python block of a page runs unless the line before its fence is one of
     <!-- skip: minutes of training -->    compiled alone
     <!-- needs: torch -->                 run where the modules are installed
 
-Trainings of 100 steps and more (`steps=400`) take 4 steps, unless a page is run in full.
+Functions with a default of 100 steps or more (`def train(model, steps=400)`) get a default of 4,
+unless a page is run in full.
 """
 
 import importlib
@@ -27,7 +28,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *``` *$",
     re.MULTILINE | re.DOTALL,
 )
-LONG = re.compile(r"\bsteps=\d{3,}\b")
+LONG = re.compile(r"^(def .*\bsteps=)\d{3,}\b", re.MULTILINE)
 _COMMAND = re.compile(r"python (-m (experiments\.[a-z]\w*)|examples/\w+\.py)(?P<rest>[^\n`]*)")
 
 
@@ -61,7 +62,7 @@ def run_blocks(path, monkeypatch, *, in_full=False):
     names = {"__name__": "page"}
     with jax.numpy_rank_promotion("allow"):
         for block in python_blocks(path.read_text()):
-            text = block.code if in_full else LONG.sub("steps=4", block.code)
+            text = block.code if in_full else LONG.sub(r"\g<1>4", block.code)
             # Empty lines in front, so that an error names the line of the page.
             code = compile("\n" * (block.line - 1) + text, str(path), "exec")
             if block.runs and all(map(_is_installed, block.needs)):
