@@ -5,8 +5,8 @@ A Python block of a page runs unless the line before its fence is one of
     <!-- skip: minutes of training -->    compiled alone
     <!-- needs: torch -->                 run where the modules are installed
 
-Functions with a default of 100 steps or more (`def train(model, steps=400)`) get a default of 4,
-unless a page is run in full.
+Trainings of 100 steps or more take 4, unless a page is run in full. Their number is found as
+`def train(model, steps=400)`, `lax.scan(..., length=400)` or `jax.random.split(key, 400)`.
 """
 
 import importlib
@@ -28,7 +28,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^ *``` *$",
     re.MULTILINE | re.DOTALL,
 )
-LONG = re.compile(r"^(def .*\bsteps=)\d{3,}\b", re.MULTILINE)
+LONG = re.compile(r"(^def .*\bsteps=|\blength=|\bsplit\(key, )\d{3,}\b", re.MULTILINE)
 _COMMAND = re.compile(r"python (-m (experiments\.[a-z]\w*)|examples/\w+\.py)(?P<rest>[^\n`]*)")
 
 
