@@ -21,6 +21,7 @@ OPTIMIZED = HERE / "drivers"  # its tests run as users do
 LONGEST = (
     "drivers/test_contract.py",
     "drivers/test_transformations.py",
+    "docs/test_pages.py",
     "drivers/test_contract_shapes.py",
     "drivers/test_fused.py",
     "drivers/test_newton.py",

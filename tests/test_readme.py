@@ -1,27 +1,18 @@
 """What the README shows runs as it stands."""
 
-import pathlib
-import re
-
 import contract_cases as cases
 import jax
+import pages
 import pytest
 
 import seqmodels as sm
-from seqmodels.parallel import cores
 
-README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+README = pages.ROOT / "README.md"
 
 
 def test_examples_run(monkeypatch):
-    # Of the devices of the tests, which have started.
-    monkeypatch.setattr(cores, "available_cores", jax.local_device_count)
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 8
-    names = {}
-    with jax.numpy_rank_promotion("allow"):
-        for block in blocks:
-            exec(block, names)
+    assert len(pages.python_blocks(README.read_text())) == 8
+    names = pages.run_blocks(README, monkeypatch)
     assert names["ys"].shape == (100, 32, 8)
     assert names["info"].method == "fused"
     assert names["info"].reason == "auto: the cell is in stages, so its backward pass can be fused"
@@ -37,18 +28,22 @@ def test_examples_run(monkeypatch):
 
 def test_weights_of_torch():
     pytest.importorskip("torch")
-    (block,) = re.findall(r"```py\n(.*?)```", README, re.DOTALL)
+    (block,) = pages.python_blocks(README.read_text(), "py")
     names = {}
-    exec(block, names)
+    exec(block.code, names)
     xs = names["torch"].randn(5, 2, 64)
     want = names["module"](xs)[0].detach().numpy()
     _, ys = sm.unroll(names["cell"], names["params"], xs.numpy())
     cases.assert_close(ys, want, 1e-5)
 
 
+def test_commands_exist(monkeypatch):
+    monkeypatch.chdir(pages.ROOT)
+    commands = pages.commands(README.read_text())
+    assert len(commands) > 20
+    for command in commands:
+        pages.check_command(command)
+
+
 def test_links_lead_somewhere():
-    links = re.findall(r"\]\(([^)]+)\)", README)
-    assert len(links) >= 4
-    root = pathlib.Path(__file__).parents[1]
-    here = [link for link in links if not link.startswith("https://")]
-    assert not [link for link in here if not (root / link).exists()]
+    assert not pages.dead_links(README)

@@ -82,7 +82,7 @@ def find_non_finite(tree: Any) -> str | None:
       tree: a pytree of arrays or numbers; those that are not floating or complex are passed over.
 
     Returns:
-      Such as "xs[3, 7, 0] is nan" for the field `xs` of a NamedTuple, "batch['x'][2] is inf" for a
+      Such as `xs[3, 7, 0] is nan` for the field `xs` of a NamedTuple, `batch['x'][2] is inf` for a
       dictionary; None if all numbers are finite.
     """
     for path, leaf in jax.tree.leaves_with_path(tree):
