@@ -53,6 +53,7 @@ def notebook(text: str) -> dict[str, Any]:
 
 def run(page: pathlib.Path) -> float:
     """Runs the blocks of a page in the page's folder, where its pictures are; returns seconds."""
+    page = page.resolve()
     names: dict[str, Any] = {"__name__": page.stem}
     start = time.perf_counter()
     with contextlib.chdir(page.parent):
