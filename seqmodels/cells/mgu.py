@@ -192,6 +192,15 @@ def mgu(
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+
+    Examples:
+      >>> cell = sm.mgu(input_size=3, hidden_size=4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> params.w_x.shape, params.w_h.shape, params.w_n.shape
+      ((3, 8), (4, 4), (4, 4))
+      >>> state, ys = sm.unroll(cell, params, jnp.ones((5, 2, 3)))
+      >>> state.h.shape, ys.shape
+      ((2, 4), (5, 2, 4))
     """
     check_size("mgu", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)

@@ -51,6 +51,10 @@ def cudnn(*, precision: str = "float32") -> Driver:
 
     Raises:
       ValueError: if `precision` is not one of the two.
+
+    Examples:
+      >>> sm.cudnn(precision="tf32").settings  # as in sm.unroll(..., method=sm.cudnn())
+      (('precision', 'tf32'),)
     """
     if precision not in PRECISIONS:
         names = ", ".join(PRECISIONS)

@@ -45,6 +45,14 @@ def stream(
       TypeError: if `cell` is not a `Cell`.
       ValueError: if the state does not match the cell, or is given with a batch_shape; the step
         raises it if x_t or reset_t does not fit the state.
+
+    Examples:
+      >>> cell = sm.lstm(3, 4)
+      >>> state, step = sm.stream(cell, cell.init(jax.random.key(0)), batch_shape=(2,))
+      >>> for x_t in np.ones((5, 2, 3), np.float32):
+      ...     state, y_t = step(state, x_t)
+      >>> y_t.shape
+      (2, 4)
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"stream: cell: got a {type(cell).__name__}, expected a Cell")

@@ -88,6 +88,13 @@ def unroll(
       ValueError: if an argument has a wrong shape, dtype or value, if a step does not return a
         state like the one it was given, or if both `state` and `key` are given.
         Lengths out of range are detected only if their values are known, so not under jit.
+
+    Examples:
+      >>> cell, xs = sm.lstm(input_size=3, hidden_size=4), jnp.ones((5, 2, 3))  # (T, B, D)
+      >>> params = cell.init(jax.random.key(0))
+      >>> state, ys = sm.unroll(cell, params, xs, lengths=jnp.array([5, 2]))
+      >>> state.c.shape, ys.shape, float(jnp.sum(ys[2:, 1]))
+      ((2, 4), (5, 2, 4), 0.0)
     """
     full = unroll_full(
         cell,
@@ -143,6 +150,12 @@ def unroll_full(
     Raises:
       TypeError: see `unroll`.
       ValueError: see `unroll`.
+
+    Examples:
+      >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
+      >>> full = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs, method="scan")
+      >>> full.states.c.shape, full.info.method
+      ((5, 2, 4), 'scan')
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"unroll: cell: got a {type(cell).__name__}, expected a Cell")

@@ -30,9 +30,12 @@ def use_cpu_cores(n: int | None = None) -> None:
       RuntimeError: if JAX has started on CPUs with another number of devices.
 
     Examples:
-      >>> import seqmodels as sm
-      >>> sm.use_cpu_cores()  # before any array is made
-      >>> step = jax.jit(sm.data_parallel(jax.value_and_grad(loss), batch_axis=1))
+      >>> sm.use_cpu_cores()  # doctest: +SKIP
+      >>> loss = lambda w, xs: jnp.mean((xs @ w) ** 2)  # xs (T, B, D)
+      >>> step = sm.data_parallel(jax.value_and_grad(loss), batch_axis=1)
+      >>> value, gradient = step(jnp.ones(3), jnp.ones((5, 4, 3)))
+      >>> float(value), gradient.shape
+      (9.0, (3,))
     """
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"use_cpu_cores: n: got {n!r}, expected a positive integer or None")

@@ -75,21 +75,29 @@ def data_parallel(
         one of those above.
 
     Examples:
+      >>> loss = lambda w, xs: jnp.mean((xs @ w) ** 2)  # xs (T, B, D): a mean over rows
       >>> step = sm.data_parallel(jax.value_and_grad(loss), batch_axis=1)
-      >>> value, gradient = step(params, xs)  # xs (T, B, D); the loss is a mean over rows
+      >>> value, gradient = step(jnp.ones(3), jnp.ones((5, 4, 3)))
+      >>> float(value), gradient.shape
+      (9.0, (3,))
+
+      Outputs of each row are concatenated, for any number of rows:
+
+      >>> cell = sm.gru(3, 4)
+      >>> apply = lambda params, xs, lengths: sm.unroll(cell, params, xs, lengths=lengths)[1]
       >>> predict = sm.data_parallel(apply, in_axes=(None, 1, 0), out_axes=1)
-      >>> ys = predict(params, xs, lengths)  # ys (T, B, H), for any B
+      >>> lengths = jnp.array([5, 2, 3, 1, 0])
+      >>> predict(cell.init(jax.random.key(0)), jnp.ones((5, 5, 3)), lengths).shape
+      (5, 5, 4)
 
-      A mean over valid steps, with padding; or sums, divided in the end:
+      A mean over valid steps needs the number of valid steps of each device:
 
-      >>> axes = (None, 1, 0, "key")  # params, xs, lengths, a key for dropout
-      >>> count = lambda params, xs, lengths, key: jnp.sum(lengths)
-      >>> step = sm.data_parallel(jax.value_and_grad(loss), in_axes=axes, weight=count)
-
-      >>> sums = jax.value_and_grad(total_and_count, has_aux=True)
-      >>> sums = sm.data_parallel(sums, in_axes=axes, out_axes="sum")
-      >>> (total, count), gradient = sums(params, xs, lengths, key)
-      >>> gradient = jax.tree.map(lambda g: g / count, gradient)
+      >>> def mean_output(params, xs, lengths):
+      ...     return jnp.sum(apply(params, xs, lengths)) / (4 * jnp.sum(lengths))
+      >>> count = lambda params, xs, lengths: jnp.sum(lengths)
+      >>> mean = sm.data_parallel(mean_output, in_axes=(None, 1, 0), weight=count)
+      >>> mean(cell.init(jax.random.key(0)), jnp.ones((5, 4, 3)), lengths[:4]).shape
+      ()
     """
     if not callable(function):
         raise TypeError(

@@ -80,6 +80,12 @@ def fused(
     Raises:
       ValueError: if `chunk` is not a positive integer, or `save` or `batch_last` is not True, False
         or None.
+
+    Examples:
+      >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
+      >>> loss = lambda params: jnp.sum(sm.unroll(cell, params, xs, method=sm.fused(chunk=16))[1])
+      >>> jax.grad(loss)(cell.init(jax.random.key(0))).w_h.shape
+      (4, 16)
     """
     check_size("fused", chunk=chunk)
     for name, flag in (("save", save), ("batch_last", batch_last)):

@@ -84,6 +84,13 @@ def newton(
 
     Raises:
       ValueError: if a setting is out of range.
+
+    Examples:
+      >>> cell, xs = sm.rnn(3, 4), jnp.ones((5, 2, 3))
+      >>> method = sm.newton(jacobian="dense", on_failure="return")
+      >>> info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs, method=method).info
+      >>> bool(info.converged)
+      True
     """
     if tolerance is not None and not (_is_real(tolerance) and 0 <= tolerance < np.inf):
         raise ValueError(f"newton: tolerance: got {tolerance!r}, expected None or a number >= 0")
