@@ -67,6 +67,13 @@ def save(
       ValueError: if the folder holds what this function did not write, or a model of another
         kind, a name cannot be one of a further file, or config is no JSON.
       OSError: if it cannot be written.
+
+    Examples:
+      >>> cell = sm.gru(3, 4)
+      >>> save("model", "example", {"hidden_size": 4}, cell.init(jax.random.key(0)))
+      >>> saved = load("model", "example")
+      >>> saved.config, sorted(saved.arrays)
+      ({'hidden_size': 4}, ['b', 'w_h', 'w_n', 'w_x'])
     """
     folder = pathlib.Path(folder)
     texts = dict(texts or {})
@@ -151,6 +158,12 @@ def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:
 
     Raises:
       ValueError: in one line, if there is no model, or one of another kind, or it is damaged.
+
+    Examples:
+      >>> save("model", "example", {}, {"w": jnp.ones(3)}, texts={"words.txt": "red blue"})
+      >>> saved = load("model", "example")
+      >>> saved.arrays["w"].shape, saved.texts
+      ((3,), {'words.txt': 'red blue'})
     """
     folder = pathlib.Path(folder)
     try:
@@ -184,6 +197,11 @@ def parse_safetensors(data: bytes) -> dict[str, np.ndarray]:
 
     Raises:
       ValueError: in one line, if it is not safetensors or holds a dtype that NumPy lacks.
+
+    Examples:
+      >>> save("model", "example", {}, {"w": jnp.ones(3)})
+      >>> parse_safetensors(pathlib.Path("model/params.safetensors").read_bytes())["w"].shape
+      (3,)
     """
     try:
         return {
@@ -210,6 +228,12 @@ def restore(saved: SavedModel, init: Callable[[Array], Params]) -> Params:
 
     Raises:
       ValueError: if paths, shapes or dtypes differ from those of `init`; in one line.
+
+    Examples:
+      >>> cell = sm.gru(3, 4)
+      >>> save("model", "example", {"hidden_size": 4}, cell.init(jax.random.key(0)))
+      >>> restore(load("model", "example"), cell.init).w_h.shape
+      (4, 8)
     """
     template = jax.eval_shape(init, jax.random.key(0))
     expected = _by_path(template)

@@ -82,6 +82,14 @@ def export(
       ValueError: if the function cannot be compiled for sizes that are not known.
       OSError: if the file cannot be written; FileExistsError if another file is there.
       ImportError: if flatbuffers is not installed.
+
+    Examples:
+      >>> cell = sm.gru(3, 4)
+      >>> apply = lambda params, xs: sm.unroll(cell, params, xs, method="scan")[1]
+      >>> params, inputs = cell.init(jax.random.key(0)), {"xs": ("T, B, 3", "float32")}
+      >>> served = load(export("model.seq", apply, params, inputs))
+      >>> served(np.ones((5, 2, 3), np.float32)).shape
+      (5, 2, 4)
     """
     path = pathlib.Path(path)
     paths, structure = jax.tree.flatten_with_path(params)
@@ -148,6 +156,11 @@ def load(path: str | os.PathLike[str]) -> ServedModel:
         platform that is not here; in one line.
       OSError: if it cannot be read.
       ImportError: if flatbuffers is not installed.
+
+    Examples:
+      >>> path = export("sum.seq", lambda w, xs: xs @ w, jnp.ones(3), {"xs": ("B, 3", "float32")})
+      >>> load(path).inputs
+      (('xs', 'B, 3', 'float32'),)
     """
     first, _, rest = pathlib.Path(path).read_bytes().partition(b"\n")
     if not first.startswith(MAGIC):

@@ -21,6 +21,11 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
     Raises:
       ValueError: if labels are not integers, are masked or lie outside [0, C), or if the shapes
         differ.
+
+    Examples:
+      >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), num_classes=2)
+      array([[1, 1],
+             [0, 1]])
     """
     pairs = _pairs(truth, predicted, num_classes)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -39,6 +44,10 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
 
     Raises:
       ValueError: if there are no classes.
+
+    Examples:
+      >>> round(float(macro_f1(np.array([[1, 1], [0, 1]]))), 3)
+      0.667
     """
     confusion = np.asarray(confusion, np.float64)
     if confusion.ndim < 2 or not confusion.shape[-1]:
@@ -78,6 +87,12 @@ def paired_bootstrap(
 
     Raises:
       ValueError: as `confusion_matrix`, and if there are no items or no seeds.
+
+    Examples:
+      >>> truth, baseline = np.array([0, 1] * 20), np.zeros(40, int)
+      >>> difference, low, high = paired_bootstrap(truth, [truth], baseline, 2, draws=100)
+      >>> round(difference, 3)
+      0.667
     """
     if not len(truth) or not len(predicted):
         raise ValueError(

@@ -64,6 +64,13 @@ def diagnose(
       lags: of the tests; those that a part is too short for are left out.
       model_df: autoregressive parameters fitted to the training part. Lags up to it have no test
         there; where all lags are such, those beyond it by as much take their place.
+
+    Examples:
+      >>> white = np.random.default_rng(0).normal(size=100)
+      >>> diagnose(white, white).words
+      'sound'
+      >>> diagnose(white, np.sin(np.arange(100.0))).sound
+      False
     """
     p_values: dict[str, dict[int, float]] = {}
     missed: dict[str, tuple[int, ...]] = {}

@@ -71,6 +71,11 @@ def score(
 
     Raises:
       ValueError: if the scale is zero or negative, or if truth and mean differ in shape.
+
+    Examples:
+      >>> scores = score(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]), None, scale=2.0)
+      >>> round(scores.mae, 3), round(scores.mase, 3)
+      (0.333, 0.167)
     """
     if scale <= 0:
         raise ValueError(f"scale: got {scale}, expected a positive number, or NaN for no MASE")

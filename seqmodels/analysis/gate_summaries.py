@@ -132,6 +132,14 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
 
     Raises:
       ValueError: if tokens have another shape than the steps, or are not integers.
+
+    Examples:
+      >>> from seqmodels.analysis.gates import trace
+      >>> cell, tokens = sm.rnn(3, 4), jnp.array([[0, 1], [2, 0]])  # (T, B)
+      >>> rnn = trace(cell, cell.init(jax.random.key(0)), jax.nn.one_hot(tokens, 3))
+      >>> table = token_table(rnn, tokens, num_tokens=3)
+      >>> table.counts.tolist(), table.means["h"].shape
+      ([2, 1, 1], (3, 4))
     """
     tokens = jnp.asarray(tokens)
     if tokens.shape != trace.valid.shape or not jnp.issubdtype(tokens.dtype, jnp.integer):
@@ -167,6 +175,10 @@ def valid_mean(valid: Array, values: Array) -> Array:
     Args:
       valid: bool (T, *batch).
       values: (T, *batch, ...).
+
+    Examples:
+      >>> float(valid_mean(jnp.array([True, False]), jnp.array([1.0, 9.0])))
+      1.0
     """
     axes = tuple(range(valid.ndim))
     values = tree_where(valid, values, jnp.zeros_like(values))

@@ -9,7 +9,12 @@ from seqmodels.arrays import as_floats
 
 
 def horizon_threshold(chance: float, share: float = 0.9) -> float:
-    """Returns the accuracy `share` of the way from chance to perfect."""
+    """Returns the accuracy `share` of the way from chance to perfect.
+
+    Examples:
+      >>> round(horizon_threshold(chance=0.5), 3)
+      0.95
+    """
     return chance + share * (1 - chance)
 
 
@@ -29,6 +34,10 @@ def memory_horizon(
     Returns:
       The largest distance such that it and all smaller ones measured are high; None if the
       smallest is not.
+
+    Examples:
+      >>> memory_horizon([10, 100, 1000], [1.0, 0.99, 0.6], chance=0.5)
+      100
     """
     threshold = horizon_threshold(chance, share)
     horizon = None
@@ -52,6 +61,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
     Raises:
       ValueError: if there is no value, or values are not real numbers.
+
+    Examples:
+      >>> [round(value, 2) for value in mean_interval([0.9, 0.92, 0.91])]
+      [0.91, 0.89, 0.93]
     """
     kept = np.ma.compressed(values) if np.ma.isMaskedArray(values) else values
     array = as_floats("values", kept).astype(np.float64)

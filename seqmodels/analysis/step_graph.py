@@ -92,7 +92,7 @@ def step_graph(cell: Cell, params: Params, state: State, x_t: Any) -> StepGraph:
       ValueError: if the step returns a leaf that is neither computed nor read, such as a constant.
 
     Examples:
-      >>> cell = rnn(3, 4)
+      >>> cell = sm.rnn(3, 4)
       >>> params = cell.init(jax.random.key(0))
       >>> graph = step_graph(cell, params, cell.initial_state(params, (2,)), jnp.zeros((2, 3)))
       >>> [node.label for node in graph.nodes][-1]

@@ -73,6 +73,11 @@ def verdict(
 
     Raises:
       ValueError: if there is no lag.
+
+    Examples:
+      >>> found = verdict(np.array([0.9, 0.8, 0.7]), np.array([0.9, 0.0, 0.0]), 100, pvalue=1e-9)
+      >>> found.kind, found.positive_to
+      ('memory', 3)
     """
     if not len(values):
         raise ValueError("values: got no lags, expected at least one")
@@ -161,6 +166,10 @@ def label_words(
 
     Raises:
       ValueError: if there is no lag.
+
+    Examples:
+      >>> label_words("the meal before", [1, 2], np.array([0.6, 0.1]), np.array([0.001, 0.5]))
+      'the meal before tells something at lag 1, most at lag 1 (V = 0.60, p = 0.001).'
     """
     if not len(lags):
         raise ValueError("lags: got none, expected at least one")

@@ -58,9 +58,9 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
         not fit.
 
     Examples:
-      >>> x, w = jnp.full((5, 3), 1.001), jnp.ones((3, 2))
-      >>> matmul(x, w, dtype=jnp.bfloat16).dtype, matmul(x, w, dtype=jnp.bfloat16)[0, 0]
-      (dtype('float32'), Array(3., dtype=float32))
+      >>> x, w = jnp.full((5, 3), 1.001, jnp.bfloat16), jnp.ones((3, 2))
+      >>> matmul(x, w, dtype=jnp.bfloat16).dtype, matmul(x, w).shape
+      (dtype('float32'), (5, 2))
     """
     x, w = jnp.asarray(x), jnp.asarray(w)
     dtype = jnp.dtype(dtype or jnp.result_type(x, w))

@@ -74,6 +74,13 @@ def shuffled(
     Raises:
       ValueError: if the arrays are empty or differ in their number of rows, or an argument is out
         of its range.
+
+    Examples:
+      >>> xs, labels = np.ones((5, 10, 3)), np.arange(10)  # (T, N, D) and (N,)
+      >>> batches = shuffled((xs, labels), batch_size=4, seed=0, axis=(1, 0))
+      >>> xs_batch, labels_batch = batches.at(7)  # the batch of step 7
+      >>> xs_batch.shape, labels_batch.shape, batches.per_epoch
+      ((5, 4, 3), (4,), 2)
     """
     arrays, axes, num_rows = _checked_rows(arrays, axis)
     share = make_share(batch_size, process, num_processes)
@@ -121,6 +128,12 @@ def ordered(
 
     Raises:
       ValueError: as in `shuffled`.
+
+    Examples:
+      >>> batches = ordered(np.arange(5), batch_size=3)
+      >>> batch = batches.at(1)
+      >>> batch.rows, batch.weights
+      (array([3, 4, 4]), array([1., 1., 0.], dtype=float32))
     """
     arrays, axes, num_rows = _checked_rows(arrays, axis)
     share = make_share(batch_size, process, num_processes)
@@ -148,6 +161,10 @@ def rest_size(rest: str, left_over: int) -> int:
 
     Raises:
       ValueError: if `rest` is neither.
+
+    Examples:
+      >>> rest_size("drop", 3), rest_size("keep", 3)
+      (0, 3)
     """
     if rest not in RESTS:
         raise ValueError(f"rest: got {rest!r}, expected one of {', '.join(RESTS)}")
@@ -155,7 +172,12 @@ def rest_size(rest: str, left_over: int) -> int:
 
 
 def take_rows(arrays: Any, axes: Any, rows: np.ndarray) -> Any:
-    """Returns a copy of the rows of a pytree of arrays, along the axis that `axes` has for each."""
+    """Returns a copy of the rows of a pytree of arrays, along the axis that `axes` has for each.
+
+    Examples:
+      >>> take_rows({"xs": np.ones((5, 10, 3))}, {"xs": 1}, np.array([0, 2]))["xs"].shape
+      (5, 2, 3)
+    """
     return jax.tree.map(lambda array, axis: np.take(array, rows, axis), arrays, axes)
 
 

@@ -67,6 +67,13 @@ def bucketed(
     Raises:
       ValueError: if there are no sequences, if they differ in structure, dtype or the shape of a
         step, if targets do not fit, or an argument is out of its range.
+
+    Examples:
+      >>> sequences = [np.ones((length, 3)) for length in (2, 9, 3, 8)]
+      >>> batches = bucketed(sequences, np.arange(4), batch_size=2, seed=None)
+      >>> batch = batches.at(0)  # without a seed the shortest come first
+      >>> batch.xs.shape, batch.lengths, batch.targets
+      ((3, 2, 3), array([2, 3], dtype=int32), array([0, 2]))
     """
     rows, structure = _checked_sequences(sequences)
     targets = _checked_targets(targets, len(rows))
@@ -129,6 +136,10 @@ def best_boundaries(longest: np.ndarray, count: int) -> tuple[int, ...]:
 
     Returns:
       Ascending lengths, the last the greatest of `longest`; a length of 0 counts as 1.
+
+    Examples:
+      >>> best_boundaries(np.array([2, 3, 9, 10]), count=2)
+      (3, 10)
     """
     distinct, counts = np.unique(np.maximum(longest, 1), return_counts=True)
     if len(distinct) > CANDIDATES:

@@ -81,7 +81,7 @@ class Table(NamedTuple):
 def read_table(
     path: str | os.PathLike[str], option: str = "csv", *, keep_empty: bool = False
 ) -> Table:
-    """Returns a table with a header.
+    r"""Returns a table with a header.
 
     Cells are separated by commas, semicolons, tabs or |, whichever fits header and rows; by tabs
     where the name ends in .tsv. Quotes are those of RFC 4180. Lines before the header that are
@@ -98,6 +98,12 @@ def read_table(
         header, no rows, a row longer than the header, a column that stands twice, a quote that is
         not closed, or that swallows rows.
       OSError: if it cannot be read.
+
+    Examples:
+      >>> _ = pathlib.Path("sky.csv").write_text("day,color\n1,red\n2,blue\n")
+      >>> table = read_table("sky.csv")
+      >>> table.columns, table.column("color")
+      (('day', 'color'), ['red', 'blue'])
     """
     path = pathlib.Path(path)
     text, notes = read_text(path, option)
@@ -123,7 +129,7 @@ def read_table(
 
 
 def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
-    """Returns the text of a file and, if it is not UTF-8, the note of its encoding.
+    r"""Returns the text of a file and, if it is not UTF-8, the note of its encoding.
 
     Args:
       path: the file.
@@ -132,6 +138,11 @@ def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
     Raises:
       ValueError: in one line, with line and position, for bytes that are not text.
       OSError: if it cannot be read.
+
+    Examples:
+      >>> _ = pathlib.Path("sky.csv").write_text("day,color\n1,red\n")
+      >>> read_text(pathlib.Path("sky.csv"), "csv")
+      ('day,color\n1,red\n', [])
     """
     content = reading.read_bytes(path)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
@@ -168,7 +179,7 @@ def _header(text: str) -> tuple[int, int, int]:
 
 
 def find_separator(option: str, path: pathlib.Path, text: str, start: int = 0) -> str:
-    """Returns the separator with which most records are as wide as the first one.
+    r"""Returns the separator with which most records are as wide as the first one.
 
     Args:
       option: the argument that names the file, for messages.
@@ -178,6 +189,10 @@ def find_separator(option: str, path: pathlib.Path, text: str, start: int = 0) -
 
     Raises:
       ValueError: in one line, if two of them fit header and rows.
+
+    Examples:
+      >>> find_separator("csv", pathlib.Path("sky.csv"), "day;color\n1;red\n")
+      ';'
     """
     if path.suffix.lower() == ".tsv":
         return "\t"

@@ -67,7 +67,12 @@ class Vocabulary(NamedTuple):
 
 
 def from_str(text: str) -> Vocabulary:
-    """Returns the vocabulary of `Vocabulary.to_str`; ValueError for another text."""
+    """Returns the vocabulary of `Vocabulary.to_str`; ValueError for another text.
+
+    Examples:
+      >>> from_str(build(["the sky is red"]).to_str()).words[4:]
+      ('is', 'red', 'sky', 'the')
+    """
     words = json.loads(text)
     is_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
     if not is_words or tuple(words[:4]) != SPECIALS:
@@ -87,6 +92,14 @@ def build(texts: Iterable[str], least: int = 1) -> Vocabulary:
 
     Raises:
       ValueError: if `texts` is a bare string.
+
+    Examples:
+      >>> vocabulary = build(["the sky is red", "the sky is blue"])
+      >>> tokens, lengths = vocabulary.encode(["the sky", "is it red"])
+      >>> tokens.shape, lengths
+      ((5, 2), array([4, 5], dtype=int32))
+      >>> vocabulary.decode(tokens[:, 0])
+      'the sky'
     """
     texts = check_texts("texts", texts)
     counts = collections.Counter(word for text in texts for word in text.split())

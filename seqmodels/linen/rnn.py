@@ -66,9 +66,10 @@ class RNN(_FlaxRNN):
         makes them zero, and NaN in the padded inputs then affects neither outputs nor gradients.
 
     Examples:
-      >>> model = seqmodels.linen.RNN(seqmodels.linen.LSTMCell(64))
-      >>> variables = model.init(jax.random.key(0), jnp.ones((32, 100, 8)))
-      >>> ys = model.apply(variables, jnp.ones((32, 100, 8)))    # (32, 100, 64)
+      >>> model = RNN(nn.LSTMCell(4))
+      >>> variables = model.init(jax.random.key(0), jnp.ones((2, 5, 3)))  # (B, T, D)
+      >>> model.apply(variables, jnp.ones((2, 5, 3))).shape
+      (2, 5, 4)
     """
 
     method: str | Driver = "auto"

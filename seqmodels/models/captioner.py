@@ -83,6 +83,12 @@ def captioner(
 
     Raises:
       ValueError: if `patch` does not divide the image, or it is too small for the convolutions.
+
+    Examples:
+      >>> model = captioner(sm.gru, (8, 8, 1), vocabulary_size=5, hidden_size=4, channels=(2,))
+      >>> images, tokens = jnp.ones((2, 8, 8, 1)), jnp.zeros((3, 2), jnp.int32)  # tokens (T, B)
+      >>> model.apply(model.init(jax.random.key(0)), images, tokens).shape
+      (3, 2, 5)
     """
     height, width, depth = image_shape
     if height % patch or width % patch:

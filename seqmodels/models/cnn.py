@@ -65,6 +65,11 @@ def cnn(
 
     Raises:
       ValueError: if the images are too small for so many convolutions, or dropout is no share.
+
+    Examples:
+      >>> model = cnn((8, 8, 1), output_size=5, channels=(2, 3), hidden_size=4)
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 8, 8, 1))).shape
+      (2, 5)
     """
     height, width, depth = image_shape
     shrunk = POOL ** len(channels)
@@ -124,6 +129,11 @@ def conv(params: DenseParams, maps: Array, *, dtype: Any = None) -> Array:
 
     Returns:
       Array (B, height, width, outputs).
+
+    Examples:
+      >>> params = DenseParams(jnp.ones((3, 3, 1, 4)), jnp.zeros(4))
+      >>> conv(params, jnp.ones((2, 8, 8, 1))).shape
+      (2, 8, 8, 4)
     """
     rows, columns, _, outputs = params.w.shape
     _, height, width, _ = maps.shape
@@ -147,6 +157,10 @@ def max_pool(maps: Array, size: int = POOL) -> Array:
 
     Returns:
       Array (B, height // size, width // size, channels); rows and columns left over are dropped.
+
+    Examples:
+      >>> max_pool(jnp.ones((2, 8, 8, 4))).shape
+      (2, 4, 4, 4)
     """
     batch, height, width, depth = maps.shape
     rows, columns = height // size, width // size

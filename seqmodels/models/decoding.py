@@ -60,6 +60,12 @@ def greedy(
 
     Raises:
       ValueError: if `carry` has no batch axis, or `max_steps` is not positive.
+
+    Examples:
+      >>> log_probs = jnp.log(jnp.array([0.1, 0.2, 0.7]))  # the same at every step; token 1 is eos
+      >>> step = lambda carry, token: (carry, jnp.broadcast_to(log_probs, (token.shape[0], 3)))
+      >>> greedy(step, jnp.zeros(2), bos=0, eos=1, max_steps=4).tokens.tolist()
+      [[2, 2, 2, 2], [2, 2, 2, 2]]
     """
 
     def choose(t: Array, log_probs: Array) -> Array:
@@ -101,6 +107,12 @@ def sample(
     Raises:
       ValueError: as `greedy`, and if `temperature` or `top_k` is not positive. The value of a
         traced temperature is not checked.
+
+    Examples:
+      >>> step = lambda carry, token: (carry, jnp.zeros((token.shape[0], 3)))
+      >>> found = sample(step, jnp.zeros(2), bos=0, eos=1, max_steps=4, key=jax.random.key(0))
+      >>> found.tokens.shape, found.lengths.shape
+      ((2, 4), (2,))
     """
     temperature = _checked_temperature(temperature)
     if top_k is not None and top_k < 1:
@@ -225,6 +237,13 @@ def beam_search(
 
     Raises:
       ValueError: as `greedy`, and if `width` is not positive.
+
+    Examples:
+      >>> log_probs = jnp.log(jnp.array([0.1, 0.2, 0.7]))  # the same at every step; token 1 is eos
+      >>> step = lambda carry, token: (carry, jnp.broadcast_to(log_probs, (token.shape[0], 3)))
+      >>> found = beam_search(step, jnp.zeros(2), bos=0, eos=1, max_steps=4, width=3)
+      >>> found.tokens.shape, found.scores.shape
+      ((2, 3, 4), (2, 3))
     """
     if width < 1:
         raise ValueError(f"width: got {width}, expected at least 1")
@@ -297,6 +316,10 @@ def gnmt_penalty(lengths: Array, alpha: float) -> Array:
 
     Returns:
       An array of the shape of `lengths`, 1 for n = 1.
+
+    Examples:
+      >>> gnmt_penalty(jnp.array([1, 7]), alpha=1.0).tolist()
+      [1.0, 2.0]
     """
     return ((5.0 + lengths) / 6) ** alpha  # 5.0, because 5 + 255 overflows in uint8
 

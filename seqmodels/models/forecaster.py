@@ -133,6 +133,11 @@ def forecaster(
 
     Raises:
       ValueError: for another head.
+
+    Examples:
+      >>> model = forecaster(sm.gru(3, 4), hidden_size=4, steps=2, head="quantile")
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones((5, 2, 3))).shape  # (T, B, K, C, P)
+      (5, 2, 2, 1, 5)
     """
     if head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
@@ -199,6 +204,10 @@ def pooled_quantiles(samples: Array, levels: Sequence[float] = LEVELS) -> Array:
 
     Raises:
       ValueError: if there is no sample.
+
+    Examples:
+      >>> pooled_quantiles(jnp.arange(101.0)[:, None], levels=(0.1, 0.5)).tolist()
+      [[10.0, 50.0]]
     """
     if not samples.ndim or not len(samples):
         raise ValueError(f"samples: got shape {samples.shape}, expected at least one sample")

@@ -38,6 +38,12 @@ def image_to_sequence(images: Array, reading: str) -> Array:
 
     Raises:
       ValueError: if there is no such reading, or if the images do not have four axes or no pixels.
+
+    Examples:
+      >>> image_to_sequence(jnp.ones((2, 8, 6, 1)), "rows").shape  # (T, B, D)
+      (8, 2, 6)
+      >>> image_to_sequence(jnp.ones((2, 8, 6, 1)), "pixels").shape
+      (48, 2, 1)
     """
     if reading not in READINGS:
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
@@ -51,7 +57,12 @@ def image_to_sequence(images: Array, reading: str) -> Array:
 
 
 def input_size(image_shape: Sequence[int], reading: str) -> int:
-    """Returns D, the size of x_t, for images of shape (height, width, channels)."""
+    """Returns D, the size of x_t, for images of shape (height, width, channels).
+
+    Examples:
+      >>> input_size((8, 6, 3), "rows"), input_size((8, 6, 3), "pixels")
+      (18, 3)
+    """
     _, width, depth = image_shape
     return width * depth if reading == "rows" else depth
 
@@ -82,6 +93,11 @@ def image_reader(
 
     Raises:
       ValueError: if there is no such reading or pooling.
+
+    Examples:
+      >>> model = image_reader(sm.gru(6, 4), hidden_size=4, output_size=10, reading="rows")
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 8, 6, 1))).shape
+      (2, 10)
     """
     if reading not in READINGS:
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")

@@ -23,7 +23,12 @@ class LinearForecaster(NamedTuple):
 
 
 def constant(steps: int, value: float = 0.0) -> LinearForecaster:
-    """Returns the forecaster of a constant value for K = `steps`, at least 1."""
+    """Returns the forecaster of a constant value for K = `steps`, at least 1.
+
+    Examples:
+      >>> constant(steps=2, value=5.0).bias
+      array([5., 5.])
+    """
     _check_positive(steps=steps)
     return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
 
@@ -40,6 +45,10 @@ def seasonal(steps: int, period: int = 1) -> LinearForecaster:
 
     Raises:
       ValueError: if a number is not positive.
+
+    Examples:
+      >>> forecasts(np.array([1.0, 2.0, 3.0, 1.0]), seasonal(steps=2, period=3))[-1]
+      array([2., 3.])
     """
     _check_positive(steps=steps, period=period)
     weights = np.zeros((steps, period))
@@ -63,6 +72,11 @@ def autoregression(
 
     Raises:
       ValueError: if `steps` or a lag is not positive, or there is not one coefficient for each lag.
+
+    Examples:
+      >>> model = autoregression(steps=3, lags=[1], coefficients=[0.5], intercept=0.0)
+      >>> forecasts(np.array([8.0]), model)
+      array([[4., 2., 1.]])
     """
     _check_positive(steps=steps, lags=min(lags, default=1))
     if len(lags) != len(coefficients):
@@ -90,6 +104,10 @@ def impulse_response(forecaster: LinearForecaster, steps: int) -> np.ndarray:
 
     psi_0 = 1, psi_j = sum_i w_i psi_{j - 1 - i}, w the weights for one step. Box, Jenkins 1970,
     "Time Series Analysis", section 5.2.
+
+    Examples:
+      >>> impulse_response(autoregression(1, [1], [0.5], 0.0), steps=3)
+      array([1.  , 0.5 , 0.25])
     """
     weights = forecaster.weights[0]
     response = np.zeros(steps)
@@ -112,6 +130,11 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
     Raises:
       ValueError: if fewer steps are left than there are parameters, with one to spare, or if a lag
         is not positive.
+
+    Examples:
+      >>> coefficients, intercept = least_squares(0.5 ** np.arange(10.0), lags=[1])
+      >>> coefficients.round(3), abs(round(intercept, 3))
+      (array([0.5]), 0.0)
     """
     values = as_floats("values", values)
     largest = max(lags, default=0)
@@ -143,6 +166,10 @@ def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
 
     Raises:
       ValueError: if no value is there.
+
+    Examples:
+      >>> fill_gaps(np.array([4.0, np.nan, 6.0]), seasonal(steps=1))
+      array([4., 4., 6.])
     """
     filled = as_floats("values", values).astype(np.float64)
     if not np.isfinite(filled).any():
@@ -164,6 +191,10 @@ def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
 
     Raises:
       ValueError: if there is no value.
+
+    Examples:
+      >>> forecasts(np.array([4.0, 6.0]), seasonal(steps=2)).tolist()
+      [[4.0, 4.0], [6.0, 6.0]]
     """
     values = as_floats("values", values)
     if not len(values):

@@ -32,6 +32,11 @@ def bits_by_order(
 
     Raises:
       ValueError: if a text is empty or has other tokens, or an n-gram would be too long to number.
+
+    Examples:
+      >>> text = np.tile([0, 1], 50)  # alternates, so that one token determines the next
+      >>> [round(bits, 2) for bits in bits_by_order(text, text, vocabulary_size=2, orders=2)]
+      [1.0, 1.0, 0.02]
     """
     train, text = as_labels("train", train), as_labels("text", text)
     for name, tokens in (("train", train), ("text", text)):

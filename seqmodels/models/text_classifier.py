@@ -85,6 +85,14 @@ def text_classifier(
 
     Raises:
       ValueError: if a probability is not in [0, 1), or there is a size without a cell.
+
+    Examples:
+      >>> model = text_classifier(
+      ...     sm.gru(3, 4), num_features=10, embedding_size=3, hidden_size=4, output_size=2
+      ... )
+      >>> features = jnp.ones((5, 2, 1), jnp.int32)  # (T, B, K)
+      >>> model.apply(model.init(jax.random.key(0)), features, jnp.array([5, 3])).shape
+      (2, 2)
     """
     if cell is None and hidden_size:
         raise ValueError(f"text_classifier: hidden_size: got {hidden_size}, expected 0: no cell")
@@ -151,6 +159,10 @@ def pool(ys: Array, lengths: Array) -> Array:
 
     Returns:
       (B, 2H).
+
+    Examples:
+      >>> pool(jnp.ones((5, 2, 4)), jnp.array([5, 0])).shape
+      (2, 8)
     """
     steps = jnp.arange(ys.shape[0])
     valid = (steps[:, None] < lengths[None, :])[..., None]

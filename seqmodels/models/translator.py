@@ -117,6 +117,14 @@ def translator(
 
     Raises:
       ValueError: if there is no such attention, or a size or rate is out of its range.
+
+    Examples:
+      >>> model = translator(7, 9, hidden_size=4, embedding_size=3)
+      >>> params = model.init(jax.random.key(0))
+      >>> carry = model.encode(params, jnp.ones((6, 2), jnp.int32), jnp.array([6, 4]))  # (S, B)
+      >>> logits, weights = model.apply(params, carry, jnp.ones((5, 2), jnp.int32))  # (T, B)
+      >>> logits.shape, weights.shape
+      ((5, 2, 9), (5, 2, 6))
     """
     E, H = embedding_size, hidden_size
     check_size(

@@ -27,6 +27,13 @@ def characters(splits: dict[str, np.ndarray], vocabulary_size: int, length: int)
 
     Raises:
       ValueError: if the length is too small, or a split is shorter than one window.
+
+    Examples:
+      >>> splits = {name: np.arange(50) % 5 for name in ("train", "validation", "test")}
+      >>> task = characters(splits, vocabulary_size=5, length=8)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((8, 4), (8, 4))
     """
     if length < 2:
         raise ValueError(f"characters: length: got {length}, expected at least 2")

@@ -26,6 +26,12 @@ def copy(distance: int) -> Task:
 
     Returns:
       A `Task`.
+
+    Examples:
+      >>> task = copy(distance=10)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((30, 4), (30, 4))
     """
     check_distance("copy", distance, 1)
     num_steps = distance + 2 * COPY_LENGTH

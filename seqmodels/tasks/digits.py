@@ -25,6 +25,10 @@ def load_splits() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
     Raises:
       ModuleNotFoundError: if scikit-learn is not installed.
+
+    Examples:
+      >>> {name: images.shape for name, (images, labels) in load_splits().items()}
+      {'train': (1257, 64), 'validation': (180, 64), 'test': (360, 64)}
     """
     try:
         from sklearn.datasets import load_digits
@@ -60,6 +64,12 @@ def digits(distance: int) -> Task:
     Raises:
       ModuleNotFoundError: if scikit-learn is not installed.
       ValueError: if the distance is negative.
+
+    Examples:
+      >>> task = digits(distance=10)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((75, 4, 2), (1, 4))
     """
     if distance < 0:
         raise ValueError(f"digits: distance: got {distance}, expected at least 0")

@@ -68,6 +68,12 @@ def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
 
     Returns:
       A scalar in [0, 1].
+
+    Examples:
+      >>> from seqmodels.tasks.adding import adding
+      >>> outputs, targets = jnp.array([[[1.0], [0.5]]]), jnp.array([[[1.05], [1.0]]])  # (K, B, 1)
+      >>> float(accuracy(adding(distance=10), outputs, targets))
+      0.5
     """
     outputs, targets = outputs[-task.num_scored :], targets[-task.num_scored :]
     if task.tolerance is None:
@@ -76,6 +82,10 @@ def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
 
 
 def check_distance(task: str, distance: int, least: int) -> None:
-    """Raises ValueError unless the distance is at least `least`."""
+    """Raises ValueError unless the distance is at least `least`.
+
+    Examples:
+      >>> check_distance("adding", 10, least=2)
+    """
     if distance < least:
         raise ValueError(f"{task}: distance: got {distance}, expected at least {least}")

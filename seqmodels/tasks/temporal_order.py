@@ -24,6 +24,12 @@ def temporal_order(distance: int) -> Task:
 
     Returns:
       A `Task`.
+
+    Examples:
+      >>> task = temporal_order(distance=20)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((22, 4), (1, 4))
     """
     check_distance("temporal_order", distance, 10)
     tenth = distance // 10

@@ -85,6 +85,18 @@ def fit(
       RunError: if the checkpoints there are of another run, or none is whole, or metrics.jsonl has
         lost lines.
       OSError: if a checkpoint or a record cannot be written; in one line.
+
+    Examples:
+      >>> import optax
+      >>> from seqmodels.training.state import create_train_state
+      >>> from seqmodels.training.steps import Loss, make_train_steps
+      >>> optimizer = optax.sgd(0.1)
+      >>> loss = lambda params, batch, key, carry: Loss(jnp.sum((params - batch) ** 2))
+      >>> state = create_train_state(lambda key: jnp.zeros(3), optimizer, jax.random.key(0))
+      >>> train = jax.jit(make_train_steps(loss, optimizer, sample=lambda key: jnp.ones(3)))
+      >>> result = fit(state, train, FitSettings(steps=20))
+      >>> int(result.state.step), bool(jnp.all(result.state.params > 0.9))
+      (20, True)
     """
     events = None if tensorboard is None else pathlib.Path(tensorboard)
     loop = Loop(

@@ -62,6 +62,11 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
     Raises:
       ValueError: if the schedule has no such name, or the warm-up or the steps of an update are
         more than those of the training.
+
+    Examples:
+      >>> schedule = make_schedule(OptimizerSettings(0.1, steps=100, schedule="linear", warmup=10))
+      >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
+      [0.0, 0.05, 0.1, 0.0]
     """
     rate, every = settings.learning_rate, settings.accumulate
     if not 1 <= every <= settings.steps:
@@ -107,6 +112,13 @@ def average_params(decay: float) -> optax.GradientTransformation:
 
     Returns:
       An optax transformation, to be the last of a chain.
+
+    Examples:
+      >>> average = average_params(0.5)
+      >>> params = jnp.ones(3)
+      >>> updates, state = average.update(-params, average.init(params), params)
+      >>> state.params_average.tolist()
+      [0.0, 0.0, 0.0]
     """
 
     def wide(leaf: Array) -> Array:
@@ -144,6 +156,13 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
     Raises:
       ValueError: as in `make_schedule`.
+
+    Examples:
+      >>> optimizer = make_optimizer(OptimizerSettings(0.1, steps=100, clip_norm=1.0))
+      >>> params = jnp.ones(3)
+      >>> updates, opt_state = optimizer.update(params, optimizer.init(params), params)
+      >>> updates.shape
+      (3,)
     """
     schedule = make_schedule(settings)
     parts: list[optax.GradientTransformation] = []
@@ -168,6 +187,14 @@ def make_optimizer_with_rate(settings: OptimizerSettings) -> optax.GradientTrans
 
     So one compiled step serves many rates; `set_rate` changes the rate of a state. It starts with
     that of the settings. Args and raises as `make_optimizer`.
+
+    Examples:
+      >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))
+      >>> params = jnp.ones(3)
+      >>> opt_state = set_rate(optimizer.init(params), jnp.float32(0.0))
+      >>> updates, opt_state = optimizer.update(params, opt_state, params)
+      >>> float(jnp.max(jnp.abs(updates)))
+      0.0
     """
 
     def make(rate: Any) -> optax.GradientTransformation:
@@ -183,6 +210,10 @@ def set_rate(opt_state: optax.OptState, rate: Array) -> optax.OptState:
     Args:
       opt_state: state of an optimizer of `make_optimizer_with_rate`.
       rate: scalar, float32.
+
+    Examples:
+      >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))
+      >>> opt_state = set_rate(optimizer.init(jnp.ones(3)), jnp.float32(0.01))
     """
     return optax.tree.set(opt_state, rate=rate)
 
@@ -198,6 +229,12 @@ def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> 
 
     Returns:
       Parameters.
+
+    Examples:
+      >>> optimizer = make_optimizer(OptimizerSettings(0.1, steps=100, average=0.9))
+      >>> params = jnp.ones(3)
+      >>> averaged_params(optimizer.init(params), params, decay=0.9).shape
+      (3,)
     """
     if not decay:
         return params

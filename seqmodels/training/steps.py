@@ -59,7 +59,12 @@ LossFunction = Callable[[Params, Any, Array, Any], Loss]
 
 
 def leaf_names(params: Params) -> list[str]:
-    """Returns the path of every leaf, such as "cell.w_h", in the order of `jax.tree.leaves`."""
+    """Returns the path of every leaf, such as "cell.w_h", in the order of `jax.tree.leaves`.
+
+    Examples:
+      >>> leaf_names(sm.rnn(3, 4).init(jax.random.key(0)))
+      ['w_x', 'w_h', 'b']
+    """
     paths = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
 
@@ -93,6 +98,18 @@ def make_train_steps(
       `num_steps`; it is None where there is `sample`. A state that has stopped comes back as it
       is, with metrics of zero. To be compiled with `jax.jit`, with the state donated. It raises
       ValueError where the devices do not divide the rows of a batch.
+
+    Examples:
+      >>> import optax
+      >>> from seqmodels.training.state import create_train_state
+      >>> cell, optimizer = sm.gru(3, 4), optax.adam(1e-3)
+      >>> def loss(params, xs, key, carry):  # xs (T, B, D)
+      ...     return Loss(jnp.sum(sm.unroll(cell, params, xs)[1] ** 2), weight=xs.shape[1])
+      >>> state = create_train_state(cell.init, optimizer, jax.random.key(0))
+      >>> train = jax.jit(make_train_steps(loss, optimizer, num_steps=2, batch_axes=1))
+      >>> state, metrics = train(state, jnp.ones((2, 5, 4, 3)))  # two batches
+      >>> metrics.loss.shape, int(state.step)
+      ((2,), 2)
     """
     name = mesh.axis_names[0] if mesh else None
     weighted = optax.with_extra_args_support(optimizer)
@@ -227,6 +244,12 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh, *, donate: tuple[int, .
 
     Returns:
       A compiled function whose arguments and results have a leading axis S.
+
+    Examples:
+      >>> from seqmodels.training.parallel.mesh import make_mesh
+      >>> init = over_seeds(sm.rnn(3, 4).init, make_mesh(1, "seeds"))
+      >>> init(jax.random.split(jax.random.key(0), 2)).w_h.shape
+      (2, 4, 4)
     """
     spec = PartitionSpec(mesh.axis_names[0])
 

@@ -41,7 +41,9 @@ def from_haiku(
       TypeError: if Haiku has no such cell.
 
     Examples:
-      params = sm.weights.from_haiku(haiku_params, sm.lstm(64, 128), names=["encoder/~/lstm"])
+      >>> params = {"lstm/linear": {"w": np.zeros((3 + 4, 16)), "b": np.zeros(16)}}
+      >>> from_haiku(params, sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_haiku", "haiku")
     structure = framework.structure(cell)
@@ -65,7 +67,10 @@ def to_haiku(
       TypeError: if Haiku has no such cell.
 
     Examples:
-      ys, state = model.apply(sm.weights.to_haiku(params, cell), xs)
+      >>> cell = sm.lstm(3, 4)
+      >>> params = to_haiku(cell.init(jax.random.key(0)), cell)
+      >>> jax.tree.map(jnp.shape, params)
+      {'lstm/linear': {'b': (16,), 'w': (7, 16)}}
     """
     framework = Framework("to_haiku", "haiku")
     structure = framework.structure(cell)

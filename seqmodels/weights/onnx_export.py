@@ -61,9 +61,10 @@ def to_onnx(
       OSError: if the file cannot be written.
 
     Examples:
-      sm.weights.to_onnx(params, cell, "model.onnx")
-      session = onnxruntime.InferenceSession("model.onnx")
-      ys, *final_state = session.run(None, {"xs": xs, "lengths": lengths})
+      >>> cell = sm.lstm(3, 4)
+      >>> model = to_onnx(cell.init(jax.random.key(0)), cell, "model.onnx")
+      >>> [entry.name for entry in model.graph.input], [entry.name for entry in model.graph.output]
+      (['xs', 'lengths', 'state.0.h', 'state.0.c'], ['ys', 'final_state.0.h', 'final_state.0.c'])
     """
     framework = Framework("to_onnx", "onnx")
     structure = framework.structure(cell)

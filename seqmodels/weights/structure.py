@@ -99,6 +99,11 @@ def structure_of(cell: Cell) -> Structure:
 
     Raises:
       NoCounterpartError: if it is another one.
+
+    Examples:
+      >>> structure = structure_of(sm.stack([sm.lstm(3, 4), sm.gru(4, 2)]))
+      >>> [leaf.name for leaf in structure.leaves]
+      ['sm.lstm', 'sm.gru']
     """
     if not isinstance(cell, Cell):
         raise NoCounterpartError(f"got a {type(cell).__name__}, expected a Cell")
@@ -108,13 +113,27 @@ def structure_of(cell: Cell) -> Structure:
 
 
 def recurrent_params(structure: Structure, params: Params) -> list[Any]:
-    """Returns the parameters of each `Leaf`, in the order of `structure.leaves`."""
+    """Returns the parameters of each `Leaf`, in the order of `structure.leaves`.
+
+    Examples:
+      >>> cell = sm.stack([sm.lstm(3, 4), sm.gru(4, 2)])
+      >>> params = cell.init(jax.random.key(0))
+      >>> [type(each).__name__ for each in recurrent_params(structure_of(cell), params)]
+      ['LSTMParams', 'GRUParams']
+    """
     types = tuple({type(leaf.params) for leaf in structure.leaves})
     return jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, types))
 
 
 def combine_params(structure: Structure, params: list[Any]) -> Params:
-    """Returns the parameters of the whole cell, from those of each `Leaf`."""
+    """Returns the parameters of the whole cell, from those of each `Leaf`.
+
+    Examples:
+      >>> cell = sm.stack([sm.lstm(3, 4), sm.gru(4, 2)])
+      >>> structure, params = structure_of(cell), cell.init(jax.random.key(0))
+      >>> len(combine_params(structure, recurrent_params(structure, params)))
+      2
+    """
     types = tuple({type(leaf.params) for leaf in structure.leaves})
     tree = jax.tree.structure(structure.params, is_leaf=lambda node: isinstance(node, types))
     return jax.tree.unflatten(tree, params)

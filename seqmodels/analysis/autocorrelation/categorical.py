@@ -85,6 +85,12 @@ def lagged_association(
     Raises:
       ValueError: labels are not integers or not below num_categories; shapes, n or nlags do not
         fit; a lag is undefined for a series whose values are at hand.
+
+    Examples:
+      >>> labels = np.tile([0, 1, 2], 10)  # each label determines the next one
+      >>> found = lagged_association(jax.random.key(0), labels, nlags=2, permutations=99)
+      >>> found.lags, found.statistic.shape, float(found.statistic[0])
+      (array([1, 2]), (2,), 1.0)
     """
     if measure not in MEASURES:
         raise ValueError(f"measure: got {measure!r}, expected one of {', '.join(MEASURES)}")

@@ -97,6 +97,12 @@ def acf(
     Raises:
       ValueError: x is empty, shorter than 2, complex, constant, all missing or not finite; nlags is
         negative or not less than the number of values there; another argument does not fit.
+
+    Examples:
+      >>> alternating = np.tile([1.0, -1.0], 50)
+      >>> found = acf(alternating, nlags=2, alpha=0.05)
+      >>> [round(float(r), 2) for r in found.values], found.confint.shape
+      ([1.0, -0.99, 0.98], (3, 2))
     """
     n = num_steps({"x": x}, axis)
     nlags = checked_num_lags(nlags, min(int(10 * math.log10(n)), n - 1), n - 1, n)
@@ -167,6 +173,12 @@ def ccf(
 
     Raises:
       ValueError: as `acf`, for x and for y.
+
+    Examples:
+      >>> y = np.random.default_rng(0).normal(size=100)
+      >>> x = np.roll(y, 3)  # x follows y three steps later
+      >>> int(np.argmax(ccf(x, y, nlags=10)))
+      3
     """
     if missing == "drop":
         raise ValueError("missing: got 'drop', expected none, raise or conservative for a ccf")

@@ -86,6 +86,10 @@ def pacf(
     Raises:
       ValueError: as `acf`; an unknown method; the values before some lag determine the series, as
         in a perfect alternation from lag 2 on.
+
+    Examples:
+      >>> pacf(np.sin(np.arange(100.0)), nlags=5, alpha=0.05).confint.shape
+      (6, 2)
     """
     if method not in ADJUSTED + BIASED:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(ADJUSTED + BIASED)}")

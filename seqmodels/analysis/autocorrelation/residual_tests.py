@@ -72,6 +72,12 @@ def ljung_box(
 
     Raises:
       ValueError: as `acf`, with `lags` for nlags; model_df is negative, period less than 2.
+
+    Examples:
+      >>> residuals = np.random.default_rng(0).normal(size=(2, 100))
+      >>> test = ljung_box(residuals, lags=[5, 10])
+      >>> test.statistic.shape, test.pvalue.shape, test.lags
+      ((2, 2), (2, 2), array([ 5, 10]))
     """
     return _portmanteau(
         x,
@@ -117,6 +123,11 @@ def box_pierce(
 
     Raises:
       ValueError: as `ljung_box`.
+
+    Examples:
+      >>> residuals = np.random.default_rng(0).normal(size=(2, 100))
+      >>> box_pierce(residuals, lags=[5, 10]).pvalue.shape
+      (2, 2)
     """
     return _portmanteau(
         x,
@@ -164,6 +175,11 @@ def durbin_watson(
     Raises:
       ValueError: resids are empty, shorter than 2, complex, all missing, all 0 or not finite;
         another argument does not fit.
+
+    Examples:
+      >>> alternating = np.tile([1.0, -1.0], 50)
+      >>> round(float(durbin_watson(alternating)), 2)
+      3.96
     """
     num_steps({"resids": resids}, axis)
     statistic = compute(

@@ -77,6 +77,12 @@ def seasonal_period(
 
     Raises:
       ValueError: as `acf`, with `max_period` for nlags; max_period is not 2 to n - 2.
+
+    Examples:
+      >>> months = np.arange(96)
+      >>> noise = 0.1 * np.random.default_rng(0).normal(size=96)
+      >>> int(seasonal_period(np.sin(2 * np.pi * months / 12) + noise).period)
+      12
     """
     n = num_steps({"x": x}, axis, least=4)
     if max_period is None:

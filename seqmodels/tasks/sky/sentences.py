@@ -21,6 +21,11 @@ def examples(
       distance: words of filler, at least 0.
       filler: sentences.
       seed: decides which clues and sentences.
+
+    Examples:
+      >>> texts = examples(distance=10)
+      >>> len(texts), [color for text, color in texts][:3]
+      (8, ['red', 'blue', 'grey'])
     """
     draw = random.Random(seed)
     found = [FIRST]

@@ -45,7 +45,12 @@ class SkyCorpus(NamedTuple):
 
 
 def split_words(text: str) -> list[str]:
-    """Returns the words of a text in lower case, without punctuation."""
+    """Returns the words of a text in lower case, without punctuation.
+
+    Examples:
+      >>> split_words("The sky is red.")
+      ['the', 'sky', 'is', 'red']
+    """
     word = rf"\w[\w{mark_class()}]*"
     return re.findall(rf"{word}(?:['\u2019-]{word})*", text.lower())
 
@@ -61,6 +66,12 @@ def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
 
     Raises:
       ValueError: if the file cannot be read, is not UTF-8 text, or has no words.
+
+    Examples:
+      >>> import pathlib
+      >>> _ = pathlib.Path("filler.txt").write_text("The bus was late. Nobody minded.")
+      >>> read_filler("filler.txt")
+      ('The bus was late.', 'Nobody minded.')
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -90,6 +101,11 @@ def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
 
     Returns:
       A `SkyCorpus`.
+
+    Examples:
+      >>> corpus = make_corpus(["The bus was late."])
+      >>> corpus.words[0], corpus.filler.shape, corpus.train_clues.shape[0]
+      ('<pad>', (1, 4), 8)
     """
     slots = list(zip(clues.DAYS, clues.PLACES, strict=True))
 
@@ -146,6 +162,12 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
 
     Raises:
       ValueError: if the distance is negative.
+
+    Examples:
+      >>> task = sky(distance=10)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape, task.output_size
+      ((30, 4), (1, 4), 8)
     """
     if distance < 0:
         raise ValueError(f"sky: distance: got {distance}, expected at least 0")
