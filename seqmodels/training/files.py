@@ -36,6 +36,6 @@ def cannot_be_written(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        told = OSError(f"{name} cannot be written: {reason}")
-        told.errno = error.errno
-        raise told from None
+        failure = OSError(f"{name} cannot be written: {reason}")
+        failure.errno = error.errno
+        raise failure from None

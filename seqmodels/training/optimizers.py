@@ -15,7 +15,7 @@ NEVER = 2**31 - 1
 
 
 class OptimizerSettings(NamedTuple):
-    """How parameters are updated.
+    """Settings of an optimizer and its learning-rate schedule.
 
     Attributes:
       learning_rate: the rate after the warm-up.
@@ -60,8 +60,8 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
       An optax schedule.
 
     Raises:
-      ValueError: if the schedule has no such name, or the warm-up or the steps of an update are
-        more than those of the training.
+      ValueError: if the schedule is unknown, or if the warm-up or the steps of one update exceed
+        the training steps.
 
     Examples:
       >>> schedule = make_schedule(OptimizerSettings(0.1, steps=100, schedule="linear", warmup=10))
@@ -88,7 +88,7 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
             "training"
         )
     warmup = -(-settings.warmup // every)
-    # A decay over no steps at all is refused by optax.
+    # Optax rejects a decay over 0 steps.
     left = max(settings.steps // every - warmup, 1)
     after = {
         "constant": optax.schedules.constant_schedule(rate),
@@ -102,7 +102,7 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
 
 
 def average_params(decay: float) -> optax.GradientTransformation:
-    """Returns a transformation that keeps a moving average of the parameters; updates pass through.
+    """Returns a transformation that keeps a moving average of the parameters and no update.
 
     average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), over the parameters after
     each update, as in Polyak, Juditsky 1992 and the bias correction of Adam.
@@ -111,7 +111,7 @@ def average_params(decay: float) -> optax.GradientTransformation:
       decay: in (0, 1).
 
     Returns:
-      An optax transformation, to be the last of a chain.
+      An optax transformation; it must be the last of a chain.
 
     Examples:
       >>> average = average_params(0.5)
@@ -146,7 +146,7 @@ def average_params(decay: float) -> optax.GradientTransformation:
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """Returns clipping, AdamW and averaging, skipped when not finite, once every `accumulate`.
+    """Returns the optimizer: accumulation, clipping, AdamW, averaging; skips non-finite updates.
 
     Args:
       settings: `OptimizerSettings`.
@@ -174,8 +174,8 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         parts.append(average_params(settings.average))
     optimizer = optax.chain(*parts)
     if settings.skip:
-        # Outside the clipping, which turns an infinite gradient into NaN. Without end, because what
-        # optax does in the end is to apply them; the loop gives up before.
+        # Outside the clipping, which turns an infinite gradient into NaN. Without a limit, because
+        # optax applies the updates after its limit; the loop stops before.
         optimizer = optax.apply_if_finite(optimizer, NEVER)
     if settings.accumulate > 1:
         optimizer = accumulate_gradients(optimizer, settings.accumulate, skip=settings.skip)
@@ -185,8 +185,8 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 def make_optimizer_with_rate(settings: OptimizerSettings) -> optax.GradientTransformation:
     """Returns the optimizer of `make_optimizer` whose state holds the learning rate.
 
-    So one compiled step serves many rates; `set_rate` changes the rate of a state. It starts with
-    that of the settings. Args and raises as `make_optimizer`.
+    So one compiled step serves many rates; `set_rate` changes the rate of a state. The first rate
+    is that of the settings. Arguments and errors are those of `make_optimizer`.
 
     Examples:
       >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))
@@ -208,7 +208,7 @@ def set_rate(opt_state: optax.OptState, rate: Array) -> optax.OptState:
     """Returns the state with another learning rate.
 
     Args:
-      opt_state: state of an optimizer of `make_optimizer_with_rate`.
+      opt_state: the state of an optimizer from `make_optimizer_with_rate`.
       rate: scalar, float32.
 
     Examples:
@@ -219,12 +219,12 @@ def set_rate(opt_state: optax.OptState, rate: Array) -> optax.OptState:
 
 
 def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> Params:
-    """Returns the averaged parameters that an optimizer keeps, or `params` where it keeps none.
+    """Returns the averaged parameters of an optimizer, or `params` if it keeps no average.
 
     Args:
-      opt_state: state of an optimizer of `make_optimizer`.
-      params: the present parameters, of whose dtypes the result is; before the first update the
-        average is the parameters that `init` was given.
+      opt_state: the state of an optimizer from `make_optimizer`.
+      params: the current parameters, whose dtypes the result has; before the first update the
+        average equals the parameters given to `init`.
       decay: `average` of its settings.
 
     Returns:

@@ -15,14 +15,14 @@ from seqmodels.types import Array, Cell, Params, State
 
 KINDS = ("gates", "gradients")
 DISTANCES = (1, 10, 100, 1000)
-LONGEST_CONSTANT = 1e6  # steps; a unit that keeps all has an infinite time constant
+LONGEST_CONSTANT = 1e6  # steps; a unit that never forgets has an infinite time constant
 RECURRENT = ("w_h", "w_n")  # names of matrices (H, N * H) that read the state
 
 Watch = Callable[[Params, Any], dict[str, Array]]
 
 
 class Reading(NamedTuple):
-    """What a cell reads of a batch inside of a model.
+    """The inputs of a recurrent cell inside a model, for one batch.
 
     Attributes:
       params: the parameters of the cell.
@@ -59,7 +59,7 @@ def make_watch(kinds: Sequence[str], cell: Cell, read: Callable[[Params, Any], R
     `gates/forward.f_low`. The backward cell of a pair has gates alone.
 
     Args:
-      kinds: of `KINDS`.
+      kinds: a selection of `KINDS`.
       cell: the recurrent cell.
       read: `read(params, batch) -> Reading`, pure.
 
@@ -171,7 +171,7 @@ def _by_place(tree: Any, is_leaf: Callable[[Any], bool]) -> list[tuple[str, Any]
 def _by_distance(norms: Array, lengths: Array | None) -> Array:
     """Returns the mean over the batch of norms (T, B) by distance from each last step, (T,).
 
-    A distance counts the sequences that are longer than it; NaN where none is.
+    A distance counts the sequences that are longer than it; NaN if all are shorter.
     """
     num_steps = norms.shape[0]
     if lengths is None:
