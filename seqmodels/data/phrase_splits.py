@@ -21,16 +21,16 @@ from seqmodels.data import hashed_splits
 from seqmodels.data.sentence_pairs import Pair
 from seqmodels.texts import bare_words, caseless
 
-NEAR = 0.6  # cosine
+NEAR = 0.6  # the smallest cosine of near-duplicates
 LARGEST_COMPONENT = 0.01  # of all pairs; a component that is larger belongs to training
-ROWS_AT_ONCE = 1024  # of a product of sparse matrices
+ROWS_AT_ONCE = 1024  # rows in one product of sparse matrices
 
 
 class Splits(NamedTuple):
     """Pairs whose sources all differ, normalized.
 
     Attributes:
-      train: what a model may learn from.
+      train: pairs for training.
       validation: whole components, to select a model by.
       components: whole components, the primary test: nothing in training is near.
       sources: single sources, a test by distance from training.
@@ -71,10 +71,10 @@ def split(
     Args:
       pairs: pairs; of those with the same normalized source the first in alphabetical order is
         kept. For another choice, pass `unique(pairs)`.
-      validation: share of the pairs that is wanted in the split of this name, in (0, 1).
-      components: the same.
-      sources: the same.
-      seed: of the hash, and so of the order.
+      validation: the share of the pairs in the split of this name, in (0, 1).
+      components: the share of the pairs in this split.
+      sources: the share of the pairs in this split.
+      seed: the seed of the hash, and so of the order.
 
     Returns:
       `Splits`.
@@ -111,14 +111,14 @@ def split(
 def split_by_row(
     pairs: Sequence[Pair], *, validation: float, components: float, sources: float, seed: int = 0
 ) -> Splits:
-    """Returns the splits of a user's own pairs, in which each source decides by itself.
+    """Returns the splits of the user's pairs, in which each source is assigned independently.
 
-    The part of a source depends on the source and the seed alone, so that a file with more or fewer
-    rows never moves a training source into a test. What is near to a source that validates or
-    tests (`components`) is left out of training, so that nothing in training is near to those.
+    The part of a source depends only on the source and the seed. So added or removed rows never
+    move a training source into a test. Near-duplicates of sources of validation and `components`
+    are left out of training.
 
-    Args and raises as `split`. Of pairs with the same normalized source the first in alphabetical
-    order is kept.
+    Arguments and errors are those of `split`. Of pairs with the same normalized source the first in
+    alphabetical order is kept.
     """
     pairs = unique(sorted(pairs))
     texts = [normalized_text(pair.source) for pair in pairs]
@@ -211,7 +211,7 @@ def _vectorizer() -> Any:
 def _one_word_apart(texts: Sequence[str]) -> np.ndarray:
     """Returns links (n, 2) among texts of two or more words that differ in one of them.
 
-    What stands before and behind a word is known by its hash, so that a long text takes linear
+    The text before and after a word is represented by its hash, so that a long text takes linear
     time.
     """
     first: dict[tuple[int, ...], int] = {}

@@ -15,7 +15,7 @@ SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 
 
 class Vocabulary(NamedTuple):
-    """words: the word of each number; the first four are those of `SPECIALS`."""
+    """Words by number; the first four are those of `SPECIALS`."""
 
     words: tuple[str, ...]
 
@@ -81,14 +81,14 @@ def from_str(text: str) -> Vocabulary:
 
 
 def build(texts: Iterable[str], least: int = 1) -> Vocabulary:
-    """Returns the vocabulary of texts, the most frequent word first.
+    """Builds the vocabulary of texts, the most frequent word first.
 
     Args:
-      texts: of the training split alone.
-      least: how often a word must occur to have a number.
+      texts: texts, of the training split alone.
+      least: the smallest number of occurrences of a word with a number.
 
     Returns:
-      A `Vocabulary`; words that occur equally often stand in alphabetical order.
+      A `Vocabulary`; words of equal frequency are in alphabetical order.
 
     Raises:
       ValueError: if `texts` is a bare string.

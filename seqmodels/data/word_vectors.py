@@ -9,7 +9,7 @@ from scipy.sparse import linalg
 from seqmodels.arrays import as_labels
 from seqmodels.data.word_features import PAD, UNKNOWN
 
-SMOOTHING = 0.75  # of the contexts' distribution
+SMOOTHING = 0.75  # exponent of the contexts' distribution
 
 
 def ppmi_vectors(
@@ -24,11 +24,11 @@ def ppmi_vectors(
     Word Embeddings", TACL 3).
 
     Args:
-      rows: texts as word numbers, int (T_i,); 0 and 1, padding and unknown words, are no words,
-        but count as a distance.
+      rows: texts as word numbers, int (T_i,); 0 and 1 (padding and unknown words) have no vector,
+        but count in distances.
       num_words: V.
       size: D, less than V.
-      window: the largest distance of two words that count as beside each other.
+      window: the largest distance of two words that count as neighbors.
 
     Returns:
       float32 (V, D), zeros for words that have no vector.
@@ -62,7 +62,7 @@ def ppmi_vectors(
         (information[kept].astype(np.float32), (counts.row[kept], counts.col[kept])),
         shape=counts.shape,
     )
-    # A start of its own, because the default is drawn anew each time.
+    # A fixed start, because the default is random.
     try:
         left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
     except linalg.ArpackError as error:

@@ -53,7 +53,7 @@ class Inspection(NamedTuple):
     Attributes:
       values: `values(state) -> values by name`, scalars or (S,).
       every: steps between two records of them, a multiple of `FitSettings.log_every`; 0: one at
-      each evaluation.
+        each evaluation.
       clip_norm: the norm at which gradients are clipped. Then every record also has the share of
         the steps that were clipped, `gradients/clipped`, and the mean of the factors,
         `gradients/clip_factor`. None: neither.
