@@ -8,7 +8,7 @@ from seqmodels.data.labeled_texts import LabeledTexts
 from seqmodels.datasets import fetching
 
 CLASSES = ("negative", "neutral", "positive")
-THRESHOLD = 0.5  # a mean rating this far from 0 is an opinion
+THRESHOLD = 0.5  # a mean rating at least this far from 0 is positive or negative
 
 
 def parse(text: str) -> LabeledTexts:
@@ -43,7 +43,7 @@ def parse(text: str) -> LabeledTexts:
 
 
 def load(data_dir: str | None = None) -> LabeledTexts:
-    """Returns the tweets from the cache, or from where they are published.
+    """Returns the tweets from the cache, after fetching them if necessary.
 
     Args:
       data_dir: folder of the cache; None for the default.

@@ -140,7 +140,7 @@ class RNN(_FlaxRNN):
         return (carry, ys) if options.return_carry else ys
 
     def _known_cell(self, carry: Any, x_t: jax.ShapeDtypeStruct) -> tuple[Cell, FlaxWeights] | None:
-        """Returns the cell and its weights; None if Flax has to run it."""
+        """Returns the cell and its weights; None if Flax must run it."""
         if self.scope is None or self.is_initializing() or _calls_are_observed(self):
             return None
         is_shared = in_filter(self.variable_broadcast, "params")
@@ -176,7 +176,7 @@ class RNN(_FlaxRNN):
         return final, jnp.moveaxis(ys, 0, time_axis)
 
     def _run_flax(self, call: _Call, options: _Options, init_key: Any = None) -> Any:
-        """Returns what Flax returns."""
+        """Returns the result in the form of Flax."""
         return _flax_call(
             self,
             call.inputs,

@@ -1,4 +1,4 @@
-"""Attention over a memory of vectors, one a source step, and the cell that attends at each step.
+"""Attention over a memory with one vector for each source step, and a cell that attends.
 
 For queries q_t and a memory of values m_s, s = 1 ... S:
 
@@ -26,8 +26,8 @@ from seqmodels.types import Array, Cell, Params, State
 class Memory(NamedTuple):
     """Memory to attend to; the batch axis comes first, as in every carry of a decoder.
 
-    values: (B, S, M). keys: (B, S, A), made of the values once. mask: bool (B, S), true where there
-    is something.
+    values: (B, S, M). keys: (B, S, A), computed from the values once. mask: bool (B, S), true at
+    valid source steps.
     """
 
     values: Array
@@ -200,7 +200,7 @@ def attention_cell(cell: Cell, attention: Attention, hidden: Callable[[State], A
 
     Returns:
       A `Cell` with the states of `cell` whose output is `AttentionOutput`: the new hidden state,
-      and the context and the weights that it was made with.
+      and the context and the weights that it was computed with.
 
     Examples:
       >>> attention = general_attention(query_size=4, memory_size=3)

@@ -26,8 +26,9 @@ class Cnn(NamedTuple):
 
     Attributes:
       init: `init(key) -> CnnParams`.
-      features: `features(params, images) -> maps`, images (B, height, width, channels) to what the
-        last pooling leaves, (B, height / 2^n, width / 2^n, features), n the number of convolutions.
+      features: `features(params, images) -> maps`, images (B, height, width, channels) to the maps
+        after the last pooling, (B, height / 2^n, width / 2^n, features), n the number of
+        convolutions.
       apply: `apply(params, images, *, key=None) -> logits` (B, C); key switches dropout on.
     """
 
@@ -57,14 +58,14 @@ def cnn(
       channels: feature maps of each convolution; each is followed by pooling that halves the size.
       hidden_size: units of the fully connected layer.
       kernel_size: height and width of each convolution's kernel.
-      dropout: share of the inputs of a fully connected layer that a step of training leaves out.
+      dropout: rate of dropout before the fully connected layers, in training.
       dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
 
     Returns:
       A `Cnn`.
 
     Raises:
-      ValueError: if the images are too small for so many convolutions, or dropout is no share.
+      ValueError: if the images are too small for the convolutions, or dropout is out of range.
 
     Examples:
       >>> model = cnn((8, 8, 1), output_size=5, channels=(2, 3), hidden_size=4)

@@ -1,4 +1,4 @@
-"""Recurrent forecaster: at each step of a series, a forecast of the steps after it."""
+"""Recurrent forecaster: at each step of a series it predicts the following steps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ class Head(NamedTuple):
       size: P, outputs per value.
       loss: `loss(outputs, targets) -> costs`: (..., P) and (...) to (...).
       mean: `mean(outputs) -> (...)`, the forecast as one number.
-      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None for a head with a mean only.
-      draw: `draw(key, outputs) -> (...)`, a sample; None where there is no distribution.
+      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None for a head with only a mean.
+      draw: `draw(key, outputs) -> (...)`, a sample; None without a distribution.
     """
 
     size: int
@@ -34,7 +34,7 @@ class Head(NamedTuple):
 
 
 def _gaussian(outputs: Array) -> tuple[Array, Array]:
-    # Softplus and a floor: no log-likelihood without end for a value that is hit exactly.
+    # Softplus and a floor: the log-likelihood of an exactly predicted value stays bounded.
     return outputs[..., 0], jax.nn.softplus(outputs[..., 1] + math.log(math.e - 1)) + 1e-3
 
 
@@ -57,7 +57,7 @@ def _gaussian_draw(key: Array, outputs: Array) -> Array:
 def _ascending(outputs: Array) -> Array:
     """Quantiles that cannot cross: the median, and steps of positive size to both sides."""
     middle = len(LEVELS) // 2
-    # At the start about where those of a standard normal distribution are.
+    # The initial values are near those of a standard normal distribution.
     steps = jax.nn.softplus(outputs + 0.5)
     down = jnp.cumsum(steps[..., middle - 1 :: -1], axis=-1)[..., ::-1]
     up = jnp.cumsum(steps[..., middle + 1 :], axis=-1)
@@ -118,10 +118,10 @@ def forecaster(
 
     Direct: the readout predicts all K at once. Recursive: K = 1, and `rollout` feeds forecasts
     back: `rollout(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
-    values of S paths from every step of xs. From the outputs after the last step read, a value is
-    taken - the head's mean, or with a key a sample - and `feed(state, value, k) -> (state, x)`
-    makes the next input from that value (T, *batch, C) and a state of its own, whose leaves have
-    leading axes (T, *batch). Without keys S = 1.
+    values of S paths from every step of xs. Each value is the head's mean of the last outputs, or a
+    sample if there is a key. `feed(state, value, k) -> (state, x)` makes the next input from that
+    value (T, *batch, C) and a separate state, whose leaves have leading axes (T, *batch). Without
+    keys S = 1.
 
     Args:
       cell: reads D features.

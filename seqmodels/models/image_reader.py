@@ -37,7 +37,7 @@ def image_to_sequence(images: Array, reading: str) -> Array:
       Array (height, B, width * channels) or (height * width, B, channels).
 
     Raises:
-      ValueError: if there is no such reading, or if the images do not have four axes or no pixels.
+      ValueError: if the reading is unknown, or if the images lack four axes or have no pixels.
 
     Examples:
       >>> image_to_sequence(jnp.ones((2, 8, 6, 1)), "rows").shape  # (T, B, D)
@@ -92,7 +92,7 @@ def image_reader(
       An `ImageReader`.
 
     Raises:
-      ValueError: if there is no such reading or pooling.
+      ValueError: if the reading or the pooling is unknown.
 
     Examples:
       >>> model = image_reader(sm.gru(6, 4), hidden_size=4, output_size=10, reading="rows")
@@ -114,7 +114,7 @@ def image_reader(
     ) -> Array:
         xs = image_to_sequence(images, reading)
         last = 1 if pooling == "last" else len(xs)
-        # The readout is affine: the mean of what is read is what is read from the mean.
+        # The readout is affine, so it commutes with the mean.
         return jnp.mean(model.apply(params, xs, last=last, key=key, method=method), axis=0)
 
     return ImageReader(model.init, apply)

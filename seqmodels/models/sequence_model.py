@@ -55,8 +55,8 @@ def sequence_model(
       output_size: C.
       vocabulary_size: V; None where the inputs are features already.
       embedding_size: size of an embedded token; needed with a vocabulary.
-      embedding_scale: standard deviation of a fresh embedding; large ones saturate a tanh and are
-        remembered one by one instead of being learned.
+      embedding_scale: standard deviation of a fresh embedding; large values saturate a tanh and
+        lead to memorization instead of learning.
       dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Returns:

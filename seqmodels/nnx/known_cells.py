@@ -92,7 +92,7 @@ def read_cell(cell: Any) -> KnownCell | None:
 
 
 def make_ready(known: KnownCell, carry: Any, xs: Array) -> ReadyCell | None:
-    """Returns the cell with a carry of a dtype that steps keep; None if Flax has to run it.
+    """Returns the cell with a carry of a dtype that steps keep; None if Flax must run it.
 
     Args:
       known: the cell.

@@ -1,4 +1,4 @@
-"""`wrap`: an NNX module for any cell of this library, a stack or a cell of your own."""
+"""`wrap`: an NNX module for any cell: the library's, a stack, or a user's cell."""
 
 from typing import Any
 

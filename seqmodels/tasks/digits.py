@@ -1,4 +1,4 @@
-"""Handwritten digits read pixel by pixel, then noise, then the question which digit it was."""
+"""The digits task: a handwritten digit read pixel by pixel, then noise, then a question."""
 
 import math
 
@@ -52,8 +52,8 @@ def digits(distance: int) -> Task:
     """Returns the digits task: 64 pixels, `distance` steps of noise, one step that asks.
 
     x_t = (value, question): the pixel, then noise from U[0, 1] with question 0, then (0, 1). A
-    batch of the training split is drawn with replacement; one of another split takes its images in
-    order, from the first again after the last, so that 360 test samples are every test image once.
+    batch of the training split is drawn with replacement. Another split gives its images in order
+    and repeats after the last, so 360 test samples contain every test image once.
 
     Args:
       distance: steps of noise, at least 0.

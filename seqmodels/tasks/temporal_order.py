@@ -12,7 +12,7 @@ ORDER_E, ORDER_B, ORDER_X, ORDER_Y, ORDER_PAD = 4, 5, 6, 7, 8  # a, b, c, d are 
 
 
 def temporal_order(distance: int) -> Task:
-    """Returns the temporal order problem: in which order did X and Y come, among distractors?
+    """Returns the temporal order problem: the order of two symbols X and Y among distractors.
 
     A sequence begins with E and ends with B; all between are distractors a, b, c, d, but for two
     symbols, X or Y each, at t1 in [T/10, 2T/10] and t2 in [5T/10, 6T/10]. Its length is drawn from
