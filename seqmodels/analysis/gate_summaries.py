@@ -1,7 +1,7 @@
-"""Figures of a trace: saturation, how long units remember, and the gates at each token.
+"""Summaries of a trace: saturation, time constants of units, and mean gates at each token.
 
-All of them leave out the steps that are not valid and have means over time and batch. They take one
-`Trace`; for a stack or a bidirectional pair call them for each.
+All of them ignore steps that are not valid and average over time and batch. They take one `Trace`;
+for a stack or a bidirectional pair call them for each one.
 """
 
 from typing import Any, NamedTuple
@@ -27,10 +27,10 @@ class Saturation(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """How long units remember, in steps, (H,); inf for a unit that keeps all.
+    """Memory of units in steps, (H,); inf for a unit that never forgets.
 
     Attributes:
-      time_constant: tau = -1 / mean(log f): a value in the unit falls to 1 / e in so many steps.
+      time_constant: tau = -1 / mean(log f), the steps in which a value in the unit falls to 1 / e.
       half_life: tau * log 2.
     """
 
@@ -92,14 +92,14 @@ def saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> dict[str, S
 def memory(trace: Trace) -> Memory:
     """Returns how long each unit remembers: tau = -1 / mean(log f), f the retention gate.
 
-    After n steps the share exp(-n / tau) of a value is left, the product of the retention gates.
-    It is what the gate alone says: a unit can also pass its value on to others.
+    After n steps the share exp(-n / tau) of a value remains, the product of the retention gates.
+    This considers the gate alone: a unit can also pass its value to others.
 
     Args:
       trace: of one cell that has a retention gate.
 
     Raises:
-      ValueError: if the cell has none.
+      ValueError: if the cell has no retention gate.
 
     Examples:
       >>> import seqmodels as sm
@@ -128,7 +128,7 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
       num_tokens: V, static under jit.
 
     Returns:
-      `TokenTable`; its names are those of gates and candidates, and "retention" where there is one.
+      `TokenTable`; its names are those of gates and candidates, and "retention" if it exists.
 
     Raises:
       ValueError: if tokens have another shape than the steps, or are not integers.
@@ -147,7 +147,7 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
             f"tokens: got {tokens.dtype}{list(tokens.shape)}, expected integers of shape "
             f"{list(trace.valid.shape)}"
         )
-    # Steps that do not count go to a token of their own.
+    # Steps that do not count go to an extra token.
     counted = trace.valid & (tokens >= 0) & (tokens < num_tokens)
     tokens = jnp.where(counted, tokens, num_tokens).reshape(-1)
     num_axes = trace.valid.ndim
@@ -170,7 +170,7 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
 
 
 def valid_mean(valid: Array, values: Array) -> Array:
-    """Returns the mean over the steps that are valid; NaN if none is.
+    """Returns the mean over the valid steps; NaN without valid steps.
 
     Args:
       valid: bool (T, *batch).

@@ -1,7 +1,7 @@
-"""Gradients with respect to the state of every step, by nudges that are zero.
+"""Gradients with respect to the state of every step, by zero perturbations (nudges).
 
 A nudge is added to the state that enters each step. One backward pass gives the gradient with
-respect to all nudges of a sequence, and that of a nudge is the gradient with respect to its state.
+respect to all nudges of a sequence, which equals the gradient with respect to the states.
 """
 
 import functools
@@ -163,7 +163,7 @@ def _layout(
     structure: Any,
     leaves: tuple[jax.ShapeDtypeStruct, ...],
 ) -> Layout:
-    """Returns where the states are, from an abstract unroll without nudges."""
+    """Returns the `Layout` of the states, from an abstract unroll without nudges."""
     names: list[list[str]] = []
     shapes: list[list[jax.ShapeDtypeStruct]] = []
     numbers: list[Any] = []

@@ -9,7 +9,7 @@ from seqmodels.arrays import as_floats
 
 
 def horizon_threshold(chance: float, share: float = 0.9) -> float:
-    """Returns the accuracy `share` of the way from chance to perfect.
+    """Returns the accuracy that defines the horizon: chance + share * (1 - chance).
 
     Examples:
       >>> round(horizon_threshold(chance=0.5), 3)
@@ -21,7 +21,7 @@ def horizon_threshold(chance: float, share: float = 0.9) -> float:
 def memory_horizon(
     distances: Sequence[int], accuracies: Sequence[float], chance: float, share: float = 0.9
 ) -> int | None:
-    """Returns the largest distance up to which the accuracy stays high.
+    """Returns the memory horizon: the largest distance up to which the accuracy stays high.
 
     High means at least `horizon_threshold(chance, share)`.
 
@@ -29,7 +29,7 @@ def memory_horizon(
       distances: the distances measured, ascending.
       accuracies: the mean accuracy at each.
       chance: accuracy without memory.
-      share: how much of the way.
+      share: see `horizon_threshold`.
 
     Returns:
       The largest distance such that it and all smaller ones measured are high; None if the
@@ -54,7 +54,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     Args:
       values: one or more values; with a single one the interval is (nan, nan). Masked values are
         left out.
-      confidence: e.g. .95.
+      confidence: the confidence level.
 
     Returns:
       (mean, low, high).

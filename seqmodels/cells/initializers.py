@@ -70,7 +70,7 @@ def packed(
     return jnp.moveaxis(draws, 0, 1).reshape(rows, blocks * columns).astype(dtype)
 
 
-# Compiled by itself: an eager map over a new closure would be compiled at every call.
+# Compiled separately: an eager map over a new closure would be compiled at every call.
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
 def _draw_blocks(
     initializer: Initializer, key: Array, blocks: int, shape: tuple[int, int], dtype: Any

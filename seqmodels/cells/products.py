@@ -3,7 +3,7 @@
 A product of bfloat16 matrices with a float32 result is the one kind for which XLA has fast kernels
 on all backends: AMX on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX
 differentiates it into products of a float32 cotangent and a bfloat16 matrix, which run as float32
-products. Here the product is a bilinear primitive of its own. Its transposes are the same
+products. Here the product is a separate bilinear primitive. Its transposes are the same
 primitive, so each product of the backward pass, of any order, has rounded operands and a float32
 sum too.
 
@@ -84,7 +84,7 @@ def is_low(dtype: Any) -> bool:
     return jnp.finfo(dtype).bits < 32
 
 
-# The number of multiplications from which a product of a CPU is a low one.
+# The number of multiplications from which a CPU product runs in low precision.
 MIN_PRODUCTS = 2**18
 
 _low_dot = Primitive("seqmodels_low_dot")
@@ -140,7 +140,7 @@ def is_fast_on_cpu(dtype: Any) -> bool:
 
 @functools.cache
 def _has_amx() -> bool:
-    """Returns whether Linux says that the CPU has AMX for bfloat16.
+    """Returns whether the CPU has AMX for bfloat16, according to Linux.
 
     XLA's kernels ask the CPU itself; a limit on XLA's instruction set does not concern them.
     """

@@ -79,7 +79,9 @@ def make_cell(
         raise TypeError("make_cell: init, initial_state and reset: expected functions")
     check_size("make_cell", x_ndim=x_ndim)
     if gates and len(gates) != len(stages):
-        raise ValueError(f"make_cell: gates: got {len(gates)}, expected {len(stages)} as of stages")
+        raise ValueError(
+            f"make_cell: gates: got {len(gates)}, expected one per stage: {len(stages)}"
+        )
     pairs: tuple[Stage, ...] = tuple((project, update) for project, update in stages)
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:

@@ -27,7 +27,7 @@ from seqmodels.weights.layouts import LAYOUTS, convert, shape_of
 # (x (N, T, D), h (1, N, H), c (1, N, H), weights, lengths (N,)) -> (y (N, T, H), h, c)
 Kernel = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array]]
 
-# Ours and torch's, whose tensors cuDNN has in one vector.
+# The layouts of this library and of torch, whose tensors cuDNN concatenates.
 _LAYOUTS = LAYOUTS["seqmodels", "lstm"], LAYOUTS["torch", "lstm"]
 PRECISIONS = {"float32": jax.lax.Precision.HIGHEST, "tf32": jax.lax.Precision.HIGH}
 

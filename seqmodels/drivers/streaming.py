@@ -1,4 +1,4 @@
-"""One step at a time, for serving a cell that was trained on whole sequences."""
+"""Streaming: one step at a time, for serving a cell trained on whole sequences."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def stream(
       state: the state to begin with, such as the final state of an `sm.unroll` over the past;
         None for the cell's own initial state.
       batch_shape: the batch axes of the new state, () if not given. It cannot be combined with
-        `state`, which has its own batch axes.
+        `state`, which already has batch axes.
 
     Returns:
       (state, step), `step(state, x_t, reset_t=None) -> (state, y_t)`, x_t (*batch, D), reset_t bool

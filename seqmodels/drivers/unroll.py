@@ -67,11 +67,10 @@ def unroll(
       resets: bool (T, *batch): where true the state is replaced by `cell.reset` (by default the
         cell's own initial state) before `x_t` is read, so that several sequences can be packed into
         one row. A reset at a masked step counts; one in the padding does not. A NaN state does not
-        survive a reset; the parameters' gradient through the steps that were NaN is NaN all the
-        same.
+        survive a reset, but the parameters' gradient through the NaN steps is NaN.
       reverse: whether time runs from the last step to the first. Outputs stay at the place of
         their inputs, padding is skipped, and "before" refers to the order of processing.
-      key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
+      key: PRNG key for random values of a whole sequence, such as dropout masks; short for
         `state=cell.initial_state(params, batch_shape, key=key)`. Without a key there is no dropout.
         In `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks;
         `sm.data_parallel` does that with the entry "key" of `in_axes`.
@@ -255,7 +254,7 @@ def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> U
         check_step(call.cell, call.params, call.state, call.x_t)
         chosen, reason = (driver, "asked for") if driver else choose_driver(call)
         run_driver = functools.partial(chosen.run, **dict(chosen.settings))
-        # cuDNN has no loop of ours, and checks the dtypes of the call itself.
+        # cuDNN has no loop of this library, and its driver checks the dtypes of the call.
         full = run_driver(call) if chosen.name == "cudnn" else run_wide(run_driver, call)
         reason += _slow_products(full.ys)
         return full._replace(

@@ -15,9 +15,9 @@ MOUNT = pathlib.Path("/sys/fs/cgroup")
 def use_cpu_cores(n: int | None = None) -> None:
     """Makes the CPU's cores visible to JAX as devices, over which `data_parallel` spreads a batch.
 
-    To be called before the first JAX operation; `import seqmodels` is not one. A second call with
-    the same number has no effect. The default device of a machine with a GPU or TPU is still that
-    GPU or TPU: there the call has no effect on a program that asks for no CPU device.
+    Call it before the first JAX operation; `import seqmodels` is not one. A second call with the
+    same number has no effect. The default device of a machine with a GPU or TPU is still that GPU
+    or TPU. There the call affects only programs that use CPU devices explicitly.
 
     Args:
       n: number of devices; None for the number of cores that this process may use, which the
@@ -97,7 +97,7 @@ def _control_group_limit() -> float:
             continue
         top = MOUNT / "cpu" if controllers else MOUNT
         inner = top / path.strip("/")
-        # A group has the limits of all that it is in; in a container the path may be the host's.
+        # A group has the limits of all its parents; in a container the path may be the host's.
         groups = [inner, *inner.parents]
         limits += [_limit_of(group) for group in groups[: groups.index(top) + 1]]
     return min(limits)

@@ -1,4 +1,4 @@
-"""A function of a batch with the rows of the batch spread over devices."""
+"""Data parallelism: a function of a batch with its rows spread over devices."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from seqmodels.parallel.axes import (
 )
 from seqmodels.types import Array
 
-_NAME = "rows"  # of the axis of the mesh
+_NAME = "rows"  # the axis of the mesh
 
 
 def data_parallel(
@@ -56,10 +56,9 @@ def data_parallel(
       out_axes: how to combine the outputs; one entry for all, or a pytree that is a prefix of the
         outputs. "mean" is for means over rows and their gradients, "sum" for sums. An integer
         concatenates outputs of each row along that axis.
-      weight: `weight(*arguments) -> scalar`, what the rows count in a "mean", such as the number of
-        their valid steps if `function` is a mean over these: devices may have different numbers
-        of them. A device with weight 0 is left out, and a mean of weight 0 is 0. None counts all
-        rows alike.
+      weight: `weight(*arguments) -> scalar`, the weight of a device's rows in a "mean", such as the
+        number of their valid steps if `function` is a mean over valid steps. A device with weight 0
+        is left out, and a mean of weight 0 is 0. None weights all rows equally.
       devices: the devices, in the order of their rows; None for all local devices of the default
         backend, which are looked up in the first call.
 
@@ -187,7 +186,7 @@ def _spec(entry: Any) -> PartitionSpec:
 
 
 def _repeat_last(leaf: Array, axis: Any, padding: int) -> Array:
-    """Returns the array with its last row repeated: numbers for which the function is defined."""
+    """Returns the array with its last row repeated, for which the function is defined."""
     if not padding or not isinstance(axis, int):
         return leaf
     rows = np.minimum(np.arange(leaf.shape[axis] + padding), leaf.shape[axis] - 1)
@@ -195,7 +194,7 @@ def _repeat_last(leaf: Array, axis: Any, padding: int) -> Array:
 
 
 def _kept(output: Output, rows: int, padding: int) -> int:
-    """Returns how many rows of an output belong to the rows that were given."""
+    """Returns how many rows of an output belong to the given rows."""
     count = output.shape[output.entry] * rows
     if count % (rows + padding):
         raise ValueError(

@@ -1,9 +1,9 @@
-"""Weights from other frameworks and for them: torch, Keras, Flax, Haiku, Equinox and ONNX.
+"""Import and export of weights: torch, Keras, Flax, Haiku, Equinox and ONNX.
 
     cell = sm.stack([sm.lstm(64, 128), sm.lstm(128, 128)])
     params = sm.weights.from_torch(module.state_dict(), cell)
 
-Nothing of these frameworks is imported, except that `to_onnx` imports onnx when it is called.
+None of these frameworks is imported, except that `to_onnx` imports onnx when it is called.
 
 Examples:
   >>> cell = sm.lstm(3, 4)

@@ -1,4 +1,4 @@
-"""Where each framework keeps the weights of a cell: one table, read in both directions.
+"""Layouts of weights in each framework, as one table used in both directions.
 
 The weights of a cell are blocks, one for each gate: x (D, H) multiplies the input, h (H, H) the
 state, b (H,) is the bias, and m (H,) the bias inside of the reset gate's product in the GRU that

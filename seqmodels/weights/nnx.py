@@ -16,7 +16,7 @@ def from_nnx(params: Mapping[Any, Any] | Sequence[Any], cell: Cell) -> Params:
 
     Args:
       params: `nnx.to_pure_dict(nnx.state(module, nnx.Param))`, or the state itself; for a stack a
-        list of them, or a dict with the keys 0, 1, ...; `rngs` are passed over.
+        list of them, or a dict with the keys 0, 1, ...; `rngs` are ignored.
       cell: `sm.rnn`, `sm.lstm`, `sm.gru(reset_after=True)`, bidirectional pairs and stacks of
         these, each also through `sm.dropout`.
 

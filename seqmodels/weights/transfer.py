@@ -1,4 +1,4 @@
-"""Reading and writing the weights of all layers of a cell; what the frameworks share."""
+"""Reading and writing the weights of all layers of a cell; shared by all frameworks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,14 +27,14 @@ from seqmodels.weights.structure import (
     structure_of,
 )
 
-# What the activation of a simple RNN may be; other frameworks take any function.
+# The allowed activations of a simple RNN; other frameworks take any function.
 _ACTIVATIONS = {"torch": ("tanh", "relu"), "onnx": ("tanh", "relu"), "haiku": ("relu",)}
 # Frameworks whose layers can be made without biases.
 _WITHOUT_BIASES = ("torch", "keras", "equinox")
 
 
 class Framework(NamedTuple):
-    """Which framework a function converts from or to.
+    """The framework that a function converts from or to.
 
     Attributes:
       function: its name, for messages, such as "from_torch".
@@ -94,7 +94,7 @@ def read(
     """Returns the parameters of a cell.
 
     Args:
-      framework: for messages and for what may be missing.
+      framework: for messages and for optional tensors.
       structure: of the cell.
       given: all arrays by name.
       slots: one for each of `structure.leaves`.
@@ -285,7 +285,7 @@ def _read_leaf(slot: Slot, arrays: Mapping[str, np.ndarray]) -> Any:
     blocks = split_blocks([(t, wide[t.name]) for t in slot.layout if t.name in wide])
     ours = LAYOUTS["seqmodels", slot.leaf.kind]
     fill_biases(blocks, ours)
-    # New arrays, because `jnp.asarray` may keep a view of what it is given.
+    # New arrays, because `jnp.asarray` may keep a view of its argument.
     fields = {
         t.name: jnp.asarray(np.array(join_blocks(t, blocks), getattr(template, t.name).dtype))
         for t in ours

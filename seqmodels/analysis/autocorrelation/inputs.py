@@ -16,7 +16,7 @@ class SeriesChecks(NamedTuple):
     """Checks of the values of one series; scalars.
 
     Attributes:
-      number: how many values are there.
+      number: the number of valid values.
       constant: all values are the same.
       unusable: a value is infinite, or NaN and not declared missing.
     """
@@ -45,13 +45,13 @@ def is_traced(*arrays: Any) -> bool:
 
 
 def float64_context() -> Any:
-    """Returns a context in which computations are in float64, but on TPUs, whose FFT has none."""
+    """Returns a context with computations in float64, except on TPUs, whose FFT lacks it."""
     narrow = jax.default_backend() == "tpu"
     return contextlib.nullcontext() if narrow else jax.enable_x64(True)
 
 
 def result_dtype(*arrays: Any) -> Any:
-    """Returns the dtype of a statistic: that of the arrays, at least float32."""
+    """Returns the dtype of a statistic: the dtype of the arrays, at least float32."""
     dtypes = [jax.dtypes.canonicalize_dtype(array.dtype) for array in arrays]
     if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
         return jnp.zeros((), float).dtype
@@ -59,7 +59,7 @@ def result_dtype(*arrays: Any) -> Any:
 
 
 def num_steps(arrays: dict[str, ArrayLike], axis: int, least: int = 2) -> int:
-    """Returns the length n of the time axis; ValueError where shapes or dtypes do not do."""
+    """Returns the length n of the time axis; ValueError if shapes or dtypes do not fit."""
     first, shape = "", ()
     for name, array in arrays.items():
         here, dtype = np.shape(array), as_array(array).dtype
@@ -135,7 +135,7 @@ def checked_lengths(lengths: Any, n: int, batch_shape: tuple[int, ...]) -> Any:
 def check_series(
     name: str, facts: Any, num_lags: tuple[str, int] | None, may_be_constant: bool
 ) -> None:
-    """Raises ValueError about the first series that is not fit."""
+    """Raises ValueError for the first series with invalid values."""
     facts = jax.device_get(facts)
 
     def where(wrong: np.ndarray) -> str:

@@ -58,8 +58,8 @@ def fused(
     """Returns the driver with the fused backward pass; values and gradients equal those of `scan`.
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
-    derivative of the forward pass. Second derivatives work in every order. A derivative rule of the
-    cell's own (`jax.custom_jvp`, `jax.custom_vjp`) is followed. If the rule is not the derivative
+    derivative of the forward pass. Second derivatives work in every order. A custom derivative rule
+    of the cell (`jax.custom_jvp`, `jax.custom_vjp`) is used. If the rule is not the derivative
     of its function, such as a scaled gradient, second derivatives depend on the order of
     differentiation and may differ from those of `scan`.
 
@@ -124,7 +124,7 @@ def run_fused(
       fresh: the state that replaces the state at a reset; None without resets.
       chunk: K, steps a chunk of the backward pass.
       save: whether the forward pass saves the gates.
-      batch_last: whether the loops store the batch axis last; None: where that pays.
+      batch_last: whether the loops store the batch axis last; None: where that is faster.
 
     Returns:
       `Unrolled`, whose `info.plan` is "batch_last=True" or empty.
