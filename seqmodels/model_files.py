@@ -53,8 +53,8 @@ def save(
 ) -> None:
     """Writes a model into a folder; a model that this function wrote there is replaced.
 
-    The folder holds `model.json`, `params.safetensors` and the texts. The write is atomic.
-    The digests in `model.json` identify the files of an earlier model.
+    The folder holds `model.json`, `params.safetensors` and the texts. The write is atomic. The
+    digests in `model.json` identify the files of an earlier model.
 
     Args:
       folder: its path; folders above it are made.

@@ -152,8 +152,8 @@ def load(path: str | os.PathLike[str]) -> ServedModel:
       `ServedModel`.
 
     Raises:
-      ValueError: in one line, if it is another kind of file, has another version, is damaged, or
-        is for a JAX version or platform that is not available.
+      ValueError: in one line, if it is another kind of file, has another version, is damaged, or is
+        for a JAX version or platform that is not available.
       OSError: if it cannot be read.
       ImportError: if flatbuffers is not installed.
 

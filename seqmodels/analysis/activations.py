@@ -2,8 +2,8 @@
 
     sigmoid(x) = 1 / (1 + exp(-x)),    tanh(x) = 2 sigmoid(2x) - 1,    relu(x) = max(x, 0)
 
-The first derivative scales a gradient that passes through the function; the second one is how
-fast that scale changes with the input.
+The first derivative scales a gradient that passes through the function; the second one is how fast
+that scale changes with the input.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,10 @@
 """Matrix products in low precision: rounded operands, sums and results in float32.
 
 A product of bfloat16 matrices with a float32 result is the one kind for which XLA has fast kernels
-on all backends: AMX on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX
-differentiates it into products of a float32 cotangent and a bfloat16 matrix, which run as float32
-products. Here the product is a separate bilinear primitive. Its transposes are the same
-primitive, so each product of the backward pass, of any order, has rounded operands and a float32
-sum too.
+on all backends: AMX on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX differentiates it into
+products of a float32 cotangent and a bfloat16 matrix, which run as float32 products. Here the
+product is a separate bilinear primitive. Its transposes are the same primitive, so each product of
+the backward pass, of any order, has rounded operands and a float32 sum too.
 
 The primitive lowers to one `dot_general` with `preferred_element_type=float32` on every backend; on
 a CPU its operands are brought into forms that XLA can run. Operands are rounded inside of it, so

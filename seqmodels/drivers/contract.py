@@ -77,8 +77,8 @@ def hold_last_outputs(contract: Contract, ys: Any) -> Any:
 def fill_padding(valid: Array | None, xs: Array) -> Array:
     """Returns `xs` with ones where no step is valid.
 
-    The step runs there too, and its result is dropped. Zeros would fail: a norm, a
-    logarithm, a root or a quotient has no derivative there, and 0 * NaN would reach the parameters.
+    The step runs there too, and its result is dropped. Zeros would fail: a norm, a logarithm, a
+    root or a quotient has no derivative there, and 0 * NaN would reach the parameters.
     """
     return xs if valid is None else tree_where(valid, xs, jnp.ones_like(xs))
 

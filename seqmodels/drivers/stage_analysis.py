@@ -60,9 +60,9 @@ def analyze_stages(
       keeps: for each leaf of the state, whether a reset keeps it.
 
     Raises:
-      TypeError: if a project is not affine in the state and in x_t, if a custom derivative rule
-        is not linear where it must be, if an array between the stages lacks the batch
-        axis, or if a function of the cell closes over a traced array.
+      TypeError: if a project is not affine in the state and in x_t, if a custom derivative rule is
+        not linear where it must be, if an array between the stages lacks the batch axis, or if a
+        function of the cell closes over a traced array.
     """
     num_axes = len(x_t.shape) - cell.x_ndim
     state, x_t = jax.eval_shape(lambda *rows: merge_batch(rows, 0, num_axes), state, x_t)

@@ -96,8 +96,8 @@ def sample(
       max_steps: see `greedy`.
       key: PRNG key. For several samples per row, `jax.vmap` over keys.
       temperature: a number, or (B,) for each row; below 1 probable tokens become more probable.
-      top_k: only the top_k most probable tokens are drawn; None for all. (Fan, Lewis, Dauphin
-        2018, arXiv 1805.04833.)
+      top_k: only the top_k most probable tokens are drawn; None for all. (Fan, Lewis, Dauphin 2018,
+        arXiv 1805.04833.)
       pad: see `greedy`.
 
     Returns:

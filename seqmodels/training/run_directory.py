@@ -108,8 +108,8 @@ class RunDirectory:
           tensorboard: whether event files are written.
 
         Raises:
-          RunError: if the directory holds another run, a finished run, or files of these names
-            that the run did not write, or is in use, or cannot be created or written.
+          RunError: if the directory holds another run, a finished run, or files of these names that
+            the run did not write, or is in use, or cannot be created or written.
         """
         self.path = pathlib.Path(path)
         self.run = ""

@@ -85,8 +85,7 @@ def make_train_steps(
       optimizer: an optax optimizer. If it takes extra arguments, as `accumulate_gradients` does, it
         also gets `weight`, that of the step's loss.
       num_steps: the number of steps in one call.
-      sample: `sample(key) -> batch`, if batches are made on the device; None if they are
-        arguments.
+      sample: `sample(key) -> batch`, if batches are made on the device; None if they are arguments.
       mesh: a mesh with one axis over whose devices the rows of every batch are spread, and the
         batch axis of the carry, which is the first of each of its leaves; None for one device.
         Gradients are summed over devices once a step, and every device has its own dropout masks.

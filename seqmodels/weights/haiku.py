@@ -18,9 +18,9 @@ def from_haiku(
 ) -> Params:
     """Returns the parameters of a cell, from those of Haiku's cores.
 
-    Haiku's LSTM adds 1 to its forget bias when it runs, so the cell's is greater by 1; this sum
-    is rounded. Its GRU is `sm.gru`, whose update gate is 1 minus Haiku's, so the weights of that
-    gate change their sign. Its VanillaRNN is `sm.rnn(activation="relu")`.
+    Haiku's LSTM adds 1 to its forget bias when it runs, so the cell's is greater by 1; this sum is
+    rounded. Its GRU is `sm.gru`, whose update gate is 1 minus Haiku's, so the weights of that gate
+    change their sign. Its VanillaRNN is `sm.rnn(activation="relu")`.
 
     Args:
       params: `{"lstm/linear": {"w": (D + H, 4H), "b": (4H,)}}`,

@@ -38,8 +38,8 @@ def to_onnx(
                     state.0.forward.h and state.0.backward.h of a bidirectional pair
 
     and the outputs are `ys` (T, B, H), zero in the padding, and `final_state.0.h`, ..., both states
-    in the order of `jax.tree.leaves`. onnxruntime warns about the optional inputs: it
-    cannot optimize them away.
+    in the order of `jax.tree.leaves`. onnxruntime warns about the optional inputs: it cannot
+    optimize them away.
 
     Args:
       params: `cell`'s parameters. The model computes in the dtype of the cell's parameters, float32

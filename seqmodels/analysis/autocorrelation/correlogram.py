@@ -66,9 +66,8 @@ def acf(
     Series Analysis", section 2.1. If the autocorrelation ends before lag k, its variance is (1 + 2
     sum_{j<k} r_j^2) / n. Bartlett 1946, "On the theoretical specification and sampling properties
     of autocorrelated time-series". For white noise it is 1 / n. Brockwell, Davis 1991, "Time
-    Series: Theory and Methods", section 7.2. For c_k with gaps see Parzen
-    1963, "On spectral analysis with
-    missing observations and amplitude modulation".
+    Series: Theory and Methods", section 7.2. For c_k with gaps see Parzen 1963, "On spectral
+    analysis with missing observations and amplitude modulation".
 
     Differences from `statsmodels.tsa.stattools.acf`: it takes more than one series, `mask` and
     `lengths`. An `nlags` of n or more raises ValueError, and so does NaN with missing="none". A lag

@@ -59,10 +59,9 @@ def seasonal_period(
       (Bonferroni). An AR(1) or a random walk leaves white noise, hence no period.
 
     The result is the shortest of these with at least `SHARE` of the best evidence, because
-    multiples of the period are peaks too. Seasons in the
-    correlogram: Box, Jenkins 1970, "Time Series Analysis", chapter 9;
-    the test by prewhitening and the white-noise error 1 / sqrt(n): Brockwell, Davis 1991, "Time
-    Series: Theory and Methods", sections 7.2 and 11.2.
+    multiples of the period are peaks too. Seasons in the correlogram: Box, Jenkins 1970, "Time
+    Series Analysis", chapter 9; the test by prewhitening and the white-noise error 1 / sqrt(n):
+    Brockwell, Davis 1991, "Time Series: Theory and Methods", sections 7.2 and 11.2.
 
     Args:
       x: real (..., n), time along `axis`, n at least 4.

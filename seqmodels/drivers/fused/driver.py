@@ -59,8 +59,8 @@ def fused(
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
     derivative of the forward pass. Second derivatives work in every order. A custom derivative rule
-    of the cell (`jax.custom_jvp`, `jax.custom_vjp`) is used. If the rule is not the derivative
-    of its function, such as a scaled gradient, second derivatives depend on the order of
+    of the cell (`jax.custom_jvp`, `jax.custom_vjp`) is used. If the rule is not the derivative of
+    its function, such as a scaled gradient, second derivatives depend on the order of
     differentiation and may differ from those of `scan`.
 
     Args:

@@ -76,8 +76,7 @@ def newton(
         many J_t in an unstable recurrence, and makes convergence linear.
       on_failure: the action if Newton's method has not converged. "fallback" runs the steps one
         after the other and returns their result. "raise" raises FloatingPointError; under jit it is
-        raised in a callback, and JAX wraps it in another error. "return" returns the last
-        iterate.
+        raised in a callback, and JAX wraps it in another error. "return" returns the last iterate.
 
     Returns:
       A `Driver`.

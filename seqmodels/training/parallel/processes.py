@@ -87,8 +87,8 @@ def initialize(
     address that this host's own name resolves to. SIGTERM stays the program's own: JAX's preemption
     service, which takes the signal away from it, is off.
 
-    JAX's runtime reports failures of other processes to this one. It ends the process with
-    SIGABRT when another one is silent for `heartbeat_seconds`, or never joins.
+    JAX's runtime reports failures of other processes to this one. It ends the process with SIGABRT
+    when another one is silent for `heartbeat_seconds`, or never joins.
 
     Args:
       coordinator_address: HOST:PORT where process 0 can be reached by all; [HOST]:PORT for IPv6.
