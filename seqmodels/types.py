@@ -44,7 +44,7 @@ class Cell(NamedTuple):
       x_ndim: the number of feature axes of `x_t`.
       gates: names of the activations of a step, as functions that return `GateValues`. A cell in
         stages has a tuple with one function for each stage, `gates(params, state,
-        pre_activations)`, with the arguments of its `update`; any other cell has one function,
+        pre_activations)`, with the arguments of its `update`. Any other cell has one function,
         `gates(params, state, x_t)`, with the arguments of `step`. `seqmodels.analysis.trace` alone
         calls them. (): the activations have numbers for names.
 

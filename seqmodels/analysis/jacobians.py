@@ -95,10 +95,10 @@ def lyapunov_exponents(
     """Returns the Lyapunov exponents of each sequence by the QR method.
 
     Exponent k is the mean over the steps of log |r_kk|, where J_t Q_tm1 = Q_t R_t. The first one is
-    the rate at which two states that are close move apart, exp(exponent) a step: negative for a
-    network that forgets its state, positive for a chaotic one. Its error falls as 1 / T; `warmup`
-    leaves out the steps in which Q turns to the fastest directions. For the mean over a batch take
-    that of the result.
+    the rate at which two close states separate, by a factor of exp(exponent) per step. It is
+    negative for a network that forgets its state, and positive for a chaotic one. Its error falls
+    as 1 / T; `warmup` leaves out the steps in which Q turns to the fastest directions. For the mean
+    over a batch take that of the result.
 
     Benettin, Galgani, Giorgilli, Strelcyn 1980, Meccanica 15; Engelken, Wolf, Abbott 2023,
     "Lyapunov spectra of chaotic recurrent neural networks" (arXiv 2006.02427).

@@ -39,10 +39,10 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
     `dtype`, and the sums and the result are float32. Derivatives round the cotangents or tangents
     to `dtype` in the same way, and their sums and results have the dtype of the operand.
 
-    bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX, GPUs, TPUs. All
-    other low products on a CPU are float32 products, whose operands are not rounded: small ones,
-    those of one row, those in float16, and all of them on a CPU without AMX. float16 has 5 bits of
-    exponent, so small cotangents become zero elsewhere: scale the loss.
+    bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX, GPUs, TPUs.
+    Other low products on a CPU run in float32, and their operands are not rounded. These are small
+    products, products of one row, float16, and all of them on a CPU without AMX. float16 has 5 bits
+    of exponent, so small cotangents become zero elsewhere: scale the loss.
 
     Args:
       x: (..., K), real.

@@ -118,7 +118,7 @@ def _since_1970(cells: Sequence[str], place: Callable[[int], str], unit: str) ->
     for row, cell in enumerate(cells):
         if re.fullmatch(r"[+-]?[0-9]{1,14}(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?", cell) is None:
             raise ValueError(
-                f"{place(row)}: got {cell!r}, expected a number of {unit} since 1970, as of "
+                f"{place(row)}: got {cell!r}, expected a number of {unit} since 1970, from "
                 f"date_unit={unit}"
             )
         number = float(cell) * size

@@ -1,9 +1,8 @@
 """Splits of sentence pairs in which near-duplicates do not leak from training into the test.
 
-Two sources are near-duplicates if the cosine of their TF-IDF word vectors is at least .6, or if
-one is the other with one word substituted. Of the components that these links make, whole ones are
-held out; more sources are held out one by one, and reported by how near the nearest training
-source is.
+Two sources are near-duplicates if the cosine of their TF-IDF word vectors is at least 0.6, or if
+they differ in one word. Whole connected components of these links are held out. Further sources are
+held out singly and are reported by similarity to the nearest training source.
 """
 
 import collections
@@ -64,9 +63,9 @@ def split(
 ) -> Splits:
     """Returns the splits, the same for the same pairs in any order, on any machine.
 
-    Components are held out in the order of a hash of their sources until the shares are reached;
-    then single sources are, of what is left, in the order of theirs. Components of more than 1 % of
-    all pairs are never held out whole.
+    Components are held out in the order of a hash of their sources until the shares are reached.
+    Then single remaining sources are held out, in the order of their hashes. Components of more
+    than 1 % of all pairs are never held out whole.
 
     Args:
       pairs: pairs; of those with the same normalized source the first in alphabetical order is

@@ -61,9 +61,9 @@ def read_csv(
       A `TimeSeries` named as the file, with notes of what was understood.
 
     Raises:
-      ValueError: in one line, if the file is not such a file, lacks a column (the nearest name is
-        suggested), has text where a number or date is expected, is all gaps in a column, its dates
-        do not ascend, or have no step; with the line of the file.
+      ValueError: in one line, with the line of the file: if it is not a table, if a column is
+        missing (the nearest name is suggested) or has only gaps, if a cell is not a number or date,
+        or if its dates do not ascend or have no step.
       OSError: if it cannot be read.
     """
     table = read_table(path, keep_empty=True)

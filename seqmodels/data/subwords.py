@@ -16,9 +16,9 @@ SMALLEST_VOCABULARY = len(SPECIALS) + 256
 def train(texts: Iterable[str], vocabulary_size: int, *, lowercase: bool = False) -> Tokenizer:
     """Trains a tokenizer on texts, which should be the training split alone.
 
-    The text's UTF-8 bytes are merged by byte-pair encoding (Sennrich, Haddow, Birch 2016, "Neural
-    Machine Translation of Rare Words with Subword Units", arXiv 1508.07909), beginning with all 256
-    of them, so that no text has an unknown character: `UNK` is there for what a caller hides.
+    UTF-8 bytes are merged by byte-pair encoding (Sennrich, Haddow, Birch 2016, "Neural Machine
+    Translation of Rare Words with Subword Units", arXiv 1508.07909). All 256 bytes are tokens, so
+    no text has an unknown character; `UNK` is for tokens that a caller hides.
 
     Args:
       texts: one or more texts.

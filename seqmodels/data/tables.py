@@ -93,9 +93,9 @@ def read_table(
       keep_empty: whether empty lines between rows are rows of empty cells.
 
     Raises:
-      ValueError: in one line with the line of the file, if it is not such a table: invalid bytes,
-        no header, no rows, a row longer than the header, two columns of one name, or a quote that
-        is not closed or encloses rows.
+      ValueError: in one line with the line of the file, if it is not such a table. Reasons are
+        invalid bytes, no header, no rows, a row longer than the header, two columns of one name, or
+        a quote that is not closed or encloses rows.
       OSError: if it cannot be read.
 
     Examples:

@@ -47,7 +47,7 @@ def ppmi_vectors(
         raise ValueError(f"window: got {window}, expected a positive number")
     counts = _counts(rows, num_words, window)
     if not counts.nnz:
-        raise ValueError("rows: got no two words beside each other, expected texts")
+        raise ValueError("rows: got no two neighboring words, expected texts")
     word_counts = np.asarray(counts.sum(axis=1)).ravel()
     contexts = word_counts**SMOOTHING
     expected = word_counts[counts.row] * contexts[counts.col] / contexts.sum()

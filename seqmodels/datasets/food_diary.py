@@ -32,8 +32,8 @@ class Diary(NamedTuple):
 def transitions() -> np.ndarray:
     """Returns P(meal | the day before, the last day), float64 (6, 6, 6), the meal last.
 
-    With p = .55 the meal that follows the last one on the list (m_{t-1} + 1), with p = .3 the third
-    after that of the day before (m_{t-2} + 3), both modulo 6, otherwise any of the six.
+    With probability 0.55 the meal is m_{t-1} + 1, the next on the list after the last one. With
+    probability 0.3 it is m_{t-2} + 3, both modulo 6. Otherwise it is any of the six.
     """
     size = len(MEALS)
     probabilities = np.full((size, size, size), (1 - AFTER_LAST - AFTER_BEFORE) / size)

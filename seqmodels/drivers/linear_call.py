@@ -1,8 +1,8 @@
 """A linear function with a custom transpose, under every transformation of JAX.
 
-A driver with a custom backward pass has two derivatives that JAX cannot derive from each other at
-the same speed: the tangent of the outputs (forward mode) and the cotangent of the inputs (reverse
-mode). `linear_call` binds both to one operation inside a `jax.custom_jvp` rule. Forward mode
+A driver with a custom backward pass has two derivatives: the tangent of the outputs (forward mode)
+and the cotangent of the inputs (reverse mode). JAX cannot derive one from the other at the same
+speed. `linear_call` binds both to one operation inside a `jax.custom_jvp` rule. Forward mode
 evaluates the first, and reverse mode, which transposes the tangent, evaluates the second. So
 `jax.jvp`, `jax.linearize`, `jax.hessian` and `jax.grad` all work, whichever comes first.
 

@@ -60,8 +60,8 @@ def analyze_stages(
       keeps: for each leaf of the state, whether a reset keeps it.
 
     Raises:
-      TypeError: if a project is not affine in the state and in x_t, if a custom derivative rule is
-        not linear where it must be, if an array between the stages lacks the batch axis, or if a
+      TypeError: if a project is not affine in the state and in x_t, or a custom derivative rule is
+        not linear where it must be. Also if an array between the stages lacks the batch axis, or a
         function of the cell closes over a traced array.
     """
     num_axes = len(x_t.shape) - cell.x_ndim

@@ -65,8 +65,8 @@ def unroll(
       hold_outputs: whether the output of a masked step repeats the last valid output before it, in
         the order of processing and since the last reset, instead of zero. Padding stays zero.
       resets: bool (T, *batch): where true the state is replaced by `cell.reset` (by default the
-        cell's own initial state) before `x_t` is read, so that several sequences can be packed into
-        one row. A reset at a masked step counts; one in the padding does not. A NaN state does not
+        cell's own initial state) before `x_t` is read. So several sequences can be packed into one
+        row. A reset at a masked step counts; one in the padding does not. A NaN state does not
         survive a reset, but the parameters' gradient through the NaN steps is NaN.
       reverse: whether time runs from the last step to the first. Outputs stay at the place of
         their inputs, padding is skipped, and "before" refers to the order of processing.
@@ -84,9 +84,9 @@ def unroll(
 
     Raises:
       TypeError: if `cell` is not a `Cell`, or if the driver cannot run it.
-      ValueError: if an argument has a wrong shape, dtype or value, if a step does not return a
-        state like the one it was given, or if both `state` and `key` are given.
-        Lengths out of range are detected only if their values are known, so not under jit.
+      ValueError: if an argument has a wrong shape, dtype or value, if a step returns a state of
+        other shapes or dtypes, or if both `state` and `key` are given. Lengths out of range are
+        detected only if their values are known, so not under jit.
 
     Examples:
       >>> cell, xs = sm.lstm(input_size=3, hidden_size=4), jnp.ones((5, 2, 3))  # (T, B, D)

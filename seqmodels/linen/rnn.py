@@ -49,14 +49,14 @@ class RNN(_FlaxRNN):
     A cell of Flax's classes `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or `MGUCell`
     is run through time by a driver of this library. Any other cell, also a subclass of these, is
     run by Flax. Flax makes the parameters in either case, so that names, initial values and
-    checkpoints are Flax's. Flax also runs the cell if its single calls are observed
-    (`capture_intermediates`, `nn.intercept_methods`, `nn.tabulate`), if an activation function
-    mixes entries or has parameters, or if `variable_axes`, `variable_broadcast` or `variable_carry`
-    treat "params" in another way than to share them between steps. `unroll` has an effect only
-    where Flax runs the cell.
+    checkpoints are Flax's. Flax also runs the cell in three other cases: its single calls are
+    observed (`capture_intermediates`, `nn.intercept_methods`, `nn.tabulate`); an activation
+    function mixes entries or has parameters; `variable_axes`, `variable_broadcast` or
+    `variable_carry` do not share "params" between steps. `unroll` has an effect only where Flax
+    runs the cell.
 
-    Results differ from Flax's where those are wrong or an error: at length 0 the carry is the
-    initial carry, lengths are clipped to 0..T, T may be 0, and lengths together with a carry work
+    Results differ from Flax's where those are wrong or an error. At length 0 the carry is the
+    initial carry. Lengths are clipped to 0..T, and T may be 0. Lengths together with a carry work
     with any number of batch axes.
 
     Attributes:

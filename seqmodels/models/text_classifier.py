@@ -27,9 +27,9 @@ class TextClassifier(NamedTuple):
     Attributes:
       init: `init(key) -> TextClassifierParams`.
       embed: `embed(params, features) -> xs (T, B, D)`, what the cell reads.
-      apply: `apply(params, features, lengths, *, key=None, method="auto") -> outputs (B, C)`:
-        features int (T, B, K), the K features of every word, 0 for none; lengths int (B,), the
-        words of each text; key switches dropout on.
+      apply: `apply(params, features, lengths, *, key=None, method="auto") -> outputs (B, C)`.
+        features int (T, B, K) are the K features of every word, 0 for none. lengths int (B,) are
+        the words of each text. key switches dropout on.
     """
 
     init: Callable[[Array], TextClassifierParams]

@@ -20,9 +20,8 @@ def use_cpu_cores(n: int | None = None) -> None:
     or TPU. There the call affects only programs that use CPU devices explicitly.
 
     Args:
-      n: number of devices; None for the number of cores that this process may use, which the
-        affinity of the process and the limits of its control group (containers) can make smaller
-        than that of the machine.
+      n: number of devices; None for the number of cores that this process may use. The affinity of
+        the process and the limits of its control group (containers) can reduce it.
 
     Raises:
       ValueError: if `n` is not a positive integer, or if the environment variable XLA_FLAGS asks

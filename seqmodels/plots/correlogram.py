@@ -89,14 +89,14 @@ def _draw(axes: Axes, panel: Panel) -> None:
     write(axes.set_title, panel.label, fontsize=9, loc="left")
     axes.grid(alpha=0.25)
     axes.axhline(0, color="0.3", linewidth=0.8)
-    tells = np.isfinite(values)
+    significant = np.isfinite(values)
     extent = values
     if panel.low is not None and panel.high is not None:
         low, high = (as_floats("limits", limit) for limit in (panel.low, panel.high))
         axes.fill_between(lags, low, high, color="0.5", alpha=0.2, linewidth=0)
-        tells &= (values < low) | (values > high)
+        significant &= (values < low) | (values > high)
         extent = np.concatenate([values, low, high])
-    for shown, alpha in ((tells, 1.0), (np.isfinite(values) & ~tells, 0.45)):
+    for shown, alpha in ((significant, 1.0), (np.isfinite(values) & ~significant, 0.45)):
         axes.vlines(lags[shown], 0, values[shown], color=COLORS[2], alpha=alpha, linewidth=1.4)
         if len(lags) <= MOST_DOTS:
             axes.plot(lags[shown], values[shown], "o", color=COLORS[2], alpha=alpha, markersize=3)

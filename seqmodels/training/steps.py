@@ -86,9 +86,9 @@ def make_train_steps(
         also gets `weight`, that of the step's loss.
       num_steps: the number of steps in one call.
       sample: `sample(key) -> batch`, if batches are made on the device; None if they are arguments.
-      mesh: a mesh with one axis over whose devices the rows of every batch are spread, and the
-        batch axis of the carry, which is the first of each of its leaves; None for one device.
-        Gradients are summed over devices once a step, and every device has its own dropout masks.
+      mesh: a mesh with one axis; the rows of every batch are spread over its devices, and so is the
+        carry, along the first axis of its leaves. None for one device. Gradients are summed over
+        devices once a step, and every device has its own dropout masks.
       batch_axes: for each leaf of a batch, or for all leaves below a node, the axis that counts
         rows, such as 1 for xs (T, B, D); None for a leaf that every device gets whole.
 

@@ -35,9 +35,9 @@ class TensorBoardLog:
 
         Args:
           folder: the run's folder, or one below it.
-          purge_step: for a resumed run the first step that it will write: TensorBoard then drops
-            what earlier files hold from there on (its fast loader drops it name by name, once a
-            name is written again). None for a new run, which drops all of it.
+          purge_step: for a resumed run the first step that it will write. TensorBoard then drops
+            later steps of earlier files; its fast loader drops a name when it is written again.
+            None for a new run, which drops all earlier events.
           seconds: least time between two writes to the disk.
           clock: returns the time in seconds.
 

@@ -30,8 +30,8 @@ class Reading(NamedTuple):
       lengths: int (B,), or None.
       resets: bool (T, B), or None.
       state: the first state, or None for the cell's own.
-      score: `score(ys) -> scalar`, a sum over the batch of what is read at each sequence's last
-        step, such as the output of the right answer; only `gradients` needs it.
+      score: `score(ys) -> scalar`, a sum over the batch of a value read at each sequence's last
+        step, such as the output of the right answer. Only `gradients` needs it.
     """
 
     params: Params
@@ -45,14 +45,14 @@ class Reading(NamedTuple):
 def make_watch(kinds: Sequence[str], cell: Cell, read: Callable[[Params, Any], Reading]) -> Watch:
     """Returns the pure function `watch(params, batch) -> scalars by name`.
 
-    "gates": for every gate the share of steps and units below .1 (`gates/f_low`) and above .9
-    (`gates/f_high`), for every candidate the share beyond .9 in absolute value
-    (`gates/g_saturated`), and the median time constant of the units in steps
-    (`gates/time_constant`, at most 10^6).
+    "gates": for every gate the share of steps and units below 0.1 (`gates/f_low`) and above 0.9
+    (`gates/f_high`). For every candidate the share above 0.9 in absolute value
+    (`gates/g_saturated`). The median time constant of the units in steps (`gates/time_constant`, at
+    most 10^6).
 
-    "gradients": the norm of d score / d state at distances of 1, 10, 100 and 1000 steps over that
-    at distance 0, where the state enters the last step (`gradients/at_10`); the decay a step by a
-    line through all distances (`gradients/decay`); and the largest spectral radius of the matrices
+    "gradients": the norm of d score / d state at distances of 1, 10, 100 and 1000 steps, divided by
+    that at distance 0, where the state enters the last step (`gradients/at_10`). The decay per step
+    by a line through all distances (`gradients/decay`). The largest spectral radius of the matrices
     that read the state (`gradients/spectral_radius`).
 
     Cells inside a stack or a pair have their place in front of the name, as in `gates/0.f_low` and

@@ -1,9 +1,9 @@
 """Layouts of weights in each framework, as one table used in both directions.
 
-The weights of a cell are blocks, one for each gate: x (D, H) multiplies the input, h (H, H) the
-state, b (H,) is the bias, and m (H,) the bias inside of the reset gate's product in the GRU that
-resets after it. A tensor of a framework is a grid of blocks. The table writes a block as its letter
-and its gate, and a grid as rows with "/" between them:
+The weights of a cell are blocks, one for each gate: x (D, H) multiplies the input, h (H, H)
+multiplies the state, and b (H,) is the bias. m (H,) is the bias inside the reset gate's product of
+a reset-after GRU. A tensor of a framework is a grid of blocks. The table writes a block as its
+letter and its gate, and a grid as rows with "/" between them:
 
     xi xf xg xo             four blocks of (D, H) next to one another
     xi xg / hi hg           two blocks of (D, H) above two blocks of (H, H)

@@ -1,8 +1,8 @@
 """Structure of a cell: its layers of recurrent cells that other frameworks also have.
 
 A recurrent cell is recognized by the functions of its stages. A combinator is recognized by an
-abstract unroll of the cells inside it: a chain passes each output to the next cell, a pair runs two
-cells over the same input in both directions, and dropout without a key changes nothing.
+abstract unroll of the cells inside it. A chain passes each output to the next cell. A pair runs two
+cells over the same input in both directions. Dropout without a key changes nothing.
 """
 
 import functools

@@ -97,7 +97,7 @@ def acf(
 
     Raises:
       ValueError: if x is shorter than 2, complex, constant, all missing or not finite, if nlags is
-        negative or not less than the number of valid values, or if another argument does not fit.
+        not from 0 to the number of valid values minus 1, or if another argument does not fit.
 
     Examples:
       >>> alternating = np.tile([1.0, -1.0], 50)

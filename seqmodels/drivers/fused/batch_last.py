@@ -2,7 +2,7 @@
 
 The kernel that XLA uses on CPUs for a small product of float32 packs both matrices at every step of
 a loop. It takes less time with the weights on the left, `w.T @ h` with h (H, B), than on the right,
-`h @ w` with h (B, H): at (B,H) = (32,512) half of it for the products of the backward pass. A
+`h @ w` with h (B, H). At (B,H) = (32,512) it takes half of the time in the backward pass. A
 transpose of every result would cost as much as that saves, so the whole loop must keep the batch
 axis last.
 

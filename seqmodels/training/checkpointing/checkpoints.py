@@ -45,8 +45,8 @@ class Checkpoints:
     """A folder of checkpoints, one atomic folder `<step>` for each.
 
     Saving copies the state to the host and leaves the rest to a thread. A checkpoint is written
-    under another name, with the size and SHA-256 of every file, synced, and then renamed, so that
-    the newest folder is complete at any moment; `restore` verifies it before use.
+    under another name, with the size and SHA-256 of every file, synced, and then renamed. So the
+    newest folder is complete at any moment. `restore` verifies it before use.
 
     Use it as a context manager, or call `close`: without it the last save may not be finished.
 
@@ -159,9 +159,9 @@ class Checkpoints:
           as key arrays on JAX's default device. The caller places them on its devices.
 
         Raises:
-          RunError: in one line, and with nothing changed: if there are checkpoints and all are
-            damaged; if the newest whole one is of a run with other settings, or of another state
-            than the template; if the newest was written in the future of this machine's clock.
+          RunError: in one line; nothing is changed. It is raised if all checkpoints are damaged, if
+            the newest undamaged one has other settings or another state than the template, or if
+            the newest was written in the future of this machine's clock.
           OSError: if the folder cannot be read, or a save before this has failed.
         """
         self.wait()

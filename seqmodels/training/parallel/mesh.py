@@ -28,8 +28,8 @@ def use_devices(devices: str | int = "auto") -> int:
       The number of devices of each process, at least 1.
 
     Raises:
-      ValueError: if the number is not positive, or larger than the number of accelerators or of the
-        devices that a backend has that started before, in any of the processes.
+      ValueError: if the number is not positive, or, in any process, larger than the number of
+        accelerators or of the devices of a backend that has already started.
     """
     wanted = None
     if devices != "auto":
