@@ -115,7 +115,6 @@ def trace(
       ValueError: see `sm.unroll`.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
       >>> lstm = trace(cell, cell.init(jax.random.key(0)), xs)
       >>> {name: values.shape for name, values in lstm.gates.items()}
@@ -254,6 +253,11 @@ def named_leaves(tree: Any) -> dict[str, Array]:
     """Returns floating-point leaves by the last part of their path, or by all of it if two agree.
 
     A state that is a single array is named "state".
+
+    Examples:
+      >>> params = sm.lstm(3, 4).init(jax.random.key(0))
+      >>> sorted(named_leaves(params))
+      ['b', 'w_h', 'w_x']
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     paths = {

@@ -78,8 +78,7 @@ def state_gradient_norms(
       ValueError: see `leaf_gradient_norms`.
 
     Examples:
-      >>> import seqmodels as sm
-      >>> cell, xs = sm.lru(3, 4), jnp.ones((5, 2, 3))
+      >>> cell, xs = sm.rnn(3, 4), jnp.ones((5, 2, 3))
       >>> params = cell.init(jax.random.key(0))
       >>> state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1])).shape
       (5, 2)
@@ -133,7 +132,6 @@ def leaf_gradient_norms(
       ValueError: if an argument has a wrong shape, or the score is not one real number.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
       >>> params = cell.init(jax.random.key(0))
       >>> norms = leaf_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1]))

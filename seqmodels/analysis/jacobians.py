@@ -69,7 +69,6 @@ def jacobian_product(
       TypeError: if the cell cannot take one step.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell = sm.rnn(1, 3, w_h_init=sm.initializers.identity(0.5))
       >>> product = jacobian_product(cell, cell.init(jax.random.key(0)), jnp.zeros((10, 1)))
       >>> bool(jnp.allclose(product.log_singular_values, 10 * jnp.log(0.5), atol=1e-4))
@@ -122,7 +121,6 @@ def lyapunov_exponents(
       TypeError: if the cell cannot take one step.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell = sm.rnn(1, 3, w_h_init=sm.initializers.identity(0.5))
       >>> params = cell.init(jax.random.key(0))
       >>> exponents = lyapunov_exponents(cell, params, jnp.zeros((20, 2, 1)))

@@ -34,7 +34,6 @@ def log_state_gradient_norms(
       ValueError: if xs has too few axes.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell, xs = sm.rnn(3, 4), jnp.ones((5, 2, 3))
       >>> params = cell.init(jax.random.key(0))
       >>> log_state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1])).shape

@@ -67,7 +67,6 @@ def make_watch(kinds: Sequence[str], cell: Cell, read: Callable[[Params, Any], R
       ValueError: for a kind that does not exist.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell = sm.lstm(3, 4)
       >>> watch = make_watch(("gates",), cell, lambda params, xs: Reading(params, xs))
       >>> found = watch(cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
@@ -145,7 +144,6 @@ def recurrent_matrices(params: Params) -> dict[str, Array]:
     """Returns the square blocks of all matrices named w_h or w_n (H, N * H), by path and number.
 
     Examples:
-      >>> import seqmodels as sm
       >>> params = sm.gru(3, 4).init(jax.random.key(0))
       >>> {name: matrix.shape for name, matrix in recurrent_matrices(params).items()}
       {'w_h.0': (4, 4), 'w_h.1': (4, 4), 'w_n.0': (4, 4)}

@@ -194,7 +194,13 @@ def ccf(
 
 
 def autocorrelations(series: Series, nlags: int, adjusted: bool = False, fft: bool = True) -> Array:
-    """Returns r_0, ..., r_nlags of one series; NaN at lags without a pair."""
+    """Returns r_0, ..., r_nlags of one series; NaN at lags without a pair.
+
+    Examples:
+      >>> series = Series(jnp.array([1.0, -1.0, 1.0, -1.0]), None, jnp.float32(4))
+      >>> autocorrelations(series, nlags=2).tolist()
+      [1.0, -0.75, 0.5]
+    """
     values = centered(series)
     products = lagged_products(values, values, nlags, fft)
     counts = pair_counts(series, series, nlags)
@@ -206,24 +212,44 @@ def autocorrelations(series: Series, nlags: int, adjusted: bool = False, fft: bo
 
 
 def bartlett_variances(correlations: Array, count: Array) -> Array:
-    """Returns the variances (nlags + 1,) of autocorrelations after Bartlett, 0 at lag 0."""
+    """Returns the variances (nlags + 1,) of autocorrelations after Bartlett, 0 at lag 0.
+
+    Examples:
+      >>> bartlett_variances(jnp.array([1.0, 0.5, 0.25]), jnp.float32(100)).shape
+      (3,)
+    """
     known = jnp.where(jnp.isnan(correlations), 0, correlations)
     before = jnp.cumsum(known[1:] ** 2) - known[1:] ** 2
     return jnp.concatenate([jnp.zeros(1, before.dtype), (1 + 2 * before) / count])
 
 
 def checked_num_lags(nlags: int | None, default: int, most: int, n: int) -> int:
-    """Returns the largest lag; ValueError unless it is a whole number from 0 to `most`."""
+    """Returns the largest lag; ValueError unless it is a whole number from 0 to `most`.
+
+    Examples:
+      >>> checked_num_lags(None, default=10, most=99, n=100)
+      10
+    """
     return whole_number("nlags", default if nlags is None else nlags, 0, most, f" of {n} values")
 
 
 def correlogram(values: Array, half: Array) -> Correlogram:
-    """Returns correlations with intervals of half-width `half`."""
+    """Returns correlations with intervals of half-width `half`.
+
+    Examples:
+      >>> correlogram(jnp.array([1.0, 0.5]), jnp.array([0.0, 0.25])).confint.tolist()
+      [[1.0, 1.0], [0.25, 0.75]]
+    """
     return Correlogram(values, jnp.stack([values - half, values + half], axis=-1))
 
 
 def normal_quantile(alpha: float) -> float:
-    """Returns z such that a standard normal variable has |x| > z with probability `alpha`."""
+    """Returns z such that a standard normal variable has |x| > z with probability `alpha`.
+
+    Examples:
+      >>> round(normal_quantile(0.05), 2)
+      1.96
+    """
     # From the small tail, because 1 - alpha / 2 is rounded.
     return -float(special.ndtri(alpha / 2))
 

@@ -70,6 +70,13 @@ def compute(
     Returns:
       The result of `function`, batch axes first, in the dtype of the input. If a series is invalid
       (`SeriesChecks`), it is NaN inside a transformation; otherwise ValueError is raised.
+
+    Examples:
+      >>> def mean(series):
+      ...     return jnp.sum(series.values) / series.number
+      >>> x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+      >>> compute(mean, {"x": x}, axis=-1, mask=None, lengths=None).shape
+      (2,)
     """
     if missing not in MISSING:
         raise ValueError(f"missing: got {missing!r}, expected one of {', '.join(MISSING)}")
@@ -110,6 +117,10 @@ def centered(series: Series) -> Array:
     A mean that is large relative to the spread is rounded, so that one subtraction leaves a small
     mean. Hence it is subtracted three times. The subtraction itself is exact if values and mean
     agree within a factor of 2 (Sterbenz 1974).
+
+    Examples:
+      >>> centered(Series(jnp.array([1.0, 3.0]), None, jnp.float32(2))).tolist()
+      [-1.0, 1.0]
     """
     values = series.values
     for _ in range(3):
@@ -126,6 +137,11 @@ def lagged_products(a: Array, b: Array, nlags: int, fft: bool = True) -> Array:
     matrix product: the series are cut into blocks of L > nlags steps, and each pair lies in one
     block or in two consecutive ones. The sums are on the diagonals of the product of a block with
     itself and the next.
+
+    Examples:
+      >>> a = jnp.array([1.0, 2.0, 3.0])
+      >>> lagged_products(a, a, nlags=1, fft=False).tolist()  # 1 + 4 + 9, 2 + 6
+      [14.0, 8.0]
     """
     n = a.shape[0]
     if fft:
@@ -145,7 +161,13 @@ def lagged_products(a: Array, b: Array, nlags: int, fft: bool = True) -> Array:
 
 
 def pair_counts(a: Series, b: Series, nlags: int) -> Array:
-    """Returns the number of valid pairs (a[t + k], b[t]), for k = 0, ..., nlags."""
+    """Returns the number of valid pairs (a[t + k], b[t]), for k = 0, ..., nlags.
+
+    Examples:
+      >>> a = Series(jnp.array([1.0, 0.0, 3.0]), jnp.array([True, False, True]), jnp.float32(2))
+      >>> [round(count) for count in pair_counts(a, a, nlags=2).tolist()]
+      [2, 0, 1]
+    """
     dtype = a.values.dtype
     if a.valid is None or b.valid is None:
         return (a.values.shape[0] - jnp.arange(nlags + 1)).astype(dtype)
