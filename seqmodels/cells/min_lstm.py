@@ -158,9 +158,9 @@ def min_lstm(
       >>> params = cell.init(jax.random.key(0))
       >>> params.w_x.shape, params.b.shape
       ((3, 12), (12,))
-      >>> state, ys = sm.unroll(cell, params, jnp.ones((5, 2, 3)))
-      >>> state.h.shape, ys.shape
-      ((2, 4), (5, 2, 4))
+      >>> state, y_t = cell.step(params, cell.initial_state(params, (2,)), jnp.ones((2, 3)))
+      >>> state.h.shape, y_t.shape
+      ((2, 4), (2, 4))
     """
     check_size("min_lstm", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)

@@ -101,8 +101,8 @@ def _fault(text: str, at: int) -> str:
 def swallowed_rows(rows: Sequence[Record], separator: str, width: int) -> tuple[int, int] | None:
     """Finds a quoted cell whose lines are rows of the table, as after a stray quote.
 
-    They are if each line but the last has all cells that its row lacks, and the cells of one of the
-    columns equal cells of other rows, or look like them (the same but for digits).
+    Two conditions must hold. Each line except the last has all cells that its row lacks. The cells
+    of one column equal cells of other rows, or equal them except for digits.
 
     Args:
       rows: of `records`, without the header.

@@ -267,7 +267,7 @@ def _fetch(
         (new / SUMS).write_text("".join(sums), encoding="utf-8")
         write_mark(new, files)
         _put_in_place(new, folder, artifact)
-    report(f"{name}: licence: {artifact.license}; source: {artifact.citation}; kept in {folder}")
+    report(f"{name}: license: {artifact.license}; source: {artifact.citation}; kept in {folder}")
 
 
 def _put_in_place(new: pathlib.Path, folder: pathlib.Path, artifact: Artifact) -> None:

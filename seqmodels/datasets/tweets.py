@@ -15,8 +15,8 @@ def parse(text: str) -> LabeledTexts:
     """Returns the tweets of tweets_GroundTruth.txt.
 
     The data are of Hutto, Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment
-    Analysis of Social Media Text", ICWSM. A mean rating of at least .5 is positive, of at most -.5
-    negative, the rest neutral.
+    Analysis of Social Media Text", ICWSM. A mean rating of at least 0.5 is positive, one of at most
+    -0.5 is negative, and the others are neutral.
 
     Args:
       text: lines of `id TAB mean rating in [-4, 4] TAB tweet`, HTML-escaped.

@@ -12,7 +12,7 @@ from seqmodels.drivers.unroll import unroll_full
 from seqmodels.models.sequence_model import SequenceModelParams, sequence_model
 from seqmodels.types import Array, Cell, Driver
 
-LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: the ends of 95 % and 80 %, and the median
+LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: ends of 95% and 80% intervals, and the median
 
 
 class Head(NamedTuple):

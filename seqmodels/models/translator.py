@@ -76,12 +76,12 @@ class Translator(NamedTuple):
       init: `init(key) -> TranslatorParams`.
       encode: `encode(params, sources, lengths, key=None) -> Carry`, of tokens (S, B) and int
         lengths (B,); tokens after an end change nothing. With a key there is dropout.
-      apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`:
-        inputs (T, B) are the words before each target word, logits (T, B, V_t), weights the
-        attention (T, B, S), or None without attention. Where the bool (T, B) `use_predicted` is
-        true, the decoder reads its own most probable word instead of the one in `inputs`:
-        scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No gradient
-        goes through the choice.
+      apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`.
+        inputs (T, B) are the words before each target word. logits are (T, B, V_t). weights are
+        those of the attention (T, B, S), or None without attention. Where the bool (T, B)
+        `use_predicted` is true, the decoder reads its own most probable word instead of the one in
+        `inputs`: scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No
+        gradient goes through the choice.
       decode_step: `decode_step(params, carry, token) -> (carry, log_probs)`, of (B,) to (B, V_t).
     """
 

@@ -139,22 +139,22 @@ class Loop:
 
     @property
     def diverged(self) -> np.ndarray:
-        """Whether training ended because updates were not finite, () or (S,) bools."""
+        """True where training ended because of non-finite updates, () or (S,) bools."""
         return np.array(self._memory["diverged"])
 
     @property
     def finished(self) -> bool:
-        """Whether the last step is taken, or every seed has stopped."""
+        """True after the last step, or if every seed has stopped."""
         return self.step >= self._settings.steps or bool(self._stopped.all())
 
     @property
     def record_is_due(self) -> bool:
-        """Whether a record is to be written at this step."""
+        """True if a record is due at this step."""
         return self.step % self._settings.log_every == 0 or self.finished
 
     @property
     def save_is_due(self) -> bool:
-        """Whether the last checkpoint is old enough for another."""
+        """True if the last checkpoint is old enough for another."""
         old = time.monotonic() - self._saved
         return self._checkpoints is not None and old >= self._settings.checkpoint_every
 

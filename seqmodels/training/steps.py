@@ -89,8 +89,8 @@ def make_train_steps(
       mesh: a mesh with one axis; the rows of every batch are spread over its devices, and so is the
         carry, along the first axis of its leaves. None for one device. Gradients are summed over
         devices once a step, and every device has its own dropout masks.
-      batch_axes: for each leaf of a batch, or for all leaves below a node, the axis that counts
-        rows, such as 1 for xs (T, B, D); None for a leaf that every device gets whole.
+      batch_axes: for each leaf of a batch, or for all leaves below a node, the axis of rows, such
+        as 1 for xs (T, B, D); None for a leaf that every device gets whole.
 
     Returns:
       `train(state, batches=None) -> (state, StepMetrics)`. `batches` has a leading axis of

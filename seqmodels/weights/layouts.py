@@ -55,7 +55,7 @@ class Tensor(NamedTuple):
 
     @property
     def is_bias(self) -> bool:
-        """Whether it holds biases, not kernels."""
+        """True if it holds biases, not kernels."""
         return self.rows[0][0].name[0] in "bm"
 
 

@@ -80,7 +80,7 @@ def acf(
       adjusted: whether c_k is divided by the number of its pairs (n - k without gaps), not by n.
       nlags: the largest lag; None: min(int(10 log10(n)), n - 1).
       fft: whether to use the FFT, O(n log n), or direct sums, O(n nlags).
-      alpha: e.g. .05 for intervals of 95 %; None: none.
+      alpha: such as 0.05 for 95% intervals; None for no intervals.
       bartlett_confint: whether to use Bartlett's variance, or the variance of white noise.
       missing: the treatment of NaN. "none" and "raise" raise ValueError. "conservative" treats it
         as a gap: it is in no product, and n counts the other values. "drop" removes it and joins
@@ -162,7 +162,7 @@ def ccf(
         geometric mean of the numbers of valid values of x and y).
       fft: as in `acf`.
       nlags: the number of lags to return, 0 to nlags - 1; None: n.
-      alpha: e.g. .05 for intervals of 95 %; None: none.
+      alpha: such as 0.05 for 95% intervals; None for no intervals.
       missing: "none", "raise" or "conservative", as in `acf`, for each series separately.
       mask: as in `acf`, for both.
       lengths: as in `acf`, for both.

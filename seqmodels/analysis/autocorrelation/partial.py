@@ -55,11 +55,13 @@ def pacf(
 
     The value at lag k is the last coefficient phi_kk of the AR(k) model from the Yule-Walker
     equations, computed by the Levinson-Durbin recursion:
-    phi_kk = (c_k - sum_{j<k} phi_{k-1,j} c_{k-j}) / v_{k-1},
-    phi_kj = phi_{k-1,j} - phi_kk phi_{k-1,k-j}, v_k = v_{k-1} (1 - phi_kk^2). Durbin 1960, "The
-    fitting of time-series models"; Brockwell, Davis 1991, section 5.2. Past the order of an AR
-    process its variance is 1 / n. Quenouille 1949, "Approximate tests of correlation in
-    time-series".
+
+        phi_kk = (c_k - sum_{j<k} phi_{k-1,j} c_{k-j}) / v_{k-1}
+        phi_kj = phi_{k-1,j} - phi_kk phi_{k-1,k-j},    v_k = v_{k-1} (1 - phi_kk^2)
+
+    Durbin 1960, "The fitting of time-series models"; Brockwell, Davis 1991, section 5.2. Past the
+    order of an AR process its variance is 1 / n. Quenouille 1949, "Approximate tests of correlation
+    in time-series".
 
     Differences from `statsmodels.tsa.stattools.pacf`: it takes more than one series, and gaps. The
     methods "ols..." and "burg" are not supported; "yw..." and "ld..." give the same values, as in
@@ -71,7 +73,7 @@ def pacf(
       nlags: the largest lag, at most n // 2; None: min(int(10 log10(n)), n // 2 - 1), at least 1.
       method: "ywadjusted", "ldadjusted" and their short names: c_k divided by the number of pairs;
         "ywmle", "ldbiased" and their short names: by n, which keeps all values within [-1, 1].
-      alpha: e.g. .05 for intervals of 95 %; None: none.
+      alpha: such as 0.05 for 95% intervals; None for no intervals.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.

@@ -136,7 +136,7 @@ def _context(ocp: Any) -> Any:
     # Only this process takes part.
     context.multiprocessing.primary_host = ocp.multihost.process_index()
     context.multiprocessing.active_processes = {ocp.multihost.process_index()}
-    # Weights hardly compress (by 8 % in float32), and it takes longer than writing them.
+    # Weights hardly compress (by 8% in float32), and compression takes longer than writing.
     context.array.saving.use_compression = False
     return context
 

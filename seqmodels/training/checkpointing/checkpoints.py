@@ -303,7 +303,7 @@ class Checkpoints:
             )
 
     def _is_best(self, step: int, unknown: bool = False) -> bool:
-        """Whether a checkpoint was saved as the best one; `unknown` where that is not readable."""
+        """Returns whether a checkpoint was saved as the best one; `unknown` if unreadable."""
         if step not in self._best:
             try:
                 self._best[step] = manifest.read_manifest(self.folder / str(step)).best

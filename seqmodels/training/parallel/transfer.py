@@ -129,8 +129,8 @@ def broadcast(tree: Any) -> Any:
 
     Args:
       tree: arrays of process 0, PRNG keys, numbers. On the other processes only structure, shapes
-        and dtypes count, and they must be those of process 0; their values are not read, so the
-        arrays may be spread over the devices of all processes there.
+        and dtypes count, and they must be those of process 0. Values are not read there, so arrays
+        may be spread over the devices of all processes.
 
     Returns:
       NumPy arrays; keys as key arrays on one device of this process.
