@@ -1,4 +1,4 @@
-"""Conversion of a caller's values and labels, whose dtype and mask never change a result."""
+"""Conversion of a caller's values and labels, so that their dtype never changes a result."""
 
 from typing import Any
 

@@ -29,11 +29,11 @@ _DTYPES = {
 
 
 class SavedModel(NamedTuple):
-    """A model as it was saved.
+    """A saved model.
 
     Attributes:
-      folder: where it is.
-      config: what it was saved with: all that is needed to build the model again.
+      folder: its folder.
+      config: everything needed to build the model again.
       arrays: its parameters by path, such as "cell.w_h".
       texts: the contents of its other files by name, such as "tokenizer.json".
     """
@@ -53,20 +53,27 @@ def save(
 ) -> None:
     """Writes a model into a folder; a model that this function wrote there is replaced.
 
-    The folder holds `model.json`, `params.safetensors` and the texts. It is whole or not there.
-    What was written there before is proven by the digests in its `model.json`.
+    The folder holds `model.json`, `params.safetensors` and the texts. The write is atomic. The
+    digests in `model.json` identify the files of an earlier model.
 
     Args:
       folder: its path; folders above it are made.
-      kind: what `load` is to ask for, such as "translation".
-      config: JSON: all that is needed to build the model again.
+      kind: the kind to pass to `load`, such as "translation".
+      config: JSON, everything needed to build the model again.
       params: a pytree of arrays.
       texts: contents of further files by name.
 
     Raises:
-      ValueError: if the folder holds what this function did not write, or a model of another
-        kind, a name cannot be one of a further file, or config is no JSON.
+      ValueError: if the folder holds other files or a model of another kind, if a name is not a
+        plain file name, or if config is not JSON.
       OSError: if it cannot be written.
+
+    Examples:
+      >>> cell = sm.gru(3, 4)
+      >>> save("model", "example", {"hidden_size": 4}, cell.init(jax.random.key(0)))
+      >>> saved = load("model", "example")
+      >>> saved.config, sorted(saved.arrays)
+      ({'hidden_size': 4}, ['b', 'w_h', 'w_n', 'w_x'])
     """
     folder = pathlib.Path(folder)
     texts = dict(texts or {})
@@ -99,11 +106,11 @@ def save(
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    # What describes the others first, so that it proves what a killed process leaves.
+    # The description first, so that it identifies the leftovers of a killed process.
     for name in (MODEL, *(name for name in contents if name != MODEL)):
         (partial / name).write_bytes(contents[name])
     if folder.exists():
-        # Proven again: the arrays may have taken long to write.
+        # Checked again: writing the arrays may have taken long.
         if not _is_own(folder, kind):
             raise ValueError(f"folder: got {folder}, which holds other things, expected a new name")
         shutil.rmtree(folder)
@@ -111,12 +118,12 @@ def save(
 
 
 def _is_own(folder: pathlib.Path, kind: str, *, whole: bool = True) -> bool:
-    """Returns whether `save` wrote all that is in a folder; also for an empty folder.
+    """Returns whether `save` wrote all files of a folder; True for an empty folder.
 
     Args:
       folder: an existing path.
       kind: of the model.
-      whole: False for what a killed process may have left: then contents need not be complete.
+      whole: False for leftovers of a killed process, whose contents may be incomplete.
     """
     if folder.is_symlink() or not folder.is_dir():
         return False
@@ -143,14 +150,20 @@ def load(folder: str | os.PathLike[str], kind: str) -> SavedModel:
     """Reads a model of a kind.
 
     Args:
-      folder: of `save`.
-      kind: what it was saved as.
+      folder: the folder given to `save`.
+      kind: the kind given to `save`.
 
     Returns:
       A `SavedModel`.
 
     Raises:
-      ValueError: in one line, if there is no model, or one of another kind, or it is damaged.
+      ValueError: in one line, if there is no model, if it has another kind, or if it is damaged.
+
+    Examples:
+      >>> save("model", "example", {}, {"w": jnp.ones(3)}, texts={"words.txt": "red blue"})
+      >>> saved = load("model", "example")
+      >>> saved.arrays["w"].shape, saved.texts
+      ((3,), {'words.txt': 'red blue'})
     """
     folder = pathlib.Path(folder)
     try:
@@ -184,6 +197,11 @@ def parse_safetensors(data: bytes) -> dict[str, np.ndarray]:
 
     Raises:
       ValueError: in one line, if it is not safetensors or holds a dtype that NumPy lacks.
+
+    Examples:
+      >>> save("model", "example", {}, {"w": jnp.ones(3)})
+      >>> parse_safetensors(pathlib.Path("model/params.safetensors").read_bytes())["w"].shape
+      (3,)
     """
     try:
         return {
@@ -202,7 +220,7 @@ def restore(saved: SavedModel, init: Callable[[Array], Params]) -> Params:
     """Returns the parameters of a saved model, in the structure that its `init` gives them.
 
     Args:
-      saved: of `load`.
+      saved: the result of `load`.
       init: `init(key) -> params` of the model; it is traced, not run.
 
     Returns:
@@ -210,6 +228,12 @@ def restore(saved: SavedModel, init: Callable[[Array], Params]) -> Params:
 
     Raises:
       ValueError: if paths, shapes or dtypes differ from those of `init`; in one line.
+
+    Examples:
+      >>> cell = sm.gru(3, 4)
+      >>> save("model", "example", {"hidden_size": 4}, cell.init(jax.random.key(0)))
+      >>> restore(load("model", "example"), cell.init).w_h.shape
+      (4, 8)
     """
     template = jax.eval_shape(init, jax.random.key(0))
     expected = _by_path(template)

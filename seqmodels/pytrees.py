@@ -1,6 +1,6 @@
 """Splitting a pytree into two of the same structure, combining them, and matching trees.
 
-None stands in the place of a leaf that is in the other tree.
+None replaces a leaf that is in the other tree.
 """
 
 from typing import Any
@@ -38,14 +38,14 @@ def partition_by_flags(tree: Any, flags: tuple[bool, ...]) -> tuple[Any, Any]:
 
 
 def combine(first: Any, second: Any) -> Any:
-    """Returns the tree of which `first` and `second` are the two parts."""
+    """Returns the tree with the leaves of its two parts `first` and `second`."""
     return jax.tree.map(
         lambda a, b: b if a is None else a, first, second, is_leaf=lambda a: a is None
     )
 
 
 def without_float0(tangents: Any) -> Any:
-    """Returns the tangents or cotangents with None in the place of those of integers."""
+    """Returns the tangents or cotangents with None for those of integers."""
     return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, tangents)
 
 

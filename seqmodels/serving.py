@@ -1,4 +1,4 @@
-"""A trained model as one file that runs without its code and without the training code.
+"""Export of a trained model to one file that runs without its code and the training code.
 
     inputs = {"tokens": ("T, B", "int32"), "lengths": ("B", "int32")}
     serving.export("model.seq", apply, params, inputs)
@@ -33,7 +33,7 @@ class ServedModel(NamedTuple):
       call: `call(*inputs) -> outputs`, compiled once for each shape of inputs.
       inputs: for each input (name, shape, dtype); sizes that may vary have a letter, as in "T, B".
       texts: the texts that were saved with it, by name, such as "tokenizer.json".
-      about: what else was saved with it, as JSON.
+      about: further data saved with it, as JSON.
     """
 
     call: Callable[..., Any]
@@ -64,7 +64,7 @@ def export(
     """Writes a function and its parameters into one file.
 
     Args:
-      path: the file; one that is there is replaced if this function wrote it.
+      path: the file; an existing one is replaced if this function wrote it.
       function: `function(params, *inputs) -> outputs`, pure; outputs are an array, or tuples,
         lists and dicts of arrays. A recurrence inside must run with `method="scan"` (or "fused"):
         "auto" plans by sizes that a letter leaves open.
@@ -72,16 +72,24 @@ def export(
       inputs: for each input, by name, its shape and dtype, such as `("T, B, 4", "int32")`: a letter
         for a size that may vary, the same letter for the same size.
       texts: texts to save with it, by name.
-      about: anything else, as JSON.
-      platforms: where it is to run, of "cpu", "cuda", "rocm", "tpu"; None for this machine's.
+      about: further data, as JSON.
+      platforms: the platforms to run on: "cpu", "cuda", "rocm", "tpu"; None for this machine's.
 
     Returns:
       The path.
 
     Raises:
-      ValueError: if the function cannot be compiled for sizes that are not known.
+      ValueError: if the function cannot be compiled for unknown sizes.
       OSError: if the file cannot be written; FileExistsError if another file is there.
       ImportError: if flatbuffers is not installed.
+
+    Examples:
+      >>> cell = sm.gru(3, 4)
+      >>> apply = lambda params, xs: sm.unroll(cell, params, xs, method="scan")[1]
+      >>> params, inputs = cell.init(jax.random.key(0)), {"xs": ("T, B, 3", "float32")}
+      >>> served = load(export("model.seq", apply, params, inputs))
+      >>> served(np.ones((5, 2, 3), np.float32)).shape
+      (5, 2, 4)
     """
     path = pathlib.Path(path)
     paths, structure = jax.tree.flatten_with_path(params)
@@ -135,7 +143,7 @@ def export(
 
 
 def load(path: str | os.PathLike[str]) -> ServedModel:
-    """Returns the model that `export` has written.
+    """Loads a model written by `export`.
 
     Args:
       path: the file.
@@ -144,10 +152,15 @@ def load(path: str | os.PathLike[str]) -> ServedModel:
       `ServedModel`.
 
     Raises:
-      ValueError: if it is another kind of file, of another version, damaged, or for a JAX or a
-        platform that is not here; in one line.
+      ValueError: in one line, if it is another kind of file, has another version, is damaged, or is
+        for a JAX version or platform that is not available.
       OSError: if it cannot be read.
       ImportError: if flatbuffers is not installed.
+
+    Examples:
+      >>> path = export("sum.seq", lambda w, xs: xs @ w, jnp.ones(3), {"xs": ("B, 3", "float32")})
+      >>> load(path).inputs
+      (('xs', 'B, 3', 'float32'),)
     """
     first, _, rest = pathlib.Path(path).read_bytes().partition(b"\n")
     if not first.startswith(MAGIC):
@@ -248,7 +261,7 @@ def _as_jax_holds_it(name: str, value: Any) -> Any:
 
 
 def _platform(name: str) -> str:
-    """Returns what JAX calls the backend of a platform for which it compiles."""
+    """Returns JAX's name of the backend of a platform."""
     return {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
 
 

@@ -1,14 +1,14 @@
-"""Words of texts in any script: combining marks belong to their letter, joiners are no words."""
+"""Words of texts in any script: combining marks belong to their letter, joiners are not words."""
 
 import functools
 import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
-# Characters that a reader does not see: soft hyphen, joiners of words, marks of direction.
+# Invisible characters: soft hyphen, joiners of words, marks of direction.
 INVISIBLE = "\u00ad\u061c\u180e\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
 BREAK = "\u200b"  # a space without width, where a line may break
-JOINERS = "\u200c\u200d"  # they join letters or emoji, and are no words by themselves
+JOINERS = "\u200c\u200d"  # they join letters or emoji and are not words
 _SELECTORS = ("\ufe00", "\ufe0f", "\U000e0100", "\U000e01ef")  # variation selectors, two ranges
 
 
@@ -64,7 +64,7 @@ def bare_words(text: str) -> str:
 
 
 def caseless(text: str) -> str:
-    """Returns the text such that spellings which look alike are equal, in small letters.
+    """Returns a lower-case form in which spellings that look alike are equal.
 
     Compatibility forms are composed and case is folded, as in the caseless matching of The Unicode
     Standard, section 3.13. Marks stay.
@@ -92,7 +92,7 @@ def mark_class() -> str:
 
 
 def is_visible(character: str) -> bool:
-    """Returns whether a character is one that a reader sees, or a space or line break."""
+    """Returns whether a character is visible, a space or a line break."""
     return unicodedata.category(character) != "Cf" and not _is_selector(character)
 
 

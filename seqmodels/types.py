@@ -44,9 +44,17 @@ class Cell(NamedTuple):
       x_ndim: the number of feature axes of `x_t`.
       gates: names of the activations of a step, as functions that return `GateValues`. A cell in
         stages has a tuple with one function for each stage, `gates(params, state,
-        pre_activations)`, with the arguments of its `update`; any other cell has one function,
+        pre_activations)`, with the arguments of its `update`. Any other cell has one function,
         `gates(params, state, x_t)`, with the arguments of `step`. `seqmodels.analysis.trace` alone
         calls them. (): the activations have numbers for names.
+
+    Examples:
+      >>> cell = sm.lstm(3, 4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> state = cell.initial_state(params, batch_shape=(2,))
+      >>> state, y_t = cell.step(params, state, jnp.ones((2, 3)))
+      >>> state.c.shape, y_t.shape
+      ((2, 4), (2, 4))
     """
 
     init: Callable[[Array], Params]
@@ -70,6 +78,14 @@ class GateValues(NamedTuple):
       retention: the share of the state that the step keeps, such as f of an LSTM; None if the cell
         has none.
       pre_activations: by the names above, what the activation functions are applied to.
+
+    Examples:
+      >>> cell = sm.rnn(3, 4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> (name_activations,) = cell.gates  # one function for each stage
+      >>> named = name_activations(params, cell.initial_state(params), jnp.zeros(4))
+      >>> named.gates, named.candidates
+      ({}, {'h': Array([0., 0., 0., 0.], dtype=float32)})
     """
 
     gates: dict[str, Array] = {}  # noqa: RUF012 - never changed
@@ -90,6 +106,11 @@ class Contract(NamedTuple):
       lengths: int (*batch), the padding alone; None: there is no padding.
       masked: whether `valid` has gaps, so that lengths do not describe it.
       hold_outputs: whether the output of a masked step repeats the last one before it.
+
+    Examples:
+      >>> valid = jnp.array([[True, True], [True, False]])  # (T, B): row 1 has length 1
+      >>> Contract(valid, resets=None, reverse=False, lengths=jnp.array([2, 1])).masked
+      False
     """
 
     valid: Array | None
@@ -110,6 +131,14 @@ class DriverCall(NamedTuple):
       state: the state before the first step, leaves (*batch, ...).
       contract: padding, resets and direction.
       keep_states: whether `Unrolled.states` is returned.
+
+    Examples:
+      >>> cell, xs = sm.rnn(3, 4), jnp.ones((5, 2, 3))
+      >>> params = cell.init(jax.random.key(0))
+      >>> state = cell.initial_state(params, (2,))
+      >>> call = DriverCall(cell, params, xs, state, Contract(None, None, False), keep_states=False)
+      >>> call.num_steps, call.batch_shape, call.x_t.shape
+      (5, (2,), (2, 3))
     """
 
     cell: Cell
@@ -152,6 +181,12 @@ class Info:
         drivers, and so are the next two.
       residual: float scalar, the largest remaining error of the recurrence at any valid step.
       converged: bool scalar, whether the residual is within the tolerance.
+
+    Examples:
+      >>> cell, xs = sm.gru(3, 4), jnp.ones((5, 2, 3))
+      >>> info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs).info
+      >>> info.method, info.plan
+      ('fused', 'chunk=32, save=True')
     """
 
     method: str
@@ -173,6 +208,12 @@ class Unrolled(NamedTuple):
         requested.
       info: an `Info`; for a stack a tuple and for a bidirectional pair a `Bidirectional`, with one
         entry for each cell.
+
+    Examples:
+      >>> cell, xs = sm.gru(3, 4), jnp.ones((5, 2, 3))
+      >>> final_state, ys, states, info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs)
+      >>> final_state.h.shape, ys.shape, states.h.shape
+      ((2, 4), (5, 2, 4), (5, 2, 4))
     """
 
     final_state: State
@@ -193,6 +234,13 @@ class Driver(NamedTuple):
       settings: pairs of a setting's name and value.
       check: called with every `Info` after a call has run; it may raise. Under an outer jit the
         arrays of the `Info` are traced.
+
+    Examples:
+      >>> driver = sm.fused(chunk=16)
+      >>> driver.name, driver.settings
+      ('fused', (('chunk', 16), ('save', None), ('batch_last', None)))
+      >>> driver == sm.fused(chunk=16)
+      True
     """
 
     name: str

@@ -21,6 +21,11 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
     Raises:
       ValueError: if labels are not integers, are masked or lie outside [0, C), or if the shapes
         differ.
+
+    Examples:
+      >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), num_classes=2)
+      array([[1, 1],
+             [0, 1]])
     """
     pairs = _pairs(truth, predicted, num_classes)
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
@@ -29,16 +34,20 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, num_classes: int)
 def macro_f1(confusion: np.ndarray) -> np.ndarray:
     """Returns the mean over the classes of F1 = 2 hits / (2 hits + misses + false alarms).
 
-    A class that neither is there nor was predicted counts as 0.
+    A class that neither occurs nor is predicted counts as 0.
 
     Args:
-      confusion: (..., C, C), of `confusion_matrix`.
+      confusion: (..., C, C), from `confusion_matrix`.
 
     Returns:
       float64 (...).
 
     Raises:
       ValueError: if there are no classes.
+
+    Examples:
+      >>> round(float(macro_f1(np.array([[1, 1], [0, 1]]))), 3)
+      0.667
     """
     confusion = np.asarray(confusion, np.float64)
     if confusion.ndim < 2 or not confusion.shape[-1]:
@@ -69,22 +78,28 @@ def paired_bootstrap(
       predicted: for each of S seeds int (N,).
       baseline: int (N,).
       num_classes: C.
-      draws: how many.
-      confidence: e.g. .95.
-      seed: of the draws.
+      draws: the number of draws.
+      confidence: the confidence level.
+      seed: the seed of the draws.
 
     Returns:
       (difference, low, high).
 
     Raises:
       ValueError: as `confusion_matrix`, and if there are no items or no seeds.
+
+    Examples:
+      >>> truth, baseline = np.array([0, 1] * 20), np.zeros(40, int)
+      >>> difference, low, high = paired_bootstrap(truth, [truth], baseline, 2, draws=100)
+      >>> round(difference, 3)
+      0.667
     """
     if not len(truth) or not len(predicted):
         raise ValueError(
             f"truth: got {len(truth)} items and {len(predicted)} seeds, expected at least one"
         )
     rng = np.random.default_rng(seed)
-    # A draw of items is a number of times for each; then a confusion matrix is a weighted count.
+    # A draw gives each item a count; then a confusion matrix is a weighted count.
     pairs = np.stack([_pairs(truth, each, num_classes) for each in (*predicted, baseline)])
     whole = macro_f1(_counts(pairs, np.ones((1, len(truth)), np.int64), num_classes))[:, 0]
     items = rng.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=draws)
@@ -108,7 +123,7 @@ def _pairs(truth: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.nda
 
 
 def _counts(pairs: np.ndarray, items: np.ndarray, num_classes: int) -> np.ndarray:
-    """Returns confusion matrices (sources, draws, C, C) of items drawn so many times."""
+    """Returns confusion matrices (sources, draws, C, C) of items with the given counts."""
     cells = np.stack([pairs == cell for cell in range(num_classes**2)], axis=-1)
     counts = np.einsum("dn,snc->sdc", items.astype(np.float64), cells.astype(np.float64))
     return counts.reshape(*counts.shape[:2], num_classes, num_classes)

@@ -15,10 +15,10 @@ class Diagnosis(NamedTuple):
     """Residual diagnostics of one model.
 
     Attributes:
-      sound: whether no test rejects; None where no part has residuals enough for one.
+      sound: whether no test rejects; None if both parts have too few residuals for a test.
       p_values: for each part, "train" and "test", the p value of Ljung and Box by lag.
-      missed: for each part the lags whose own autocorrelation stands out of the interval of white
-        noise, the largest first; empty where its tests do not reject.
+      missed: for each part the lags whose autocorrelation lies outside the interval of white noise,
+        the largest first; empty if its tests do not reject.
     """
 
     sound: bool | None
@@ -42,7 +42,7 @@ class Diagnosis(NamedTuple):
 
     @property
     def alpha(self) -> float:
-        """A p value up to this rejects."""
+        """The largest p value that rejects."""
         return ALPHA
 
 
@@ -54,16 +54,22 @@ def diagnose(
 ) -> Diagnosis:
     """Returns the diagnostics of the one-step residuals of a model.
 
-    Sound means that Ljung and Box's test has p > .05 at every lag, on the residuals of the training
-    part, with degrees of freedom less by the fitted autoregressive parameters, and on those of the
-    test part, where nothing was fitted.
+    Sound means that the Ljung-Box test has p > 0.05 at every lag on both parts. On the training
+    part the degrees of freedom are reduced by the number of fitted autoregressive parameters.
 
     Args:
-      train: (N,) residuals of the training part; NaN where there is a gap.
-      test: (M,) of the test part.
-      lags: of the tests; those that a part is too short for are left out.
-      model_df: autoregressive parameters fitted to the training part. Lags up to it have no test
-        there; where all lags are such, those beyond it by as much take their place.
+      train: (N,) residuals of the training part; NaN for a gap.
+      test: (M,) residuals of the test part.
+      lags: lags of the tests; a part leaves out those for which it is too short.
+      model_df: number of autoregressive parameters fitted to the training part. Lags up to it have
+        no test there. If all lags are, `model_df` is added to them.
+
+    Examples:
+      >>> white = np.random.default_rng(0).normal(size=100)
+      >>> diagnose(white, white).words
+      'sound'
+      >>> diagnose(white, np.sin(np.arange(100.0))).sound
+      False
     """
     p_values: dict[str, dict[int, float]] = {}
     missed: dict[str, tuple[int, ...]] = {}

@@ -8,7 +8,7 @@ from seqmodels.arrays import as_floats
 
 
 class Scores(NamedTuple):
-    """Figures of forecasts; NaN where there is nothing to compare.
+    """Scores of forecasts; NaN if there is nothing to compare.
 
     Attributes:
       mae: mean |y - f|, in units of the series.
@@ -16,8 +16,8 @@ class Scores(NamedTuple):
       rmse: its root.
       mase: mae / scale. Hyndman, Koehler 2006, "Another look at measures of forecast accuracy".
       smape: mean 200 |y - f| / (|y| + |f|) in percent, 0 where both are 0. Makridakis 1993.
-      coverage_80: share of y in the interval that is to hold 80 % of them.
-      coverage_95: share of y in that of 95 %.
+      coverage_80: share of y in the 80% interval.
+      coverage_95: share of y in the 95% interval.
     """
 
     mae: float
@@ -33,12 +33,12 @@ def mase_scale(values: np.ndarray, period: int = 1) -> float:
     """Returns the scale of MASE: mean |y_t - y_{t - period}| of the training part.
 
     Args:
-      values: (T,), the training part; NaN where there is a gap.
+      values: (T,), the training part; NaN for a gap.
       period: steps of a season; 1 compares with the last value.
 
     Raises:
-      ValueError: if no two values are a period apart, all such are equal, or the period is not
-        positive.
+      ValueError: if no two values are a period apart, all such pairs are equal, or the period is
+        not positive.
 
     Examples:
       >>> mase_scale(np.array([5, 3, 5], np.uint8))
@@ -64,13 +64,18 @@ def score(
     """Returns the scores of forecasts against observations.
 
     Args:
-      truth: (N,); NaN or masked where there is a gap, which is left out.
-      mean: (N,) forecasts; NaN or masked where there is none, which is left out.
+      truth: (N,); NaN or masked entries are left out.
+      mean: (N,) forecasts; NaN or masked entries are left out.
       quantiles: (N, 5) at .025, .1, .5, .9, .975; None for no intervals.
-      scale: of `mase_scale`; NaN for none, and no MASE.
+      scale: the result of `mase_scale`; NaN for no MASE.
 
     Raises:
       ValueError: if the scale is zero or negative, or if truth and mean differ in shape.
+
+    Examples:
+      >>> scores = score(np.array([1.0, 2.0, 4.0]), np.array([1.0, 2.0, 3.0]), None, scale=2.0)
+      >>> round(scores.mae, 3), round(scores.mase, 3)
+      (0.333, 0.167)
     """
     if scale <= 0:
         raise ValueError(f"scale: got {scale}, expected a positive number, or NaN for no MASE")

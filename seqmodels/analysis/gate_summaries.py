@@ -1,7 +1,7 @@
-"""Figures of a trace: saturation, how long units remember, and the gates at each token.
+"""Summaries of a trace: saturation, time constants of units, and mean gates at each token.
 
-All of them leave out the steps that are not valid and have means over time and batch. They take one
-`Trace`; for a stack or a bidirectional pair call them for each.
+All of them ignore steps that are not valid and average over time and batch. They take one `Trace`;
+for a stack or a bidirectional pair call them for each one.
 """
 
 from typing import Any, NamedTuple
@@ -27,10 +27,10 @@ class Saturation(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """How long units remember, in steps, (H,); inf for a unit that keeps all.
+    """Memory of units in steps, (H,); inf for a unit that never forgets.
 
     Attributes:
-      time_constant: tau = -1 / mean(log f): a value in the unit falls to 1 / e in so many steps.
+      time_constant: tau = -1 / mean(log f), the steps in which a value in the unit falls to 1 / e.
       half_life: tau * log 2.
     """
 
@@ -70,10 +70,9 @@ def saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> dict[str, S
       `Saturation` by name, shares (H,); NaN if no step is valid. Complex candidates are left out.
 
     Examples:
-      >>> import seqmodels as sm
       >>> from seqmodels.analysis.gates import trace
       >>> cell = sm.lstm(3, 4, forget_bias=9.0)
-      >>> lstm = trace(cell, cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
+      >>> lstm = trace(cell, cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)), method="scan")
       >>> saturation(lstm)["f"].above.tolist()
       [1.0, 1.0, 1.0, 1.0]
     """
@@ -92,22 +91,21 @@ def saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> dict[str, S
 def memory(trace: Trace) -> Memory:
     """Returns how long each unit remembers: tau = -1 / mean(log f), f the retention gate.
 
-    After n steps the share exp(-n / tau) of a value is left, the product of the retention gates.
-    It is what the gate alone says: a unit can also pass its value on to others.
+    After n steps the share exp(-n / tau) of a value remains, the product of the retention gates.
+    This considers the gate alone: a unit can also pass its value to others.
 
     Args:
       trace: of one cell that has a retention gate.
 
     Raises:
-      ValueError: if the cell has none.
+      ValueError: if the cell has no retention gate.
 
     Examples:
-      >>> import seqmodels as sm
       >>> from seqmodels.analysis.gates import trace
-      >>> cell = sm.lru(3, 4, r_min=0.9, r_max=0.99)
-      >>> lru = trace(cell, cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
-      >>> bool(memory(lru).time_constant.min() > 9.4), memory(lru).share_longer(99.5).tolist()
-      (True, 0.0)
+      >>> cell = sm.lstm(3, 4, forget_bias=9.0)
+      >>> lstm = trace(cell, cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)), method="scan")
+      >>> memory(lstm).time_constant.shape, float(memory(lstm).share_longer(100))
+      ((4,), 1.0)
     """
     if trace.retention is None:
         raise ValueError("memory: got a trace without retention, expected a cell with such a gate")
@@ -128,10 +126,19 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
       num_tokens: V, static under jit.
 
     Returns:
-      `TokenTable`; its names are those of gates and candidates, and "retention" where there is one.
+      `TokenTable`; its names are those of gates and candidates, and "retention" if it exists.
 
     Raises:
       ValueError: if tokens have another shape than the steps, or are not integers.
+
+    Examples:
+      >>> from seqmodels.analysis.gates import trace
+      >>> cell, tokens = sm.rnn(3, 4), jnp.array([[0, 1], [2, 0]])  # (T, B)
+      >>> xs = jax.nn.one_hot(tokens, 3)
+      >>> rnn = trace(cell, cell.init(jax.random.key(0)), xs, method="scan")
+      >>> table = token_table(rnn, tokens, num_tokens=3)
+      >>> table.counts.tolist(), table.means["h"].shape
+      ([2, 1, 1], (3, 4))
     """
     tokens = jnp.asarray(tokens)
     if tokens.shape != trace.valid.shape or not jnp.issubdtype(tokens.dtype, jnp.integer):
@@ -139,7 +146,7 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
             f"tokens: got {tokens.dtype}{list(tokens.shape)}, expected integers of shape "
             f"{list(trace.valid.shape)}"
         )
-    # Steps that do not count go to a token of their own.
+    # Steps that do not count go to an extra token.
     counted = trace.valid & (tokens >= 0) & (tokens < num_tokens)
     tokens = jnp.where(counted, tokens, num_tokens).reshape(-1)
     num_axes = trace.valid.ndim
@@ -162,11 +169,15 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
 
 
 def valid_mean(valid: Array, values: Array) -> Array:
-    """Returns the mean over the steps that are valid; NaN if none is.
+    """Returns the mean over the valid steps; NaN without valid steps.
 
     Args:
       valid: bool (T, *batch).
       values: (T, *batch, ...).
+
+    Examples:
+      >>> float(valid_mean(jnp.array([True, False]), jnp.array([1.0, 9.0])))
+      1.0
     """
     axes = tuple(range(valid.ndim))
     values = tree_where(valid, values, jnp.zeros_like(values))

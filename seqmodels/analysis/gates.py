@@ -1,7 +1,7 @@
 """The gates, candidates and states of a cell at every step of a sequence.
 
-A driver unrolls the cell; then the cell's own `project` and `gates` are evaluated for all steps at
-once, at the states that the driver returned. No equation of a cell stands here.
+A driver unrolls the cell. Then the cell's `project` and `gates` are evaluated for all steps at
+once, at the states that the driver returned. This module contains no equation of a cell.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from seqmodels.types import (
 
 
 class Trace(NamedTuple):
-    """The activations of one cell at every step; arrays (T, *batch, H), NaN where none is valid.
+    """The activations of one cell at every step; arrays (T, *batch, H), NaN at steps not valid.
 
     Attributes:
       gates: by name, the values of gates in [0, 1], such as i, f and o of an LSTM.
@@ -115,7 +115,6 @@ def trace(
       ValueError: see `sm.unroll`.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
       >>> lstm = trace(cell, cell.init(jax.random.key(0)), xs)
       >>> {name: values.shape for name, values in lstm.gates.items()}
@@ -163,7 +162,7 @@ def _trace_of(call: DriverCall, states: State) -> Trace:
         valid = jnp.ones((num_steps, *batch_shape), bool)
     before = states_before(call, states)
     xs = fill_padding(call.contract.valid, call.xs)
-    # One leading axis, as drivers have it: a user's cell may count axes.
+    # One leading axis, as in drivers: a user's cell may count axes.
     rows = merge_time_batch((before, xs), len(batch_shape))
     values = _gate_values(call.cell, call.params, *rows)
 
@@ -253,7 +252,12 @@ def _numbered(pre: Any, state: State, first: int) -> GateValues:
 def named_leaves(tree: Any) -> dict[str, Array]:
     """Returns floating-point leaves by the last part of their path, or by all of it if two agree.
 
-    An array that is a state by itself is named "state".
+    A state that is a single array is named "state".
+
+    Examples:
+      >>> params = sm.lstm(3, 4).init(jax.random.key(0))
+      >>> sorted(named_leaves(params))
+      ['b', 'w_h', 'w_x']
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     paths = {

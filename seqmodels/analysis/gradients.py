@@ -1,4 +1,4 @@
-"""Gradients through time: their norms by state and step, how fast they decay, and clipping.
+"""Gradients through time: norms by state and step, rate of decay, and clipping.
 
 The gradient of a loss at step t with respect to the state at step s is a product of t - s step
 Jacobians. It vanishes or explodes with the distance. Hochreiter 1991; Pascanu, Mikolov, Bengio 2013
@@ -33,7 +33,7 @@ class Clipping(NamedTuple):
     """Effect of clipping by the global norm.
 
     Attributes:
-      factor: what each gradient is multiplied by, of the shape of the norms.
+      factor: the factor of each gradient, of the shape of the norms.
       share: share of the gradients that are clipped, scalar.
       mean_factor: mean of `factor`, scalar.
     """
@@ -78,8 +78,7 @@ def state_gradient_norms(
       ValueError: see `leaf_gradient_norms`.
 
     Examples:
-      >>> import seqmodels as sm
-      >>> cell, xs = sm.lru(3, 4), jnp.ones((5, 2, 3))
+      >>> cell, xs = sm.rnn(3, 4), jnp.ones((5, 2, 3))
       >>> params = cell.init(jax.random.key(0))
       >>> state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1])).shape
       (5, 2)
@@ -133,7 +132,6 @@ def leaf_gradient_norms(
       ValueError: if an argument has a wrong shape, or the score is not one real number.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
       >>> params = cell.init(jax.random.key(0))
       >>> norms = leaf_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1]))
@@ -153,7 +151,7 @@ def leaf_gradient_norms(
 
 
 def fit_decay(norms: Any, distances: Any = None, *, valid: Any = None) -> Decay:
-    """Returns the decay of gradient norms a step, by a line through their logarithms.
+    """Returns the decay of gradient norms per step, by a line through their logarithms.
 
     Args:
       norms: (T, *batch); zeros and norms that are not finite are left out.
@@ -190,7 +188,7 @@ def fit_decay(norms: Any, distances: Any = None, *, valid: Any = None) -> Decay:
 
 
 def clipping(norms: Any, clip_norm: float) -> Clipping:
-    """Returns what clipping at the global norm `clip_norm` does to gradients of these norms.
+    """Returns the effect of clipping at the global norm `clip_norm` on gradients of these norms.
 
     Args:
       norms: norms before clipping, of any shape, such as `StepMetrics.grad_norm`.

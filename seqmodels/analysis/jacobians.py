@@ -53,8 +53,8 @@ def jacobian_product(
 ) -> JacobianProduct:
     """Returns the product of the Jacobians of all steps, d s_T / d s_0.
 
-    It maps a small change of the first state to that of the last one. Its largest singular value is
-    the most by which a gradient can grow or shrink from the last step to the first.
+    It maps a small change of the first state to the change of the last one. Its largest singular
+    value bounds the growth of a gradient from the last step to the first.
 
     Args:
       cell: a cell that can take one step, such as a stack.
@@ -69,7 +69,6 @@ def jacobian_product(
       TypeError: if the cell cannot take one step.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell = sm.rnn(1, 3, w_h_init=sm.initializers.identity(0.5))
       >>> product = jacobian_product(cell, cell.init(jax.random.key(0)), jnp.zeros((10, 1)))
       >>> bool(jnp.allclose(product.log_singular_values, 10 * jnp.log(0.5), atol=1e-4))
@@ -95,10 +94,10 @@ def lyapunov_exponents(
     """Returns the Lyapunov exponents of each sequence by the QR method.
 
     Exponent k is the mean over the steps of log |r_kk|, where J_t Q_tm1 = Q_t R_t. The first one is
-    the rate at which two states that are close move apart, exp(exponent) a step: negative for a
-    network that forgets its state, positive for a chaotic one. Its error falls as 1 / T; `warmup`
-    leaves out the steps in which Q turns to the fastest directions. For the mean over a batch take
-    that of the result.
+    the rate at which two close states separate, by a factor of exp(exponent) per step. It is
+    negative for a network that forgets its state, and positive for a chaotic one. Its error falls
+    as 1 / T; `warmup` leaves out the steps in which Q turns to the fastest directions. For the mean
+    over a batch take that of the result.
 
     Benettin, Galgani, Giorgilli, Strelcyn 1980, Meccanica 15; Engelken, Wolf, Abbott 2023,
     "Lyapunov spectra of chaotic recurrent neural networks" (arXiv 2006.02427).
@@ -106,11 +105,11 @@ def lyapunov_exponents(
     Args:
       cell: a cell that can take one step, such as a stack.
       params: its parameters.
-      xs: inputs (T, *batch, D); zeros for the network by itself.
+      xs: inputs (T, *batch, D); zeros for the autonomous network.
       state: the first state, leaves (*batch, ...); None for the cell's own.
       lengths: int (*batch).
       mask: bool (T, *batch).
-      num_exponents: how many, the largest; None: all n. Fewer cost less.
+      num_exponents: the number of exponents, the largest first; None: all n. Fewer cost less.
       warmup: valid steps that do not count.
 
     Returns:
@@ -122,7 +121,6 @@ def lyapunov_exponents(
       TypeError: if the cell cannot take one step.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell = sm.rnn(1, 3, w_h_init=sm.initializers.identity(0.5))
       >>> params = cell.init(jax.random.key(0))
       >>> exponents = lyapunov_exponents(cell, params, jnp.zeros((20, 2, 1)))
@@ -136,7 +134,7 @@ def lyapunov_exponents(
         raise ValueError(f"num_exponents: got {count}, expected 1 <= num_exponents <= {size}")
     if warmup < 0:
         raise ValueError(f"warmup: got {warmup}, expected at least 0")
-    # Directions that no symmetry of the cell singles out.
+    # Random directions, so that no symmetry of the cell favors one.
     draw = jax.random.normal(jax.random.key(0), (size, count), flat.dtype)
     columns = jnp.broadcast_to(jnp.linalg.qr(draw)[0], (*flat.shape[:-1], size, count))
     return _compiled(cell, _orthogonalize)(arrays, columns, warmup)
@@ -253,7 +251,7 @@ def _scan(
 
 
 def _add(total: Array, lost: Array, part: Array) -> tuple[Array, Array]:
-    """Returns total + part and what rounding lost of it (Kahan summation).
+    """Returns total + part and its rounding error (Kahan summation).
 
     A sum of equal terms in float32 is off by up to half a unit in the last place of the sum a step.
     """

@@ -1,7 +1,7 @@
-"""Gradients with respect to the state of every step, by nudges that are zero.
+"""Gradients with respect to the state of every step, by zero perturbations (nudges).
 
 A nudge is added to the state that enters each step. One backward pass gives the gradient with
-respect to all nudges of a sequence, and that of a nudge is the gradient with respect to its state.
+respect to all nudges of a sequence, which equals the gradient with respect to the states.
 """
 
 import functools
@@ -31,7 +31,14 @@ from seqmodels.types import Array, Cell, Contract, DriverCall, Info, Params, Sta
 def make_contract(
     cell: Cell, xs: Any, *, lengths: Any, mask: Any, resets: Any = None, reverse: bool = False
 ) -> tuple[Array, Contract]:
-    """Returns checked inputs in at least float32 and the contract."""
+    """Returns checked inputs in at least float32 and the contract.
+
+    Examples:
+      >>> options = {"lengths": jnp.array([5, 2]), "mask": None, "resets": None, "reverse": False}
+      >>> xs, contract = make_contract(sm.gru(3, 4), jnp.ones((5, 2, 3)), **options)
+      >>> xs.shape, contract.valid.shape
+      ((5, 2, 3), (5, 2))
+    """
     xs = widen(check_xs(cell, xs))
     steps_shape = xs.shape[: xs.ndim - cell.x_ndim]
     if lengths is not None:
@@ -115,7 +122,12 @@ def state_gradients(
 
 
 def widen(tree: Any) -> Any:
-    """Returns floating leaves in at least float32."""
+    """Returns floating leaves in at least float32.
+
+    Examples:
+      >>> widen({"w": jnp.ones(3, jnp.bfloat16), "n": jnp.ones(3, jnp.int8)})["w"].dtype
+      dtype('float32')
+    """
 
     def one(leaf: Array) -> Array:
         if not is_float(leaf):
@@ -163,7 +175,7 @@ def _layout(
     structure: Any,
     leaves: tuple[jax.ShapeDtypeStruct, ...],
 ) -> Layout:
-    """Returns where the states are, from an abstract unroll without nudges."""
+    """Returns the `Layout` of the states, from an abstract unroll without nudges."""
     names: list[list[str]] = []
     shapes: list[list[jax.ShapeDtypeStruct]] = []
     numbers: list[Any] = []

@@ -9,14 +9,19 @@ from seqmodels.arrays import as_floats
 
 
 def horizon_threshold(chance: float, share: float = 0.9) -> float:
-    """Returns the accuracy `share` of the way from chance to perfect."""
+    """Returns the accuracy that defines the horizon: chance + share * (1 - chance).
+
+    Examples:
+      >>> round(horizon_threshold(chance=0.5), 3)
+      0.95
+    """
     return chance + share * (1 - chance)
 
 
 def memory_horizon(
     distances: Sequence[int], accuracies: Sequence[float], chance: float, share: float = 0.9
 ) -> int | None:
-    """Returns the largest distance up to which the accuracy stays high.
+    """Returns the memory horizon: the largest distance up to which the accuracy stays high.
 
     High means at least `horizon_threshold(chance, share)`.
 
@@ -24,11 +29,15 @@ def memory_horizon(
       distances: the distances measured, ascending.
       accuracies: the mean accuracy at each.
       chance: accuracy without memory.
-      share: how much of the way.
+      share: see `horizon_threshold`.
 
     Returns:
       The largest distance such that it and all smaller ones measured are high; None if the
       smallest is not.
+
+    Examples:
+      >>> memory_horizon([10, 100, 1000], [1.0, 0.99, 0.6], chance=0.5)
+      100
     """
     threshold = horizon_threshold(chance, share)
     horizon = None
@@ -45,13 +54,17 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     Args:
       values: one or more values; with a single one the interval is (nan, nan). Masked values are
         left out.
-      confidence: e.g. .95.
+      confidence: the confidence level.
 
     Returns:
       (mean, low, high).
 
     Raises:
       ValueError: if there is no value, or values are not real numbers.
+
+    Examples:
+      >>> [round(value, 2) for value in mean_interval([0.9, 0.92, 0.91])]
+      [0.91, 0.89, 0.93]
     """
     kept = np.ma.compressed(values) if np.ma.isMaskedArray(values) else values
     array = as_floats("values", kept).astype(np.float64)

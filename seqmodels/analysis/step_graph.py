@@ -1,8 +1,7 @@
 """The graph of one step of a cell, read from the jaxpr of its step function.
 
-A node is an operation with the shape of its result. Reshapes, casts, broadcasts and slices are no
-nodes of their own; a slice is named at the node that reads it. Parameters are named at the node
-that uses them.
+A node is an operation with the shape of its result. Reshapes, casts, broadcasts and slices are not
+nodes; the node that reads a slice names it. The node that uses a parameter names it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +46,7 @@ class Node(NamedTuple):
     Attributes:
       kind: "input", "state", "product", "activation" or "elementwise".
       label: such as "tanh", "+ b" or "x w_h".
-      shape: of the result.
+      shape: the shape of the result.
       sources: numbers of the nodes that it reads.
     """
 
@@ -61,7 +60,7 @@ class StepGraph(NamedTuple):
     """One step of a cell.
 
     Attributes:
-      nodes: in an order in which every node follows its sources; the inputs first.
+      nodes: every node follows its sources; the inputs are first.
       state: for every leaf of the state the node of its new value.
       outputs: the nodes of the leaves of y_t.
     """
@@ -92,7 +91,7 @@ def step_graph(cell: Cell, params: Params, state: State, x_t: Any) -> StepGraph:
       ValueError: if the step returns a leaf that is neither computed nor read, such as a constant.
 
     Examples:
-      >>> cell = rnn(3, 4)
+      >>> cell = sm.rnn(3, 4)
       >>> params = cell.init(jax.random.key(0))
       >>> graph = step_graph(cell, params, cell.initial_state(params, (2,)), jnp.zeros((2, 3)))
       >>> [node.label for node in graph.nodes][-1]
@@ -104,7 +103,7 @@ def step_graph(cell: Cell, params: Params, state: State, x_t: Any) -> StepGraph:
     for kind, tree, default in (("state", state, "state"), ("input", x_t, "x")):
         for name, leaf in zip(_names(tree, default), jax.tree.leaves(tree), strict=True):
             values.append(reader.add(Node(kind, name, leaf.shape, ())))
-    # Only what the results depend on; all inputs stay.
+    # Only equations on which the results depend; all inputs stay.
     jaxpr, _ = dce_jaxpr(closed.jaxpr, [True] * len(closed.jaxpr.outvars), instantiate=True)
     found = reader.read(jaxpr, closed.consts, values)
     numbers = [value.node for value in found]
@@ -120,7 +119,7 @@ def step_graph(cell: Cell, params: Params, state: State, x_t: Any) -> StepGraph:
 
 
 class _Reader:
-    """Collects the nodes while the equations of a jaxpr are read in order."""
+    """Collector of nodes that reads the equations of a jaxpr in order."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []

@@ -1,4 +1,11 @@
-"""Step functions, initial parameters and types of the cells; the factories are `sm.lstm`, ..."""
+"""Step functions, initial parameters and types of the cells; the factories are `sm.lstm`, ...
+
+Examples:
+  >>> params = lstm_init(jax.random.key(0), input_size=3, hidden_size=4)
+  >>> state, y_t = lstm_step(params, lstm_initial_state(params, (2,)), jnp.ones((2, 3)))
+  >>> y_t.shape
+  (2, 4)
+"""
 
 from seqmodels.cells.gru import GRUParams, GRUState, gru_init, gru_initial_state, gru_step
 from seqmodels.cells.lru import LRUParams, LRUState, lru_init, lru_initial_state, lru_step

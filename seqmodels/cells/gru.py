@@ -246,6 +246,15 @@ def gru(
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+
+    Examples:
+      >>> cell = sm.gru(input_size=3, hidden_size=4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> params.w_x.shape, params.w_h.shape, params.w_n.shape
+      ((3, 12), (4, 8), (4, 4))
+      >>> state, y_t = cell.step(params, cell.initial_state(params, (2,)), jnp.ones((2, 3)))
+      >>> state.h.shape, y_t.shape
+      ((2, 4), (2, 4))
     """
     check_size("gru", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)

@@ -3,6 +3,11 @@
 The initializers of matrices have the signature of `jax.nn.initializers`:
 `initializer(key, shape, dtype)`. Every gate has its own draw, so fan-in, fan-out and orthogonality
 refer to one (D, H) or (H, H) block and not to the packed matrix.
+
+Examples:
+  >>> cell = sm.rnn(3, 4, activation="relu", w_h_init=identity(0.5))
+  >>> cell.init(jax.random.key(0)).w_h[0]
+  Array([0.5, 0. , 0. , 0. ], dtype=float32)
 """
 
 import functools
@@ -65,7 +70,7 @@ def packed(
     return jnp.moveaxis(draws, 0, 1).reshape(rows, blocks * columns).astype(dtype)
 
 
-# Compiled by itself: an eager map over a new closure would be compiled at every call.
+# Compiled separately: an eager map over a new closure would be compiled at every call.
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 4))
 def _draw_blocks(
     initializer: Initializer, key: Array, blocks: int, shape: tuple[int, int], dtype: Any

@@ -56,6 +56,16 @@ def make_linear_cell(
     Raises:
       TypeError: if an argument is not callable.
       ValueError: if `x_ndim` is not a positive integer.
+
+    Examples:
+      >>> cell = sm.make_linear_cell(  # an exponential moving average with a learned decay
+      ...     lambda key: jnp.full(3, 0.9),
+      ...     lambda decay, batch_shape: jnp.zeros((*batch_shape, 3)),
+      ...     lambda decay, x_t: (jnp.broadcast_to(decay, x_t.shape), (1 - decay.mean()) * x_t),
+      ... )
+      >>> state, ys = sm.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 3)
     """
     if not all(map(callable, (init, initial_state, elements))) or not all(
         function is None or callable(function) for function in (output, reset, gates)

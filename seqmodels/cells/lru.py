@@ -147,6 +147,13 @@ def lru(
 
     Raises:
       ValueError: if a size is not a positive integer, or r_min, r_max or max_phase is out of range.
+
+    Examples:
+      >>> cell = sm.lru(input_size=3, hidden_size=4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> state, ys = sm.unroll(cell, params, jnp.ones((5, 2, 3)), method="associative")
+      >>> ys.shape
+      (5, 2, 4)
     """
     output_size = hidden_size if output_size is None else output_size
     check_size("lru", input_size=input_size, hidden_size=hidden_size, output_size=output_size)

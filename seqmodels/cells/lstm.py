@@ -149,6 +149,15 @@ def lstm(
 
     Raises:
       ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+
+    Examples:
+      >>> cell = sm.lstm(input_size=3, hidden_size=4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> params.w_x.shape, params.w_h.shape, params.b.shape
+      ((3, 16), (4, 16), (16,))
+      >>> state, ys = sm.unroll(cell, params, jnp.ones((5, 2, 3)))
+      >>> state.h.shape, state.c.shape, ys.shape
+      ((2, 4), (2, 4), (5, 2, 4))
     """
     check_size("lstm", input_size=input_size, hidden_size=hidden_size)
     check_chrono(chrono)

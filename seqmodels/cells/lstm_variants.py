@@ -34,7 +34,7 @@ from seqmodels.cells.products import matmul
 from seqmodels.cells.stages import check_last_axis, check_size, lift, make_cell, state_dtype
 from seqmodels.types import Array, Cell, GateValues
 
-# Of a gate: values in [0, 1] for the first two, in [0, inf) for relu.
+# Activations of gates: values in [0, 1] for the first two, in [0, inf) for relu.
 GATES: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "hard_sigmoid": jax.nn.hard_sigmoid,  # min(max(x / 6 + 1/2, 0), 1)
@@ -100,8 +100,8 @@ def lstm_variant(
       input_gate: False for i = 1.
       forget_gate: False for f = 1, as in the LSTM of 1997.
       output_gate: False for o = 1.
-      coupled: True for f = 1 - i, without a forget gate of its own.
-      peepholes: whether the gates also read the cell state, each unit its own.
+      coupled: True for f = 1 - i, without parameters of a forget gate.
+      peepholes: whether the gates also read the cell state, each unit only its entry.
       gate_recurrence: whether the gates also read all gates of the step before.
       gate: "sigmoid", "hard_sigmoid" or "relu", the activation of the gates.
       candidate: "tanh", "relu" or "identity", the activation of g.
@@ -119,7 +119,7 @@ def lstm_variant(
 
     Raises:
       ValueError: if a size is not a positive integer, `chrono` is not greater than 2, an activation
-        is not known, `coupled` stands with a gate removed, or `gate_recurrence` without gates.
+        is not known, `coupled` is used with a gate removed, or `gate_recurrence` without gates.
 
     Examples:
       >>> cell = lstm_variant(3, 4, forget_gate=False)

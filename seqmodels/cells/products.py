@@ -1,11 +1,10 @@
 """Matrix products in low precision: rounded operands, sums and results in float32.
 
 A product of bfloat16 matrices with a float32 result is the one kind for which XLA has fast kernels
-on all backends: AMX on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX
-differentiates it into products of a float32 cotangent and a bfloat16 matrix, which run as float32
-products. Here the product is a bilinear primitive of its own. Its transposes are the same
-primitive, so each product of the backward pass, of any order, has rounded operands and a float32
-sum too.
+on all backends: AMX on CPUs, tensor cores on GPUs, matrix units on TPUs. JAX differentiates it into
+products of a float32 cotangent and a bfloat16 matrix, which run as float32 products. Here the
+product is a separate bilinear primitive. Its transposes are the same primitive, so each product of
+the backward pass, of any order, has rounded operands and a float32 sum too.
 
 The primitive lowers to one `dot_general` with `preferred_element_type=float32` on every backend; on
 a CPU its operands are brought into forms that XLA can run. Operands are rounded inside of it, so
@@ -40,10 +39,10 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
     `dtype`, and the sums and the result are float32. Derivatives round the cotangents or tangents
     to `dtype` in the same way, and their sums and results have the dtype of the operand.
 
-    bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX, GPUs, TPUs. All
-    other low products on a CPU are float32 products, whose operands are not rounded: small ones,
-    those of one row, those in float16, and all of them on a CPU without AMX. float16 has 5 bits of
-    exponent, so small cotangents become zero elsewhere: scale the loss.
+    bfloat16 is faster than float32 where the hardware multiplies it: CPUs with AMX, GPUs, TPUs.
+    Other low products on a CPU run in float32, and their operands are not rounded. These are small
+    products, products of one row, float16, and all of them on a CPU without AMX. float16 has 5 bits
+    of exponent, so small cotangents become zero elsewhere: scale the loss.
 
     Args:
       x: (..., K), real.
@@ -58,9 +57,9 @@ def matmul(x: Any, w: Any, *, dtype: Any = None) -> Array:
         not fit.
 
     Examples:
-      >>> x, w = jnp.full((5, 3), 1.001), jnp.ones((3, 2))
-      >>> matmul(x, w, dtype=jnp.bfloat16).dtype, matmul(x, w, dtype=jnp.bfloat16)[0, 0]
-      (dtype('float32'), Array(3., dtype=float32))
+      >>> x, w = jnp.full((5, 3), 1.001, jnp.bfloat16), jnp.ones((3, 2))
+      >>> matmul(x, w, dtype=jnp.bfloat16).dtype, matmul(x, w).shape
+      (dtype('float32'), (5, 2))
     """
     x, w = jnp.asarray(x), jnp.asarray(w)
     dtype = jnp.dtype(dtype or jnp.result_type(x, w))
@@ -84,7 +83,7 @@ def is_low(dtype: Any) -> bool:
     return jnp.finfo(dtype).bits < 32
 
 
-# The number of multiplications from which a product of a CPU is a low one.
+# The number of multiplications from which a CPU product runs in low precision.
 MIN_PRODUCTS = 2**18
 
 _low_dot = Primitive("seqmodels_low_dot")
@@ -140,7 +139,7 @@ def is_fast_on_cpu(dtype: Any) -> bool:
 
 @functools.cache
 def _has_amx() -> bool:
-    """Returns whether Linux says that the CPU has AMX for bfloat16.
+    """Returns whether the CPU has AMX for bfloat16, according to Linux.
 
     XLA's kernels ask the CPU itself; a limit on XLA's instruction set does not concern them.
     """

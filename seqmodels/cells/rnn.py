@@ -145,6 +145,15 @@ def rnn(
 
     Raises:
       ValueError: if a size is not a positive integer or the activation is not known.
+
+    Examples:
+      >>> cell = sm.rnn(input_size=3, hidden_size=4)
+      >>> params = cell.init(jax.random.key(0))
+      >>> params.w_x.shape, params.w_h.shape, params.b.shape
+      ((3, 4), (4, 4), (4,))
+      >>> state, y_t = cell.step(params, cell.initial_state(params, (2,)), jnp.ones((2, 3)))
+      >>> state.h.shape, y_t.shape
+      ((2, 4), (2, 4))
     """
     check_size("rnn", input_size=input_size, hidden_size=hidden_size)
     if not callable(activation) and activation not in ACTIVATIONS:

@@ -52,6 +52,20 @@ def make_cell(
         argument is not callable.
       ValueError: if `x_ndim` is not a positive integer, or the number of `gates` is neither 0 nor
         that of the stages.
+
+    Examples:
+      >>> def project(w, state, x_t):  # parameters: one matrix (D + H, H)
+      ...     return jnp.concatenate([x_t, state], -1) @ w
+      >>> def update(w, state, gates):
+      ...     return jnp.tanh(gates), jnp.tanh(gates)  # (state, y_t)
+      >>> cell = sm.make_cell(
+      ...     lambda key: jax.random.normal(key, (7, 4)),
+      ...     lambda w, batch_shape: jnp.zeros((*batch_shape, 4)),
+      ...     (project, update),
+      ... )
+      >>> state, ys = sm.unroll(cell, cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
+      >>> ys.shape
+      (5, 2, 4)
     """
     if not stages or not all(
         isinstance(stage, Sequence) and len(stage) == 2 and all(map(callable, stage))
@@ -65,7 +79,9 @@ def make_cell(
         raise TypeError("make_cell: init, initial_state and reset: expected functions")
     check_size("make_cell", x_ndim=x_ndim)
     if gates and len(gates) != len(stages):
-        raise ValueError(f"make_cell: gates: got {len(gates)}, expected {len(stages)} as of stages")
+        raise ValueError(
+            f"make_cell: gates: got {len(gates)}, expected one per stage: {len(stages)}"
+        )
     pairs: tuple[Stage, ...] = tuple((project, update) for project, update in stages)
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:

@@ -36,6 +36,13 @@ def bidirectional(forward: Cell, backward: Cell) -> Cell:
 
     Returns:
       A `Cell` whose parameters and state are `Bidirectional` pairs.
+
+    Examples:
+      >>> cell, xs = sm.bidirectional(sm.gru(3, 4), sm.gru(3, 4)), jnp.ones((5, 2, 3))
+      >>> params = cell.init(jax.random.key(0))
+      >>> (forward, backward), ys = sm.unroll(cell, params, xs, lengths=jnp.array([5, 2]))
+      >>> forward.h.shape, ys.shape
+      ((2, 4), (5, 2, 8))
     """
     check_cells("bidirectional", forward, backward)
 

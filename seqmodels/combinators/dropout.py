@@ -46,6 +46,13 @@ def dropout(cell: Cell, rate: float, *, recurrent: bool = False) -> Cell:
     Raises:
       ValueError: if the rate is out of range.
       TypeError: if `recurrent` and the cell is not declared in stages.
+
+    Examples:
+      >>> cell, xs = sm.dropout(sm.gru(3, 4), 0.5), jnp.ones((5, 2, 3))
+      >>> params = cell.init(jax.random.key(0))
+      >>> _, ys = sm.unroll(cell, params, xs, key=jax.random.key(1))  # without a key: no dropout
+      >>> bool(jnp.all((ys[0] == 0) == (ys[4] == 0)))  # one mask for all steps
+      True
     """
     check_cells("dropout", cell)
     if not isinstance(rate, int | float) or not 0 <= rate < 1:

@@ -13,6 +13,12 @@ def residual(cell: Cell) -> Cell:
 
     Returns:
       A `Cell` with the parameters and the state of `cell`.
+
+    Examples:
+      >>> cell, xs = sm.residual(sm.gru(3, 3)), jnp.ones((5, 2, 3))
+      >>> state, ys = sm.unroll(cell, cell.init(jax.random.key(0)), xs)
+      >>> ys.shape
+      (5, 2, 3)
     """
     check_cells("residual", cell)
 

@@ -23,6 +23,12 @@ def stack(cells: Sequence[Cell]) -> Cell:
     Raises:
       ValueError: if `cells` is empty.
       TypeError: if `cells` is not a list of cells.
+
+    Examples:
+      >>> cell, xs = sm.stack([sm.lstm(3, 4), sm.gru(4, 2)]), jnp.ones((5, 2, 3))
+      >>> (lower, upper), ys = sm.unroll(cell, cell.init(jax.random.key(0)), xs)
+      >>> lower.c.shape, upper.h.shape, ys.shape
+      ((2, 4), (2, 2), (5, 2, 2))
     """
     if isinstance(cells, Cell):
         raise TypeError("stack: cells: got one Cell, expected a list of cells")

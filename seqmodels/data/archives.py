@@ -20,7 +20,7 @@ def read_members(
     Args:
       path: a zip file (a wheel is one) or a tar file, compressed or not.
       patterns: names; `*` and `?` stand for any characters but `/`, and `**/` for any folders.
-      nested: name of an archive inside of the archive, where the files are; None for none.
+      nested: name of an inner archive that holds the files; None if there is only one archive.
 
     Returns:
       Name to content, at least one file for every pattern.
@@ -66,12 +66,12 @@ def _files(file: io.BufferedIOBase, wanted: re.Pattern[str]) -> Iterator[tuple[s
     file.seek(0)
     with tarfile.open(fileobj=file) as archive:
         for member in archive:
-            # A link has no content of its own, and may point anywhere.
+            # A link has no content and may point anywhere.
             if member.isfile() and wanted.fullmatch(member.name):
                 content = archive.extractfile(member)
                 assert content is not None
                 yield member.name, content.read()
-        # Only at the end is the checksum of what was compressed.
+        # The checksum of compressed data is at the end.
         while archive.fileobj is not None and archive.fileobj.read(1 << 20):
             pass
 

@@ -1,4 +1,4 @@
-"""Batches of rows as a pure function of a cursor, so that a cursor is enough to resume."""
+"""Batches of rows as a pure function of a cursor; the cursor alone suffices to resume."""
 
 import functools
 from collections.abc import Callable
@@ -13,16 +13,16 @@ RESTS = ("drop", "keep")
 
 
 class Batches(NamedTuple):
-    """Data cut into batches, without end: epoch after epoch.
+    """An endless sequence of batches, epoch after epoch.
 
     No state is kept between two batches. Training that has used n batches resumes at `at(n)`,
     whatever ran before; the part of the batch that one process loads does not depend on the others.
 
     Attributes:
-      at: `at(cursor) -> batch`, a pytree of NumPy arrays of its own memory. The cursor counts
-        batches from 0 over all epochs: batch n is number n % per_epoch of epoch n // per_epoch.
-        Pure, and safe to call from several threads. ValueError for a cursor that is negative.
-      per_epoch: batches an epoch, at least 1.
+      at: `at(cursor) -> batch`, a pytree of new NumPy arrays. The cursor counts batches from 0 over
+        all epochs: batch n is number n % per_epoch of epoch n // per_epoch. Pure, and safe to call
+        from several threads. It raises ValueError if the cursor is negative.
+      per_epoch: number of batches in an epoch, at least 1.
       batch_size: rows of a batch over all processes.
       batch_axes: a pytree prefix of the batch, as `in_axes` of `jax.vmap` is: the axis that counts
         rows. For a batch that is a tuple it is a tuple, as `data_parallel` wants it.
@@ -59,12 +59,12 @@ def shuffled(
     Args:
       arrays: a pytree of arrays with N rows each.
       batch_size: B, rows of a batch over all processes, at most N.
-      seed: decides all orders, on every machine, from 0 to 2^64 - 1.
+      seed: determines all orders, the same on every machine; from 0 to 2^64 - 1.
       axis: the axis of the arrays that counts rows: a number, or a pytree prefix of `arrays`, such
         as `(1, 0)` for `(xs, labels)` of shapes (T, N, D) and (N,).
-      rest: "drop" for batches of one size, without the N % B rows at the end of an epoch, others in
-        each; "keep" for all rows in every epoch, the last batch having fewer (for which `jax.jit`
-        compiles a second program).
+      rest: "drop" for batches of one size; each epoch leaves out N % B rows, different ones each
+        time. "keep" for all rows in every epoch; the last batch is smaller, and `jax.jit` compiles
+        a second program for it.
       process: the number of this process, from 0.
       num_processes: how many processes load a share of each batch.
 
@@ -74,6 +74,13 @@ def shuffled(
     Raises:
       ValueError: if the arrays are empty or differ in their number of rows, or an argument is out
         of its range.
+
+    Examples:
+      >>> xs, labels = np.ones((5, 10, 3)), np.arange(10)  # (T, N, D) and (N,)
+      >>> batches = shuffled((xs, labels), batch_size=4, seed=0, axis=(1, 0))
+      >>> xs_batch, labels_batch = batches.at(7)  # the batch of step 7
+      >>> xs_batch.shape, labels_batch.shape, batches.per_epoch
+      ((5, 4, 3), (4,), 2)
     """
     arrays, axes, num_rows = _checked_rows(arrays, axis)
     share = make_share(batch_size, process, num_processes)
@@ -88,7 +95,7 @@ def shuffled(
         )
     per_epoch = num_rows // batch_size + bool(left_over)
 
-    # Two, because what makes batches ahead is in the next epoch first.
+    # Two, because a prefetching thread reaches the next epoch earlier.
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> np.ndarray:
         return random_order(num_rows, seed, epoch)
@@ -121,6 +128,12 @@ def ordered(
 
     Raises:
       ValueError: as in `shuffled`.
+
+    Examples:
+      >>> batches = ordered(np.arange(5), batch_size=3)
+      >>> batch = batches.at(1)
+      >>> batch.rows, batch.weights
+      (array([3, 4, 4]), array([1., 1., 0.], dtype=float32))
     """
     arrays, axes, num_rows = _checked_rows(arrays, axis)
     share = make_share(batch_size, process, num_processes)
@@ -148,6 +161,10 @@ def rest_size(rest: str, left_over: int) -> int:
 
     Raises:
       ValueError: if `rest` is neither.
+
+    Examples:
+      >>> rest_size("drop", 3), rest_size("keep", 3)
+      (0, 3)
     """
     if rest not in RESTS:
         raise ValueError(f"rest: got {rest!r}, expected one of {', '.join(RESTS)}")
@@ -155,7 +172,12 @@ def rest_size(rest: str, left_over: int) -> int:
 
 
 def take_rows(arrays: Any, axes: Any, rows: np.ndarray) -> Any:
-    """Returns a copy of the rows of a pytree of arrays, along the axis that `axes` has for each."""
+    """Returns a copy of the rows of a pytree of arrays, along the axis that `axes` has for each.
+
+    Examples:
+      >>> take_rows({"xs": np.ones((5, 10, 3))}, {"xs": 1}, np.array([0, 2]))["xs"].shape
+      (5, 2, 3)
+    """
     return jax.tree.map(lambda array, axis: np.take(array, rows, axis), arrays, axes)
 
 

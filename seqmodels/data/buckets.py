@@ -1,4 +1,4 @@
-"""Sequences of different lengths in batches of similar ones, so that little is padding."""
+"""Bucketing: batches of sequences of similar lengths, with little padding."""
 
 import functools
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ CANDIDATES = 1024  # more distinct lengths than these are thinned before boundar
 
 
 class SequenceBatch(NamedTuple):
-    """Sequences of similar length.
+    """A batch of sequences of similar lengths.
 
     Attributes:
       xs: a pytree of arrays (T, B, ...), zero after the end of each sequence; T is one of few.
       lengths: int32 (B,).
-      targets: a pytree of arrays (B, ...); None where none were given.
+      targets: a pytree of arrays (B, ...); None without targets.
       weights: float32 (B,), 1 for a sequence, 0 for a row of length 0 that fills the batch.
     """
 
@@ -41,23 +41,23 @@ def bucketed(
 ) -> Batches:
     """Returns batches of sequences whose lengths are similar, padded to one of few lengths.
 
-    Sorted by length and cut into batches, the sequences leave the least padding. Consecutive
-    batches that are padded to one length then exchange their sequences at random, and the order of
-    the batches is drawn too, both anew for each epoch. Every epoch holds every sequence exactly
-    once. N % B being seldom 0, one batch of short sequences is filled up with rows of length 0 and
-    weight 0; with mean(weights * loss of each row) these add nothing to a gradient.
+    The sequences are sorted by length and cut into batches, which leaves the least padding. In each
+    epoch, consecutive batches of one padded length exchange their sequences at random, and the
+    order of the batches is drawn. Every epoch holds every sequence exactly once. If B does not
+    divide N, one batch of short sequences is filled with rows of length 0 and weight 0. In
+    mean(weights * loss of each row) these rows add nothing to the gradient.
 
     Args:
       sequences: N of them, each an array (T_i, ...), or a pytree of arrays of one length, such as
         `(tokens, tags)`; they differ in T_i alone. A length of 0 is allowed.
-      targets: a pytree of arrays (N, ...): what belongs to a sequence as a whole.
+      targets: a pytree of arrays (N, ...), one entry for each whole sequence.
       batch_size: B, sequences of a batch over all processes; it may be larger than N.
-      seed: decides all orders, on every machine, from 0 to 2^64 - 1; None for an evaluation: the
-        same batches in every epoch, the shortest first.
+      seed: determines all orders, the same on every machine, from 0 to 2^64 - 1. None for an
+        evaluation: the same batches in every epoch, the shortest first.
       boundaries: the lengths that batches are padded to, ascending, the last at least the longest
-        sequence; or how many at most: then those are chosen that leave the least padding, where
-        there is a seed no more than one for every four batches, so that there is something to
-        exchange. `jax.jit` compiles one program for each.
+        sequence. Or their largest number: then the lengths with the least padding are chosen, and
+        with a seed at most one for every four batches, so that batches can exchange sequences.
+        `jax.jit` compiles one program for each.
       process: the number of this process, from 0.
       num_processes: how many processes load a share of each batch. T is that of the whole batch.
 
@@ -67,6 +67,13 @@ def bucketed(
     Raises:
       ValueError: if there are no sequences, if they differ in structure, dtype or the shape of a
         step, if targets do not fit, or an argument is out of its range.
+
+    Examples:
+      >>> sequences = [np.ones((length, 3)) for length in (2, 9, 3, 8)]
+      >>> batches = bucketed(sequences, np.arange(4), batch_size=2, seed=None)
+      >>> batch = batches.at(0)  # without a seed the shortest come first
+      >>> batch.xs.shape, batch.lengths, batch.targets
+      ((3, 2, 3), array([2, 3], dtype=int32), array([0, 2]))
     """
     rows, structure = _checked_sequences(sequences)
     targets = _checked_targets(targets, len(rows))
@@ -75,7 +82,7 @@ def bucketed(
         seed = whole_number("seed", seed, 0, LARGEST_SEED)
     lengths = np.array([len(leaves[0]) for leaves in rows])
     per_epoch = -(-len(rows) // batch_size)
-    # In front, where the sequences are shortest, an empty row costs least.
+    # First, where the sequences are shortest, an empty row costs least.
     filling = np.full(per_epoch * batch_size - len(rows), -1)
     longest = np.concatenate([0 * filling, np.sort(lengths)])[batch_size - 1 :: batch_size]
     most = per_epoch if seed is None else max(per_epoch // 4, 1)
@@ -119,16 +126,20 @@ def bucketed(
 def best_boundaries(longest: np.ndarray, count: int) -> tuple[int, ...]:
     """Returns the lengths to pad to that leave the least padding.
 
-    With c_j batches whose longest sequence has length l_j it minimises
-    sum_j c_j * min{b in boundaries: b >= l_j} by dynamic programming over the distinct lengths; of
-    more than 1,024 distinct lengths, so many are considered, evenly spread among them.
+    With c_j batches whose longest sequence has length l_j it minimizes sum_j c_j * min{b in
+    boundaries: b >= l_j} by dynamic programming over the distinct lengths. If there are more than
+    1,024 distinct lengths, 1,024 evenly spread ones are considered.
 
     Args:
       longest: int (K,), the longest length in each batch, K at least 1.
-      count: how many at most, at least 1.
+      count: the largest number of lengths, at least 1.
 
     Returns:
       Ascending lengths, the last the greatest of `longest`; a length of 0 counts as 1.
+
+    Examples:
+      >>> best_boundaries(np.array([2, 3, 9, 10]), count=2)
+      (3, 10)
     """
     distinct, counts = np.unique(np.maximum(longest, 1), return_counts=True)
     if len(distinct) > CANDIDATES:
@@ -157,7 +168,7 @@ def best_boundaries(longest: np.ndarray, count: int) -> tuple[int, ...]:
 
 
 def _padded_lengths(longest: np.ndarray, boundaries: int | Sequence[int], most: int) -> np.ndarray:
-    """Returns the length that each batch is padded to, where its longest sequence is given."""
+    """Returns the length that each batch is padded to, given its longest sequence."""
     if isinstance(boundaries, Sequence | np.ndarray):
         given = [whole_number("boundaries", boundary, 1) for boundary in boundaries]
         if not given or given != sorted(set(given)) or given[-1] < longest.max():

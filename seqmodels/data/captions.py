@@ -1,4 +1,4 @@
-"""Pictures with captions: composed scenes, or a user's own, as batches."""
+"""Pictures with captions as batches: composed scenes, or the user's pictures."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -58,13 +58,13 @@ class Scenes(NamedTuple):
 def split_combinations(
     combinations: np.ndarray, validation: float = 0.1, test: float = 0.2, most: int = 400
 ) -> dict[str, np.ndarray]:
-    """Returns combinations in three fixed splits, before anything is drawn of them.
+    """Returns three fixed splits of combinations, before any picture is drawn.
 
     Args:
       combinations: int (N, items), all different.
       validation: share of the validation split.
       test: share of the test split.
-      most: combinations of a held-out split at most.
+      most: the largest number of combinations in a held-out split.
 
     Returns:
       For each of `SPLITS` an array (n, items).
@@ -95,7 +95,7 @@ def draw_scenes(
       split: of the combinations; each is drawn about equally often.
       number: N, how many scenes.
       pictures_of: the split whose pictures of items are used; None for the same.
-      series: another number makes other scenes of the same combinations.
+      series: a number; another one gives other scenes of the same combinations.
 
     Returns:
       `CaptionedImages`, always the same for the same arguments.
@@ -126,7 +126,7 @@ def scene_batches(
       scenes: `Scenes`.
       vocabulary: numbers of the words.
       batch_size: B, over all processes.
-      seed: decides all scenes, from 0 to 2^63 - 1.
+      seed: determines all scenes, from 0 to 2^63 - 1.
       process: the number of this process.
       num_processes: how many processes draw a share of each batch.
 
@@ -150,7 +150,7 @@ def scene_batches(
             pairs.append(scenes.draw("train", items, rng))
         images, captions = zip(*pairs, strict=True)
         tokens, lengths = vocabulary.encode(captions)
-        # Of one size in all batches, so that they can be stacked and are compiled once.
+        # The same size in all batches, so that they can be stacked and are compiled once.
         tokens = np.pad(tokens, ((0, longest - len(tokens)), (0, 0)))
         return CaptionBatch(np.stack(images), tokens, lengths)
 
@@ -166,9 +166,9 @@ def captioned_batches(
     process: int = 0,
     num_processes: int = 1,
 ) -> Batches:
-    """Returns batches of pictures that are all there, in an order drawn anew for every epoch.
+    """Returns batches of a fixed set of pictures, in a new random order for every epoch.
 
-    A batch may be larger than the set; rows of an epoch then follow on those of the one before.
+    A batch may be larger than the set; it then continues with rows of the next epoch.
 
     Args:
       captioned: N pictures and captions, at least one.

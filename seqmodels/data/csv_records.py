@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-BREAK = re.compile(r"\r\n|\n|\r")  # what a text editor counts as the end of a line
+BREAK = re.compile(r"\r\n|\n|\r")  # the ends of a line in a text editor
 
 
 class Record(NamedTuple):
@@ -22,7 +22,7 @@ class Record(NamedTuple):
 
 
 class QuoteError(ValueError):
-    """A quoted cell that does not end as it should; `line` is where it begins."""
+    """A quoted cell without a valid end; `line` is the line on which it begins."""
 
     def __init__(self, line: int, fault: str):
         super().__init__(fault)
@@ -39,7 +39,7 @@ def records(text: str, separator: str, *, first_line: int = 1, start: int = 0) -
       text: the text.
       separator: one character.
       first_line: the line of the first record.
-      start: where in the text it begins.
+      start: its position in the text.
 
     Raises:
       QuoteError: if a quoted cell has no end, or is followed by text.
@@ -101,8 +101,8 @@ def _fault(text: str, at: int) -> str:
 def swallowed_rows(rows: Sequence[Record], separator: str, width: int) -> tuple[int, int] | None:
     """Finds a quoted cell whose lines are rows of the table, as after a stray quote.
 
-    They are if each line but the last has all cells that its row lacks, and the cells of one of the
-    columns equal cells of other rows, or look like them (the same but for digits).
+    Two conditions must hold. Each line except the last has all cells that its row lacks. The cells
+    of one column equal cells of other rows, or equal them except for digits.
 
     Args:
       rows: of `records`, without the header.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNITS = ("s", "ms")  # of numbers that count from 1970
+UNITS = ("s", "ms")  # units of numbers that count from 1970
 YEARS = (1500, 2200)  # whole numbers between these, in steps of 1, are years
 LARGEST_COUNT = 10**8  # greater numbers are seconds, or a mistake
 WAYS_OUT = (
@@ -22,7 +22,7 @@ _DATE = re.compile(
     r"(?:[.,](?P<fraction>[0-9]{1,9}))?)?)?)?"
     r" *(?P<zone>Z|z|UTC|GMT|[+\-\u2212][0-9]{2}(?::?[0-9]{2})?)?"
 )
-# Most files, which NumPy reads faster.
+# The common case, which NumPy parses faster.
 _PLAIN = re.compile(
     r"(?:[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)?(?:\n|\Z))+"
@@ -34,7 +34,7 @@ class Stamps(NamedTuple):
 
     Attributes:
       times: datetime64[us] (N,), as they are written; int64 (N,) of a column that counts.
-      offsets: int64 (N,), minutes before UTC's time of the zone that is written; None for none.
+      offsets: int64 (N,), minutes by which the written zone is ahead of UTC; None without a zone.
     """
 
     times: np.ndarray
@@ -63,11 +63,11 @@ def parse(
     Args:
       cells: N texts without white space around them.
       place: `place(row)` names a cell in messages, such as "a.csv, line 3: week".
-      date_format: as of `datetime.strptime`, such as %d.%m.%Y; None for the forms above.
-      date_unit: "s" or "ms" for numbers of them since 1970; None for the forms above.
+      date_format: a format of `datetime.strptime`, such as %d.%m.%Y; None for the forms above.
+      date_unit: "s" or "ms" for seconds or milliseconds since 1970; None for the forms above.
 
     Raises:
-      ValueError: in one line with the place of the cell that is not such a date.
+      ValueError: in one line with the place of the first cell that is not such a date.
     """
     if date_unit is not None:
         return Stamps(_since_1970(cells, place, date_unit))
@@ -92,7 +92,7 @@ def parse(
 
 
 def _counts(cells: Sequence[str], place: Callable[[int], str]) -> np.ndarray | None:
-    """Returns whole numbers that count; None if they are dates."""
+    """Returns the cells as counts; None if they are dates."""
     numbers = [int(cell) for cell in cells]
     lengths = {len(cell) for cell in cells}
     if lengths <= {4} and all(YEARS[0] <= number <= YEARS[1] for number in numbers):
@@ -118,7 +118,7 @@ def _since_1970(cells: Sequence[str], place: Callable[[int], str], unit: str) ->
     for row, cell in enumerate(cells):
         if re.fullmatch(r"[+-]?[0-9]{1,14}(\.[0-9]*)?([eE][+-]?[0-9]{1,2})?", cell) is None:
             raise ValueError(
-                f"{place(row)}: got {cell!r}, expected a number of {unit} since 1970, as of "
+                f"{place(row)}: got {cell!r}, expected a number of {unit} since 1970, from "
                 f"date_unit={unit}"
             )
         number = float(cell) * size
@@ -172,7 +172,7 @@ def are_iso_dates(cells: Sequence[str]) -> bool:
 
 
 def _date(cell: str) -> datetime.datetime | None:
-    """Returns the date that a cell holds, as exact as a microsecond; None for anything else."""
+    """Returns the date in a cell, exact to a microsecond; None if it is not a date."""
     match = _DATE.fullmatch(cell)
     if match is None:
         return None

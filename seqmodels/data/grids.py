@@ -1,10 +1,10 @@
-"""Regular grids that dates may lie on: the calendar's, and those of a fixed length."""
+"""Regular grids of dates: calendar steps, and steps of a fixed length."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# Steps of the calendar, the coarsest first: NumPy's unit, and how many of it.
+# Steps of the calendar, the coarsest first: NumPy's unit and their number.
 UNITS = {
     "year": ("Y", 1),
     "quarter": ("M", 3),
@@ -18,7 +18,7 @@ UNITS = {
     "millisecond": ("ms", 1),
     "microsecond": ("us", 1),
 }
-# Steps after which a unit's cycle begins again; without one for years.
+# Steps after which a unit's cycle repeats; years have no cycle.
 PERIODS = {
     "quarter": 4, "month": 12, "week": 52, "business day": 5, "day": 7, "hour": 24, "minute": 60,
     "second": 60,
@@ -28,10 +28,10 @@ LENGTHS = {
     "week": 7 * DAY, "day": DAY, "hour": DAY // 24, "minute": 60_000_000, "second": 1_000_000,
     "millisecond": 1_000, "microsecond": 1,
 }  # fmt: skip
-OFF_SHARE = 0.1  # of the dates at most may be off the step, and are moved
-FULL = 8  # dates, one in each step of the calendar, may be on any of its days
-DOMINANT = 0.5  # a difference that so many dates have is the step
-MOST = 2 / 3  # of the dates have to be on it
+OFF_SHARE = 0.1  # the largest share of dates off the step; they are moved
+FULL = 8  # with so many dates, one in each calendar step, any day of the step is allowed
+DOMINANT = 0.5  # a difference with this share of all dates is the step
+MOST = 2 / 3  # the share of dates that must lie on the step
 WAY_OUT = "step=week or such moves them, step=day leaves gaps, date_column=none ignores dates"
 
 
@@ -39,11 +39,11 @@ class Grid(NamedTuple):
     """Dates on a regular step.
 
     Attributes:
-      unit: of `UNITS`.
-      every: how many of them a step is.
+      unit: one of `UNITS`.
+      every: the number of units in a step.
       places: int64 (N,), the number of each date's step, from 0, ascending.
       first: datetime64 of the first step, as exact as the unit.
-      note: which dates were off the step, "" for none.
+      note: the dates that were off the step, or "".
     """
 
     unit: str
@@ -54,16 +54,16 @@ class Grid(NamedTuple):
 
 
 class StepError(ValueError):
-    """Dates that lie on no step."""
+    """The dates do not lie on a regular step."""
 
 
 def amount(count: float, unit: str) -> str:
-    """Returns "11 years"."""
+    """Returns a number with its unit, such as "11 years"."""
     return f"{count} {unit}" + ("" if count == 1 else "s")
 
 
 def shown(moment: np.datetime64) -> str:
-    """Returns a date as short as it is exact."""
+    """Returns a date in the shortest exact form."""
     for unit in ("D", "m", "s", "ms"):
         if moment.astype(f"datetime64[{unit}]") == moment:
             return str(moment.astype(f"datetime64[{unit}]"))
@@ -138,7 +138,7 @@ def _spread(times: np.ndarray) -> str:
 
 
 def near_calendar(times: np.ndarray, size: int) -> Grid | None:
-    """Returns the grid of years, quarters or months from which a few dates are off."""
+    """Returns the grid of years, quarters or months, if only a few dates are off."""
     days, lengths = _days(times)
     months = _months(times)
     ends = np.mean(days == lengths) > 0.5
@@ -183,13 +183,13 @@ def regular(times: np.ndarray, precision: int, *, strict: bool = True) -> Grid |
       times: the dates.
       precision: microseconds to which dates are exact: 1 for exact dates, a day for dates with
         times.
-      strict: whether the divisor has to be the most common difference.
+      strict: whether the divisor must be the most common difference.
     """
     moments = times.astype(np.int64)
     for shift in (0, precision // 2):
         rounded = (moments + shift) // precision * precision
         late = int(np.abs(moments - rounded).max())
-        # Dates are moved to a later step only over a little.
+        # Dates are moved to a later step only by a small amount.
         if np.all(np.diff(rounded) > 0) and (not shift or 10 * late <= precision):
             break
     else:
@@ -231,7 +231,7 @@ def _business(times: np.ndarray, every: int, *, strict: bool) -> Grid | None:
     Args:
       times: the dates.
       every: business days of a step.
-      strict: whether a weekend has to lie between the dates, and most have to be a step apart.
+      strict: whether a weekend must lie between the dates, and most dates must be one step apart.
     """
     dates = times.astype("datetime64[D]")
     if not np.all(np.is_busday(dates)):
@@ -247,21 +247,21 @@ def _business(times: np.ndarray, every: int, *, strict: bool) -> Grid | None:
 
 
 def offsets_from(moments: np.ndarray, length: int) -> np.ndarray:
-    """Returns how far each moment is from the nearest step, where most lie exactly on one."""
+    """Returns the distance of each moment from the nearest step, if most lie exactly on one."""
     rests = moments % length
     usual = _most_common(rests)[0]
     return (rests - usual + length // 2) % length - length // 2
 
 
 def snapped(times: np.ndarray, *, strict: bool) -> Grid | None:
-    """Returns the grid of the length that most dates have, from which a few are off.
+    """Returns the grid of the most common step length, if only a few dates are off.
 
     Args:
       times: the dates.
       strict: whether an error is raised if more dates are off, or further.
 
     Raises:
-      StepError: see strict.
+      StepError: see `strict`.
     """
     moments = times.astype(np.int64)
     days = moments // DAY * DAY

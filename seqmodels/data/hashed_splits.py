@@ -1,7 +1,7 @@
-"""Splits of a user's own rows: the part of a row depends on the row itself and a seed.
+"""Splits of the user's rows: the part of a row depends only on the row and a seed.
 
-A row is held out where a hash of it is small. So neither the order of a file nor rows that are
-added or removed ever move a row from training into the test.
+A row is held out if its hash is small. So neither the order of a file nor added or removed rows
+ever move another row from training into the test.
 """
 
 import collections
@@ -23,14 +23,14 @@ def place(key: str, seed: int) -> float:
 
 
 def assign(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, str]:
-    """Returns the part of every key: the first whose share, added up, is above its `place`.
+    """Returns the part of every key: the first whose cumulative share exceeds its `place`.
 
-    Where the places leave a part empty, the key with the next smallest place makes it up.
+    If a part would be empty, it gets the key with the next smallest place.
 
     Args:
       keys: at least as many different texts as there are parts, `TRAIN` included.
       shares: of the parts that are held out, in the order of the places, smallest first.
-      seed: of the hash.
+      seed: the seed of the hash.
 
     Returns:
       The name of a part, of `shares` or `TRAIN`, by key.
@@ -68,9 +68,9 @@ def split_texts(
     Args:
       texts: N strings.
       labels: int (N,).
-      seed: of the hash.
-      describe: `describe(label, row)` names a class, of which that is a row, in messages; None for
-        its number.
+      seed: the seed of the hash.
+      describe: `describe(label, row)` returns the name of a class for messages, given one of its
+        rows; None for its number.
 
     Returns:
       For "train", "validation" and "test" ascending row numbers.
@@ -81,7 +81,7 @@ def split_texts(
     groups: dict[str, list[int]] = collections.defaultdict(list)
     for row, text in enumerate(texts):
         groups[normalized_text(text)].append(row)
-    # Of texts that are alike with different labels, the smallest label counts, not the first row.
+    # Among equal texts with different labels the smallest label counts, not the first row.
     of_class: dict[int, list[str]] = {int(label): [] for label in np.unique(labels)}
     for form, rows in groups.items():
         of_class[min(int(labels[row]) for row in rows)].append(form)

@@ -1,4 +1,4 @@
-"""A user's own pictures, of any mode, converted to the format of the training images."""
+"""The user's pictures, of any mode, converted to the format of the training images."""
 
 import io
 import logging
@@ -11,24 +11,24 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from seqmodels.storage import reading
 
 MOST_PIXELS = 50_000_000
-FULL_SCALES = (255, 65_535, 2**31 - 1)  # of 8, 16 and 32 bits
+FULL_SCALES = (255, 65_535, 2**31 - 1)  # largest values of 8, 16 and 32 bits
 LEAST_CONTRAST = 32  # of 255, mean of the visible pixels to white; below it the ground is black
-# Fainter than this share of the darkest ink is ground.
+# Pixels fainter than this share of the darkest ink are background.
 FAINT = 0.2
 
 
 def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
-    """Returns the digit in an image file as MNIST has its digits.
+    """Returns the digit in an image file in the format of MNIST.
 
-    Any mode and size: turned as its EXIF data say, laid on white where it is transparent, or on
-    black where it would not be seen on white, made gray, inverted where the ground is light, cut to
-    the ink, scaled to a square of `box` pixels with its proportions kept, and moved until the ink's
-    center of mass is in the middle (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
+    The image may have any mode and size. It is rotated by its EXIF data, transparent parts become
+    white (black if the digit is invisible on white), colors become gray, and a light background is
+    inverted. The ink is cut out, scaled to a square of `box` pixels with its proportions kept, and
+    centered by its center of mass (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
 
     Args:
-      path: of the file.
-      side: height and width wanted.
-      box: the most pixels that the digit is high or wide.
+      path: the file.
+      side: height and width of the result.
+      box: the largest height and width of the digit, in pixels.
 
     Returns:
       float32 (side, side, 1) in [0, 1], ink 1.
@@ -69,7 +69,7 @@ def place_digit(ink: np.ndarray, side: int, box: int) -> np.ndarray:
 
 
 def _offset(profile: np.ndarray, side: int, size: int) -> int:
-    """Returns where a digit begins so that its center of mass is in the middle, or near it."""
+    """Returns the offset of a digit with which its center of mass is nearest to the middle."""
     center = np.sum(profile * (np.arange(size) + 0.5)) / np.sum(profile)
     return min(max(round(side / 2 - float(center)), 0), side - size)
 
@@ -81,18 +81,18 @@ class _TooLargeError(ValueError):
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
     """Returns the picture in a file, decoded and turned as its EXIF data say.
 
-    Of a file with several pictures, such as an animation, it is the first one; a log message says
-    so.
+    If a file holds several pictures, such as an animation, the first one is read, with a log
+    message.
 
     Args:
-      path: of the file.
+      path: the file.
 
     Raises:
       ValueError: in one line, if the file is no image, is damaged, or is too large.
     """
     try:
         with warnings.catch_warnings():
-            # Its size is checked below, before anything is decoded; a damaged file raises anyway.
+            # The size is checked below, before the decoding; a damaged file raises anyway.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(reading.read_bytes(path, keep=False))) as image:
                 if image.width * image.height > MOST_PIXELS:
@@ -134,8 +134,8 @@ def to_8_bits(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
     parts are laid on white, or on black if the picture would hardly be seen on white.
 
     Args:
-      image: of `open_image`.
-      path: of its file, for messages.
+      image: the result of `open_image`.
+      path: its file, for messages.
 
     Raises:
       ValueError: if values are not finite, or Pillow cannot convert the mode.
@@ -186,10 +186,10 @@ def _say(path: str | os.PathLike[str], what: str) -> None:
 def _ink(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
     """Returns how much ink each pixel has, from 0 (the ground) to 1 (the strongest)."""
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        gray = _finite(image, path)  # of which contrast alone counts
+        gray = _finite(image, path)  # only its contrast counts
     else:
         gray = np.asarray(to_8_bits(image, path).convert("L"), np.float64)
-    # The ground is what most of the edge is.
+    # The background is the value of most edge pixels.
     edge = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
     ground = np.median(edge)
     ink = gray - ground

@@ -1,4 +1,4 @@
-"""A user's own pictures: a folder of images and a file of captions."""
+"""The user's pictures: a folder of images and a file of captions."""
 
 import os
 import pathlib
@@ -14,10 +14,10 @@ def load(
     """Reads the pictures that a file of captions names.
 
     Args:
-      folder: of the images; it may have folders below.
+      folder: the folder of the images; it may have subfolders.
       captions_file: a table (`tables.read_table`) with the columns `file` (a path below the folder)
-        and `caption`. A picture may stand in several rows.
-      side: height and width that the pictures are brought to.
+        and `caption`. A picture may occur in several rows.
+      side: height and width of the scaled pictures.
 
     Returns:
       (captioned, files): the pictures (N, side, side, 3), captions in lower case with single
@@ -33,14 +33,14 @@ def load(
 
 
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns the picture in an image file in the shape that a model knows.
+    """Returns the picture in an image file, in the shape that a model reads.
 
-    Any mode and size: turned as its EXIF data say, laid on white (a white drawing on black) where
-    it is transparent, made gray for one channel or RGB for three, and scaled without regard to its
-    proportions. For more than 8 bits see `image_files.to_8_bits`.
+    The image may have any mode and size. It is rotated by its EXIF data, transparent parts become
+    white (black behind a white drawing), it becomes gray for one channel or RGB for three, and it
+    is scaled without regard to its proportions. For more than 8 bits see `image_files.to_8_bits`.
 
     Args:
-      path: of the file.
+      path: the file.
       shape: (height, width, channels), 1 or 3 channels.
 
     Returns:
@@ -49,7 +49,7 @@ def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.
     Raises:
       ValueError: in one line, if the file is no image, or too large.
     """
-    from PIL import Image  # of an extra, which digits in a row do not need
+    from PIL import Image  # an optional dependency
 
     from seqmodels.data.image_files import open_image, to_8_bits
 

@@ -1,4 +1,4 @@
-"""Texts with a class or a rating: the user's own CSV, and splits that no near-duplicate crosses."""
+"""Texts with a class or a rating: the user's CSV, and splits that separate no near-duplicates."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from seqmodels.data.tables import read_table
 from seqmodels.texts import bare_words, caseless
 
 SPLITS = ("train", "validation", "test")
-LEAST_GROUPS = 10  # of a class: fewer cannot be split and measured
+LEAST_GROUPS = 10  # in each class; fewer cannot be split and measured
 
 
 class LabeledTexts(NamedTuple):
@@ -23,8 +23,8 @@ class LabeledTexts(NamedTuple):
       texts: N strings.
       labels: int32 (N,), indices into `classes`.
       classes: the names of the C classes.
-      ratings: float32 (N,), or None where there are only classes.
-      lines: int64 (N,), the line of its file on which each begins; None where there is no file.
+      ratings: float32 (N,), or None if there are only classes.
+      lines: int64 (N,), the line of its file on which each begins; None without a file.
     """
 
     texts: list[str]
@@ -44,8 +44,8 @@ class LabeledTexts(NamedTuple):
 def normalized_text(text: str) -> str:
     """Returns the normal form of a text, which near-duplicates share.
 
-    Links and @names are left out, digits become 0, case, accents of width, punctuation and spaces
-    do not count; combining marks do. A text of which nothing is left, such as ":-)", stays as is.
+    Links and @names are removed, and digits become 0. Case, width variants, punctuation and spaces
+    do not count; combining marks do. A text that would become empty, such as ":-)", is unchanged.
     """
     plain = re.sub(r"https?://\S+|www\.\S+|@\w+", " ", caseless(text))
     return bare_words(re.sub(r"\d", "0", plain)) or text.strip()
@@ -59,14 +59,14 @@ def split(
 ) -> dict[str, np.ndarray]:
     """Returns a stratified split in which texts of the same `normalized_text` stay together.
 
-    The groups of such texts are drawn in a random order within each class (of a group: that of its
-    first text) and handed out to test, validation and training, until each has its share.
+    The groups of such texts are assigned in a random order within each class to test, validation
+    and training, until each has its share. The class of a group is that of its first text.
 
     Args:
       texts: N strings.
       labels: int (N,).
       shares: of training, validation and test.
-      seed: decides the order, the same on every machine.
+      seed: determines the order, the same on every machine.
 
     Returns:
       For "train", "validation" and "test" ascending row numbers.
@@ -99,7 +99,7 @@ def split(
 def read_csv(
     path: str | os.PathLike[str], text_column: str, label_column: str, *, rating: bool = False
 ) -> LabeledTexts:
-    """Returns the user's own texts from a table (`tables.read_table`).
+    """Returns the user's texts from a table (`tables.read_table`).
 
     Args:
       path: the file.
@@ -111,8 +111,8 @@ def read_csv(
       `LabeledTexts`, classes in alphabetical order.
 
     Raises:
-      ValueError: if the file is not such a file, lacks a column, a label or a second class, or has
-        a rating that is not a number; with the line.
+      ValueError: with the line, if the file is not a table, lacks a column, a label or a second
+        class, or has a rating that is not a number.
       OSError: if it cannot be read.
     """
     table = read_table(path, "csv")

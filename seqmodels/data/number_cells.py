@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-MISSING = ("na", "n/a", "nan", "null", "none", "-", "?")  # gaps of columns of numbers, any case
+MISSING = ("na", "n/a", "nan", "null", "none", "-", "?")  # gaps in columns of numbers, any case
 
 _SIGN = r"[+\-−]?"  # noqa: RUF001, the typographic minus
 _GROUPS = "' \u00a0\u2009\u202f\u2019"
@@ -22,7 +22,7 @@ class _Style(NamedTuple):
     groups: str
 
     def number(self, cell: str) -> float:
-        """Returns the number that a cell is in this style."""
+        """Returns the number in a cell of this style."""
         bare = re.sub(f"[{re.escape(self.groups)}]", "", cell) if self.groups else cell
         return float(bare.replace(self.decimal, ".").replace("\u2212", "-"))
 
@@ -62,10 +62,10 @@ def parse(
       gaps: whether a cell may be a gap.
 
     Returns:
-      (numbers, style): float64 (N,), NaN for gaps; how they are written, "" for plain numbers.
+      (numbers, style): float64 (N,), NaN for gaps; the name of the style, "" for plain numbers.
 
     Raises:
-      ValueError: in one line with the place of the cell that is not a number, or not clearly one.
+      ValueError: in one line with the place of a cell that is not a number, or is ambiguous.
     """
     named = {number for text in missing if (number := _plain(text)) is not None}
     is_gap = [
@@ -93,7 +93,7 @@ def parse(
 def _style_of(
     cells: Sequence[str], given: list[int], strange: list[int], place: Callable[[int], str]
 ) -> _Style:
-    """Returns the style that fits all cells; several that do have to mean the same numbers."""
+    """Returns the style that fits all cells; if several fit, they must give the same numbers."""
     for row in strange:
         if not any(style.fits.fullmatch(cells[row]) for style in _STYLES):
             hint = (

@@ -1,4 +1,4 @@
-"""Pairs of sequences, each of its own length, in batches of few shapes with little padding."""
+"""Pairs of sequences of different lengths, in batches of few shapes with little padding."""
 
 import functools
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class PairBatch(NamedTuple):
       targets: int32 (T, B), zero after the end of each.
       target_lengths: int32 (B,).
       weights: float32 (B,), 1 for a pair, 0 for a row of lengths 0 that fills the batch.
-      rows: int32 (B,), the numbers of the pairs, 0 for what fills the batch.
+      rows: int32 (B,), the numbers of the pairs, 0 for rows that fill the batch.
     """
 
     sources: np.ndarray
@@ -53,10 +53,11 @@ def paired_buckets(
       sources: N arrays of tokens, int (S_i,).
       targets: N arrays of tokens, int (T_i,).
       batch_size: B, pairs of a batch over all processes.
-      seed: decides all orders, from 0 to 2^64 - 1; None for an evaluation: the same batches in
+      seed: determines all orders, from 0 to 2^64 - 1; None for an evaluation: the same batches in
         every epoch, the shortest first.
-      source_boundaries: how many different S at most, those that leave the least padding.
-      target_boundaries: how many different T at most. `jax.jit` compiles a program for each shape.
+      source_boundaries: the largest number of different S; those with the least padding are chosen.
+      target_boundaries: the largest number of different T. `jax.jit` compiles a program for each
+        shape.
       process: the number of this process, from 0.
       num_processes: how many processes load a share of each batch.
 
@@ -92,7 +93,7 @@ def paired_buckets(
         ranked = order[np.lexsort((lengths[0][order], bucket[order]))]
         return np.concatenate([filling, ranked]).reshape(per_epoch, batch_size)
 
-    # Which pairs tie does not change the lengths that a batch has, so shapes are the same for ever.
+    # The order of ties does not change the lengths of a batch, so shapes stay the same.
     first = cut(np.arange(len(sources)))
     longest = np.where(first >= 0, lengths[:, first], 0).max(axis=-1)  # (2, per_epoch)
     shapes = np.stack(

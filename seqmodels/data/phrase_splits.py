@@ -1,9 +1,8 @@
 """Splits of sentence pairs in which near-duplicates do not leak from training into the test.
 
-Two sources are near-duplicates if the cosine of their TF-IDF word vectors is at least .6, or if
-one is the other with one word substituted. Of the components that these links make, whole ones are
-held out; more sources are held out one by one, and reported by how near the nearest training
-source is.
+Two sources are near-duplicates if the cosine of their TF-IDF word vectors is at least 0.6, or if
+they differ in one word. Whole connected components of these links are held out. Further sources are
+held out singly and are reported by similarity to the nearest training source.
 """
 
 import collections
@@ -21,16 +20,16 @@ from seqmodels.data import hashed_splits
 from seqmodels.data.sentence_pairs import Pair
 from seqmodels.texts import bare_words, caseless
 
-NEAR = 0.6  # cosine
+NEAR = 0.6  # the smallest cosine of near-duplicates
 LARGEST_COMPONENT = 0.01  # of all pairs; a component that is larger belongs to training
-ROWS_AT_ONCE = 1024  # of a product of sparse matrices
+ROWS_AT_ONCE = 1024  # rows in one product of sparse matrices
 
 
 class Splits(NamedTuple):
     """Pairs whose sources all differ, normalized.
 
     Attributes:
-      train: what a model may learn from.
+      train: pairs for training.
       validation: whole components, to select a model by.
       components: whole components, the primary test: nothing in training is near.
       sources: single sources, a test by distance from training.
@@ -64,17 +63,17 @@ def split(
 ) -> Splits:
     """Returns the splits, the same for the same pairs in any order, on any machine.
 
-    Components are held out in the order of a hash of their sources until the shares are reached;
-    then single sources are, of what is left, in the order of theirs. Components of more than 1 % of
-    all pairs are never held out whole.
+    Components are held out in the order of a hash of their sources until the shares are reached.
+    Then single remaining sources are held out, in the order of their hashes. Components of more
+    than 1 % of all pairs are never held out whole.
 
     Args:
       pairs: pairs; of those with the same normalized source the first in alphabetical order is
         kept. For another choice, pass `unique(pairs)`.
-      validation: share of the pairs that is wanted in the split of this name, in (0, 1).
-      components: the same.
-      sources: the same.
-      seed: of the hash, and so of the order.
+      validation: the share of the pairs in the split of this name, in (0, 1).
+      components: the share of the pairs in this split.
+      sources: the share of the pairs in this split.
+      seed: the seed of the hash, and so of the order.
 
     Returns:
       `Splits`.
@@ -111,14 +110,14 @@ def split(
 def split_by_row(
     pairs: Sequence[Pair], *, validation: float, components: float, sources: float, seed: int = 0
 ) -> Splits:
-    """Returns the splits of a user's own pairs, in which each source decides by itself.
+    """Returns the splits of the user's pairs, in which each source is assigned independently.
 
-    The part of a source depends on the source and the seed alone, so that a file with more or fewer
-    rows never moves a training source into a test. What is near to a source that validates or
-    tests (`components`) is left out of training, so that nothing in training is near to those.
+    The part of a source depends only on the source and the seed. So added or removed rows never
+    move a training source into a test. Near-duplicates of sources of validation and `components`
+    are left out of training.
 
-    Args and raises as `split`. Of pairs with the same normalized source the first in alphabetical
-    order is kept.
+    Arguments and errors are those of `split`. Of pairs with the same normalized source the first in
+    alphabetical order is kept.
     """
     pairs = unique(sorted(pairs))
     texts = [normalized_text(pair.source) for pair in pairs]
@@ -211,7 +210,7 @@ def _vectorizer() -> Any:
 def _one_word_apart(texts: Sequence[str]) -> np.ndarray:
     """Returns links (n, 2) among texts of two or more words that differ in one of them.
 
-    What stands before and behind a word is known by its hash, so that a long text takes linear
+    The text before and after a word is represented by its hash, so that a long text takes linear
     time.
     """
     first: dict[tuple[int, ...], int] = {}

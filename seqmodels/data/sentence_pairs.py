@@ -1,4 +1,4 @@
-"""Sentence pairs in two languages, from a user's own file."""
+"""Sentence pairs in two languages, from the user's file."""
 
 import os
 import pathlib
@@ -16,10 +16,10 @@ class Pair(NamedTuple):
 
 
 def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
-    """Returns the pairs of a user's own file, each once.
+    """Returns the distinct pairs of the user's file.
 
-    Quotes are those of RFC 4180 if all cells that begin with one are written so and one of them
-    needs it, for a tab, a line break or a quote within; otherwise they are characters.
+    Quotes follow RFC 4180 if all cells that begin with a quote do, and if one of them contains a
+    tab, a line break or a quote. Otherwise they are plain characters.
 
     Args:
       path: a text file without a header, on each line a source, a tab and its translation; further
@@ -55,7 +55,7 @@ def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
 
 
 def _records(path: pathlib.Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
-    """Returns (line, cells) of all lines; quotes are characters unless they have to be more."""
+    """Returns (line, cells) of all lines; quotes are plain characters unless a cell needs them."""
     lines = [(n, line.split(separator)) for n, line in enumerate(BREAK.split(text), 1)]
     if '"' not in text:
         return lines

@@ -1,4 +1,4 @@
-"""Time series from the user's own CSV: columns of numbers or labels, with dates or without."""
+"""Time series from the user's CSV: columns of numbers or labels, with or without dates."""
 
 import functools
 import os
@@ -17,13 +17,13 @@ _SHORTEST_DAY = 20 * 60  # minutes; days of a change of daylight saving have 23 
 
 
 class Reading(NamedTuple):
-    """How the cells of a file are to be understood.
+    """Options for reading the cells of a file.
 
     Attributes:
-      date_column: the column with the dates; None: the first that is called date, time, day, month
-        or the like and holds digits; "none": none, rows are steps.
-      date_format: as of `datetime.strptime`, such as %d.%m.%Y; None for ISO 8601 and quarters.
-      date_unit: "s" or "ms" for dates that are numbers of them since 1970; None otherwise.
+      date_column: the column with the dates; None: the first one named date, time, day, month or
+        the like that holds digits; "none": no column, rows are steps.
+      date_format: format of `datetime.strptime`, such as %d.%m.%Y; None for ISO 8601 and quarters.
+      date_unit: "s" or "ms" for dates in seconds or milliseconds since 1970; None otherwise.
       step: the step of the dates, such as "week"; None: found from them.
       missing: cells that are gaps in addition to the empty cell and, of numbers, to
         `number_cells.MISSING`.
@@ -45,25 +45,25 @@ def read_csv(
 ) -> TimeSeries:
     """Returns columns of a table (`tables.read_table`) as a series.
 
-    Dates are as of `date_cells.parse`, their step as of `steps.find_step`. Dates between them that
-    are not there become gaps, and so do cells that are empty or one of `number_cells.MISSING`. A
-    date is labeled as it is written; where offsets from UTC differ and a step is shorter than a
-    day, dates are in UTC, and a note says so.
+    `date_cells.parse` reads the dates, and `steps.find_step` finds their step. Missing dates become
+    gaps, and so do cells that are empty or one of `number_cells.MISSING`. Dates keep their written
+    form. If offsets from UTC differ and a step is shorter than a day, dates are in UTC, with a
+    note.
 
     Args:
       path: the file.
       columns: C names of columns with numbers.
       date_column: as in `Reading`; so is date_format.
       date_format: see date_column.
-      reading: all of that; takes the place of the two before.
+      reading: all options; replaces `date_column` and `date_format`.
 
     Returns:
       A `TimeSeries` named as the file, with notes of what was understood.
 
     Raises:
-      ValueError: in one line, if the file is not such a file, lacks a column (the nearest name is
-        suggested), has text where a number or date is expected, is all gaps in a column, its dates
-        do not ascend, or have no step; with the line of the file.
+      ValueError: in one line, with the line of the file: if it is not a table, if a column is
+        missing (the nearest name is suggested) or has only gaps, if a cell is not a number or date,
+        or if its dates do not ascend or have no step.
       OSError: if it cannot be read.
     """
     table = read_table(path, keep_empty=True)
@@ -94,8 +94,9 @@ def read_labels(
 ) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     """Returns columns of labels, such as meals or weekdays, as a series of their numbers.
 
-    Args and raises as `read_csv`, but that cells hold any text, such as "none", and only those that
-    are empty or named missing are gaps; and ValueError for a column whose labels do not repeat.
+    Arguments and errors are those of `read_csv`, with two exceptions. Cells hold any text, such as
+    "none"; only cells that are empty or named missing are gaps. A column whose labels do not repeat
+    raises ValueError.
 
     Returns:
       (series, labels): value v of a column stands for the label v of its labels, which are in
@@ -131,12 +132,12 @@ def date_column_of(table: Table, given: str | None, but: Sequence[str] = ()) -> 
 
     Args:
       table: of `read_table`.
-      given: its name; "none" for none; None: the first that is called date, time or the like, and
+      given: its name; "none" for no dates; None: the first one named date, time or the like that
         holds digits (a column "day" may hold Monday), or else the first that holds only ISO dates.
-      but: columns that are none unless they are given.
+      but: columns that are dates only if they are given.
 
     Raises:
-      ValueError: if there is none of that name.
+      ValueError: if there is no column of that name.
     """
     if given == "none":
         return None
@@ -215,7 +216,7 @@ def _offset(offsets: np.ndarray) -> str:
 
 
 def _hint(table: Table, name: str, stamps: date_cells.Stamps, but: Sequence[str]) -> str:
-    """Returns what may help where dates do not ascend."""
+    """Returns advice for dates that do not ascend."""
     others = [other for other in _named_dates(table, but) if other != name]
     others = [other for other in others if _has_digits(table, other)]
     steps = np.diff(stamps.times.astype(np.int64))

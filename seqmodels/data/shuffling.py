@@ -12,7 +12,7 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
     """Returns `value` as an int.
 
     Args:
-      name: what the value is called in the error.
+      name: the value's name in the error.
       value: a Python or NumPy integer.
       least: the smallest number that is allowed.
       most: the largest number that is allowed; None for no limit.
@@ -36,16 +36,16 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 def random_order(size: int, seed: int, epoch: int, stream: int = 0) -> np.ndarray:
     """Returns a random permutation of 0 to size - 1, the same on every machine.
 
-    It is where a stable sort puts the raw 64-bit outputs of the counter-based generator
-    Philox4x64-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3")
-    under the key (seed, epoch) and the counter (0, 0, 0, stream). NumPy promises that these outputs
-    stay as they are, which it does not for `Generator.permutation`.
+    It is the order of a stable sort of the raw 64-bit outputs of the generator Philox4x64-10, with
+    the key (seed, epoch) and the counter (0, 0, 0, stream). Salmon, Moraes, Dror, Shaw 2011,
+    "Parallel random numbers: as easy as 1, 2, 3". NumPy guarantees that these outputs never change,
+    which it does not for `Generator.permutation`.
 
     Args:
-      size: how many.
+      size: the number of entries.
       seed: from 0 to 2^64 - 1.
       epoch: from 0 to 2^64 - 1.
-      stream: keeps apart orders that are drawn for different ends.
+      stream: a number that makes orders for different purposes independent.
 
     Returns:
       int64 (size,).
@@ -55,11 +55,11 @@ def random_order(size: int, seed: int, epoch: int, stream: int = 0) -> np.ndarra
 
 
 class Share(NamedTuple):
-    """The part of every batch that one of several processes loads.
+    """The share of every batch that one process loads.
 
     Attributes:
       process: the number of the process, from 0.
-      num_processes: how many there are.
+      num_processes: the number of processes.
     """
 
     process: int
@@ -84,7 +84,7 @@ def make_share(batch_size: int, process: int, num_processes: int) -> Share:
     Args:
       batch_size: rows of a batch over all processes.
       process: the number of the process, from 0.
-      num_processes: how many there are.
+      num_processes: the number of processes.
 
     Returns:
       A `Share`.

@@ -1,4 +1,4 @@
-"""The regular step on which dates lie: found from them, or given."""
+"""Regular steps of dates: detected or given."""
 
 import re
 from collections.abc import Iterator
@@ -8,25 +8,26 @@ import numpy as np
 from seqmodels.data import grids
 from seqmodels.data.grids import DAY, LENGTHS, UNITS, WAY_OUT, Grid, StepError
 
-MOST_GAPS = 1_000  # steps for each observation
+MOST_GAPS = 1_000  # the largest number of steps for each observation
 _FINER = (DAY, *list(LENGTHS.values())[2:])
 
 
 def find_step(times: np.ndarray) -> Grid:
-    """Returns the regular step on which dates lie.
+    """Finds the regular step of dates.
 
-    The coarsest calendar step that fits exactly: the same day of each year, quarter or month, or
-    their last days; otherwise the length that is both the most common and the common divisor of
-    all, of weeks, business days (if no date is on a weekend), days, hours and so on. Then steps
-    that fit nearly: one date in each month, or a length that most dates have, if at most a tenth of
-    the dates is off it by at most a third (in weeks: by two days). Last, the common divisor.
+    First come steps that fit exactly: the coarsest calendar step (the same day of each year,
+    quarter or month, or their last days), then a length that is both the most common difference and
+    the common divisor. Its unit may be weeks, business days (if no date is on a weekend), days,
+    hours and so on. Next come steps that fit nearly: one date in each month, or the most common
+    length. At most a tenth of the dates may be off it, by at most a third (in weeks: by two days).
+    The last choice is the common divisor.
 
     Args:
       times: datetime64[us] (N,), ascending and distinct, N > 1.
 
     Raises:
-      StepError: if most dates have a step that the others break, or there is none without a
-        thousand gaps for each date.
+      StepError: if most dates lie on a step but others do not, or if every step leaves a thousand
+        gaps for each date.
     """
     for candidate in _candidates(times.astype("datetime64[us]")):
         if candidate is not None:
@@ -63,7 +64,7 @@ def _checked(grid: Grid) -> Grid:
 
 
 def given_step(times: np.ndarray, text: str) -> Grid:
-    """Returns dates on a step that is given: each is moved to the nearest one.
+    """Returns dates on a given step: each is moved to the nearest step.
 
     Args:
       times: datetime64[us] (N,), ascending and distinct.
@@ -102,10 +103,10 @@ def given_step(times: np.ndarray, text: str) -> Grid:
 
 
 def parse_step(text: str) -> tuple[int, str]:
-    """Returns (2, "week") of "2 weeks".
+    """Parses a step, such as "2 weeks", to (2, "week").
 
     Raises:
-      StepError: for anything else than a number, from 1, and a unit of `UNITS`.
+      StepError: if the text is not a positive number and a unit of `UNITS`.
     """
     match = re.fullmatch(r"(?:([1-9][0-9]{0,5}) *)?([a-z]+(?: [a-z]+)?)", text.strip().lower())
     short = {"ms": "millisecond", "us": "microsecond", "s": "second", "min": "minute", "h": "hour"}

@@ -1,4 +1,4 @@
-"""One long text or series as parallel streams, for truncated backpropagation through time."""
+"""Parallel streams of one long series, for truncated backpropagation through time."""
 
 from typing import Any, NamedTuple
 
@@ -14,9 +14,8 @@ class StreamBatch(NamedTuple):
     Attributes:
       inputs: (T, B, ...).
       targets: (T, B, ...), the inputs one step later.
-      begins: bool (B,), true in the first piece of an epoch: there the state that is carried from
-        piece to piece starts anew. As `resets` of an unroll it is
-        `jnp.zeros((T, B), bool).at[0].set(begins)`.
+      begins: bool (B,), true in the first piece of an epoch, where the carried state must be reset.
+        As `resets` of an unroll it is `jnp.zeros((T, B), bool).at[0].set(begins)`.
     """
 
     inputs: np.ndarray
@@ -35,10 +34,10 @@ def contiguous(
 ) -> Batches:
     """Returns the pieces of a series that is cut into B parallel streams.
 
-    Stream b is the steps b * S to b * S + S, of which the last is a target alone, where
-    S = (N - 1) // B; what does not divide among the streams, fewer than B steps, is left out. Batch
-    n of an epoch is the steps n * length to (n + 1) * length of each stream, so the state after a
-    batch is the one to begin the next batch with.
+    Stream b is the steps b * S to b * S + S, where S = (N - 1) // B; the last step is only a
+    target. The fewer than B remaining steps of the series are left out. Batch n of an epoch is the
+    steps n * length to (n + 1) * length of each stream, so the final state of a batch is the
+    initial state of the next.
 
     Args:
       series: (N, ...), tokens or features, such as a NumPy memory map.

@@ -14,11 +14,11 @@ SMALLEST_VOCABULARY = len(SPECIALS) + 256
 
 
 def train(texts: Iterable[str], vocabulary_size: int, *, lowercase: bool = False) -> Tokenizer:
-    """Returns a tokenizer whose vocabulary is learned from texts: of the training split alone.
+    """Trains a tokenizer on texts, which should be the training split alone.
 
-    The text's UTF-8 bytes are merged by byte-pair encoding (Sennrich, Haddow, Birch 2016, "Neural
-    Machine Translation of Rare Words with Subword Units", arXiv 1508.07909), beginning with all 256
-    of them, so that no text has an unknown character: `UNK` is there for what a caller hides.
+    UTF-8 bytes are merged by byte-pair encoding (Sennrich, Haddow, Birch 2016, "Neural Machine
+    Translation of Rare Words with Subword Units", arXiv 1508.07909). All 256 bytes are tokens, so
+    no text has an unknown character; `UNK` is for tokens that a caller hides.
 
     Args:
       texts: one or more texts.
@@ -30,8 +30,8 @@ def train(texts: Iterable[str], vocabulary_size: int, *, lowercase: bool = False
       A tokenizer. `tokenizer.to_str()` is all of it as JSON text, for `from_text`.
 
     Raises:
-      ValueError: if there is no text, `texts` is a bare string, one is no Unicode text, or the
-        vocabulary is too small.
+      ValueError: if there is no text, if `texts` is a bare string, if one of them is not Unicode,
+        or if the vocabulary is too small.
     """
     if vocabulary_size < SMALLEST_VOCABULARY:
         raise ValueError(
@@ -54,20 +54,20 @@ def train(texts: Iterable[str], vocabulary_size: int, *, lowercase: bool = False
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    # As added tokens the specials would be found in texts that have "</s>" in them.
+    # As added tokens the specials would be recognized in texts that contain "</s>".
     description = json.loads(tokenizer.to_str())
     description["added_tokens"] = []
     return from_text(json.dumps(description))
 
 
 def from_text(text: str) -> Tokenizer:
-    """Returns the tokenizer that `to_str()` wrote down.
+    """Returns the tokenizer from the JSON of its `to_str()`.
 
     Args:
       text: JSON.
 
     Raises:
-      ValueError: if the text is no tokenizer, or one with other special tokens.
+      ValueError: if the text is not a tokenizer, or has other special tokens.
     """
     try:
         tokenizer = Tokenizer.from_str(text)
@@ -92,7 +92,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
       For every text int32 (length,).
 
     Raises:
-      ValueError: if `texts` is a bare string, or one is no Unicode text (a lone surrogate).
+      ValueError: if `texts` is a bare string, or one of them is not Unicode (a lone surrogate).
     """
     texts = check_texts("texts", texts)
     _check_unicode(texts)
@@ -100,11 +100,11 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
-    """Returns the text of tokens; exactly what was encoded, unless it was made lower case.
+    """Returns the text of tokens, exactly the encoded one except for lower case.
 
     Args:
       tokenizer: of `train`.
-      ids: tokens; special ones are left out, and bytes that are no UTF-8 become U+FFFD.
+      ids: tokens; special ones are left out, and bytes that are not UTF-8 become U+FFFD.
 
     Raises:
       ValueError: if a number is not a token.

@@ -1,4 +1,4 @@
-"""The reader of a user's tables: CSV and its relatives, with one-line errors that name the line."""
+"""Reader of the user's tables (CSV and related formats); one-line errors name the line."""
 
 import difflib
 import itertools
@@ -10,9 +10,9 @@ from typing import NamedTuple
 from seqmodels.data.csv_records import BREAK, QuoteError, Record, records, swallowed_rows
 from seqmodels.storage import reading
 
-# Of two that fit equally well, the first: commas stand in numbers and sentences too.
+# If two fit equally well, the first is used: commas also occur in numbers and sentences.
 SEPARATORS = {"\t": "tab", ";": ";", "|": "|", ",": ","}
-_LOOKED_AT = 200  # records from which the separator is found
+_LOOKED_AT = 200  # number of records from which the separator is found
 _MARKS = (  # byte-order marks, the longer first
     (b"\xff\xfe\x00\x00", "utf-32"),
     (b"\x00\x00\xfe\xff", "utf-32"),
@@ -31,7 +31,7 @@ class Table(NamedTuple):
       columns: C names, distinct.
       rows: N rows of C cells as they are written, without quotes.
       lines: the line, from 1, on which each row begins.
-      notes: how it was read, where that is not a matter of course, such as "separator ;".
+      notes: unusual properties of the file, such as "separator ;".
     """
 
     option: str
@@ -52,7 +52,7 @@ class Table(NamedTuple):
         return [row[number] for row in self.rows]
 
     def line(self, row: int, name: str | None = None) -> int:
-        """Returns the line on which a row begins, or its cell of a column."""
+        """Returns the line on which a row, or its cell of a column, begins."""
         before = self.rows[row][: 0 if name is None else self.columns.index(name)]
         return self.lines[row] + sum(len(BREAK.findall(cell)) for cell in before)
 
@@ -61,7 +61,7 @@ class Table(NamedTuple):
         return f"{self.path}, line {self.line(row, name)}: {name}"
 
     def check_column(self, option: str, name: str) -> None:
-        """Raises ValueError, with the nearest name, unless there is a column of that name.
+        """Raises ValueError, with the nearest name, unless a column of that name exists.
 
         Args:
           option: the argument whose value the name is, for the message.
@@ -81,12 +81,11 @@ class Table(NamedTuple):
 def read_table(
     path: str | os.PathLike[str], option: str = "csv", *, keep_empty: bool = False
 ) -> Table:
-    """Returns a table with a header.
+    r"""Returns a table with a header.
 
-    Cells are separated by commas, semicolons, tabs or |, whichever fits header and rows; by tabs
-    where the name ends in .tsv. Quotes are those of RFC 4180. Lines before the header that are
-    empty or begin with # are left out, and so are empty lines, and unnamed empty columns at the
-    end.
+    Commas, semicolons, tabs or | separate cells, whichever fits header and rows; tabs if the name
+    ends in .tsv. Quotes follow RFC 4180. Lines before the header that begin with #, empty lines,
+    and unnamed empty columns at the end are left out.
 
     Args:
       path: a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark.
@@ -94,10 +93,16 @@ def read_table(
       keep_empty: whether empty lines between rows are rows of empty cells.
 
     Raises:
-      ValueError: in one line with the line of the file, if it is not such a table: other bytes, no
-        header, no rows, a row longer than the header, a column that stands twice, a quote that is
-        not closed, or that swallows rows.
+      ValueError: in one line with the line of the file, if it is not such a table. Reasons are
+        invalid bytes, no header, no rows, a row longer than the header, two columns of one name, or
+        a quote that is not closed or encloses rows.
       OSError: if it cannot be read.
+
+    Examples:
+      >>> _ = pathlib.Path("sky.csv").write_text("day,color\n1,red\n2,blue\n")
+      >>> table = read_table("sky.csv")
+      >>> table.columns, table.column("color")
+      (('day', 'color'), ['red', 'blue'])
     """
     path = pathlib.Path(path)
     text, notes = read_text(path, option)
@@ -123,7 +128,7 @@ def read_table(
 
 
 def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
-    """Returns the text of a file and, if it is not UTF-8, the note of its encoding.
+    r"""Returns the text of a file and, if it is not UTF-8, the note of its encoding.
 
     Args:
       path: the file.
@@ -132,6 +137,11 @@ def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
     Raises:
       ValueError: in one line, with line and position, for bytes that are not text.
       OSError: if it cannot be read.
+
+    Examples:
+      >>> _ = pathlib.Path("sky.csv").write_text("day,color\n1,red\n")
+      >>> read_text(pathlib.Path("sky.csv"), "csv")
+      ('day,color\n1,red\n', [])
     """
     content = reading.read_bytes(path)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
@@ -154,7 +164,7 @@ def read_text(path: pathlib.Path, option: str) -> tuple[str, list[str]]:
 
 
 def _header(text: str) -> tuple[int, int, int]:
-    """Returns where the header begins, its line, and how many lines of comments are before it."""
+    """Returns position and line of the header, and the number of comment lines before it."""
     at, line, comments = 0, 1, 0
     while at < len(text):
         end = BREAK.search(text, at)
@@ -168,16 +178,20 @@ def _header(text: str) -> tuple[int, int, int]:
 
 
 def find_separator(option: str, path: pathlib.Path, text: str, start: int = 0) -> str:
-    """Returns the separator with which most records are as wide as the first one.
+    r"""Returns the separator with which most records are as wide as the first one.
 
     Args:
       option: the argument that names the file, for messages.
-      path: of the file; one that ends in .tsv has tabs.
-      text: of the file.
-      start: where the first record begins in it.
+      path: the file; a name that ends in .tsv means tabs.
+      text: the text of the file.
+      start: the position of the first record in it.
 
     Raises:
       ValueError: in one line, if two of them fit header and rows.
+
+    Examples:
+      >>> find_separator("csv", pathlib.Path("sky.csv"), "day;color\n1;red\n")
+      ';'
     """
     if path.suffix.lower() == ".tsv":
         return "\t"
@@ -189,12 +203,12 @@ def find_separator(option: str, path: pathlib.Path, text: str, start: int = 0) -
             for record in itertools.islice(records(text, separator, start=start), _LOOKED_AT):
                 width = len(record.cells)
                 if any(cell.strip() for cell in record.cells):
-                    # Separators at the end of a row alone are no cells.
+                    # Separators only at the end of a row do not make cells.
                     while widths and width > widths[0] and not record.cells[width - 1].strip():
                         width -= 1
                     widths.append(width)
         except QuoteError:
-            pass  # counted as far as it could be read
+            pass  # records before the error are counted
         if not widths or widths[0] < 2:
             continue
         fit = widths.count(widths[0]) / len(widths)
@@ -242,7 +256,7 @@ def _table(
         cells = row.cells
         fault = ""
         if any(cell.strip() for cell in cells[width:]):
-            fault = f"a cell with {SEPARATORS[separator]} in it has to stand in quotes"
+            fault = f"a cell with {SEPARATORS[separator]} in it must be quoted"
         elif row.broken and len(cells) < width:
             fault = "a cell of it goes over several lines: is a quote left open?"
         if fault:

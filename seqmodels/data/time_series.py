@@ -13,14 +13,14 @@ class TimeSeries(NamedTuple):
     """C columns observed at T regular steps.
 
     Attributes:
-      name: of the series.
+      name: the name of the series.
       columns: C names.
       values: float64 (T, C); NaN where nothing was observed.
       times: datetime64 (T,), the beginnings of the steps; int64 (T,) of a column that counts; None
         where steps have numbers alone.
-      unit: what a step is: one of `grids.UNITS`, such as month or business day; or "step".
-      every: how many of those units.
-      notes: how it was read from a file, such as "72 rows" and "separator ;".
+      unit: the unit of a step: one of `grids.UNITS`, such as month or business day; or "step".
+      every: the number of units in a step.
+      notes: properties of its file, such as "72 rows" and "separator ;".
     """
 
     name: str
@@ -33,13 +33,13 @@ class TimeSeries(NamedTuple):
 
     @property
     def period(self) -> int:
-        """Steps after which the calendar begins again, 12 for months; 1 where there is none."""
+        """Steps in a cycle of the calendar, 12 for months; 1 without a cycle."""
         known = PERIODS.get(self.unit, 1)
         return known // self.every if known % self.every == 0 else 1
 
     @property
     def ordinal(self) -> int:
-        """Number of the first step, counted in steps since 1970; 0 where there are no dates.
+        """Number of the first step, counted in steps since 1970; 0 without dates.
 
         Steps whose numbers differ by a multiple of `period` are at the same place in the season.
         """
@@ -61,10 +61,10 @@ class TimeSeries(NamedTuple):
         Args:
           first: a date such as 1987, 1987-05, or 1987-05-01; a step's number where there are no
             dates, from 0.
-          last: the same.
+          last: as `first`.
 
         Raises:
-          ValueError: if one is none, or nothing is left.
+          ValueError: if one of them is not a date or step, or if no step is left.
         """
         at = np.arange(len(self.values)) if self.times is None else self.times
         keep = np.ones(len(at), bool)
@@ -75,7 +75,7 @@ class TimeSeries(NamedTuple):
             if at.dtype.kind == "i":
                 keep &= at <= end
             else:
-                # A date means all of what it names: 1987 ends with December.
+                # A date includes its whole period: 1987 ends with December.
                 unit: Any = np.datetime_data(end.dtype)[0]
                 keep &= at < end + np.timedelta64(1, unit)
         if not keep.any():
@@ -90,13 +90,13 @@ class TimeSeries(NamedTuple):
         """Returns the date of a step, as exact as its unit, or its number.
 
         Args:
-          step: from 0; it may lie behind the end; -1 is the last, and so on.
+          step: from 0; it may be after the end; -1 is the last, and so on.
         """
         at = step if step >= 0 else len(self.values) + step
         return str(at) if self.times is None else str(self.dates(at + 1)[at])
 
     def dates(self, steps: int) -> np.ndarray:
-        """Returns the first steps' dates, datetime64 (steps,), or their numbers; also behind T."""
+        """Returns the first steps' dates, datetime64 (steps,), or their numbers; also after T."""
         if self.times is None:
             return np.arange(steps)
         if self.times.dtype.kind == "i":
@@ -114,7 +114,7 @@ class TimeSeries(NamedTuple):
 
     @property
     def understood(self) -> str:
-        """What was read, in a line: rows, step, first and last date, gaps."""
+        """Summary in one line: rows, step, first and last date, gaps."""
         rows, *more = self.notes or (f"{len(self.values)} rows",)
         step = "rows are steps"
         if self.times is not None:
@@ -144,16 +144,16 @@ def regular(
 ) -> TimeSeries:
     """Returns observations as a series of a regular step.
 
-    Steps between the first and the last date at which there is none are gaps (NaN).
+    Steps without a date, between the first and the last, are gaps (NaN).
 
     Args:
-      name: of the series.
+      name: the name of the series.
       columns: C names.
       values: float64 (N, C); NaN where nothing was observed.
       times: datetime64 (N,), ascending and distinct; int64 (N,) that count; None for steps without
         dates.
-      step: of `steps.parse_step`, to which dates are moved; None: found by `steps.find_step`.
-      notes: of the series; dates that are off the step are added.
+      step: for `steps.parse_step`, dates are moved to it; None: found by `steps.find_step`.
+      notes: notes of the series; dates that are off the step are added.
 
     Raises:
       ValueError: in one line, if there is no row, or no regular step.

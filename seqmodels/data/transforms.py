@@ -11,7 +11,7 @@ def transformed(values: np.ndarray, transform: str) -> np.ndarray:
     """Returns values in transformed units.
 
     Args:
-      values: in units of the series; NaN stays, and stands for masked values.
+      values: in units of the series; NaN stays NaN, and masked values become NaN.
       transform: one of `TRANSFORMS`.
 
     Raises:
@@ -34,9 +34,9 @@ def restored(values: np.ndarray, transform: str, variance: np.ndarray | float = 
     Args:
       values: transformed.
       transform: one of `TRANSFORMS`.
-      variance: of their errors, 0 for quantiles. The mean of the series is f^2 + v under a square
-        root, and exp(f + v / 2) under a logarithm with normal errors. Hyndman, Athanasopoulos 2021,
-        "Forecasting: Principles and Practice", section 5.6.
+      variance: variance of their errors, 0 for quantiles. The mean of the series is f^2 + v for a
+        square root, and exp(f + v / 2) for a logarithm with normal errors. Hyndman, Athanasopoulos
+        2021, "Forecasting: Principles and Practice", section 5.6.
 
     Raises:
       ValueError: as `transformed`.

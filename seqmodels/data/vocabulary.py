@@ -15,7 +15,7 @@ SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
 
 
 class Vocabulary(NamedTuple):
-    """words: the word of each number; the first four are those of `SPECIALS`."""
+    """Words by number; the first four are those of `SPECIALS`."""
 
     words: tuple[str, ...]
 
@@ -67,7 +67,12 @@ class Vocabulary(NamedTuple):
 
 
 def from_str(text: str) -> Vocabulary:
-    """Returns the vocabulary of `Vocabulary.to_str`; ValueError for another text."""
+    """Returns the vocabulary of `Vocabulary.to_str`; ValueError for another text.
+
+    Examples:
+      >>> from_str(build(["the sky is red"]).to_str()).words[4:]
+      ('is', 'red', 'sky', 'the')
+    """
     words = json.loads(text)
     is_words = isinstance(words, list) and all(isinstance(word, str) for word in words)
     if not is_words or tuple(words[:4]) != SPECIALS:
@@ -76,17 +81,25 @@ def from_str(text: str) -> Vocabulary:
 
 
 def build(texts: Iterable[str], least: int = 1) -> Vocabulary:
-    """Returns the vocabulary of texts, the most frequent word first.
+    """Builds the vocabulary of texts, the most frequent word first.
 
     Args:
-      texts: of the training split alone.
-      least: how often a word must occur to have a number.
+      texts: texts, of the training split alone.
+      least: the smallest number of occurrences of a word with a number.
 
     Returns:
-      A `Vocabulary`; words that occur equally often stand in alphabetical order.
+      A `Vocabulary`; words of equal frequency are in alphabetical order.
 
     Raises:
       ValueError: if `texts` is a bare string.
+
+    Examples:
+      >>> vocabulary = build(["the sky is red", "the sky is blue"])
+      >>> tokens, lengths = vocabulary.encode(["the sky", "is it red"])
+      >>> tokens.shape, lengths
+      ((5, 2), array([4, 5], dtype=int32))
+      >>> vocabulary.decode(tokens[:, 0])
+      'the sky'
     """
     texts = check_texts("texts", texts)
     counts = collections.Counter(word for text in texts for word in text.split())

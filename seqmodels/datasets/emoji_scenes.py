@@ -13,25 +13,25 @@ import numpy as np
 
 from seqmodels.data.captions import Scenes, split_combinations
 
-# One picture each, told by one name in the singular, that differ at twenty pixels.
+# One object each, with one name in the singular, distinguishable at twenty pixels.
 EMOJI = (
     "🍎🍌🍓🍋🍊🍉🥕🍄🥚🍕🍔🐶🐱🐭🐰🦊🐻🐼🐸🐵🐔🐷🐮🦁🐯🐧🐢🐍🐟🐙"
     "🦋🐞🐘🚗🚌🚲🚀🚂⚽🏀🎈🎁🎂🎸🎺📕📷💻🔑🔨🔔💡🔥🌈🌵🌻🌹🌲🏠👑"
 )
 LANGUAGES = ("en", "de")
 RELATIONS = {"en": ("left of", "above"), "de": ("links von", "über")}
-CELL = 24  # pixels of the canvas along which the scene runs, for each picture
+CELL = 24  # pixels along the scene for each picture
 SIZES = (18, 20, 22)
-ACROSS = 48  # pixels of the other side
-DRIFT = 9  # pixels from the middle line, at most
+ACROSS = 48  # pixels across the scene
+DRIFT = 9  # largest distance from the middle line, in pixels
 FONT = "glyf_colr0.ttf"
-DRAWN = 96  # pixels at which the font is drawn before it is made smaller
+DRAWN = 96  # size in pixels at which the font is drawn before it is reduced
 
 
 def names(language: str) -> tuple[str, ...]:
     """Returns the name of each of `EMOJI`, with the article in English.
 
-    German names stand without one: the package does not tell their gender.
+    German names have no article, because the package does not give their gender.
 
     Raises:
       ValueError: if there is no such language.
@@ -96,12 +96,12 @@ def glyphs() -> dict[int, np.ndarray]:
 def scenes(language: str = "en", pictures: int = 2) -> Scenes:
     """Returns scenes of pictures side by side or one above the other.
 
-    Every picture has a cell of 24 pixels along the scene; its size, its place in the cell and how
-    far it is from the middle line are drawn. Held out are sets of emoji, whatever their order.
+    Every picture has a cell of 24 pixels along the scene. Its size, its place in the cell and its
+    distance from the middle line are random. Sets of emoji are held out, in any order.
 
     Args:
       language: "en" or "de".
-      pictures: of a scene, 2 or 3; in a row or a column of three the relation is told twice.
+      pictures: number of pictures in a scene, 2 or 3; a caption of three states the relation twice.
 
     Returns:
       `Scenes` of square images, 48 pixels for two pictures, 72 for three.

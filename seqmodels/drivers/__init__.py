@@ -1,1 +1,1 @@
-"""Drivers, which run a cell through time, and the sequence contract that each of them keeps."""
+"""Drivers, which run a cell through time, and the sequence contract shared by all of them."""

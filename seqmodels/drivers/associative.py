@@ -23,6 +23,12 @@ def associative() -> Driver:
 
     A product of a_t over many steps must not overflow. With |a_t| > 1 it may, even if the state is
     zero and would stay zero step by step.
+
+    Examples:
+      >>> cell, xs = sm.min_gru(3, 4), jnp.ones((5, 2, 3))
+      >>> state, ys = sm.unroll(cell, cell.init(jax.random.key(0)), xs, method=sm.associative())
+      >>> ys.shape
+      (5, 2, 4)
     """
     return Driver("associative", _run)
 

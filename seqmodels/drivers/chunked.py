@@ -57,6 +57,13 @@ def chunked(
     Raises:
       ValueError: if `memory_budget` is not a positive number of bytes, if `segment` is not a
         positive integer, or if both are given.
+
+    Examples:
+      >>> cell, xs = sm.lstm(3, 4), jnp.ones((500, 2, 3))
+      >>> method = sm.chunked(memory_budget="200KB")  # or segment=25, in steps
+      >>> full = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs, method=method, states=False)
+      >>> full.info.method, full.ys.shape
+      ('chunked', (500, 2, 4))
     """
     if segment is not None:
         check_size("chunked", segment=segment)

@@ -12,7 +12,7 @@ from seqmodels.types import Array, Cell, Contract, Params, State
 
 
 def tree_where(mask: Array | None, if_true: Any, if_false: Any, *, batch_last: bool = False) -> Any:
-    """Returns `if_true` where the mask is true, `if_false` elsewhere; None is a mask never true.
+    """Returns `if_true` where the mask is true, else `if_false`; None means false everywhere.
 
     The mask's axes are the leading axes of every leaf, or the last ones (`batch_last`). It selects
     and does not multiply, so a NaN that is not selected has no effect.
@@ -29,7 +29,7 @@ def tree_where(mask: Array | None, if_true: Any, if_false: Any, *, batch_last: b
 
 
 def zero_unless(mask: Array | None, tree: Any, *, batch_last: bool = False) -> Any:
-    """Returns `tree` where the mask is true, zero elsewhere; None is a mask always true."""
+    """Returns `tree` where the mask is true, zero elsewhere; None means true everywhere."""
     if mask is None:
         return tree
     return tree_where(mask, tree, jax.tree.map(jnp.zeros_like, tree), batch_last=batch_last)
@@ -77,8 +77,8 @@ def hold_last_outputs(contract: Contract, ys: Any) -> Any:
 def fill_padding(valid: Array | None, xs: Array) -> Array:
     """Returns `xs` with ones where no step is valid.
 
-    The step runs there too, and its result is dropped. Zeros would not do: a norm, a
-    logarithm, a root or a quotient has no derivative there, and 0 * NaN would reach the parameters.
+    The step runs there too, and its result is dropped. Zeros would fail: a norm, a logarithm, a
+    root or a quotient has no derivative there, and 0 * NaN would reach the parameters.
     """
     return xs if valid is None else tree_where(valid, xs, jnp.ones_like(xs))
 
@@ -107,7 +107,7 @@ def check_lengths(lengths: Any, num_steps: int, batch_shape: tuple[int, ...]) ->
     if not isinstance(lengths, jax.Array):
         lengths = np.asarray(lengths)
     if lengths.shape == batch_shape and lengths.size == 0:
-        lengths = lengths.astype(np.int32)  # an empty list has no dtype of its own
+        lengths = lengths.astype(np.int32)  # an empty list has no integer dtype
     if lengths.shape != batch_shape or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise ValueError(
             f"lengths: got {lengths.dtype}{list(lengths.shape)}, "

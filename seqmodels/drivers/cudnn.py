@@ -27,7 +27,7 @@ from seqmodels.weights.layouts import LAYOUTS, convert, shape_of
 # (x (N, T, D), h (1, N, H), c (1, N, H), weights, lengths (N,)) -> (y (N, T, H), h, c)
 Kernel = Callable[[Array, Array, Array, Array, Array], tuple[Array, Array, Array]]
 
-# Ours and torch's, whose tensors cuDNN has in one vector.
+# The layouts of this library and of torch, whose tensors cuDNN concatenates.
 _LAYOUTS = LAYOUTS["seqmodels", "lstm"], LAYOUTS["torch", "lstm"]
 PRECISIONS = {"float32": jax.lax.Precision.HIGHEST, "tf32": jax.lax.Precision.HIGH}
 
@@ -51,6 +51,10 @@ def cudnn(*, precision: str = "float32") -> Driver:
 
     Raises:
       ValueError: if `precision` is not one of the two.
+
+    Examples:
+      >>> sm.cudnn(precision="tf32").settings  # as in sm.unroll(..., method=sm.cudnn())
+      (('precision', 'tf32'),)
     """
     if precision not in PRECISIONS:
         names = ", ".join(PRECISIONS)

@@ -1,9 +1,9 @@
-"""A linear function with a transpose of its own, under every transformation of JAX.
+"""A linear function with a custom transpose, under every transformation of JAX.
 
-A driver with a backward pass of its own has two derivatives that JAX cannot derive from each other
-at the same speed: the tangent of the outputs (forward mode) and the cotangent of the inputs
-(reverse mode). `linear_call` binds both to one operation inside a `jax.custom_jvp` rule. Forward
-mode evaluates the first, and reverse mode, which transposes the tangent, evaluates the second. So
+A driver with a custom backward pass has two derivatives: the tangent of the outputs (forward mode)
+and the cotangent of the inputs (reverse mode). JAX cannot derive one from the other at the same
+speed. `linear_call` binds both to one operation inside a `jax.custom_jvp` rule. Forward mode
+evaluates the first, and reverse mode, which transposes the tangent, evaluates the second. So
 `jax.jvp`, `jax.linearize`, `jax.hessian` and `jax.grad` all work, whichever comes first.
 
 `jax.custom_derivatives.linear_call` has the same purpose, but neither `vmap` nor a derivative with

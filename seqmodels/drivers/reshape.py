@@ -32,7 +32,7 @@ def split_batch(tree: Any, first: int, batch_shape: tuple[int, ...]) -> Any:
 def chunk_size(num_steps: int, target: int) -> int:
     """Returns the divisor of `num_steps` nearest to `target`, from half of it to twice it.
 
-    Without such a divisor it returns `target`. Then the leftover steps form a chunk of their own.
+    Without such a divisor it returns `target`. Then the leftover steps form a separate chunk.
     """
     candidates = range((target + 1) // 2, 2 * target + 1)
     divisors = [size for size in candidates if num_steps % size == 0]

@@ -60,9 +60,9 @@ def analyze_stages(
       keeps: for each leaf of the state, whether a reset keeps it.
 
     Raises:
-      TypeError: if a project is not affine in the state and in x_t, if a derivative rule of the
-        cell's own is not linear where it has to be, if an array between the stages lacks the batch
-        axis, or if a function of the cell closes over a traced array.
+      TypeError: if a project is not affine in the state and in x_t, or a custom derivative rule is
+        not linear where it must be. Also if an array between the stages lacks the batch axis, or a
+        function of the cell closes over a traced array.
     """
     num_axes = len(x_t.shape) - cell.x_ndim
     state, x_t = jax.eval_shape(lambda *rows: merge_batch(rows, 0, num_axes), state, x_t)
@@ -148,10 +148,10 @@ def _affine_gates(
 ) -> Any:
     """Returns the shapes of the gates; raises TypeError if `project` is not affine.
 
-    Its derivative with respect to the state and x_t has to be the same at every state and x_t,
-    because the fused backward pass computes it once for a chunk. The derivative is the one that
-    `jax.vjp` returns, so that a derivative rule of the cell's own counts. The test traces it, and
-    looks for a value of the state or of x_t that it reads.
+    Its derivative with respect to the state and x_t must be the same at every state and x_t,
+    because the fused backward pass computes it once for a chunk. The derivative is that of
+    `jax.vjp`, so that custom derivative rules of the cell count. The test traces it, and looks for
+    a value of the state or of x_t that it reads.
     """
     closed, gates = jax.make_jaxpr(project, return_shape=True)(params, state, x_t)
     floats, others = partition_floats((state, x_t))
@@ -195,7 +195,7 @@ def _check_linear(
     """Raises TypeError if the parameters' gradient is not linear in the cotangent.
 
     The backward pass pulls the cotangents of all steps back together. That equals the sum over the
-    steps only if a derivative rule of the cell's own is linear; one that clips is not.
+    steps only if custom derivative rules are linear; one that clips is not.
     """
     cotangent = partition_floats(jax.eval_shape(function, *arguments))[0]
 

@@ -1,4 +1,4 @@
-"""One step at a time, for serving a cell that was trained on whole sequences."""
+"""Streaming: one step at a time, for serving a cell trained on whole sequences."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def stream(
       state: the state to begin with, such as the final state of an `sm.unroll` over the past;
         None for the cell's own initial state.
       batch_shape: the batch axes of the new state, () if not given. It cannot be combined with
-        `state`, which has its own batch axes.
+        `state`, which already has batch axes.
 
     Returns:
       (state, step), `step(state, x_t, reset_t=None) -> (state, y_t)`, x_t (*batch, D), reset_t bool
@@ -45,6 +45,14 @@ def stream(
       TypeError: if `cell` is not a `Cell`.
       ValueError: if the state does not match the cell, or is given with a batch_shape; the step
         raises it if x_t or reset_t does not fit the state.
+
+    Examples:
+      >>> cell = sm.lstm(3, 4)
+      >>> state, step = sm.stream(cell, cell.init(jax.random.key(0)), batch_shape=(2,))
+      >>> for x_t in np.ones((5, 2, 3), np.float32):
+      ...     state, y_t = step(state, x_t)
+      >>> y_t.shape
+      (2, 4)
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"stream: cell: got a {type(cell).__name__}, expected a Cell")

@@ -65,13 +65,12 @@ def unroll(
       hold_outputs: whether the output of a masked step repeats the last valid output before it, in
         the order of processing and since the last reset, instead of zero. Padding stays zero.
       resets: bool (T, *batch): where true the state is replaced by `cell.reset` (by default the
-        cell's own initial state) before `x_t` is read, so that several sequences can be packed into
-        one row. A reset at a masked step counts; one in the padding does not. A NaN state does not
-        survive a reset; the parameters' gradient through the steps that were NaN is NaN all the
-        same.
+        cell's own initial state) before `x_t` is read. So several sequences can be packed into one
+        row. A reset at a masked step counts; one in the padding does not. A NaN state does not
+        survive a reset, but the parameters' gradient through the NaN steps is NaN.
       reverse: whether time runs from the last step to the first. Outputs stay at the place of
         their inputs, padding is skipped, and "before" refers to the order of processing.
-      key: PRNG key for what is random over a whole sequence, such as dropout masks; short for
+      key: PRNG key for random values of a whole sequence, such as dropout masks; short for
         `state=cell.initial_state(params, batch_shape, key=key)`. Without a key there is no dropout.
         In `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks;
         `sm.data_parallel` does that with the entry "key" of `in_axes`.
@@ -85,9 +84,16 @@ def unroll(
 
     Raises:
       TypeError: if `cell` is not a `Cell`, or if the driver cannot run it.
-      ValueError: if an argument has a wrong shape, dtype or value, if a step does not return a
-        state like the one it was given, or if both `state` and `key` are given.
-        Lengths out of range are detected only if their values are known, so not under jit.
+      ValueError: if an argument has a wrong shape, dtype or value, if a step returns a state of
+        other shapes or dtypes, or if both `state` and `key` are given. Lengths out of range are
+        detected only if their values are known, so not under jit.
+
+    Examples:
+      >>> cell, xs = sm.lstm(input_size=3, hidden_size=4), jnp.ones((5, 2, 3))  # (T, B, D)
+      >>> params = cell.init(jax.random.key(0))
+      >>> state, ys = sm.unroll(cell, params, xs, lengths=jnp.array([5, 2]))
+      >>> state.c.shape, ys.shape, float(jnp.sum(ys[2:, 1]))
+      ((2, 4), (5, 2, 4), 0.0)
     """
     full = unroll_full(
         cell,
@@ -143,6 +149,12 @@ def unroll_full(
     Raises:
       TypeError: see `unroll`.
       ValueError: see `unroll`.
+
+    Examples:
+      >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
+      >>> full = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs, method="scan")
+      >>> full.states.c.shape, full.info.method
+      ((5, 2, 4), 'scan')
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"unroll: cell: got a {type(cell).__name__}, expected a Cell")
@@ -242,7 +254,7 @@ def _run(cell: Cell, driver: Driver | None, flags: _Flags, arrays: _Arrays) -> U
         check_step(call.cell, call.params, call.state, call.x_t)
         chosen, reason = (driver, "asked for") if driver else choose_driver(call)
         run_driver = functools.partial(chosen.run, **dict(chosen.settings))
-        # cuDNN has no loop of ours, and checks the dtypes of the call itself.
+        # cuDNN has no loop of this library, and its driver checks the dtypes of the call.
         full = run_driver(call) if chosen.name == "cudnn" else run_wide(run_driver, call)
         reason += _slow_products(full.ys)
         return full._replace(

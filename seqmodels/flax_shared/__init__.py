@@ -1,1 +1,1 @@
-"""What `seqmodels.linen` and `seqmodels.nnx` share; nothing here imports Flax."""
+"""Code shared by `seqmodels.linen` and `seqmodels.nnx`; it does not import Flax."""

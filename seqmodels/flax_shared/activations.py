@@ -1,4 +1,4 @@
-"""Which activation functions of a Flax cell a driver may apply."""
+"""Check whether a driver may apply the activation functions of a Flax cell."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,8 +10,8 @@ from seqmodels.flax_shared.pure_functions import is_pure
 def is_plain(function: Callable[..., Any]) -> bool:
     """Returns whether a function acts on single entries and depends on its argument alone.
 
-    A driver traces an activation once and applies it to other batches than the caller. So it has to
-    be certain that neither the shape of the batch nor anything mutable decides the result.
+    A driver traces an activation once and applies it to other batches than the caller. So it must
+    be certain that the result depends neither on the shape of the batch nor on mutable values.
 
     Args:
       function: a function of one array.

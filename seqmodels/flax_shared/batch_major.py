@@ -36,7 +36,7 @@ def unroll_batch_major(
       params: its parameters.
       inputs: (*batch, T, ...), or (T, *batch, ...) if time-major.
       state: the state before the first step; None for the cell's own.
-      key: of the dropout; None for none.
+      key: the key of the dropout; None for no dropout.
       time_major: whether the first axis of inputs, outputs, `mask` and `resets` is time.
       lengths: see `sm.unroll`.
       mask: bool (*batch, T), or (T, *batch) if time-major.

@@ -32,7 +32,7 @@ GATES = {
 
 
 class FlaxOptions(NamedTuple):
-    """What decides the arithmetic of one Flax cell.
+    """Options that determine the arithmetic of one Flax cell.
 
     Attributes:
       kind: a key of `GATES`.

@@ -1,4 +1,4 @@
-"""A check that an activation function acts on every entry by itself.
+"""Check that an activation function acts elementwise.
 
 A driver applies activations to other batches than the caller: to all gates at once, to a chunk of
 steps at once. That is right for a function of single entries, and wrong for one that reads several
@@ -59,7 +59,7 @@ def is_elementwise(function: Callable[..., Any], dtype: Any = jnp.float32) -> bo
 def _check(function: Callable[..., Any], dtype: jnp.dtype) -> bool:
     try:
         closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((2, 3), dtype))
-    except Exception:  # whatever is wrong with it, the caller will find out by running it
+    except Exception:  # the caller gets the error when the function runs
         return False
     shapes = [getattr(aval, "shape", None) for aval in closed.out_avals]
     return shapes == [(2, 3)] and _is_safe(closed)

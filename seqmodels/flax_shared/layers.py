@@ -12,7 +12,7 @@ from seqmodels.types import Cell
 
 
 class LayerOptions(NamedTuple):
-    """What decides the layers; hashable.
+    """Options of the layers; hashable.
 
     Attributes:
       factory: makes one cell, `factory(input_size, hidden_size, **cell_options)`.

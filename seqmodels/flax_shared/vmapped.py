@@ -19,7 +19,7 @@ class Sequences(NamedTuple):
 
 
 class Result(NamedTuple):
-    """final_state, ys and states as of `sm.unroll_full`."""
+    """final_state, ys and states as in `sm.unroll_full`."""
 
     final_state: State
     ys: Array

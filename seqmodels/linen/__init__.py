@@ -1,8 +1,8 @@
 """Flax Linen modules that run by the drivers of this library.
 
-`RNN` and `Bidirectional` take the place of Flax's: the parameters and the results are the same, and
-the training step is faster. The cells are Flax's own, and all other names of `flax.linen` are here
-too, so that one import moves a file:
+`RNN` and `Bidirectional` replace Flax's: the parameters and the results are the same, and the
+training step is faster. The cells are Flax's own, and all other names of `flax.linen` are here too,
+so that one import moves a file:
 
     from seqmodels.linen import RNN, Bidirectional, LSTMCell       # was: from flax.linen import
     from seqmodels import linen as nn                              # was: from flax import

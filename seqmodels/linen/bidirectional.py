@@ -11,7 +11,8 @@ class Bidirectional(nn.Bidirectional):
     `keep_order` given to itself.
 
     Examples:
-      >>> rnns = [seqmodels.linen.RNN(seqmodels.linen.GRUCell(16)) for _ in range(2)]
-      >>> model = seqmodels.linen.Bidirectional(*rnns)
-      >>> variables = model.init(jax.random.key(0), jnp.ones((4, 9, 3)))
+      >>> from seqmodels.linen import GRUCell, RNN
+      >>> model, xs = Bidirectional(RNN(GRUCell(4)), RNN(GRUCell(4))), jnp.ones((2, 5, 3))
+      >>> model.apply(model.init(jax.random.key(0), xs), xs).shape  # (B, T, 2H)
+      (2, 5, 8)
     """

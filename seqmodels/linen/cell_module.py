@@ -137,9 +137,10 @@ def wrap(
       TypeError: if `cell` is not a `Cell`.
 
     Examples:
-      >>> model = seqmodels.linen.wrap(sm.stack([sm.lstm(8, 32), sm.gru(32, 32)]))
-      >>> variables = model.init(jax.random.key(0), jnp.ones((4, 9, 8)))
-      >>> ys = model.apply(variables, jnp.ones((4, 9, 8)))    # (4, 9, 32)
+      >>> model = wrap(sm.stack([sm.lstm(3, 4), sm.gru(4, 4)]))
+      >>> variables = model.init(jax.random.key(0), jnp.ones((2, 5, 3)))  # (B, T, D)
+      >>> model.apply(variables, jnp.ones((2, 5, 3))).shape
+      (2, 5, 4)
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"wrap: cell: got a {type(cell).__name__}, expected a Cell")

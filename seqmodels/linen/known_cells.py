@@ -41,9 +41,9 @@ def known_cell(
 ) -> tuple[Cell, FlaxWeights] | None:
     """Returns a bound Flax cell as a `Cell` with packed weights; None if it is not known.
 
-    A cell is known if `Cell.step` certainly computes what the Flax cell computes: it is of one of
-    Flax's classes and not of a subclass, its parameters exist and are those that Flax makes, its
-    activations act on single entries, and a step returns a carry like the one it was given.
+    A cell is known if `Cell.step` certainly computes the same as the Flax cell. Its class is one of
+    Flax's, not a subclass. Its parameters exist and are those that Flax makes. Its activations act
+    on single entries. A step returns a carry with the dtypes of its argument.
 
     Args:
       module: a bound Flax cell.

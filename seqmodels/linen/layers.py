@@ -90,9 +90,10 @@ class LSTM(LayeredModule):
       forget_bias: initial bias of the forget gate.
 
     Examples:
-      >>> model = seqmodels.linen.LSTM(64, num_layers=2, dropout=0.1)
-      >>> variables = model.init(jax.random.key(0), xs)          # xs (B, T, D)
-      >>> ys = model.apply(variables, xs, lengths=lengths)       # (B, T, 64)
+      >>> model, xs = LSTM(4, num_layers=2, dropout=0.1), jnp.ones((2, 5, 3))  # (B, T, D)
+      >>> variables = model.init(jax.random.key(0), xs)
+      >>> model.apply(variables, xs, lengths=jnp.array([5, 3])).shape
+      (2, 5, 4)
     """
 
     forget_bias: float = 1.0

@@ -49,14 +49,14 @@ class RNN(_FlaxRNN):
     A cell of Flax's classes `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or `MGUCell`
     is run through time by a driver of this library. Any other cell, also a subclass of these, is
     run by Flax. Flax makes the parameters in either case, so that names, initial values and
-    checkpoints are Flax's. Flax also runs the cell if its single calls are observed
-    (`capture_intermediates`, `nn.intercept_methods`, `nn.tabulate`), if an activation function
-    mixes entries or has parameters, or if `variable_axes`, `variable_broadcast` or `variable_carry`
-    treat "params" in another way than to share them between steps. `unroll` has an effect only
-    where Flax runs the cell.
+    checkpoints are Flax's. Flax also runs the cell in three other cases: its single calls are
+    observed (`capture_intermediates`, `nn.intercept_methods`, `nn.tabulate`); an activation
+    function mixes entries or has parameters; `variable_axes`, `variable_broadcast` or
+    `variable_carry` do not share "params" between steps. `unroll` has an effect only where Flax
+    runs the cell.
 
-    Results differ from Flax's where those are wrong or an error: at length 0 the carry is the
-    initial carry, lengths are clipped to 0..T, T may be 0, and lengths together with a carry work
+    Results differ from Flax's where those are wrong or an error. At length 0 the carry is the
+    initial carry. Lengths are clipped to 0..T, and T may be 0. Lengths together with a carry work
     with any number of batch axes.
 
     Attributes:
@@ -66,9 +66,10 @@ class RNN(_FlaxRNN):
         makes them zero, and NaN in the padded inputs then affects neither outputs nor gradients.
 
     Examples:
-      >>> model = seqmodels.linen.RNN(seqmodels.linen.LSTMCell(64))
-      >>> variables = model.init(jax.random.key(0), jnp.ones((32, 100, 8)))
-      >>> ys = model.apply(variables, jnp.ones((32, 100, 8)))    # (32, 100, 64)
+      >>> model = RNN(nn.LSTMCell(4))
+      >>> variables = model.init(jax.random.key(0), jnp.ones((2, 5, 3)))  # (B, T, D)
+      >>> model.apply(variables, jnp.ones((2, 5, 3))).shape
+      (2, 5, 4)
     """
 
     method: str | Driver = "auto"
@@ -139,7 +140,7 @@ class RNN(_FlaxRNN):
         return (carry, ys) if options.return_carry else ys
 
     def _known_cell(self, carry: Any, x_t: jax.ShapeDtypeStruct) -> tuple[Cell, FlaxWeights] | None:
-        """Returns the cell and its weights; None if Flax has to run it."""
+        """Returns the cell and its weights; None if Flax must run it."""
         if self.scope is None or self.is_initializing() or _calls_are_observed(self):
             return None
         is_shared = in_filter(self.variable_broadcast, "params")
@@ -175,7 +176,7 @@ class RNN(_FlaxRNN):
         return final, jnp.moveaxis(ys, 0, time_axis)
 
     def _run_flax(self, call: _Call, options: _Options, init_key: Any = None) -> Any:
-        """Returns what Flax returns."""
+        """Returns the result in the form of Flax."""
         return _flax_call(
             self,
             call.inputs,

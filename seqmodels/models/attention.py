@@ -1,4 +1,4 @@
-"""Attention over a memory of vectors, one a source step, and the cell that attends at each step.
+"""Attention over a memory with one vector for each source step, and a cell that attends.
 
 For queries q_t and a memory of values m_s, s = 1 ... S:
 
@@ -26,8 +26,8 @@ from seqmodels.types import Array, Cell, Params, State
 class Memory(NamedTuple):
     """Memory to attend to; the batch axis comes first, as in every carry of a decoder.
 
-    values: (B, S, M). keys: (B, S, A), made of the values once. mask: bool (B, S), true where there
-    is something.
+    values: (B, S, M). keys: (B, S, A), computed from the values once. mask: bool (B, S), true at
+    valid source steps.
     """
 
     values: Array
@@ -90,6 +90,14 @@ def additive_attention(
 
     Raises:
       ValueError: if a size is not a positive integer.
+
+    Examples:
+      >>> attention = additive_attention(query_size=4, memory_size=3, attention_size=5)
+      >>> params = attention.init(jax.random.key(0))
+      >>> memory = attention.remember(params, jnp.ones((6, 2, 3)), jnp.array([6, 2]))  # (S, B, M)
+      >>> found = attention.attend(params, memory, jnp.ones((2, 4)))
+      >>> found.context.shape, found.weights.shape, found.weights[1].tolist()
+      ((2, 3), (2, 6), [0.5, 0.5, 0.0, 0.0, 0.0, 0.0])
     """
     check_size(
         "additive", query_size=query_size, memory_size=memory_size, attention_size=attention_size
@@ -128,6 +136,13 @@ def general_attention(query_size: int, memory_size: int, *, dtype: Any = None) -
 
     Raises:
       ValueError: if a size is not a positive integer.
+
+    Examples:
+      >>> attention = general_attention(query_size=4, memory_size=3)
+      >>> params = attention.init(jax.random.key(0))
+      >>> memory = attention.remember(params, jnp.ones((6, 2, 3)), jnp.array([6, 2]))  # (S, B, M)
+      >>> attention.attend(params, memory, jnp.ones((7, 2, 4))).weights.shape
+      (7, 2, 6)
     """
     check_size("general", query_size=query_size, memory_size=memory_size)
 
@@ -185,7 +200,16 @@ def attention_cell(cell: Cell, attention: Attention, hidden: Callable[[State], A
 
     Returns:
       A `Cell` with the states of `cell` whose output is `AttentionOutput`: the new hidden state,
-      and the context and the weights that it was made with.
+      and the context and the weights that it was computed with.
+
+    Examples:
+      >>> attention = general_attention(query_size=4, memory_size=3)
+      >>> cell = attention_cell(sm.gru(5 + 3, 4), attention, lambda state: state.h)
+      >>> params = cell.init(jax.random.key(0))
+      >>> memory = attention.remember(params.attention, jnp.ones((6, 2, 3)), jnp.array([6, 2]))
+      >>> state, out = sm.unroll(cell, params._replace(memory=memory), jnp.ones((7, 2, 5)))
+      >>> out.hidden.shape, out.context.shape, out.weights.shape
+      ((7, 2, 4), (7, 2, 3), (7, 2, 6))
     """
 
     def init(key: Array) -> AttentionCellParams:

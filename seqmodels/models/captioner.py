@@ -18,7 +18,7 @@ from seqmodels.types import Array, Cell, Driver, Params, State
 
 
 class CaptionerParams(NamedTuple):
-    """encoder: of the pictures. start: one layer for each leaf of the decoder's state.
+    """encoder: parameters of the encoder. start: one layer for each leaf of the decoder's state.
 
     embedding: (V, D). cell: the decoder's parameters. out: (H, V) and (V,).
     """
@@ -73,9 +73,9 @@ def captioner(
       hidden_size: H, the size of the cell's outputs.
       embedding_size: size of an embedded word.
       feature_size: size of f.
-      channels: feature maps of the encoder's convolutions, each followed by pooling. What the last
-        leaves is read with its places, because they decide between "left of" and "above".
-      patch: side of the squares of pixels that are read as one; a cheaper first convolution.
+      channels: feature maps of the encoder's convolutions, each followed by pooling. The last maps
+        are flattened and not averaged, because positions distinguish "left of" from "above".
+      patch: side of the squares of pixels read as one pixel; makes the first convolution cheaper.
       dtype: dtype of the operands of products outside of the cell; None for their common dtype.
 
     Returns:
@@ -83,6 +83,12 @@ def captioner(
 
     Raises:
       ValueError: if `patch` does not divide the image, or it is too small for the convolutions.
+
+    Examples:
+      >>> model = captioner(sm.gru, (8, 8, 1), vocabulary_size=5, hidden_size=4, channels=(2,))
+      >>> images, tokens = jnp.ones((2, 8, 8, 1)), jnp.zeros((3, 2), jnp.int32)  # tokens (T, B)
+      >>> model.apply(model.init(jax.random.key(0)), images, tokens).shape
+      (3, 2, 5)
     """
     height, width, depth = image_shape
     if height % patch or width % patch:

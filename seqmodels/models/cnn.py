@@ -26,8 +26,9 @@ class Cnn(NamedTuple):
 
     Attributes:
       init: `init(key) -> CnnParams`.
-      features: `features(params, images) -> maps`, images (B, height, width, channels) to what the
-        last pooling leaves, (B, height / 2^n, width / 2^n, features), n the number of convolutions.
+      features: `features(params, images) -> maps`, images (B, height, width, channels) to the maps
+        after the last pooling, (B, height / 2^n, width / 2^n, features), n the number of
+        convolutions.
       apply: `apply(params, images, *, key=None) -> logits` (B, C); key switches dropout on.
     """
 
@@ -57,14 +58,19 @@ def cnn(
       channels: feature maps of each convolution; each is followed by pooling that halves the size.
       hidden_size: units of the fully connected layer.
       kernel_size: height and width of each convolution's kernel.
-      dropout: share of the inputs of a fully connected layer that a step of training leaves out.
+      dropout: rate of dropout before the fully connected layers, in training.
       dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
 
     Returns:
       A `Cnn`.
 
     Raises:
-      ValueError: if the images are too small for so many convolutions, or dropout is no share.
+      ValueError: if the images are too small for the convolutions, or dropout is out of range.
+
+    Examples:
+      >>> model = cnn((8, 8, 1), output_size=5, channels=(2, 3), hidden_size=4)
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 8, 8, 1))).shape
+      (2, 5)
     """
     height, width, depth = image_shape
     shrunk = POOL ** len(channels)
@@ -124,6 +130,11 @@ def conv(params: DenseParams, maps: Array, *, dtype: Any = None) -> Array:
 
     Returns:
       Array (B, height, width, outputs).
+
+    Examples:
+      >>> params = DenseParams(jnp.ones((3, 3, 1, 4)), jnp.zeros(4))
+      >>> conv(params, jnp.ones((2, 8, 8, 1))).shape
+      (2, 8, 8, 4)
     """
     rows, columns, _, outputs = params.w.shape
     _, height, width, _ = maps.shape
@@ -147,6 +158,10 @@ def max_pool(maps: Array, size: int = POOL) -> Array:
 
     Returns:
       Array (B, height // size, width // size, channels); rows and columns left over are dropped.
+
+    Examples:
+      >>> max_pool(jnp.ones((2, 8, 8, 4))).shape
+      (2, 4, 4, 4)
     """
     batch, height, width, depth = maps.shape
     rows, columns = height // size, width // size

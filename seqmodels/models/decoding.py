@@ -1,15 +1,14 @@
 """Decoding of sequences from a next-token step: greedy, sampling, beam search.
 
-All three ask one function of the model, whatever it is made of:
+All three need only one function of the model:
 
     step(carry, token) -> (carry, log_probs)
 
-`token` (B,) int32 is what was last emitted, `log_probs` (B, V) are those of the token after it, and
-`carry` is any pytree whose leaves begin with the axis B: the state of a cell, and what else the
-model wants to see, such as the encoded source. Rows must not depend on each other; beam search
-gives the step B * width of them.
+`token` (B,) int32 is the last token, and `log_probs` (B, V) are those of the next token. `carry` is
+any pytree whose leaves begin with the axis B: the state of a cell, and further inputs such as the
+encoded source. Rows must not depend on each other; beam search calls the step with B * width rows.
 
-A sequence ends with the token `eos`, which counts as its last one, or unended after `max_steps`.
+A sequence ends with the token `eos`, which counts as its last one, or without it after `max_steps`.
 """
 
 from collections.abc import Callable
@@ -27,13 +26,13 @@ DecodeStep = Callable[[Any, Array], tuple[Any, Array]]
 
 
 class Decoded(NamedTuple):
-    """Sequences that were decoded; with a beam every field has its axis after B, the best first.
+    """Decoded sequences; with a beam, every field has the beam's axis after B, the best first.
 
     Attributes:
       tokens: int32 (B, [width,] max_steps), without bos; the pad after the end.
       lengths: int32 (B, [width]), tokens of each, eos included.
       scores: (B, [width]), the sum of the model's log-probabilities of these tokens, at least in
-        float32. Where a beam is wider than there are sequences, the rest have length 0 and score
+        float32. If the beam is wider than the number of sequences, the rest have length 0 and score
         minus infinity.
     """
 
@@ -45,21 +44,27 @@ class Decoded(NamedTuple):
 def greedy(
     step: DecodeStep, carry: Any, bos: int | Array, eos: int, max_steps: int, *, pad: int = 0
 ) -> Decoded:
-    """Takes the most probable token at every step.
+    """Decodes with the most probable token at every step.
 
     Args:
       step: `step(carry, token) -> (carry, log_probs)`, see the head of this module.
       carry: carry of the first step, a pytree with at least one leaf (B, ...).
       bos: the token before the first; one for all rows, or (B,).
       eos: the token that ends a sequence; -1 for none.
-      max_steps: L, the most tokens.
-      pad: stands after the end.
+      max_steps: L, the largest number of tokens.
+      pad: the token after the end.
 
     Returns:
       `Decoded` with tokens (B, L).
 
     Raises:
       ValueError: if `carry` has no batch axis, or `max_steps` is not positive.
+
+    Examples:
+      >>> log_probs = jnp.log(jnp.array([0.1, 0.2, 0.7]))  # the same at every step; token 1 is eos
+      >>> step = lambda carry, token: (carry, jnp.broadcast_to(log_probs, (token.shape[0], 3)))
+      >>> greedy(step, jnp.zeros(2), bos=0, eos=1, max_steps=4).tokens.tolist()
+      [[2, 2, 2, 2], [2, 2, 2, 2]]
     """
 
     def choose(t: Array, log_probs: Array) -> Array:
@@ -81,7 +86,7 @@ def sample(
     top_k: int | None = None,
     pad: int = 0,
 ) -> Decoded:
-    """Draws every token from softmax(log_probs / temperature).
+    """Decodes by drawing every token from softmax(log_probs / temperature).
 
     Args:
       step: as in `greedy`; so are `carry`, `bos`, `eos`, `max_steps` and `pad`.
@@ -90,9 +95,9 @@ def sample(
       eos: see `greedy`.
       max_steps: see `greedy`.
       key: PRNG key. For several samples per row, `jax.vmap` over keys.
-      temperature: a number, or (B,) for one a row; below 1 the probable tokens become more so.
-      top_k: only the so many most probable tokens are drawn; None for all. (Fan, Lewis, Dauphin
-        2018, arXiv 1805.04833.)
+      temperature: a number, or (B,) for each row; below 1 probable tokens become more probable.
+      top_k: only the top_k most probable tokens are drawn; None for all. (Fan, Lewis, Dauphin 2018,
+        arXiv 1805.04833.)
       pad: see `greedy`.
 
     Returns:
@@ -101,6 +106,12 @@ def sample(
     Raises:
       ValueError: as `greedy`, and if `temperature` or `top_k` is not positive. The value of a
         traced temperature is not checked.
+
+    Examples:
+      >>> step = lambda carry, token: (carry, jnp.zeros((token.shape[0], 3)))
+      >>> found = sample(step, jnp.zeros(2), bos=0, eos=1, max_steps=4, key=jax.random.key(0))
+      >>> found.tokens.shape, found.lengths.shape
+      ((2, 4), (2,))
     """
     temperature = _checked_temperature(temperature)
     if top_k is not None and top_k < 1:
@@ -139,7 +150,7 @@ def _tempered(log_probs: Array, temperature: Any) -> Array:
     """Returns the logits log_probs / temperature, less their largest where it is very small."""
     if not isinstance(temperature, float) or temperature >= SMALL_TEMPERATURE:
         return log_probs / temperature
-    # Otherwise all quotients are minus infinity, and the draw is of token 0.
+    # Otherwise all quotients are minus infinity, and token 0 is drawn.
     largest = jnp.max(log_probs, axis=-1, keepdims=True)
     return (log_probs - largest) / max(temperature, float(jnp.finfo(log_probs.dtype).tiny))
 
@@ -199,12 +210,12 @@ def beam_search(
     length_penalty: float = 0.6,
     pad: int = 0,
 ) -> Decoded:
-    """Searches the most probable sequences, `width` prefixes side by side.
+    """Searches for the most probable sequences with `width` parallel prefixes.
 
-    Of the 2 * width best continuations of the prefixes, those that end with eos and are among the
-    first `width` are finished; the best `width` of the others go on, so that a finished sequence
-    takes no prefix's place. A row's search ends when `width` sequences are finished, or after
-    `max_steps`, when its prefixes, unended, fill up what is missing behind the finished ones.
+    Among the 2 * width best continuations of the prefixes, those that end with eos and are among
+    the first `width` are finished. The best `width` of the others continue, so a finished sequence
+    does not displace a prefix. The search of a row ends when `width` sequences are finished, or
+    after `max_steps`; then unfinished prefixes follow the finished sequences up to `width`.
     Prefixes are compared by their scores, finished sequences by score / penalty: `gnmt_penalty`.
 
     Width 1 is `greedy`; a width of V^L finds every sequence.
@@ -225,6 +236,13 @@ def beam_search(
 
     Raises:
       ValueError: as `greedy`, and if `width` is not positive.
+
+    Examples:
+      >>> log_probs = jnp.log(jnp.array([0.1, 0.2, 0.7]))  # the same at every step; token 1 is eos
+      >>> step = lambda carry, token: (carry, jnp.broadcast_to(log_probs, (token.shape[0], 3)))
+      >>> found = beam_search(step, jnp.zeros(2), bos=0, eos=1, max_steps=4, width=3)
+      >>> found.tokens.shape, found.scores.shape
+      ((2, 3, 4), (2, 3))
     """
     if width < 1:
         raise ValueError(f"width: got {width}, expected at least 1")
@@ -237,7 +255,7 @@ def beam_search(
         lengths=jnp.zeros((B, W), jnp.int32),
         scores=jnp.full((B, W), -jnp.inf, dtype),
     )
-    # Only one empty prefix, or its copies would be found again and again.
+    # Only one empty prefix; otherwise its copies would be found repeatedly.
     prefixes = none._replace(scores=none.scores.at[:, 0].set(0))
 
     def goes_on(loop: tuple[Array, Any, Array, Decoded, Decoded]) -> Array:
@@ -259,7 +277,7 @@ def beam_search(
             scores=scores,
         )
         ends = tokens == eos
-        # A row that has all it needs is not searched further, though others are.
+        # A finished row is not searched further, while others are.
         full = jnp.all(finished.scores > -jnp.inf, axis=1, keepdims=True)
         first = jnp.arange(scores.shape[1])[None] < W
         new = candidates._replace(scores=jnp.where(ends & first & ~full, scores, -jnp.inf))
@@ -297,6 +315,10 @@ def gnmt_penalty(lengths: Array, alpha: float) -> Array:
 
     Returns:
       An array of the shape of `lengths`, 1 for n = 1.
+
+    Examples:
+      >>> gnmt_penalty(jnp.array([1, 7]), alpha=1.0).tolist()
+      [1.0, 2.0]
     """
     return ((5.0 + lengths) / 6) ** alpha  # 5.0, because 5 + 255 overflows in uint8
 

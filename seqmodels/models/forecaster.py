@@ -1,4 +1,4 @@
-"""Recurrent forecaster: at each step of a series, a forecast of the steps after it."""
+"""Recurrent forecaster: at each step of a series it predicts the following steps."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from seqmodels.drivers.unroll import unroll_full
 from seqmodels.models.sequence_model import SequenceModelParams, sequence_model
 from seqmodels.types import Array, Cell, Driver
 
-LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: the ends of 95 % and 80 %, and the median
+LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)  # quantiles: ends of 95% and 80% intervals, and the median
 
 
 class Head(NamedTuple):
@@ -22,8 +22,8 @@ class Head(NamedTuple):
       size: P, outputs per value.
       loss: `loss(outputs, targets) -> costs`: (..., P) and (...) to (...).
       mean: `mean(outputs) -> (...)`, the forecast as one number.
-      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None for a head with a mean only.
-      draw: `draw(key, outputs) -> (...)`, a sample; None where there is no distribution.
+      quantiles: `quantiles(outputs) -> (..., 5)` at `LEVELS`; None for a head with only a mean.
+      draw: `draw(key, outputs) -> (...)`, a sample; None without a distribution.
     """
 
     size: int
@@ -34,7 +34,7 @@ class Head(NamedTuple):
 
 
 def _gaussian(outputs: Array) -> tuple[Array, Array]:
-    # Softplus and a floor: no log-likelihood without end for a value that is hit exactly.
+    # Softplus and a floor: the log-likelihood of an exactly predicted value stays bounded.
     return outputs[..., 0], jax.nn.softplus(outputs[..., 1] + math.log(math.e - 1)) + 1e-3
 
 
@@ -57,7 +57,7 @@ def _gaussian_draw(key: Array, outputs: Array) -> Array:
 def _ascending(outputs: Array) -> Array:
     """Quantiles that cannot cross: the median, and steps of positive size to both sides."""
     middle = len(LEVELS) // 2
-    # At the start about where those of a standard normal distribution are.
+    # The initial values are near those of a standard normal distribution.
     steps = jax.nn.softplus(outputs + 0.5)
     down = jnp.cumsum(steps[..., middle - 1 :: -1], axis=-1)[..., ::-1]
     up = jnp.cumsum(steps[..., middle + 1 :], axis=-1)
@@ -118,10 +118,10 @@ def forecaster(
 
     Direct: the readout predicts all K at once. Recursive: K = 1, and `rollout` feeds forecasts
     back: `rollout(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
-    values of S paths from every step of xs. From the outputs after the last step read, a value is
-    taken - the head's mean, or with a key a sample - and `feed(state, value, k) -> (state, x)`
-    makes the next input from that value (T, *batch, C) and a state of its own, whose leaves have
-    leading axes (T, *batch). Without keys S = 1.
+    values of S paths from every step of xs. Each value is the head's mean of the last outputs, or a
+    sample if there is a key. `feed(state, value, k) -> (state, x)` makes the next input from that
+    value (T, *batch, C) and a separate state, whose leaves have leading axes (T, *batch). Without
+    keys S = 1.
 
     Args:
       cell: reads D features.
@@ -133,6 +133,11 @@ def forecaster(
 
     Raises:
       ValueError: for another head.
+
+    Examples:
+      >>> model = forecaster(sm.gru(3, 4), hidden_size=4, steps=2, head="quantile")
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones((5, 2, 3))).shape  # (T, B, K, C, P)
+      (5, 2, 2, 1, 5)
     """
     if head not in HEADS:
         raise ValueError(f"head: got {head!r}, expected one of {', '.join(HEADS)}")
@@ -199,6 +204,10 @@ def pooled_quantiles(samples: Array, levels: Sequence[float] = LEVELS) -> Array:
 
     Raises:
       ValueError: if there is no sample.
+
+    Examples:
+      >>> pooled_quantiles(jnp.arange(101.0)[:, None], levels=(0.1, 0.5)).tolist()
+      [[10.0, 50.0]]
     """
     if not samples.ndim or not len(samples):
         raise ValueError(f"samples: got shape {samples.shape}, expected at least one sample")

@@ -37,7 +37,13 @@ def image_to_sequence(images: Array, reading: str) -> Array:
       Array (height, B, width * channels) or (height * width, B, channels).
 
     Raises:
-      ValueError: if there is no such reading, or if the images do not have four axes or no pixels.
+      ValueError: if the reading is unknown, or if the images lack four axes or have no pixels.
+
+    Examples:
+      >>> image_to_sequence(jnp.ones((2, 8, 6, 1)), "rows").shape  # (T, B, D)
+      (8, 2, 6)
+      >>> image_to_sequence(jnp.ones((2, 8, 6, 1)), "pixels").shape
+      (48, 2, 1)
     """
     if reading not in READINGS:
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
@@ -51,7 +57,12 @@ def image_to_sequence(images: Array, reading: str) -> Array:
 
 
 def input_size(image_shape: Sequence[int], reading: str) -> int:
-    """Returns D, the size of x_t, for images of shape (height, width, channels)."""
+    """Returns D, the size of x_t, for images of shape (height, width, channels).
+
+    Examples:
+      >>> input_size((8, 6, 3), "rows"), input_size((8, 6, 3), "pixels")
+      (18, 3)
+    """
     _, width, depth = image_shape
     return width * depth if reading == "rows" else depth
 
@@ -81,7 +92,12 @@ def image_reader(
       An `ImageReader`.
 
     Raises:
-      ValueError: if there is no such reading or pooling.
+      ValueError: if the reading or the pooling is unknown.
+
+    Examples:
+      >>> model = image_reader(sm.gru(6, 4), hidden_size=4, output_size=10, reading="rows")
+      >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 8, 6, 1))).shape
+      (2, 10)
     """
     if reading not in READINGS:
         raise ValueError(f"reading: got {reading!r}, expected one of {', '.join(READINGS)}")
@@ -98,7 +114,7 @@ def image_reader(
     ) -> Array:
         xs = image_to_sequence(images, reading)
         last = 1 if pooling == "last" else len(xs)
-        # The readout is affine: the mean of what is read is what is read from the mean.
+        # The readout is affine, so it commutes with the mean.
         return jnp.mean(model.apply(params, xs, last=last, key=key, method=method), axis=0)
 
     return ImageReader(model.init, apply)

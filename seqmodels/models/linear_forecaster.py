@@ -1,4 +1,4 @@
-"""Linear forecasters: the last value, the value of the last season, autoregression."""
+"""Linear forecasters: constant, last value, last season's value, autoregression."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,12 +9,12 @@ from seqmodels.arrays import as_floats
 
 
 class LinearForecaster(NamedTuple):
-    """Forecasts of one column: sum_j weights[k, j] z[t - j] + bias[k] of z[t + 1 + k].
+    """Linear forecaster of one column: z[t + 1 + k] = sum_j weights[k, j] z[t - j] + bias[k].
 
     Attributes:
       weights: float64 (K, L), of the last L values, the newest first, for K steps ahead.
       bias: float64 (K,).
-      lags: those that were fitted, none where nothing was.
+      lags: the fitted lags; () without a fit.
     """
 
     weights: np.ndarray
@@ -23,7 +23,12 @@ class LinearForecaster(NamedTuple):
 
 
 def constant(steps: int, value: float = 0.0) -> LinearForecaster:
-    """Returns the forecaster of a constant value for K = `steps`, at least 1."""
+    """Returns the forecaster of a constant value for K = `steps`, at least 1.
+
+    Examples:
+      >>> constant(steps=2, value=5.0).bias
+      array([5., 5.])
+    """
     _check_positive(steps=steps)
     return LinearForecaster(np.zeros((steps, 1)), np.full(steps, float(value)))
 
@@ -40,6 +45,10 @@ def seasonal(steps: int, period: int = 1) -> LinearForecaster:
 
     Raises:
       ValueError: if a number is not positive.
+
+    Examples:
+      >>> forecasts(np.array([1.0, 2.0, 3.0, 1.0]), seasonal(steps=2, period=3))[-1]
+      array([2., 3.])
     """
     _check_positive(steps=steps, period=period)
     weights = np.zeros((steps, period))
@@ -50,7 +59,7 @@ def seasonal(steps: int, period: int = 1) -> LinearForecaster:
 def autoregression(
     steps: int, lags: Sequence[int], coefficients: Sequence[float], intercept: float
 ) -> LinearForecaster:
-    """Returns the forecaster z[t + 1] = intercept + sum_l phi_l z[t + 1 - l], run on for K steps.
+    """Returns the forecaster z[t + 1] = intercept + sum_l phi_l z[t + 1 - l], iterated for K steps.
 
     Further steps read the forecasts of the nearer ones, which gives the conditional mean. Box,
     Jenkins 1970, "Time Series Analysis", chapter 5.
@@ -63,6 +72,11 @@ def autoregression(
 
     Raises:
       ValueError: if `steps` or a lag is not positive, or there is not one coefficient for each lag.
+
+    Examples:
+      >>> model = autoregression(steps=3, lags=[1], coefficients=[0.5], intercept=0.0)
+      >>> forecasts(np.array([8.0]), model)
+      array([[4., 2., 1.]])
     """
     _check_positive(steps=steps, lags=min(lags, default=1))
     if len(lags) != len(coefficients):
@@ -86,10 +100,14 @@ def autoregression(
 
 
 def impulse_response(forecaster: LinearForecaster, steps: int) -> np.ndarray:
-    """Returns (steps,): what an error of 1 adds to the forecasts of that step and of later ones.
+    """Returns (steps,): the effect of an error of 1 on the forecasts of this and later steps.
 
     psi_0 = 1, psi_j = sum_i w_i psi_{j - 1 - i}, w the weights for one step. Box, Jenkins 1970,
     "Time Series Analysis", section 5.2.
+
+    Examples:
+      >>> impulse_response(autoregression(1, [1], [0.5], 0.0), steps=3)
+      array([1.  , 0.5 , 0.25])
     """
     weights = forecaster.weights[0]
     response = np.zeros(steps)
@@ -103,15 +121,20 @@ def impulse_response(forecaster: LinearForecaster, steps: int) -> np.ndarray:
 def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, float]:
     """Returns coefficients (one a lag) and intercept of an autoregression by least squares.
 
-    Of all steps whose value and lagged values are there (conditional least squares).
+    It uses all steps whose value and lagged values are observed (conditional least squares).
 
     Args:
       values: (T,), NaN where there is a gap.
       lags: ascending, at least 1.
 
     Raises:
-      ValueError: if fewer steps are left than there are parameters, with one to spare, or if a lag
-        is not positive.
+      ValueError: if the number of usable steps does not exceed the number of parameters, or if a
+        lag is not positive.
+
+    Examples:
+      >>> coefficients, intercept = least_squares(0.5 ** np.arange(10.0), lags=[1])
+      >>> coefficients.round(3), abs(round(intercept, 3))
+      (array([0.5]), 0.0)
     """
     values = as_floats("values", values)
     largest = max(lags, default=0)
@@ -132,17 +155,20 @@ def least_squares(values: np.ndarray, lags: Sequence[int]) -> tuple[np.ndarray, 
 
 
 def fill_gaps(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
-    """Returns the values with gaps filled by the forecast for one step from those before.
+    """Returns the values with each gap filled by its one-step forecast from earlier values.
 
-    Gaps before the first value get the first value. Nothing is filled from what comes later
-    otherwise.
+    Gaps before the first value get the first value. Later values are not used otherwise.
 
     Args:
       values: (T,), NaN where there is a gap, not all of them.
-      forecaster: of the column.
+      forecaster: the forecaster of the column.
 
     Raises:
       ValueError: if no value is there.
+
+    Examples:
+      >>> fill_gaps(np.array([4.0, np.nan, 6.0]), seasonal(steps=1))
+      array([4., 4., 6.])
     """
     filled = as_floats("values", values).astype(np.float64)
     if not np.isfinite(filled).any():
@@ -159,11 +185,15 @@ def forecasts(values: np.ndarray, forecaster: LinearForecaster) -> np.ndarray:
     """Returns (T, K): from every step, the forecasts of the K steps after it.
 
     Args:
-      values: (T,), without gaps. Before the first of them the first value is taken for all.
-      forecaster: of the column.
+      values: (T,), without gaps. All values before the first are taken to equal the first.
+      forecaster: the forecaster of the column.
 
     Raises:
       ValueError: if there is no value.
+
+    Examples:
+      >>> forecasts(np.array([4.0, 6.0]), seasonal(steps=2)).tolist()
+      [[4.0, 4.0], [6.0, 6.0]]
     """
     values = as_floats("values", values)
     if not len(values):

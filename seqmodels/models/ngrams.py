@@ -1,7 +1,8 @@
-"""The n-gram model of a text, which a recurrent one has to beat.
+"""N-gram model of a text: the baseline of a recurrent one.
 
-With n(h, c) how often c followed the context h, n(h) its sum over c, and d(h) how many different c
-followed h, the probability backs off from each context to the one a token shorter:
+Let n(h, c) be the number of times that c followed the context h, n(h) its sum over c, and d(h) the
+number of different c after h. The probability backs off from each context to the one that is a
+token shorter:
 
     p(c | h) = (n(h, c) + d(h) p(c | h')) / (n(h) + d(h)),    p(c | no context) from 1 / V
 
@@ -31,7 +32,12 @@ def bits_by_order(
       orders + 1 numbers: of order 0 (log2 V), 1 (unigrams), 2, ...
 
     Raises:
-      ValueError: if a text is empty or has other tokens, or an n-gram would be too long to number.
+      ValueError: if a text is empty or has tokens out of range, or if the n-grams are too long.
+
+    Examples:
+      >>> text = np.tile([0, 1], 50)  # alternates, so that one token determines the next
+      >>> [round(bits, 2) for bits in bits_by_order(text, text, vocabulary_size=2, orders=2)]
+      [1.0, 1.0, 0.02]
     """
     train, text = as_labels("train", train), as_labels("text", text)
     for name, tokens in (("train", train), ("text", text)):

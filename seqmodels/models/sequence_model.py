@@ -55,8 +55,8 @@ def sequence_model(
       output_size: C.
       vocabulary_size: V; None where the inputs are features already.
       embedding_size: size of an embedded token; needed with a vocabulary.
-      embedding_scale: standard deviation of a fresh embedding; large ones saturate a tanh and are
-        remembered one by one instead of being learned.
+      embedding_scale: standard deviation of a fresh embedding; large values saturate a tanh and
+        lead to memorization instead of learning.
       dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Returns:
@@ -64,6 +64,13 @@ def sequence_model(
 
     Raises:
       ValueError: if only one of `vocabulary_size` and `embedding_size` is given.
+
+    Examples:
+      >>> model = sequence_model(
+      ...     sm.gru(3, 4), hidden_size=4, output_size=2, vocabulary_size=10, embedding_size=3
+      ... )
+      >>> model.apply(model.init(jax.random.key(0)), jnp.zeros((5, 2), jnp.int32)).shape
+      (1, 2, 2)
     """
     if (vocabulary_size is None) != (embedding_size is None):
         raise ValueError(
@@ -106,5 +113,10 @@ def sequence_model(
 
 
 def parameter_count(params: Any) -> int:
-    """Returns the number of parameters in a pytree."""
+    """Returns the number of parameters in a pytree.
+
+    Examples:
+      >>> parameter_count(sm.rnn(3, 4).init(jax.random.key(0)))  # 3 * 4 + 4 * 4 + 4
+      32
+    """
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,4 +1,4 @@
-"""Many to one: the words of a text through a cell, pooled over time, to classes or a rating."""
+"""Text classifier (many to one): word features, cell, pooling over time, linear readout."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,9 +27,9 @@ class TextClassifier(NamedTuple):
     Attributes:
       init: `init(key) -> TextClassifierParams`.
       embed: `embed(params, features) -> xs (T, B, D)`, what the cell reads.
-      apply: `apply(params, features, lengths, *, key=None, method="auto") -> outputs (B, C)`:
-        features int (T, B, K), the K features of every word, 0 for none; lengths int (B,), the
-        words of each text; key switches dropout on.
+      apply: `apply(params, features, lengths, *, key=None, method="auto") -> outputs (B, C)`.
+        features int (T, B, K) are the K features of every word, 0 for none. lengths int (B,) are
+        the words of each text. key switches dropout on.
     """
 
     init: Callable[[Array], TextClassifierParams]
@@ -54,37 +54,46 @@ def text_classifier(
 ) -> TextClassifier:
     """Returns the model: mean of the features' embeddings, cell, mean and maximum over time.
 
-    x_t = mean_k embedding[features_tk] over the features that are there (Bojanowski et al. 2017,
+    x_t = mean_k embedding[features_tk] over the existing features (Bojanowski et al. 2017,
     "Enriching Word Vectors with Subword Information", arXiv 1607.04606, with a mean in place of the
     sum); y = cell(x); outputs = [mean_t y_t, max_t y_t] w_out + b_out over the steps of the text
-    (Howard, Ruder 2018, arXiv 1801.06146). A text without words is pooled to zeros. What stands
-    behind the end of a text changes nothing.
+    (Howard, Ruder 2018, arXiv 1801.06146). A text without words is pooled to zeros. Padding has no
+    effect.
 
-    With `pool_words` the words are pooled beside what the cell makes of them, [y_t, x_t] in place
-    of y_t (as Lai et al. 2015, "Recurrent Convolutional Neural Networks for Text Classification",
-    AAAI). Without a cell they are pooled alone: a bag of words, which knows no order.
+    With `pool_words` the words are pooled together with the outputs: [y_t, x_t] replaces y_t (Lai
+    et al. 2015, "Recurrent Convolutional Neural Networks for Text Classification", AAAI). Without a
+    cell only the words are pooled: a bag of words, which ignores their order.
 
     Args:
-      cell: reads D features; None for none.
+      cell: reads D features; None for a bag of words.
       num_features: V, feature 0 standing for none.
       embedding_size: D.
       hidden_size: size H of the cell's outputs, 0 without a cell.
       output_size: C.
       dropout: probability with which a pooled value is dropped in training.
-      word_dropout: probability with which a word is passed over as if it had no features.
+      word_dropout: probability with which a word is treated as one without features.
       embedding_dropout: probability with which one of the D numbers is dropped, for all words of a
         text alike.
       embedding_scale: standard deviation of a fresh embedding.
       pool_words: whether the words are pooled too; always without a cell.
-      vectors: (W, D) with W <= V, of about unit variance: where the embeddings of the first W
-        features start, times `embedding_scale`; rows of zeros start at random like all others.
+      vectors: (W, D) with W <= V, of about unit variance. Times `embedding_scale` they are the
+        initial embeddings of the first W features; rows of zeros, and all other features, start at
+        random.
       dtype: dtype of the operands of the readout; None for their common dtype, see `sm.matmul`.
 
     Returns:
       A `TextClassifier`.
 
     Raises:
-      ValueError: if a probability is not in [0, 1), or there is a size without a cell.
+      ValueError: if a probability is not in [0, 1), or if a size is given without a cell.
+
+    Examples:
+      >>> model = text_classifier(
+      ...     sm.gru(3, 4), num_features=10, embedding_size=3, hidden_size=4, output_size=2
+      ... )
+      >>> features = jnp.ones((5, 2, 1), jnp.int32)  # (T, B, K)
+      >>> model.apply(model.init(jax.random.key(0)), features, jnp.array([5, 3])).shape
+      (2, 2)
     """
     if cell is None and hidden_size:
         raise ValueError(f"text_classifier: hidden_size: got {hidden_size}, expected 0: no cell")
@@ -133,7 +142,7 @@ def text_classifier(
         sequences = [xs] if pool_words or cell is None else []
         if cell is not None:
             ys = unroll(cell, params.cell, xs, lengths=lengths, method=method)[1]
-            # Pooled in the parameters' dtype, also where the cell's outputs are bfloat16.
+            # Pooled in the parameters' dtype, even if the cell's outputs are bfloat16.
             sequences.insert(0, ys.astype(params.w_out.dtype))
         pooled = jnp.concatenate([pool(ys, lengths) for ys in sequences], axis=-1)
         pooled = apply_dropout(pooled_key, pooled, dropout, pooled.shape)
@@ -143,7 +152,7 @@ def text_classifier(
 
 
 def pool(ys: Array, lengths: Array) -> Array:
-    """Returns the mean and the maximum over the steps of each sequence, zeros where it has none.
+    """Returns the mean and the maximum over the steps of each sequence, zeros for length 0.
 
     Args:
       ys: (T, B, H).
@@ -151,6 +160,10 @@ def pool(ys: Array, lengths: Array) -> Array:
 
     Returns:
       (B, 2H).
+
+    Examples:
+      >>> pool(jnp.ones((5, 2, 4)), jnp.array([5, 0])).shape
+      (2, 8)
     """
     steps = jnp.arange(ys.shape[0])
     valid = (steps[:, None] < lengths[None, :])[..., None]

@@ -4,11 +4,11 @@
     h_t = LSTM(E_t[y_tm1], h_tm1),            v_t = tanh([h_t, c_t] W_v + b)
     p(y_t | y_1 ... y_tm1, source) = softmax(v_t E_t^T + b)
 
-Without attention there is no context c_t: all that the decoder knows of the source is s_0, as in
-Sutskever, Vinyals, Le 2014 (arXiv 1409.3215). With "luong" c_t is attended to by h_t, after the
-LSTM, so that all steps are one product (Luong, Pham, Manning 2015, arXiv 1508.04025, without input
-feeding); with "bahdanau" by h_tm1, and the LSTM reads it beside the word (Bahdanau, Cho, Bengio
-2015, arXiv 1409.0473). The target's embedding is its output matrix too (Press, Wolf 2017, arXiv
+Without attention there is no context c_t, and the decoder sees the source only through s_0
+(Sutskever, Vinyals, Le 2014, arXiv 1409.3215). With "luong" the query is h_t, after the LSTM, so
+all steps are one product (Luong, Pham, Manning 2015, arXiv 1508.04025, without input feeding). With
+"bahdanau" the query is h_tm1, and the LSTM reads c_t together with the word (Bahdanau, Cho, Bengio
+2015, arXiv 1409.0473). The target's embedding is also its output matrix (Press, Wolf 2017, arXiv
 1608.05859).
 """
 
@@ -43,8 +43,8 @@ class TranslatorParams(NamedTuple):
     """Parameters of a `Translator`.
 
     source: embedding (V_s, E). target: embedding (V_t, E). encoder, decoder: cells' parameters.
-    attention: of the attention, () without. w_bridge: (H, 2H). b_bridge: (2H,). w_vector: (H, E),
-    with attention (2H, E). b_vector: (E,). b_out: (V_t,).
+    attention: its parameters, or (). w_bridge: (H, 2H). b_bridge: (2H,). w_vector: (H, E), with
+    attention (2H, E). b_vector: (E,). b_out: (V_t,).
     """
 
     source: Array
@@ -62,7 +62,7 @@ class TranslatorParams(NamedTuple):
 class Carry(NamedTuple):
     """State of a decoder between words; the batch axis comes first in every leaf.
 
-    state: of the decoder's LSTM. memory: of the source, () without attention.
+    state: state of the decoder's LSTM. memory: memory of the source, () without attention.
     """
 
     state: LSTMState
@@ -76,12 +76,12 @@ class Translator(NamedTuple):
       init: `init(key) -> TranslatorParams`.
       encode: `encode(params, sources, lengths, key=None) -> Carry`, of tokens (S, B) and int
         lengths (B,); tokens after an end change nothing. With a key there is dropout.
-      apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`:
-        inputs (T, B) are the words before each target word, logits (T, B, V_t), weights the
-        attention (T, B, S), or None without attention. Where the bool (T, B) `use_predicted` is
-        true, the decoder reads its own most probable word instead of the one in `inputs`:
-        scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No gradient
-        goes through the choice.
+      apply: `apply(params, carry, inputs, key=None, use_predicted=None) -> (logits, weights)`.
+        inputs (T, B) are the words before each target word. logits are (T, B, V_t). weights are
+        those of the attention (T, B, S), or None without attention. Where the bool (T, B)
+        `use_predicted` is true, the decoder reads its own most probable word instead of the one in
+        `inputs`: scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No
+        gradient goes through the choice.
       decode_step: `decode_step(params, carry, token) -> (carry, log_probs)`, of (B,) to (B, V_t).
     """
 
@@ -107,7 +107,7 @@ def translator(
       source_size: V_s, words of the source.
       target_size: V_t, words of the target.
       attention: "none", "luong" or "bahdanau".
-      hidden_size: H, even: units of the decoder; each direction of the encoder has half of them.
+      hidden_size: H, even: units of the decoder; each direction of the encoder has H / 2.
       embedding_size: E.
       dropout: share of the features that is dropped from embedded words, the memory and v_t.
       dtype: dtype of the operands of matrix products, see `sm.matmul`; None for their common dtype.
@@ -116,7 +116,15 @@ def translator(
       A `Translator`.
 
     Raises:
-      ValueError: if there is no such attention, or a size or rate is out of its range.
+      ValueError: if the attention is unknown, or a size or rate is out of range.
+
+    Examples:
+      >>> model = translator(7, 9, hidden_size=4, embedding_size=3)
+      >>> params = model.init(jax.random.key(0))
+      >>> carry = model.encode(params, jnp.ones((6, 2), jnp.int32), jnp.array([6, 4]))  # (S, B)
+      >>> logits, weights = model.apply(params, carry, jnp.ones((5, 2), jnp.int32))  # (T, B)
+      >>> logits.shape, weights.shape
+      ((5, 2, 9), (5, 2, 6))
     """
     E, H = embedding_size, hidden_size
     check_size(

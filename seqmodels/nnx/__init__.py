@@ -1,8 +1,8 @@
 """Modules for Flax NNX.
 
-`RNN` and `Bidirectional` take the place of Flax's classes of these names: same arguments, graphs,
-initial values and results, but cells of Flax are run by the drivers of this library. All other
-names of `flax.nnx` are here too, so one line moves a file:
+`RNN` and `Bidirectional` replace Flax's classes of these names. Arguments, graphs, initial values
+and results are the same, but the drivers of this library run the cells of Flax. All other names of
+`flax.nnx` are here too, so one line moves a file:
 
     - from flax import nnx
     + from seqmodels import nnx

@@ -16,10 +16,12 @@ class Bidirectional(flax.nnx.Bidirectional):
     other modules it is Flax's own call. The `RNN`s inside decide on drivers and on padding.
 
     Examples:
-      >>> forward, backward = (RNN(nnx.GRUCell(8, 16, rngs=nnx.Rngs(seed))) for seed in (0, 1))
+      >>> from flax import nnx
+      >>> from seqmodels.nnx.rnn import RNN
+      >>> forward, backward = (RNN(nnx.GRUCell(3, 4, rngs=nnx.Rngs(seed))) for seed in (0, 1))
       >>> pair = Bidirectional(forward, backward)
-      >>> pair(jnp.ones((2, 5, 8)), seq_lengths=jnp.array([3, 5])).shape
-      (2, 5, 32)
+      >>> pair(jnp.ones((2, 5, 3)), seq_lengths=jnp.array([3, 5])).shape
+      (2, 5, 8)
     """
 
     def __call__(

@@ -61,8 +61,8 @@ def read_cell(cell: Any) -> KnownCell | None:
     """Returns options and parameters of one of Flax's own cells, or None for any other cell.
 
     A cell is Flax's own if its type is exactly `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell` or
-    `GRUCell`, every layer is exactly an `nnx.Linear` with the default `dot_general`,
-    `promote_dtype` and precision, and its activations are pure functions of single entries.
+    `GRUCell`. Every layer must be exactly an `nnx.Linear` with the default `dot_general`,
+    `promote_dtype` and precision. Its activations must be pure functions of single entries.
     Attributes are read at every call, so a layer or function that was replaced is seen.
     """
     layers = _CELLS.get(type(cell))
@@ -92,7 +92,7 @@ def read_cell(cell: Any) -> KnownCell | None:
 
 
 def make_ready(known: KnownCell, carry: Any, xs: Array) -> ReadyCell | None:
-    """Returns the cell with a carry of a dtype that steps keep; None if Flax has to run it.
+    """Returns the cell with a carry of a dtype that steps keep; None if Flax must run it.
 
     Args:
       known: the cell.

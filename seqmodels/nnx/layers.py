@@ -93,9 +93,9 @@ class LSTM(RecurrentStack):
     """The long short-term memory of `sm.lstm`; arguments and calls as in `RecurrentStack`.
 
     Examples:
-      >>> layer = LSTM(8, 16, num_layers=2, dropout=0.1, rngs=nnx.Rngs(0))
-      >>> layer(jnp.ones((2, 5, 8)), lengths=jnp.array([3, 5])).shape
-      (2, 5, 16)
+      >>> layer = LSTM(3, 4, num_layers=2, dropout=0.1, rngs=Rngs(0))
+      >>> layer(jnp.ones((2, 5, 3)), lengths=jnp.array([3, 5])).shape
+      (2, 5, 4)
     """
 
     factory = staticmethod(lstm)

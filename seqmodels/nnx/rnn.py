@@ -53,10 +53,11 @@ class RNN(flax.nnx.RNN):
       ValueError: if `method` is not known.
 
     Examples:
-      >>> rnn = RNN(nnx.LSTMCell(8, 16, rngs=nnx.Rngs(0)), return_carry=True)
-      >>> (c, h), ys = rnn(jnp.ones((2, 5, 8)), seq_lengths=jnp.array([3, 5]))
+      >>> from flax import nnx
+      >>> rnn = RNN(nnx.LSTMCell(3, 4, rngs=Rngs(0)), return_carry=True)
+      >>> (c, h), ys = rnn(jnp.ones((2, 5, 3)), seq_lengths=jnp.array([3, 5]))
       >>> c.shape, ys.shape
-      ((2, 16), (2, 5, 16))
+      ((2, 4), (2, 5, 4))
     """
 
     method: str | Driver

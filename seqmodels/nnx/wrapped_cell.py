@@ -1,4 +1,4 @@
-"""`wrap`: an NNX module for any cell of this library, a stack or a cell of your own."""
+"""`wrap`: an NNX module for any cell: the library's, a stack, or a user's cell."""
 
 from typing import Any
 
@@ -139,9 +139,9 @@ def wrap(
       ValueError: if `method` is not known.
 
     Examples:
-      >>> layer = wrap(sm.min_gru(8, 16), rngs=nnx.Rngs(0))
-      >>> layer(jnp.ones((2, 5, 8))).shape
-      (2, 5, 16)
+      >>> layer = wrap(sm.min_gru(3, 4), rngs=Rngs(0))
+      >>> layer(jnp.ones((2, 5, 3))).shape
+      (2, 5, 4)
     """
     return WrappedCell(
         cell, method=method, time_major=time_major, deterministic=deterministic, rngs=rngs

@@ -1,1 +1,1 @@
-"""All devices of a machine for a function of a batch: CPU cores as devices, rows over devices."""
+"""Data parallelism on one machine: CPU cores as devices, rows of a batch over devices."""

@@ -1,4 +1,4 @@
-"""The entries of `in_axes` and `out_axes` of `data_parallel`, checked against their arrays."""
+"""Checks of `in_axes` and `out_axes` of `data_parallel` against their arrays."""
 
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ def _entries(name: str, prefix: Any, tree: Any) -> list[Any]:
 
 
 def split_arguments(arguments: tuple[Any, ...], entries: tuple[Any, ...], name: str) -> Batch:
-    """Returns the leaves of the arguments, with what is to be done with each of them."""
+    """Returns the leaves of the arguments, each with its entry of `in_axes`."""
     if len(arguments) != len(entries):
         raise ValueError(
             f"data_parallel: {name}: got {len(entries)} entries, expected one for each of the "
@@ -98,7 +98,7 @@ def split_arguments(arguments: tuple[Any, ...], entries: tuple[Any, ...], name: 
 
 
 def outputs_of(outputs: Any, out_axes: Any) -> list[Output]:
-    """Returns the leaves of the outputs; raises ValueError if one cannot be combined so."""
+    """Returns the leaves of the outputs; raises ValueError if an entry does not fit."""
     entries = _entries("out_axes", out_axes, outputs)
     paths = jax.tree_util.tree_leaves_with_path(outputs)
     found = []

@@ -15,14 +15,13 @@ MOUNT = pathlib.Path("/sys/fs/cgroup")
 def use_cpu_cores(n: int | None = None) -> None:
     """Makes the CPU's cores visible to JAX as devices, over which `data_parallel` spreads a batch.
 
-    To be called before the first JAX operation; `import seqmodels` is not one. A second call with
-    the same number has no effect. The default device of a machine with a GPU or TPU is still that
-    GPU or TPU: there the call has no effect on a program that asks for no CPU device.
+    Call it before the first JAX operation; `import seqmodels` is not one. A second call with the
+    same number has no effect. The default device of a machine with a GPU or TPU is still that GPU
+    or TPU. There the call affects only programs that use CPU devices explicitly.
 
     Args:
-      n: number of devices; None for the number of cores that this process may use, which the
-        affinity of the process and the limits of its control group (containers) can make smaller
-        than that of the machine.
+      n: number of devices; None for the number of cores that this process may use. The affinity of
+        the process and the limits of its control group (containers) can reduce it.
 
     Raises:
       ValueError: if `n` is not a positive integer, or if the environment variable XLA_FLAGS asks
@@ -30,9 +29,12 @@ def use_cpu_cores(n: int | None = None) -> None:
       RuntimeError: if JAX has started on CPUs with another number of devices.
 
     Examples:
-      >>> import seqmodels as sm
-      >>> sm.use_cpu_cores()  # before any array is made
-      >>> step = jax.jit(sm.data_parallel(jax.value_and_grad(loss), batch_axis=1))
+      >>> sm.use_cpu_cores()  # doctest: +SKIP
+      >>> loss = lambda w, xs: jnp.mean((xs @ w) ** 2)  # xs (T, B, D)
+      >>> step = sm.data_parallel(jax.value_and_grad(loss), batch_axis=1)
+      >>> value, gradient = step(jnp.ones(3), jnp.ones((5, 4, 3)))
+      >>> float(value), gradient.shape
+      (9.0, (3,))
     """
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"use_cpu_cores: n: got {n!r}, expected a positive integer or None")
@@ -94,7 +96,7 @@ def _control_group_limit() -> float:
             continue
         top = MOUNT / "cpu" if controllers else MOUNT
         inner = top / path.strip("/")
-        # A group has the limits of all that it is in; in a container the path may be the host's.
+        # A group has the limits of all its parents; in a container the path may be the host's.
         groups = [inner, *inner.parents]
         limits += [_limit_of(group) for group in groups[: groups.index(top) + 1]]
     return min(limits)

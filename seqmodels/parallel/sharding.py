@@ -1,4 +1,4 @@
-"""A function of a batch with the rows of the batch spread over devices."""
+"""Data parallelism: a function of a batch with its rows spread over devices."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from seqmodels.parallel.axes import (
 )
 from seqmodels.types import Array
 
-_NAME = "rows"  # of the axis of the mesh
+_NAME = "rows"  # the axis of the mesh
 
 
 def data_parallel(
@@ -56,10 +56,9 @@ def data_parallel(
       out_axes: how to combine the outputs; one entry for all, or a pytree that is a prefix of the
         outputs. "mean" is for means over rows and their gradients, "sum" for sums. An integer
         concatenates outputs of each row along that axis.
-      weight: `weight(*arguments) -> scalar`, what the rows count in a "mean", such as the number of
-        their valid steps if `function` is a mean over these: devices may have different numbers
-        of them. A device with weight 0 is left out, and a mean of weight 0 is 0. None counts all
-        rows alike.
+      weight: `weight(*arguments) -> scalar`, the weight of a device's rows in a "mean", such as the
+        number of their valid steps if `function` is a mean over valid steps. A device with weight 0
+        is left out, and a mean of weight 0 is 0. None weights all rows equally.
       devices: the devices, in the order of their rows; None for all local devices of the default
         backend, which are looked up in the first call.
 
@@ -75,21 +74,29 @@ def data_parallel(
         one of those above.
 
     Examples:
+      >>> loss = lambda w, xs: jnp.mean((xs @ w) ** 2)  # xs (T, B, D): a mean over rows
       >>> step = sm.data_parallel(jax.value_and_grad(loss), batch_axis=1)
-      >>> value, gradient = step(params, xs)  # xs (T, B, D); the loss is a mean over rows
+      >>> value, gradient = step(jnp.ones(3), jnp.ones((5, 4, 3)))
+      >>> float(value), gradient.shape
+      (9.0, (3,))
+
+      Outputs of each row are concatenated, for any number of rows:
+
+      >>> cell = sm.gru(3, 4)
+      >>> apply = lambda params, xs, lengths: sm.unroll(cell, params, xs, lengths=lengths)[1]
       >>> predict = sm.data_parallel(apply, in_axes=(None, 1, 0), out_axes=1)
-      >>> ys = predict(params, xs, lengths)  # ys (T, B, H), for any B
+      >>> lengths = jnp.array([5, 2, 3, 1, 0])
+      >>> predict(cell.init(jax.random.key(0)), jnp.ones((5, 5, 3)), lengths).shape
+      (5, 5, 4)
 
-      A mean over valid steps, with padding; or sums, divided in the end:
+      A mean over valid steps needs the number of valid steps of each device:
 
-      >>> axes = (None, 1, 0, "key")  # params, xs, lengths, a key for dropout
-      >>> count = lambda params, xs, lengths, key: jnp.sum(lengths)
-      >>> step = sm.data_parallel(jax.value_and_grad(loss), in_axes=axes, weight=count)
-
-      >>> sums = jax.value_and_grad(total_and_count, has_aux=True)
-      >>> sums = sm.data_parallel(sums, in_axes=axes, out_axes="sum")
-      >>> (total, count), gradient = sums(params, xs, lengths, key)
-      >>> gradient = jax.tree.map(lambda g: g / count, gradient)
+      >>> def mean_output(params, xs, lengths):
+      ...     return jnp.sum(apply(params, xs, lengths)) / (4 * jnp.sum(lengths))
+      >>> count = lambda params, xs, lengths: jnp.sum(lengths)
+      >>> mean = sm.data_parallel(mean_output, in_axes=(None, 1, 0), weight=count)
+      >>> mean(cell.init(jax.random.key(0)), jnp.ones((5, 4, 3)), lengths[:4]).shape
+      ()
     """
     if not callable(function):
         raise TypeError(
@@ -179,7 +186,7 @@ def _spec(entry: Any) -> PartitionSpec:
 
 
 def _repeat_last(leaf: Array, axis: Any, padding: int) -> Array:
-    """Returns the array with its last row repeated: numbers for which the function is defined."""
+    """Returns the array with its last row repeated, for which the function is defined."""
     if not padding or not isinstance(axis, int):
         return leaf
     rows = np.minimum(np.arange(leaf.shape[axis] + padding), leaf.shape[axis] - 1)
@@ -187,7 +194,7 @@ def _repeat_last(leaf: Array, axis: Any, padding: int) -> Array:
 
 
 def _kept(output: Output, rows: int, padding: int) -> int:
-    """Returns how many rows of an output belong to the rows that were given."""
+    """Returns how many rows of an output belong to the given rows."""
     count = output.shape[output.entry] * rows
     if count % (rows + padding):
         raise ValueError(

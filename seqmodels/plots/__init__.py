@@ -1,4 +1,4 @@
-"""Arrays in, Matplotlib figures out; nothing is drawn on a screen."""
+"""Functions from arrays to Matplotlib figures; nothing is drawn on a screen."""
 
 from seqmodels.plots.activations import activation_functions
 from seqmodels.plots.classification import (

@@ -20,7 +20,7 @@ def confusion_matrices(
     """Returns the figure of confusion matrices, one panel per model.
 
     Args:
-      counts: for each name (C, C): how often class i (row) was taken for class j (column).
+      counts: for each name (C, C): how often class i (row) was predicted as class j (column).
       classes: C names.
       title: title of the figure.
 
@@ -29,7 +29,7 @@ def confusion_matrices(
     """
     columns = min(3, len(counts))
     rows = -(-len(counts) // columns)
-    # Numbers of three digits have to fit into a square.
+    # Numbers of three digits must fit into a square.
     side = max(2.6, 0.36 * len(classes))
     size = 6.5 if len(classes) > 5 else 9
     figure = Figure(
@@ -42,7 +42,7 @@ def confusion_matrices(
     for axes, (name, matrix) in zip(grid.flat, counts.items(), strict=False):
         matrix = np.asarray(matrix)
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        # The root lifts the few mistakes, which are what one looks for, off the white.
+        # The root makes the few mistakes, which matter most, visible on the white.
         axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(matrix):
             color = "white" if shares[row, column] > 0.4 else "black"
@@ -112,12 +112,12 @@ def image_probabilities(
 def prediction_by_word(
     words: Sequence[str], curves: Mapping[str, Sequence[float]], *, ylabel: str, title: str
 ) -> Figure:
-    """Returns the figure of how a prediction moves with every further word.
+    """Returns the figure of a prediction after each word of a text.
 
     Args:
       words: T words.
       curves: for each name T values, the t-th after t words.
-      ylabel: what the values are.
+      ylabel: label of the axis of values.
       title: title of the figure.
 
     Returns:

@@ -12,18 +12,18 @@ from seqmodels.arrays import as_floats
 from seqmodels.plots.style import COLORS, write
 
 SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
-STACKED = 3  # panels that stand one above the other; more of them stand in a grid
-MOST_DOTS = 80  # stems; with more of them the dots at their ends would touch
+STACKED = 3  # up to so many panels form a column; more form a grid
+MOST_DOTS = 80  # with more stems the dots at their ends would touch
 
 
 class Panel(NamedTuple):
     """Values by lag, for one part of a figure.
 
     Attributes:
-      label: of the panel.
+      label: the label of the panel.
       lags: int (L,), ascending.
-      values: (L,), NaN or masked where there is none.
-      low: (L,), a value between `low` and `high` says nothing: drawn as a band; None for no band.
+      values: (L,), NaN or masked for a missing value.
+      low: (L,), values between `low` and `high` are not significant; None for no band.
       high: (L,), or None.
     """
 
@@ -42,16 +42,16 @@ def correlograms(
     series: tuple[np.ndarray, np.ndarray] | None = None,
     columns: int | None = None,
 ) -> Figure:
-    """Returns the figure of correlograms: stems from 0, and the band of values that say nothing.
+    """Returns the figure of correlograms: stems from 0, and the band of insignificant values.
 
     Values outside their band are drawn in full color, those inside are pale.
 
     Args:
-      panels: up to three stand one above the other, more in a grid.
+      panels: up to three form a column, more form a grid.
       title: title of the figure.
       xlabel: label of the axes of lags.
-      series: what the correlograms are of, drawn on top: times (T,) as datetime64 or numbers, and
-        values (T,), NaN for a gap, which is left open; None for no such panel.
+      series: the series of the correlograms, drawn on top: times (T,) as datetime64 or numbers, and
+        values (T,), NaN for a gap; None for no such panel.
       columns: panels side by side; None: one column of up to three panels, a grid of more.
 
     Raises:
@@ -89,21 +89,21 @@ def _draw(axes: Axes, panel: Panel) -> None:
     write(axes.set_title, panel.label, fontsize=9, loc="left")
     axes.grid(alpha=0.25)
     axes.axhline(0, color="0.3", linewidth=0.8)
-    tells = np.isfinite(values)
+    significant = np.isfinite(values)
     extent = values
     if panel.low is not None and panel.high is not None:
         low, high = (as_floats("limits", limit) for limit in (panel.low, panel.high))
         axes.fill_between(lags, low, high, color="0.5", alpha=0.2, linewidth=0)
-        tells &= (values < low) | (values > high)
+        significant &= (values < low) | (values > high)
         extent = np.concatenate([values, low, high])
-    for shown, alpha in ((tells, 1.0), (np.isfinite(values) & ~tells, 0.45)):
+    for shown, alpha in ((significant, 1.0), (np.isfinite(values) & ~significant, 0.45)):
         axes.vlines(lags[shown], 0, values[shown], color=COLORS[2], alpha=alpha, linewidth=1.4)
         if len(lags) <= MOST_DOTS:
             axes.plot(lags[shown], values[shown], "o", color=COLORS[2], alpha=alpha, markersize=3)
     largest = float(np.max(np.abs(extent), where=np.isfinite(extent), initial=0))
     edge = 1.3 * largest if 0 < largest < SMALL / 2 else max(1.05, 1.05 * largest)
     if panel.low is None and np.nanmin(values) >= 0:
-        # An association has no sign, and is small only beside 1.
+        # An association has no sign and is at most 1.
         axes.set_ylim(0, max(1.05, 1.05 * largest))
     else:
         axes.set_ylim(-edge, edge)
@@ -113,7 +113,7 @@ def _draw(axes: Axes, panel: Panel) -> None:
 def _draw_series(axes: Axes, times: np.ndarray, values: np.ndarray) -> None:
     values = as_floats("values", values)
     axes.plot(times, values, color=COLORS[6], linewidth=0.9)
-    # A value between two gaps is no line.
+    # A value between two gaps does not make a line.
     is_observed = np.pad(np.isfinite(values), 1)
     alone = is_observed[1:-1] & ~is_observed[:-2] & ~is_observed[2:]
     axes.plot(times[alone], values[alone], ".", color=COLORS[6], markersize=3)

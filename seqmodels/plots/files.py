@@ -1,4 +1,4 @@
-"""Pictures as files, which are replaced only by pictures of the same program."""
+"""Files of figures; a figure replaces only a file written by the same function."""
 
 import io
 import os
@@ -10,17 +10,17 @@ from matplotlib.figure import Figure
 from seqmodels.storage import replacing
 
 MARK = "seqmodels.plots"
-# How a format keeps what wrote it; pictures of other formats are not replaced.
+# The metadata field of each format that names the program; other formats are never replaced.
 _METADATA = {"png": "Software", **dict.fromkeys(("pdf", "svg", "ps", "eps"), "Creator")}
 _COMMENTS = {"jpg": "comment", "jpeg": "comment", "tif": "description", "tiff": "description"}
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes a figure, in the place of none or of a picture that this function wrote.
+    """Writes a figure; it may replace only a picture that this function wrote.
 
     Args:
-      figure: of a function of this package.
-      path: of the picture; its suffix is the format, by default png.
+      figure: the result of a function of this package.
+      path: the file; its suffix is the format, by default png.
 
     Returns:
       The path.

@@ -1,4 +1,4 @@
-"""Figures of forecasts: against what was observed, with their intervals."""
+"""Figures of forecasts with intervals, against the observations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,11 +24,11 @@ def forecasts(
 
     Args:
       times: (N,) dates or numbers of the steps.
-      truth: (N,) observed values; NaN where there is a gap.
+      truth: (N,) observed values; NaN for a gap.
       curves: for each name (N,) forecasts of each step from the one before.
       quantiles: (N, 5) of the first curve at .025, .1, .5, .9, .975, drawn as bands.
       title: title of the figure.
-      ylabel: what the values are.
+      ylabel: label of the axis of values.
       future: times (K,), means (K,) and quantiles (K, 5) of the steps after the end.
 
     Returns:
@@ -74,7 +74,7 @@ def _bands(axes: Axes, at: Any, quantiles: np.ndarray, color: str, *, labels: bo
 
 
 def _drawable_times(times: Sequence[Any] | np.ndarray) -> np.ndarray:
-    """Returns dates as Matplotlib takes them: not coarser than days."""
+    """Returns dates in a form that Matplotlib accepts: days or finer."""
     at = np.asarray(times)
     if at.dtype.kind == "M" and np.datetime_data(at.dtype)[0] in ("Y", "M", "W"):
         return at.astype("datetime64[D]")

@@ -29,8 +29,8 @@ class CellCurve(NamedTuple):
     """A curve of one model.
 
     Attributes:
-      name: in the legend.
-      cell: decides the color, a key of `CELL_COLORS`.
+      name: the label in the legend.
+      cell: a key of `CELL_COLORS`, which gives the color.
       values: N values.
     """
 
@@ -58,7 +58,7 @@ def gate_heat_maps(
     write(figure.suptitle, title, fontsize=13)
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (name, values) in zip(grid, panels.items(), strict=True):
-        # Outliers of a state would leave all others without color.
+        # With the full range, outliers of a state would make all other values pale.
         largest = float(np.nanpercentile(np.abs(values), 99)) or 1.0
         limits = (0.0, 1.0) if name in bounded else (-largest, largest)
         image = axes.imshow(
@@ -181,9 +181,9 @@ def _styles(curves: Sequence[CellCurve]) -> list[str]:
 
 
 def _word_axis(axes: Axes, words: Sequence[str]) -> None:
-    """Labels every word, or of neighboring words the longest one where there are too many."""
+    """Labels every word, or only the longest of neighboring words if there are too many."""
     spacing = max(1, -(-len(words) // _MOST_WORDS))
-    # From behind, because the answer is read at the last word, which has a label of its own.
+    # From the end, because the answer is read at the last word, which must have a label.
     groups = [range(max(end - spacing, 0), end) for end in range(len(words) - 1, 0, -spacing)]
     places = [max(group, key=lambda place: len(words[place])) for group in groups]
     places = [*places[::-1], len(words) - 1]

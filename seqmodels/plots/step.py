@@ -78,12 +78,12 @@ class _Layout(NamedTuple):
 def _layout(nodes: Sequence[Box]) -> _Layout:
     """Returns places in columns: x is the longest path from an input, y is near the sources.
 
-    A line over several columns has a place of its own in each, so that it crosses no box.
+    A line over several columns has a free place in each, so that it crosses no box.
     """
     depth: list[int] = []
     for _, _, _, sources in nodes:
         depth.append(1 + max((depth[s] for s in sources), default=-1))
-    # A state that is read late stands near its reader.
+    # A state that is read late is placed near its reader.
     for number, (kind, _, _, _) in enumerate(nodes):
         if kind in ("state", "input"):
             readers = [depth[n] for n, node in enumerate(nodes) if number in node[3]]

@@ -1,4 +1,4 @@
-"""Style shared by all figures: colors, one panel, and text of any kind shown as it is."""
+"""Style shared by all figures: colors, a single panel, and literal text."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,13 +10,13 @@ from matplotlib.font_manager import findfont, get_font
 from seqmodels.storage.text import printable
 from seqmodels.texts import is_visible
 
-# Told apart also by those who do not see red and green (Okabe and Ito).
+# Distinguishable also with red-green color blindness (Okabe and Ito).
 COLORS = ("#d55e00", "#009e73", "#0072b2", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 
 def one_panel(title: str) -> tuple[Figure, Axes]:
     """Returns a figure of the usual size with one panel."""
-    # Figure by itself, without pyplot: no global state, no window system.
+    # `Figure` without pyplot: no global state, no window system.
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     write(axes.set_title, title, fontsize=10)
@@ -25,10 +25,11 @@ def one_panel(title: str) -> tuple[Figure, Axes]:
 
 
 def write(setter: Callable[..., Any], text: str, **options: Any) -> Any:
-    """Calls a Matplotlib method that sets one text, so that the text is shown as it is.
+    """Calls a Matplotlib method that sets one text, so that the text is shown literally.
 
-    Every text of a caller's in a figure passes through this function, `write_ticks` or
-    `write_legend`: as mathematics, a `$` would hide characters or raise when the figure is saved.
+    Every caller's text in a figure passes through this function, `write_ticks` or `write_legend`.
+    Otherwise Matplotlib reads a `$` as mathematics, which hides characters or raises when the
+    figure is saved.
 
     Args:
       setter: such as `axes.set_title` or `figure.suptitle`.
@@ -73,9 +74,9 @@ def write_legend(owner: Axes | Figure, *handles: Sequence[Any], **options: Any) 
 
 
 def drawable(text: str, keep: str = "\n") -> str:
-    """Returns the text with a box for what Matplotlib's own font does not have, such as emoji.
+    """Returns the text with a box for each character that Matplotlib's font lacks, such as emoji.
 
-    Variation selectors, joiners and other characters that are not seen are left out.
+    Variation selectors, joiners and other invisible characters are left out.
 
     Args:
       text: the text; control characters become escapes.

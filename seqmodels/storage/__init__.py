@@ -1,1 +1,1 @@
-"""Files of users and of programs: read once, locked, escaped where they are shown."""
+"""Input and output files: consistent reading, atomic writing, locks, safe display of text."""

@@ -1,4 +1,4 @@
-"""Files of a user's: the bytes whose digest is taken are the bytes that are parsed."""
+"""Reading of input files: digest and parser see the same bytes."""
 
 import contextlib
 import contextvars
@@ -13,7 +13,7 @@ SHORT = 12  # hexadecimal digits of a digest in a message
 
 
 class _Reads(NamedTuple):
-    """Bytes and digests of what was read, by absolute path."""
+    """Bytes and digests of the files that were read, by absolute path."""
 
     contents: dict[str, bytes]
     digests: dict[str, str]
@@ -24,9 +24,9 @@ _reads: contextvars.ContextVar[_Reads | None] = contextvars.ContextVar("reads", 
 
 @contextlib.contextmanager
 def read_once() -> Iterator[None]:
-    """Reads every file at most once inside of it, so that all its readers see the same bytes.
+    """Context manager in which each file is read once, so that all readers see the same bytes.
 
-    A `read_once` within another one is the same one. What was read is dropped at the end.
+    A nested `read_once` has no effect. The contents are dropped at the end.
     """
     if _reads.get() is not None:
         yield

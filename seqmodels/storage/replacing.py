@@ -1,4 +1,4 @@
-"""Output files that the user names: written whole, never over a file of somebody else's."""
+"""Output files named by the user: written atomically, never over a foreign file."""
 
 import os
 import pathlib
@@ -9,12 +9,12 @@ from collections.abc import Callable
 def write_bytes(
     path: str | os.PathLike[str], data: bytes, is_own: Callable[[bytes], bool], kind: str
 ) -> pathlib.Path:
-    """Writes a file, whole or not at all, in the place of none or of one of the same kind.
+    """Writes a file atomically; it may replace only a file of the same kind.
 
     Args:
       path: the file; a link is followed.
       data: its content.
-      is_own: whether the content of a file that is there is what this program wrote.
+      is_own: returns whether this program wrote a given content.
       kind: such as "a picture of this program", for the message.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Text of a user's as data: what a terminal or a picture would obey is shown as an escape."""
+"""Display of untrusted text: control characters become escapes."""
 
 _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
-# Marks of direction, which rearrange what stands around them.
+# Marks of direction, which rearrange the text around them.
 _DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 

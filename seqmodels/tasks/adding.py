@@ -21,6 +21,12 @@ def adding(distance: int) -> Task:
 
     Returns:
       A `Task`.
+
+    Examples:
+      >>> task = adding(distance=10)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((10, 4, 2), (1, 4, 1))
     """
     check_distance("adding", distance, 2)
     tolerance = 0.08

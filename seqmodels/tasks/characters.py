@@ -1,4 +1,4 @@
-"""The next character of a text, as a task made on the device from windows of real text."""
+"""Next-character prediction on windows of real text, as a task on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,9 @@ def characters(splits: dict[str, np.ndarray], vocabulary_size: int, length: int)
     """Returns the task of predicting every next character of windows of `length` characters.
 
     A window of the training split begins anywhere; those of the other splits begin at equal
-    distances from the first character to the last possible one. The model without memory knows the
-    present character alone: it is the table of pairs of the training split, with one count added to
-    each, and its scores are of the test split.
+    distances from the first character to the last possible one. The model without memory reads only
+    the current character: it is the table of pairs of the training split, plus one for each pair.
+    Its scores are those on the test split.
 
     Args:
       splits: for "train", "validation" and "test" the characters as int (N,), N > `length`, in
@@ -27,6 +27,13 @@ def characters(splits: dict[str, np.ndarray], vocabulary_size: int, length: int)
 
     Raises:
       ValueError: if the length is too small, or a split is shorter than one window.
+
+    Examples:
+      >>> splits = {name: np.arange(50) % 5 for name in ("train", "validation", "test")}
+      >>> task = characters(splits, vocabulary_size=5, length=8)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((8, 4), (8, 4))
     """
     if length < 2:
         raise ValueError(f"characters: length: got {length}, expected at least 2")

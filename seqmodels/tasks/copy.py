@@ -14,7 +14,7 @@ COPY_BLANK, COPY_DELIMITER = 0, 9  # the symbols to copy are 1 to 8
 
 
 def copy(distance: int) -> Task:
-    """Returns the copy problem: ten symbols, `distance` steps later, have to be given back.
+    """Returns the copy problem: ten symbols must be repeated `distance` steps later.
 
     Inputs of T + 20 steps: ten of eight symbols, T - 1 blanks, a delimiter, ten blanks. Targets:
     T + 10 blanks, then the ten symbols. The loss is the cross-entropy over all steps; without
@@ -26,6 +26,12 @@ def copy(distance: int) -> Task:
 
     Returns:
       A `Task`.
+
+    Examples:
+      >>> task = copy(distance=10)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((30, 4), (30, 4))
     """
     check_distance("copy", distance, 1)
     num_steps = distance + 2 * COPY_LENGTH

@@ -23,18 +23,18 @@ class Task(NamedTuple):
       sample: `sample(key, batch_size, split) -> Batch`, pure; split is a static string, "train",
         "validation" or "test".
       num_steps: T.
-      vocabulary_size: V where the inputs are tokens, None where they are features.
-      input_size: D where the inputs are features, None where they are tokens.
+      vocabulary_size: V if the inputs are tokens, None if they are features.
+      input_size: D if the inputs are features, None if they are tokens.
       output_size: C classes, or 1 for a real number.
       num_targets: K, the last steps whose output is trained.
       num_scored: the last of those K steps that count for accuracy.
       tolerance: None for classes; for a real number the error below which it counts as right.
       chance: accuracy of the best model without memory.
       chance_loss: loss of the best model without memory.
-      far_step: the first step that, in every sample, has read what is to be remembered first.
-      evaluation_size: sequences of the "validation" and "test" splits, None where they have no end.
-      words: the V words of the vocabulary by token, where tokens stand for words.
-      answers: names of the C classes, where they have names.
+      far_step: the first step at which every sample has read the earliest item to remember.
+      evaluation_size: sequences of the "validation" and "test" splits, None if unlimited.
+      words: the V words of the vocabulary by token, if tokens are words.
+      answers: names of the C classes, if they have names.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Task(NamedTuple):
     answers: tuple[str, ...] = ()
 
     def limited(self, split: str, wanted: int) -> int:
-        """Returns how many sequences of a split to evaluate: no sequence twice."""
+        """Returns the number of sequences of a split to evaluate, none of them twice."""
         return wanted if self.evaluation_size is None else min(wanted, self.evaluation_size[split])
 
 
 def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
-    """Returns the share of the scored answers that are right.
+    """Returns the share of correct answers among the scored ones.
 
     Args:
       task: a `Task`.
@@ -68,6 +68,12 @@ def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
 
     Returns:
       A scalar in [0, 1].
+
+    Examples:
+      >>> from seqmodels.tasks.adding import adding
+      >>> outputs, targets = jnp.array([[[1.0], [0.5]]]), jnp.array([[[1.05], [1.0]]])  # (K, B, 1)
+      >>> float(accuracy(adding(distance=10), outputs, targets))
+      0.5
     """
     outputs, targets = outputs[-task.num_scored :], targets[-task.num_scored :]
     if task.tolerance is None:
@@ -76,6 +82,10 @@ def accuracy(task: Task, outputs: Array, targets: Array) -> Array:
 
 
 def check_distance(task: str, distance: int, least: int) -> None:
-    """Raises ValueError unless the distance is at least `least`."""
+    """Raises ValueError unless the distance is at least `least`.
+
+    Examples:
+      >>> check_distance("adding", 10, least=2)
+    """
     if distance < least:
         raise ValueError(f"{task}: distance: got {distance}, expected at least {least}")

@@ -12,18 +12,24 @@ ORDER_E, ORDER_B, ORDER_X, ORDER_Y, ORDER_PAD = 4, 5, 6, 7, 8  # a, b, c, d are 
 
 
 def temporal_order(distance: int) -> Task:
-    """Returns the temporal order problem: in which order did X and Y come, among distractors?
+    """Returns the temporal order problem: the order of two symbols X and Y among distractors.
 
-    A sequence begins with E and ends with B; all between are distractors a, b, c, d, but for two
-    symbols, X or Y each, at t1 in [T/10, 2T/10] and t2 in [5T/10, 6T/10]. Its length is drawn from
-    [T, T + T/10]. Classes: XX, XY, YX, YY, asked at B. Hochreiter, Schmidhuber 1997, experiment 6a
-    (there T = 100). Shorter sequences are filled in front with a symbol of their own.
+    A sequence begins with E, ends with B, and consists of distractors a, b, c, d. Two of its
+    symbols are X or Y each, at t1 in [T/10, 2T/10] and t2 in [5T/10, 6T/10]. Its length is drawn
+    from [T, T + T/10]. Classes: XX, XY, YX, YY, asked at B. Hochreiter, Schmidhuber 1997,
+    experiment 6a (there T = 100). Shorter sequences are filled in front with a symbol of their own.
 
     Args:
       distance: T, at least 10.
 
     Returns:
       A `Task`.
+
+    Examples:
+      >>> task = temporal_order(distance=20)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape
+      ((22, 4), (1, 4))
     """
     check_distance("temporal_order", distance, 10)
     tenth = distance // 10

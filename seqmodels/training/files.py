@@ -15,8 +15,8 @@ def json_value(value: Any) -> Any:
       value: numbers, text, and arrays, alone or in dictionaries, lists and tuples.
 
     Returns:
-      The same with lists for tuples and for NumPy's and JAX's arrays, Python's numbers for theirs,
-      text for the keys of dictionaries, and None for every number that is not finite.
+      The same value in JSON types. Tuples and arrays become lists, numbers of NumPy and JAX become
+      Python's, keys of dictionaries become text, and non-finite numbers become None.
     """
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         value = value.tolist()
@@ -36,6 +36,6 @@ def cannot_be_written(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        told = OSError(f"{name} cannot be written: {reason}")
-        told.errno = error.errno
-        raise told from None
+        failure = OSError(f"{name} cannot be written: {reason}")
+        failure.errno = error.errno
+        raise failure from None

@@ -23,8 +23,8 @@ class FitResult(NamedTuple):
     """Result of one `fit` call.
 
     Attributes:
-      state: after the last step.
-      progress: at the last record.
+      state: the state after the last step.
+      progress: the progress at the last record.
       resumed: the step of the checkpoint that was resumed; 0 for a fresh start.
       diverged: () or (S,) bools, whether non-finite updates ended the training (only where such
         updates are skipped).
@@ -66,25 +66,37 @@ def fit(
         where `train` makes its batches.
       evaluate: `evaluate(state) -> values by name`, scalars or (S,).
       inspection: further values for the records, such as those of `make_watch`.
-      stopping: a rule over what is evaluated and logged.
+      stopping: a rule over the evaluated and logged values.
       checkpoints: where to save and resume; None for neither.
-      log: where records go.
-      about: what stands at the front of each record.
-      tensorboard: folder for event files, which also have the speed.
+      log: receives the records.
+      about: entries that begin each record.
+      tensorboard: folder for event files, which also contain the speed.
       watch: called with the `Progress` at each record.
-      interruption: an entered `Interruption`; when its signal comes, the dispatch is finished, a
-        checkpoint written, and `Interrupted` raised.
+      interruption: an entered `Interruption`. After its signal, `fit` finishes the dispatch, writes
+        a checkpoint and raises `Interrupted`.
 
     Returns:
       A `FitResult`.
 
     Raises:
-      ValueError: if the settings, or a name in them, cannot be.
-      NonFiniteError: where `on_nonfinite` says so; the last checkpoint is from before.
+      ValueError: if the settings are inconsistent or name an unknown metric.
+      NonFiniteError: as `on_nonfinite` requires; the last checkpoint precedes the failure.
       Interrupted: after a signal.
-      RunError: if the checkpoints there are of another run, or none is whole, or metrics.jsonl has
-        lost lines.
+      RunError: if the checkpoints belong to another run, if all are damaged, or if metrics.jsonl
+        has lost lines.
       OSError: if a checkpoint or a record cannot be written; in one line.
+
+    Examples:
+      >>> import optax
+      >>> from seqmodels.training.state import create_train_state
+      >>> from seqmodels.training.steps import Loss, make_train_steps
+      >>> optimizer = optax.sgd(0.1)
+      >>> loss = lambda params, batch, key, carry: Loss(jnp.sum((params - batch) ** 2))
+      >>> state = create_train_state(lambda key: jnp.zeros(3), optimizer, jax.random.key(0))
+      >>> train = jax.jit(make_train_steps(loss, optimizer, sample=lambda key: jnp.ones(3)))
+      >>> result = fit(state, train, FitSettings(steps=20))
+      >>> int(result.state.step), bool(jnp.all(result.state.params > 0.9))
+      (20, True)
     """
     events = None if tensorboard is None else pathlib.Path(tensorboard)
     loop = Loop(
@@ -109,7 +121,7 @@ def fit(
             if stop or save or loop.finished:
                 loop.save(wait=stop or loop.finished)
             if stop and not loop.finished:
-                # Where only another process was signalled this one ends with it.
+                # If only another process received the signal, this process ends too.
                 raise Interrupted(signal_number or signal.SIGTERM, loop.step)
     finally:
         loop.close()

@@ -8,7 +8,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """Training was asked to end and has written what it needs to resume.
+    """Training was interrupted by a signal, after it wrote a checkpoint for the resume.
 
     Attributes:
       signal: SIGINT or SIGTERM.
@@ -22,15 +22,15 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
     @property
     def status(self) -> int:
-        """The status a shell gives a program that a signal ended: 130 or 143."""
+        """The exit status of a program that a signal ended: 130 or 143."""
         return 128 + self.signal
 
 
 class Interruption:
-    """Notes SIGINT and SIGTERM while it is entered; a second Ctrl-C interrupts at once.
+    """Context manager that records SIGINT and SIGTERM; a second Ctrl-C interrupts at once.
 
     Attributes:
-      signal: the signal that came, or None.
+      signal: the signal that was received, or None.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Interruption:
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Interruption":
-        # Python lets only the main thread set handlers; elsewhere none are needed.
+        # Python lets only the main thread set handlers; other threads need no handler.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._before[number] = signal.signal(number, self._note)

@@ -48,11 +48,12 @@ class Progress(NamedTuple):
 
 
 class Inspection(NamedTuple):
-    """Values that are recorded besides loss and evaluation; they decide nothing.
+    """Values that are recorded in addition to loss and evaluation; no decision uses them.
 
     Attributes:
       values: `values(state) -> values by name`, scalars or (S,).
-      every: steps between two, a multiple of `FitSettings.log_every`; 0: with each evaluation.
+      every: steps between two records of them, a multiple of `FitSettings.log_every`; 0: one at
+        each evaluation.
       clip_norm: the norm at which gradients are clipped. Then every record also has the share of
         the steps that were clipped, `gradients/clipped`, and the mean of the factors,
         `gradients/clip_factor`. None: neither.
@@ -67,8 +68,8 @@ class Loop:
     """Mutable state of one `fit` call, which calls dispatch, collect, record and save.
 
     Metrics of a dispatch are read only after the next one has been started, so that the device does
-    not wait for the host; before a checkpoint everything is read, so that no checkpoint holds a
-    state after a step that was not finite.
+    not wait for the host. Before a checkpoint all metrics are read. So no checkpoint holds a state
+    after a non-finite step.
 
     Attributes:
       state: the newest `TrainState`.
@@ -138,22 +139,22 @@ class Loop:
 
     @property
     def diverged(self) -> np.ndarray:
-        """Whether training ended because updates were not finite, () or (S,) bools."""
+        """True where training ended because of non-finite updates, () or (S,) bools."""
         return np.array(self._memory["diverged"])
 
     @property
     def finished(self) -> bool:
-        """Whether the last step is taken, or every seed has stopped."""
+        """True after the last step, or if every seed has stopped."""
         return self.step >= self._settings.steps or bool(self._stopped.all())
 
     @property
     def record_is_due(self) -> bool:
-        """Whether a record is to be written at this step."""
+        """True if a record is due at this step."""
         return self.step % self._settings.log_every == 0 or self.finished
 
     @property
     def save_is_due(self) -> bool:
-        """Whether the last checkpoint is old enough for another."""
+        """True if the last checkpoint is old enough for another."""
         old = time.monotonic() - self._saved
         return self._checkpoints is not None and old >= self._settings.checkpoint_every
 
@@ -189,7 +190,7 @@ class Loop:
     def _give_up(
         self, seeds: np.ndarray, metrics: StepMetrics, batches: Any, first_step: int
     ) -> None:
-        """Marks seeds whose updates were left out too often in a row; raises if there is but one.
+        """Stops seeds with too many skipped updates in a row; raises if there is only one seed.
 
         They end at the next record, because when metrics are read depends on the clock.
         """
@@ -220,7 +221,7 @@ class Loop:
         return [float(norm) for norm in norms]
 
     def _add(self, metrics: StepMetrics) -> None:
-        """Adds up what is finite, in float64 and in the order of the steps."""
+        """Returns the sum of the finite values, in float64 and in the order of the steps."""
         good, memory = metrics.finite, self._memory
         memory["counts"] = (np.array(memory["counts"]) + good.sum(0)).tolist()
         memory["skipped"] = (np.array(memory["skipped"]) + (~good).sum(0)).tolist()
@@ -262,7 +263,7 @@ class Loop:
         now = {"step": np.array(self.step)} | now
         before = memory["values"]
         memory["values"] = {
-            # A seed that has stopped keeps what it had.
+            # A stopped seed keeps its values.
             name: np.where(stopped, before.get(name, value), value).tolist()
             for name, value in now.items()
         }
@@ -334,7 +335,7 @@ class Loop:
             raise RunError(f"checkpoint of step {self.step}: is of other settings: {different}")
 
     def close(self) -> None:
-        """Closes what this opened."""
+        """Closes the files that this loop opened."""
         if self._events is not None:
             self._events.close()
 

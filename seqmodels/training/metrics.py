@@ -12,22 +12,21 @@ _BLOCK = 65_536
 
 
 class MetricsLog:
-    """A file of JSON lines that only grows, but for what a resumed run will write again.
+    """A file of JSON lines that only grows, except that a resume truncates it.
 
-    A record is what a run of the same settings would repeat to the last digit: nothing that a clock
-    decides belongs here. Then the file of a run that was stopped and resumed equals that of one
-    that never was.
+    A record holds only values that a run with the same settings repeats to the last digit, so none
+    that depend on a clock. Then the file of a resumed run equals that of an uninterrupted run.
 
     Every line is appended by one write, so a process that is killed leaves at most one incomplete
     line, at the end. Use it as a context manager, or close it.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, writes: bool = True):
-        """Opens the file, or creates it; what it holds stays.
+        """Opens the file and keeps its content, or creates it.
 
         Args:
           path: the file, such as `folder / "metrics.jsonl"`.
-          writes: False where another process writes: then nothing is recorded and `offset` is 0.
+          writes: False if another process writes: then nothing is recorded and `offset` is 0.
 
         Raises:
           OSError: if it cannot be created or written, in one line.
@@ -43,15 +42,15 @@ class MetricsLog:
 
     @property
     def offset(self) -> int:
-        """The size of all complete lines in bytes: what to keep in a checkpoint."""
+        """The size of all complete lines in bytes, to be saved in a checkpoint."""
         return self._offset
 
     def append(self, record: dict[str, Any]) -> None:
         """Appends one line.
 
         Args:
-          record: names and what JSON can hold, also NumPy's and JAX's numbers and arrays; a number
-            that is not finite becomes null.
+          record: names and JSON values, also NumPy's and JAX's numbers and arrays; a number that is
+            not finite becomes null.
 
         Raises:
           OSError: if the line cannot be written, in one line; the file is then as before.
@@ -71,7 +70,7 @@ class MetricsLog:
                 )
             written = 0
             try:
-                # One write, unless the disk becomes full in it; the next then says so.
+                # One write, unless the disk becomes full during it; the next write then raises.
                 while written < len(line):
                     written += os.write(self._file, line[written:])
             except OSError:
@@ -84,7 +83,7 @@ class MetricsLog:
         """Drops every line after the first `offset` bytes.
 
         Args:
-          offset: what `offset` was at some time before; 0 for an empty file.
+          offset: an earlier value of `offset`; 0 for an empty file.
 
         Raises:
           RunError: if the file is shorter than that, or no line ends there; it stays as it is.
@@ -108,7 +107,7 @@ class MetricsLog:
             self._offset = offset
 
     def sync(self) -> None:
-        """Returns when all lines are on the disk; to be called before a checkpoint is saved.
+        """Flushes all lines to disk; call it before a checkpoint is saved.
 
         Raises:
           OSError: if that fails, in one line.
@@ -125,7 +124,7 @@ class MetricsLog:
         self.close()
 
     def close(self) -> None:
-        """Closes the file; to close it again does nothing."""
+        """Closes the file; a second call has no effect."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -12,7 +12,7 @@ LAST_NORMS = 5
 
 
 class NonFiniteError(ArithmeticError):
-    """Training came to a loss or gradient that is NaN or infinite; the message is one line."""
+    """A loss or gradient is NaN or infinite; the message is one line."""
 
 
 def first_non_finite(metrics: StepMetrics) -> tuple[int, ...] | None:
@@ -41,11 +41,11 @@ def describe_non_finite(
 
     Args:
       metrics: NumPy arrays with a leading axis of steps.
-      bad: of `first_non_finite`.
-      names: of the leaves of the parameters.
+      bad: the result of `first_non_finite`.
+      names: the names of the leaves of the parameters.
       step: number of the first of these steps, counted from 1.
       before: gradient norms of the steps before these, the latest last.
-      data: what is not finite in the batch, such as "xs[3, 0, 1] is nan"; None for nothing.
+      data: the non-finite entry of the batch, such as "xs[3, 0, 1] is nan"; None if all are finite.
 
     Returns:
       The line.
@@ -79,7 +79,7 @@ def find_non_finite(tree: Any) -> str | None:
     """Returns where a pytree first holds a NaN or an infinity, for an error message.
 
     Args:
-      tree: a pytree of arrays or numbers; those that are not floating or complex are passed over.
+      tree: a pytree of arrays or numbers; leaves that are not floating or complex are ignored.
 
     Returns:
       Such as `xs[3, 7, 0] is nan` for the field `xs` of a NamedTuple, `batch['x'][2] is inf` for a

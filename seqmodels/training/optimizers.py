@@ -15,7 +15,7 @@ NEVER = 2**31 - 1
 
 
 class OptimizerSettings(NamedTuple):
-    """How parameters are updated.
+    """Settings of an optimizer and its learning-rate schedule.
 
     Attributes:
       learning_rate: the rate after the warm-up.
@@ -60,8 +60,13 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
       An optax schedule.
 
     Raises:
-      ValueError: if the schedule has no such name, or the warm-up or the steps of an update are
-        more than those of the training.
+      ValueError: if the schedule is unknown, or if the warm-up or the steps of one update exceed
+        the training steps.
+
+    Examples:
+      >>> schedule = make_schedule(OptimizerSettings(0.1, steps=100, schedule="linear", warmup=10))
+      >>> [round(float(schedule(step)), 3) for step in (0, 5, 10, 100)]
+      [0.0, 0.05, 0.1, 0.0]
     """
     rate, every = settings.learning_rate, settings.accumulate
     if not 1 <= every <= settings.steps:
@@ -83,7 +88,7 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
             "training"
         )
     warmup = -(-settings.warmup // every)
-    # A decay over no steps at all is refused by optax.
+    # Optax rejects a decay over 0 steps.
     left = max(settings.steps // every - warmup, 1)
     after = {
         "constant": optax.schedules.constant_schedule(rate),
@@ -97,7 +102,7 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
 
 
 def average_params(decay: float) -> optax.GradientTransformation:
-    """Returns a transformation that keeps a moving average of the parameters; updates pass through.
+    """Returns a transformation that keeps a moving average of the parameters and no update.
 
     average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), over the parameters after
     each update, as in Polyak, Juditsky 1992 and the bias correction of Adam.
@@ -106,7 +111,14 @@ def average_params(decay: float) -> optax.GradientTransformation:
       decay: in (0, 1).
 
     Returns:
-      An optax transformation, to be the last of a chain.
+      An optax transformation; it must be the last of a chain.
+
+    Examples:
+      >>> average = average_params(0.5)
+      >>> params = jnp.ones(3)
+      >>> updates, state = average.update(-params, average.init(params), params)
+      >>> state.params_average.tolist()
+      [0.0, 0.0, 0.0]
     """
 
     def wide(leaf: Array) -> Array:
@@ -134,7 +146,7 @@ def average_params(decay: float) -> optax.GradientTransformation:
 
 
 def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
-    """Returns clipping, AdamW and averaging, skipped when not finite, once every `accumulate`.
+    """Returns the optimizer: accumulation, clipping, AdamW, averaging; skips non-finite updates.
 
     Args:
       settings: `OptimizerSettings`.
@@ -144,6 +156,13 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 
     Raises:
       ValueError: as in `make_schedule`.
+
+    Examples:
+      >>> optimizer = make_optimizer(OptimizerSettings(0.1, steps=100, clip_norm=1.0))
+      >>> params = jnp.ones(3)
+      >>> updates, opt_state = optimizer.update(params, optimizer.init(params), params)
+      >>> updates.shape
+      (3,)
     """
     schedule = make_schedule(settings)
     parts: list[optax.GradientTransformation] = []
@@ -155,8 +174,8 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
         parts.append(average_params(settings.average))
     optimizer = optax.chain(*parts)
     if settings.skip:
-        # Outside the clipping, which turns an infinite gradient into NaN. Without end, because what
-        # optax does in the end is to apply them; the loop gives up before.
+        # Outside the clipping, which turns an infinite gradient into NaN. Without a limit, because
+        # optax applies the updates after its limit; the loop stops before.
         optimizer = optax.apply_if_finite(optimizer, NEVER)
     if settings.accumulate > 1:
         optimizer = accumulate_gradients(optimizer, settings.accumulate, skip=settings.skip)
@@ -166,8 +185,16 @@ def make_optimizer(settings: OptimizerSettings) -> optax.GradientTransformation:
 def make_optimizer_with_rate(settings: OptimizerSettings) -> optax.GradientTransformation:
     """Returns the optimizer of `make_optimizer` whose state holds the learning rate.
 
-    So one compiled step serves many rates; `set_rate` changes the rate of a state. It starts with
-    that of the settings. Args and raises as `make_optimizer`.
+    So one compiled step serves many rates; `set_rate` changes the rate of a state. The first rate
+    is that of the settings. Arguments and errors are those of `make_optimizer`.
+
+    Examples:
+      >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))
+      >>> params = jnp.ones(3)
+      >>> opt_state = set_rate(optimizer.init(params), jnp.float32(0.0))
+      >>> updates, opt_state = optimizer.update(params, opt_state, params)
+      >>> float(jnp.max(jnp.abs(updates)))
+      0.0
     """
 
     def make(rate: Any) -> optax.GradientTransformation:
@@ -181,23 +208,33 @@ def set_rate(opt_state: optax.OptState, rate: Array) -> optax.OptState:
     """Returns the state with another learning rate.
 
     Args:
-      opt_state: state of an optimizer of `make_optimizer_with_rate`.
+      opt_state: the state of an optimizer from `make_optimizer_with_rate`.
       rate: scalar, float32.
+
+    Examples:
+      >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))
+      >>> opt_state = set_rate(optimizer.init(jnp.ones(3)), jnp.float32(0.01))
     """
     return optax.tree.set(opt_state, rate=rate)
 
 
 def averaged_params(opt_state: optax.OptState, params: Params, decay: float) -> Params:
-    """Returns the averaged parameters that an optimizer keeps, or `params` where it keeps none.
+    """Returns the averaged parameters of an optimizer, or `params` if it keeps no average.
 
     Args:
-      opt_state: state of an optimizer of `make_optimizer`.
-      params: the present parameters, of whose dtypes the result is; before the first update the
-        average is the parameters that `init` was given.
+      opt_state: the state of an optimizer from `make_optimizer`.
+      params: the current parameters, whose dtypes the result has; before the first update the
+        average equals the parameters given to `init`.
       decay: `average` of its settings.
 
     Returns:
       Parameters.
+
+    Examples:
+      >>> optimizer = make_optimizer(OptimizerSettings(0.1, steps=100, average=0.9))
+      >>> params = jnp.ones(3)
+      >>> averaged_params(optimizer.init(params), params, decay=0.9).shape
+      (3,)
     """
     if not decay:
         return params

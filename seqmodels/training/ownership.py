@@ -1,4 +1,4 @@
-"""Which files of a directory a run wrote: the mark of the run, and the proof of each file.
+"""Ownership of files in a run directory: the mark of the run, and a check of each file.
 
 The mark `.run.json` names the program, the run's own random id, and every file that the run has
 written or is about to write. A name alone proves nothing. A file is the run's if it is in the mark
@@ -8,7 +8,7 @@ and
 - was being written when the process was killed, which the mark noted before, or
 - carries the id: results.json and event files.
 
-Models are proven by the digests in their own model.json, checkpoints by those in their manifests.
+Models are verified by the digests in their model.json, checkpoints by those in their manifests.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ _PROOFS = (_DESCRIPTION, manifest.FILE)
 
 
 class _Contents(NamedTuple):
-    """What is at a name of a mark.
+    """The files and folders found under one name of a mark.
 
     Attributes:
       own: files of the run.
       folders: folders of the run, the inner ones first.
-      blocking: what the run did not write and would write over.
+      blocking: files that the run did not write and would overwrite.
     """
 
     own: list[pathlib.Path]
@@ -52,7 +52,7 @@ class _Contents(NamedTuple):
 
 
 class Ownership:
-    """The mark of a run in its directory, and what it proves.
+    """The mark of a run in its directory, and the files that it identifies.
 
     Attributes:
       program: the name of the experiment.
@@ -61,7 +61,7 @@ class Ownership:
     """
 
     def __init__(self, folder: pathlib.Path, program: str, names: Sequence[str]):
-        """Begins a new mark, which is not on the disk before it is saved."""
+        """Makes a new mark; `save` writes it to disk."""
         self.program, self.run = program, secrets.token_hex(_ID_LENGTH // 2)
         self.names = list(dict.fromkeys(names))
         self._folder = folder
@@ -92,7 +92,7 @@ class Ownership:
         return mark
 
     def save(self) -> None:
-        """Writes the mark, at once or not at all."""
+        """Writes the mark atomically."""
         body = {
             "format": FORMAT, "program": self.program, "run": self.run, "files": self.names,
             "states": self._states,
@@ -100,21 +100,21 @@ class Ownership:
         self.replace(MARK, json.dumps(body, indent=1) + "\n")
 
     def replace(self, name: str, text: str) -> None:
-        """Writes a file at once or not at all: a reader sees the old text or the new one."""
-        # The id keeps it apart from every file of the user's.
+        """Writes a file atomically: a reader sees the old text or the new one."""
+        # The id makes its name differ from every file of the user.
         partial = self._folder / f".{name}.{self.run}.partial"
         with cannot_be_written(str(self._folder / name)):
             partial.write_text(text, encoding="utf-8")
             partial.replace(self._folder / name)
 
     def claim(self, name: str) -> None:
-        """Notes that the run is going to write a file, model, or folder; before it does.
+        """Records, before the write, that the run will write a file, model or folder.
 
         Args:
           name: such as "forecast.png" or "models/lstm-0".
 
         Raises:
-          RunError: if there is something that the run did not write.
+          RunError: if a file that the run did not write is in its place.
         """
         if self._states.get(name) == _OPEN:
             return
@@ -124,7 +124,7 @@ class Ownership:
         self.save()
 
     def settle(self) -> None:
-        """Notes the digests of all that was written; to be called when nothing writes any more."""
+        """Records the digests of all written files; call it after the last write."""
         for name, state in list(self._states.items()):
             path = self._folder / name
             place = path / _DESCRIPTION if name.startswith(f"{MODELS}/") else path
@@ -137,7 +137,7 @@ class Ownership:
         self.names = list(dict.fromkeys([*self.names, *names]))
 
     def inherit(self, before: "Ownership") -> None:
-        """Takes over the folders of a removed run that are left because of files of others."""
+        """Takes over folders of a removed run that remain because they hold other files."""
         for name in before._states:
             if "/" in name and (self._folder / name).is_dir():
                 self._states[name] = _OPEN
@@ -150,7 +150,7 @@ class Ownership:
         )
 
     def foreign(self) -> list[str]:
-        """Returns the paths, below the directory, that the run would write over and did not write.
+        """Returns the paths below the directory that the run would overwrite and did not write.
 
         These are files of its names, and folders in the places of its models and checkpoints.
         """
@@ -158,7 +158,7 @@ class Ownership:
         return [path.relative_to(self._folder).as_posix() for path in blocking]
 
     def foreign_files(self) -> list[str]:
-        """Returns the foreign ones of the files at the top, which a resumed run writes again."""
+        """Returns the top-level files of other owners that a resumed run would write again."""
         files = [name for name in self.names if name not in FOLDERS]
         return [
             name
@@ -167,18 +167,18 @@ class Ownership:
         ]
 
     def remove(self) -> None:
-        """Removes the files of the run, and its folders where nothing else is in them."""
+        """Removes the files of the run, and its folders that are then empty."""
         for name in self.names:
             found = self._contents(name)
-            # What proves the others goes last, so that a removal that is killed can be repeated.
+            # The mark is removed last, so that an interrupted removal can be repeated.
             for path in sorted(found.own, key=lambda path: path.name in _PROOFS):
                 path.unlink(missing_ok=True)
             for folder in found.folders:
-                with contextlib.suppress(OSError):  # somebody's files are in it
+                with contextlib.suppress(OSError):  # it holds files of the user
                     folder.rmdir()
 
     def _is_own(self, name: str) -> bool:
-        """Returns whether an existing file, model, or folder is proven to be the run's."""
+        """Returns whether an existing file, model or folder is verified to be of the run."""
         path, state = self._folder / name, self._states.get(name)
         kind = name.split("/")[0]
         if kind in FOLDERS and not path.is_file():
@@ -192,7 +192,7 @@ class Ownership:
         return name == RESULTS and _has_id(path, self.run)
 
     def _contents(self, name: str) -> _Contents:
-        """Returns what is at a name of the mark."""
+        """Returns the files and folders found under a name of the mark."""
         path, (kind, *rest) = self._folder / name, name.split("/")
         found = _Contents([], [], [])
         if not os.path.lexists(path):
@@ -215,7 +215,7 @@ class Ownership:
         return found
 
     def _look_into(self, kind: str, name: str, found: _Contents) -> None:
-        """Adds what is in the folder of a model, of checkpoints, or of event files."""
+        """Adds the content of the folder of a model, of checkpoints or of event files."""
         folder, state = self._folder / name, self._states.get(name)
         if kind == MODELS and state is None and folder.name.startswith("."):
             whole = folder.name.removeprefix(".").removesuffix(".partial")
@@ -290,7 +290,7 @@ def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _add(folder: pathlib.Path, own: set[pathlib.Path], found: _Contents) -> None:
-    """Adds the files and folders below a folder that are among the own ones, and the folder."""
+    """Adds the run's own files and folders below a folder, and the folder."""
     for path in _walk(folder):
         if path in own:
             is_folder = path.is_dir() and not path.is_symlink()
@@ -299,7 +299,7 @@ def _add(folder: pathlib.Path, own: set[pathlib.Path], found: _Contents) -> None
 
 
 def _files_of_model(folder: pathlib.Path, state: str) -> set[pathlib.Path] | None:
-    """Returns the files of a saved model; None if it is not the one of the mark."""
+    """Returns the files of a saved model; None if it is not the model in the mark."""
     described = folder / _DESCRIPTION
     if not described.is_file() or described.is_symlink():
         return None if any(folder.iterdir()) else set()

@@ -1,4 +1,4 @@
-"""Batches made and placed ahead of their use, by one thread."""
+"""Prefetching: one thread makes batches and places them on devices ahead of their use."""
 
 import collections
 import contextlib
@@ -22,10 +22,9 @@ def prefetch(
 ) -> Generator[tuple[int, Any], None, None]:
     """Returns an iterator of (cursor, batch) whose batches are made ahead by one thread.
 
-    At most `depth` batches are made, or being made, that have not been handed out; the first are
-    begun when a batch is first asked for. An error in `at` or `place` is raised as itself where
-    its batch is asked for. Closing the iterator, or losing it, ends the thread after the batch that
-    it is making; to have that done at once, whatever happens:
+    At most `depth` batches are ready or in progress. The thread starts at the first request. An
+    error in `at` or `place` is raised unchanged when its batch is requested. Closing or deleting
+    the iterator ends the thread after the current batch. To close it in every case:
 
         with contextlib.closing(prefetch(batches.at, cursor, place=place)) as ahead:
             for cursor, batch in ahead:
@@ -33,7 +32,7 @@ def prefetch(
     Args:
       at: `at(cursor) -> batch`, such as `Batches.at`; called from another thread.
       start: the first cursor.
-      stop: the cursor to end before; None to go on without end.
+      stop: the cursor to end before; None for an endless iterator.
       place: puts a batch on the device or devices, in that thread too.
       depth: how many batches ahead, at least 1.
 
@@ -64,7 +63,7 @@ def prefetch_dispatches(
       at: `at(cursor) -> batch`, such as `Batches.at`; with more than one step a dispatch, batches
         must have the same shapes.
       steps: of a dispatch; they become a leading axis.
-      place: as of `prefetch`, of what has that axis.
+      place: as in `prefetch`, for batches with that axis.
       depth: how many dispatches ahead, at least 1.
 
     Returns:
@@ -98,7 +97,7 @@ def _ahead(
         while pending:
             cursor, future = pending.popleft()
             batch = future.result()
-            # Only now, when this batch is as good as handed out, may one more be begun.
+            # One more may begin only when this batch is about to be yielded.
             submit(1)
             yield cursor, batch
     finally:

@@ -21,10 +21,10 @@ class Speed(NamedTuple):
 
 
 class ProgressDisplay:
-    """Shows what is running, how fast, and how long it will take at most.
+    """Display of the current work, its speed, and an upper bound of the remaining time.
 
-    Use it as a context manager. On a terminal it is one live line; elsewhere it prints a line of
-    its own at most every `seconds`, and whatever `note` is given.
+    Use it as a context manager. On a terminal it is one live line. Elsewhere it prints one line at
+    most every `seconds`, and every text given to `note`.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class ProgressDisplay:
         """Prepares the display.
 
         Args:
-          total: all the work there is, in a unit of the caller's choice.
-          done: how much of it was done before, by the run that is resumed; it counts as done, but
-            says nothing of the time that is left.
+          total: the whole work, in a unit of the caller's choice.
+          done: the work that the resumed run did before; it counts as done but is not used to
+            estimate the remaining time.
           seconds: least time between plain lines; 0 for a line with every update.
           console: where to write; None for standard error.
-          clock: tells the time, in seconds.
+          clock: returns the time in seconds.
         """
         self._console = console or Console(stderr=True, highlight=False)
         self._bar = Progress(
@@ -77,7 +77,7 @@ class ProgressDisplay:
 
     @property
     def speed(self) -> Speed:
-        """How fast it goes, over the last half minute of the current label; 0 before any update."""
+        """The speed over the last half minute of the current label; 0 before any update."""
         (first, *from_there), (last, *to_here) = self._seen[0], self._seen[-1]
         seconds = max(last - first, 1e-9)
         rates = [(b - a) / seconds for a, b in zip(from_there, to_here, strict=True)]
@@ -94,12 +94,12 @@ class ProgressDisplay:
         loss: float | None = None,
         grad_norm: float | None = None,
     ) -> None:
-        """Adds `work` to what is done and shows what is known, with the time left.
+        """Adds `work` to the finished work and updates the display.
 
         Args:
-          label: what is running; with a new label speeds are taken anew.
-          text: what else there is to say; "" for nothing.
-          work: what was done since the last update, in the unit of `total`.
+          label: the name of the current work; a new label restarts the measurement of speeds.
+          text: further text; "" for none.
+          work: the work done since the last update, in the unit of `total`.
           steps: optimizer steps taken since the last update; 0 to show no speed.
           time_steps: time steps, or tokens, that went through the model since the last update, over
             all sequences and seeds; 0 to show no such speed.
@@ -125,19 +125,19 @@ class ProgressDisplay:
             self._print(f"{share:4.0%} {label}: {shown}")
 
     def skip(self, work: float) -> None:
-        """Takes `work` off what is left, because it will not be needed."""
+        """Subtracts skipped `work` from the total."""
         self._total -= work
         self._bar.update(self._task, total=self._total)
 
     def note(self, text: str) -> None:
-        """Prints a line that stays."""
+        """Prints a permanent line."""
         self._printed = self._clock()
         self._print(text)
 
     def _watch(self, label: str, now: float, steps: float, time_steps: float) -> None:
         if label != self._label:
             self._label = label
-            # An update without steps says when they begin.
+            # An update without steps marks their start.
             self._seen = collections.deque([self._seen[-1]] if steps else [])
         self._steps += steps
         self._time_steps += time_steps
@@ -150,14 +150,14 @@ class ProgressDisplay:
 
 
 def _number(value: float) -> str:
-    """Three digits: 0.0123, 12.3, 1,230, 4.56 million."""
+    """Returns a number with three digits: 0.0123, 12.3, 1,230, 4.56 million."""
     if value < 999.5:
         return f"{value:.3g}"
     return f"{float(f'{value:.3g}'):,.0f}" if value < 999_500 else f"{value / 1e6:.3g} million"
 
 
 def _duration(seconds: float) -> str:
-    """In the largest unit of which there are at least two."""
+    """Returns a duration in the largest unit of which it has at least two."""
     for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.{0 if seconds >= 10 * size else 1}f} {unit}"

@@ -1,4 +1,4 @@
-"""Folders of reports that are computed at once: replaced, never mixed with files of others."""
+"""Folders of reports: replaced as a whole, never mixed with other files."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from seqmodels.training.ownership import Ownership
 def report_folder(
     path: str | os.PathLike[str], *, program: str, files: Sequence[str]
 ) -> Iterator[pathlib.Path]:
-    """Makes the folder of a report and notes what is written into it.
+    """Creates the folder of a report and records the files written into it.
 
     The files of an earlier report of the program are removed first; all others stay.
 

@@ -13,11 +13,11 @@ def residual_autocorrelation(
 ) -> dict[str, Array]:
     """Returns autocorrelations of residuals as entries of `Loss.metrics`, on the device.
 
-    At every lag the mean over all sequences of the batch of r_k, their autocorrelation with gaps
-    (`seqmodels.analysis.autocorrelation.acf`, "conservative"). That of residuals which the past
-    tells nothing of is about 0, within 2 / sqrt(steps x sequences); one that stays away from 0 is a
-    lag that the model misses. Sequences of fewer valid steps than the largest lag and 2, or without
-    variance, do not count.
+    Each entry is the mean over the sequences of the batch of r_k, their autocorrelation with gaps
+    (`seqmodels.analysis.autocorrelation.acf`, "conservative"). For residuals without significant
+    linear autocorrelation it is within 2 / sqrt(steps x sequences) of 0. A value that stays away
+    from 0 shows a lag that the model misses. Sequences without variance, or with fewer valid steps
+    than the largest lag plus 2, do not count.
 
     Args:
       residuals: real (T, *batch), one-step residuals (observed minus predicted).
@@ -43,8 +43,8 @@ def residual_autocorrelation(
     counts = (jnp.max(residuals, axis=0, initial=-jnp.inf, where=is_valid) > least) & (
         jnp.sum(is_valid, axis=0) >= max(lags) + 2
     )
-    # A series without values has no autocorrelation, which is a mistake where values are at hand;
-    # this one stands in, and does not count.
+    # A series without values has no autocorrelation, which raises where values are concrete. This
+    # series replaces it and does not count.
     signs = jnp.where(jnp.arange(length) % 2, 1.0, -1.0).astype(residuals.dtype)
     stand_in = jnp.broadcast_to(jnp.reshape(signs, (-1, *[1] * counts.ndim)), residuals.shape)
     used = jnp.where(counts[None], jnp.where(is_valid, residuals, 0), stand_in)

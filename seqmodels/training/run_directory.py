@@ -32,12 +32,12 @@ _OWN = (RESULTS, _METRICS, _SETTINGS, *FOLDERS)
 
 
 class _Plan(NamedTuple):
-    """What is to be done with a directory.
+    """The decision about a directory: new run, resume or replace.
 
     Attributes:
       resumed: the mark of the run that is resumed; None for a new run.
-      results: of the run that is resumed.
-      replaced: the mark of the run whose files are removed; None if there is none.
+      results: the results.json of the run that is resumed.
+      replaced: the mark of the run whose files are removed; None for no such run.
     """
 
     resumed: Ownership | None
@@ -102,14 +102,14 @@ class RunDirectory:
             (the "flags" of its results.json) is resumed. None for runs that cannot be resumed.
           overwrite: whether an earlier run in it may be replaced that is finished, or has other
             settings; an unfinished one with the same settings is resumed. Other files stay.
-          writes: False where another process writes: then nothing on the disk is changed.
+          writes: False if another process writes: then nothing on the disk is changed.
           files: names of further files that the run is going to write, such as pictures.
           keep_checkpoints: how many of the newest checkpoints of a training stay.
           tensorboard: whether event files are written.
 
         Raises:
-          RunError: if the directory holds another run, or a finished one, or files of these names
-            that the run did not write, or is in use, or cannot be created or written.
+          RunError: if the directory holds another run, a finished run, or files of these names that
+            the run did not write, or is in use, or cannot be created or written.
         """
         self.path = pathlib.Path(path)
         self.run = ""
@@ -123,7 +123,7 @@ class RunDirectory:
         if not writes:
             return
         try:
-            # Before anything is written into a directory that may be somebody's.
+            # Checked before any write, because the directory may belong to the user.
             _plan(self.path, program, settings, overwrite, self._files)
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock()
@@ -149,7 +149,7 @@ class RunDirectory:
             raise
 
     def _lock(self) -> None:
-        # The system frees it when the process ends, however it ends.
+        # The system releases the lock when the process ends, in any way.
         self._lock_file = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             locks.lock(self._lock_file, f"run_dir: {self.path}")
@@ -163,9 +163,9 @@ class RunDirectory:
         self.close()
 
     def close(self) -> None:
-        """Notes what was written, and lets other processes open the directory."""
+        """Records the written files and unlocks the directory."""
         if self._mark is not None and self._lock_file >= 0:
-            # What is not noted counts as being written when the process was killed.
+            # A file without a record counts as one that a killed process was writing.
             with contextlib.suppress(OSError):
                 self._mark.settle()
         if self._lock_file >= 0:
@@ -192,7 +192,7 @@ class RunDirectory:
         )
 
     def metrics_log(self) -> MetricsLog:
-        """Returns metrics.jsonl, opened; where another process writes it records nothing."""
+        """Returns metrics.jsonl, opened; it records nothing if another process writes."""
         self._claim(_METRICS)
         return MetricsLog(self.path / _METRICS, writes=self.writes)
 
@@ -205,9 +205,9 @@ class RunDirectory:
         return self.path / EVENTS / name
 
     def model(self, name: str) -> pathlib.Path:
-        """Returns where to save the trained model of that name.
+        """Returns the path for the trained model of that name.
 
-        Where another process writes it is a temporary place, removed by `close`.
+        If another process writes, it is a temporary path that `close` removes.
         """
         if self.writes:
             self._claim(f"{MODELS}/{name}")
@@ -221,7 +221,7 @@ class RunDirectory:
 
         Raises:
           ValueError: if it is not one of the `files` that the directory was opened with.
-          RunError: if there is a file that the run did not write.
+          RunError: if a file that the run did not write has this name.
         """
         if name not in self._files:
             raise ValueError(f"file: got {name!r}, expected one of {', '.join(self._files)}")
@@ -229,7 +229,7 @@ class RunDirectory:
         return self.path / name
 
     def write_settings(self, text: str) -> None:
-        """Writes the text of a file that repeats the run (flags.txt)."""
+        """Writes flags.txt, the options with which the run can be repeated."""
         self.write_text(_SETTINGS, text)
 
     def write_results(self, value: dict[str, Any]) -> None:
@@ -244,7 +244,7 @@ class RunDirectory:
             self._mark.replace(name, text)
 
     def _name_events(self) -> None:
-        """Writes the run's id where event files are, whose names then carry it."""
+        """Writes the run's id next to the event files, whose names then contain it."""
         assert self._mark is not None
         named = f"{EVENTS}/{event_files.RUN}"
         if not (self.path / named).exists():
@@ -268,7 +268,7 @@ def check_run_directory(
 ) -> None:
     """Checks whether a run can use a directory, before anything is computed; changes nothing.
 
-    Args and raises as `RunDirectory`, but for failures to write.
+    Arguments and errors are those of `RunDirectory`, except failures to write.
     """
     _plan(pathlib.Path(path), program, settings, overwrite, [*_OWN, *files])
 
@@ -280,7 +280,7 @@ def _plan(
     overwrite: bool,
     files: Sequence[str],
 ) -> _Plan:
-    """Returns what is to be done with the directory; RunError if the run cannot use it."""
+    """Returns the decision about the directory; RunError if the run cannot use it."""
     mark = Ownership.read(path)
     known = [] if mark is None else mark.names
     for name in files:
@@ -308,7 +308,7 @@ def _plan(
 def _difference(
     mark: Ownership, program: str, settings: dict[str, Any] | None, results: dict[str, Any] | None
 ) -> str | None:
-    """Returns what keeps the run in a directory from being this one; "" if it has no options."""
+    """Returns the difference of the run in a directory from this run; "" if it has no options."""
     if settings is None or results is None:
         return ""
     if mark.program != program:

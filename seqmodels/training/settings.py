@@ -4,20 +4,20 @@ import math
 from typing import Any, NamedTuple
 
 ON_NONFINITE = ("stop", "skip")
-CONSECUTIVE_SKIPS = 10  # more than so many updates left out in a row end the training
+CONSECUTIVE_SKIPS = 10  # more skipped updates in a row end the training
 
 
 class FitSettings(NamedTuple):
     """Training length and the intervals of logging, evaluation and checkpoints.
 
     Attributes:
-      steps: training steps in all.
-      steps_per_dispatch: steps that `train` takes a call; divides the next two and `steps`.
+      steps: the total number of training steps.
+      steps_per_dispatch: steps in one call of `train`; divides the next two and `steps`.
       log_every: steps between two records; a record holds means over them.
       eval_every: steps between two evaluations, a multiple of `log_every`; 0 for none but the last.
       checkpoint_every: least seconds between two checkpoints; infinite for none but the last.
-      on_nonfinite: "stop" raises at the first loss or gradient that is not finite; "skip" leaves
-        that to the optimizer (`OptimizerSettings.skip`) and counts; after more than
+      on_nonfinite: "stop" raises at the first loss or gradient that is not finite. "skip" counts
+        the updates that the optimizer skips (`OptimizerSettings.skip`). After more than
         `CONSECUTIVE_SKIPS` in a row it stops that seed, or raises if there is only one.
       best: name of the metric by which the best checkpoint is kept, or None.
       best_mode: "min" or "max", which value of it is better. Of equal values the later one is kept,
@@ -37,7 +37,7 @@ class FitSettings(NamedTuple):
 
 
 def steps_per_dispatch(settings: FitSettings, at_most: int) -> int:
-    """Returns the largest number of steps up to `at_most` that divides all that it must divide."""
+    """Returns the largest common divisor of the intervals and `steps`, up to `at_most`."""
     whole = math.gcd(settings.steps, settings.log_every, settings.eval_every)
     return max(n for n in range(1, min(whole, at_most) + 1) if whole % n == 0)
 
@@ -70,7 +70,7 @@ def check_settings(settings: FitSettings) -> None:
 def run_settings(settings: FitSettings) -> dict[str, Any]:
     """Returns the settings that must stay the same for a resume to be exact.
 
-    How long to train may change: a finished training can be given more steps.
+    `steps` may change: a finished training can be extended.
     """
     kept = settings._asdict()
     del kept["steps"], kept["checkpoint_every"]

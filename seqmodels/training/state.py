@@ -11,7 +11,7 @@ from seqmodels.types import Array, Params
 
 
 class TrainState(NamedTuple):
-    """The whole state of a training; a checkpoint of it resumes exactly.
+    """The complete state of a training; a checkpoint of it resumes exactly.
 
     Attributes:
       params: parameters.
@@ -21,7 +21,7 @@ class TrainState(NamedTuple):
       key: PRNG key; step n draws from `fold_in(key, n)`.
       cursor: int32 scalar, batches read so far, over all epochs.
       carry: carry of the loss from step to step, such as the recurrent state of truncated
-        backpropagation; () where nothing is.
+        backpropagation; () for a loss without one.
       stopped: bool scalar; once True, steps change nothing.
     """
 
@@ -40,7 +40,7 @@ def create_train_state(
     key: Array,
     carry: Any = (),
 ) -> TrainState:
-    """Returns the state before the first step; parameters and data draw from keys of their own.
+    """Returns the state before the first step; parameters and data have separate keys.
 
     Args:
       init: `init(key) -> params`.

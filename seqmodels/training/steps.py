@@ -41,7 +41,7 @@ class StepMetrics(NamedTuple):
       grad_norm: global norm of the gradient before clipping.
       leaf_norms: (..., leaves), the norm of the gradient of each leaf of the parameters, in the
         order of `leaf_names`.
-      finite: bool, whether the loss and the whole gradient are.
+      finite: bool, whether the loss and the whole gradient are finite.
       metrics: the means of `Loss.metrics`.
     """
 
@@ -52,14 +52,19 @@ class StepMetrics(NamedTuple):
     metrics: dict[str, Array]
 
 
-# The number of the family of keys of the losses; a step, which is below 2^31, is never this number.
+# The number of the keys of the losses; a step, which is below 2^31, never has this number.
 _LOSS_KEYS = 2**32 - 1
 
 LossFunction = Callable[[Params, Any, Array, Any], Loss]
 
 
 def leaf_names(params: Params) -> list[str]:
-    """Returns the path of every leaf, such as "cell.w_h", in the order of `jax.tree.leaves`."""
+    """Returns the path of every leaf, such as "cell.w_h", in the order of `jax.tree.leaves`.
+
+    Examples:
+      >>> leaf_names(sm.rnn(3, 4).init(jax.random.key(0)))
+      ['w_x', 'w_h', 'b']
+    """
     paths = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in paths]
 
@@ -76,23 +81,34 @@ def make_train_steps(
     """Returns the function that takes `num_steps` optimizer steps under one `lax.scan`.
 
     Args:
-      loss: `loss(params, batch, key, carry) -> Loss`; the key is of the step, for dropout.
-      optimizer: an optax optimizer. It is also given `weight`, that of the step's loss, if it takes
-        extra arguments, as `accumulate_gradients` does.
-      num_steps: steps a call.
-      sample: `sample(key) -> batch`, where batches are made on the device; None where they are
-        arguments.
-      mesh: a mesh with one axis over whose devices the rows of every batch are spread, and the
-        batch axis of the carry, which is the first of each of its leaves; None for one device.
-        Gradients are summed over devices once a step, and every device has its own dropout masks.
-      batch_axes: for each leaf of a batch, or for all leaves below a node, the axis that counts
-        rows, such as 1 for xs (T, B, D); None for what every device is given whole.
+      loss: `loss(params, batch, key, carry) -> Loss`; every step has another key, for dropout.
+      optimizer: an optax optimizer. If it takes extra arguments, as `accumulate_gradients` does, it
+        also gets `weight`, that of the step's loss.
+      num_steps: the number of steps in one call.
+      sample: `sample(key) -> batch`, if batches are made on the device; None if they are arguments.
+      mesh: a mesh with one axis; the rows of every batch are spread over its devices, and so is the
+        carry, along the first axis of its leaves. None for one device. Gradients are summed over
+        devices once a step, and every device has its own dropout masks.
+      batch_axes: for each leaf of a batch, or for all leaves below a node, the axis of rows, such
+        as 1 for xs (T, B, D); None for a leaf that every device gets whole.
 
     Returns:
       `train(state, batches=None) -> (state, StepMetrics)`. `batches` has a leading axis of
-      `num_steps`; it is None where there is `sample`. A state that has stopped comes back as it
-      is, with metrics of zero. To be compiled with `jax.jit`, with the state donated. It raises
-      ValueError where the devices do not divide the rows of a batch.
+      `num_steps`; it is None with a `sample`. A stopped state is returned unchanged, with metrics
+      of zero. Compile it with `jax.jit` and donate the state. It raises ValueError if the number of
+      devices does not divide the rows of a batch.
+
+    Examples:
+      >>> import optax
+      >>> from seqmodels.training.state import create_train_state
+      >>> cell, optimizer = sm.gru(3, 4), optax.adam(1e-3)
+      >>> def loss(params, xs, key, carry):  # xs (T, B, D)
+      ...     return Loss(jnp.sum(sm.unroll(cell, params, xs)[1] ** 2), weight=xs.shape[1])
+      >>> state = create_train_state(cell.init, optimizer, jax.random.key(0))
+      >>> train = jax.jit(make_train_steps(loss, optimizer, num_steps=2, batch_axes=1))
+      >>> state, metrics = train(state, jnp.ones((2, 5, 4, 3)))  # two batches
+      >>> metrics.loss.shape, int(state.step)
+      ((2,), 2)
     """
     name = mesh.axis_names[0] if mesh else None
     weighted = optax.with_extra_args_support(optimizer)
@@ -126,7 +142,7 @@ def make_train_steps(
         for leaf in jax.tree.leaves(gradient):
             finite &= jnp.all(jnp.isfinite(leaf))
         leaf_norms = jnp.stack([_norm(leaf) for leaf in jax.tree.leaves(gradient)])
-        # An optimizer that leaves out gradients that are not finite is to leave out this one too.
+        # An optimizer that skips non-finite gradients must skip this one too.
         usable = jax.tree.map(lambda a: jnp.where(finite, a, jnp.nan), gradient)
         updates, opt_state = weighted.update(usable, state.opt_state, state.params, weight=weight)
         state = state._replace(
@@ -223,10 +239,16 @@ def over_seeds(function: Callable[..., Any], mesh: Mesh, *, donate: tuple[int, .
     Args:
       function: takes and returns pytrees of arrays for one seed.
       mesh: a mesh with one axis; its size divides S.
-      donate: arguments whose buffers the results may take.
+      donate: numbers of the arguments whose buffers the results may reuse.
 
     Returns:
       A compiled function whose arguments and results have a leading axis S.
+
+    Examples:
+      >>> from seqmodels.training.parallel.mesh import make_mesh
+      >>> init = over_seeds(sm.rnn(3, 4).init, make_mesh(1, "seeds"))
+      >>> init(jax.random.split(jax.random.key(0), 2)).w_h.shape
+      (2, 4, 4)
     """
     spec = PartitionSpec(mesh.axis_names[0])
 

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Stopping(NamedTuple):
-    """A rule as a pair of pure functions; its memory is JSON, so that a checkpoint can hold it.
+    """A stopping rule as a pair of pure functions; its memory is JSON, saved in checkpoints.
 
     Attributes:
       init: `init() -> memory`.
@@ -26,7 +26,7 @@ def is_better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
       name: of the metric, for the error.
       mode: "min" or "max".
       value: float or array.
-      best: the same, or None where there is none yet.
+      best: the best so far, or None before the first.
 
     Returns:
       bool or array of bools.
@@ -49,7 +49,7 @@ def is_chosen(name: str, mode: str, values: list[float], best: list[float] | Non
     Args:
       name: of the first metric, for the error.
       mode: "min" or "max".
-      values: of the metric, and of the one that decides between equal values, if there is one.
+      values: of the metric, and of the metric that decides between equal values, if any.
       best: the same of the best parameters so far, or None.
 
     Raises:
@@ -66,7 +66,7 @@ def is_chosen(name: str, mode: str, values: list[float], best: list[float] | Non
 
 
 def patience(name: str, mode: str, evaluations: int) -> Stopping:
-    """Stops when a metric has not got better for so many evaluations in a row.
+    """Returns the rule that stops if a metric has not improved for some evaluations in a row.
 
     Args:
       name: of the metric.
@@ -91,7 +91,7 @@ def patience(name: str, mode: str, evaluations: int) -> Stopping:
 
 
 def reached(name: str, at_least: float, evaluations: int = 1) -> Stopping:
-    """Stops when a metric has been at least so large at so many evaluations in a row.
+    """Returns the rule that stops if a metric has reached a value at some evaluations in a row.
 
     Args:
       name: of the metric.

@@ -18,9 +18,9 @@ RUN = ".run"  # a file next to the folder: the id of the run, which the names of
 class TensorBoardLog:
     """Scalars by name and step in a new event file; earlier files stay.
 
-    Events are written by the caller's own thread. The SummaryWriter of tensorboardX hands them to
-    another one, which the first failed write ends: training then waits for it for ever. Use the log
-    as a context manager, or close it.
+    The caller's thread writes events. The SummaryWriter of tensorboardX passes them to another
+    thread, which ends at the first failed write; training then waits for it forever. Use the log as
+    a context manager, or close it.
     """
 
     def __init__(
@@ -31,15 +31,15 @@ class TensorBoardLog:
         seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Makes the folder where there is none, and a new event file in it.
+        """Creates the folder if it does not exist, and a new event file in it.
 
         Args:
           folder: the run's folder, or one below it.
-          purge_step: for a resumed run the first step that it will write: TensorBoard then drops
-            what earlier files hold from there on (its fast loader drops it name by name, once a
-            name is written again). None for a new run, which drops all of it.
+          purge_step: for a resumed run the first step that it will write. TensorBoard then drops
+            later steps of earlier files; its fast loader drops a name when it is written again.
+            None for a new run, which drops all earlier events.
           seconds: least time between two writes to the disk.
-          clock: tells the time for that, in seconds.
+          clock: returns the time in seconds.
 
         Raises:
           ModuleNotFoundError: if tensorboardX is not installed.
@@ -100,7 +100,7 @@ class TensorBoardLog:
             self.sync()
 
     def sync(self) -> None:
-        """Returns when all events are on the disk.
+        """Flushes all events to disk.
 
         Raises:
           OSError: if that fails, in one line.
@@ -116,7 +116,7 @@ class TensorBoardLog:
         self.close()
 
     def close(self) -> None:
-        """Writes what is left and closes the file; to close it again does nothing.
+        """Writes the remaining events and closes the file; a second call has no effect.
 
         Raises:
           OSError: if the rest cannot be written, in one line.
@@ -127,8 +127,7 @@ class TensorBoardLog:
         try:
             self.sync()
         finally:
-            # What could not be written cannot be written now either; the file is closed all the
-            # same.
+            # A second attempt would fail too; the file is closed in any case.
             with contextlib.suppress(OSError):
                 self._file.close()
 

@@ -15,14 +15,14 @@ from seqmodels.types import Array, Cell, Params, State
 
 KINDS = ("gates", "gradients")
 DISTANCES = (1, 10, 100, 1000)
-LONGEST_CONSTANT = 1e6  # steps; a unit that keeps all has an infinite time constant
+LONGEST_CONSTANT = 1e6  # steps; a unit that never forgets has an infinite time constant
 RECURRENT = ("w_h", "w_n")  # names of matrices (H, N * H) that read the state
 
 Watch = Callable[[Params, Any], dict[str, Array]]
 
 
 class Reading(NamedTuple):
-    """What a cell reads of a batch inside of a model.
+    """The inputs of a recurrent cell inside a model, for one batch.
 
     Attributes:
       params: the parameters of the cell.
@@ -30,8 +30,8 @@ class Reading(NamedTuple):
       lengths: int (B,), or None.
       resets: bool (T, B), or None.
       state: the first state, or None for the cell's own.
-      score: `score(ys) -> scalar`, a sum over the batch of what is read at each sequence's last
-        step, such as the output of the right answer; only `gradients` needs it.
+      score: `score(ys) -> scalar`, a sum over the batch of a value read at each sequence's last
+        step, such as the output of the right answer. Only `gradients` needs it.
     """
 
     params: Params
@@ -45,21 +45,21 @@ class Reading(NamedTuple):
 def make_watch(kinds: Sequence[str], cell: Cell, read: Callable[[Params, Any], Reading]) -> Watch:
     """Returns the pure function `watch(params, batch) -> scalars by name`.
 
-    "gates": for every gate the share of steps and units below .1 (`gates/f_low`) and above .9
-    (`gates/f_high`), for every candidate the share beyond .9 in absolute value
-    (`gates/g_saturated`), and the median time constant of the units in steps
-    (`gates/time_constant`, at most 10^6).
+    "gates": for every gate the share of steps and units below 0.1 (`gates/f_low`) and above 0.9
+    (`gates/f_high`). For every candidate the share above 0.9 in absolute value
+    (`gates/g_saturated`). The median time constant of the units in steps (`gates/time_constant`, at
+    most 10^6).
 
-    "gradients": the norm of d score / d state at distances of 1, 10, 100 and 1000 steps over that
-    at distance 0, where the state enters the last step (`gradients/at_10`); the decay a step by a
-    line through all distances (`gradients/decay`); and the largest spectral radius of the matrices
+    "gradients": the norm of d score / d state at distances of 1, 10, 100 and 1000 steps, divided by
+    that at distance 0, where the state enters the last step (`gradients/at_10`). The decay per step
+    by a line through all distances (`gradients/decay`). The largest spectral radius of the matrices
     that read the state (`gradients/spectral_radius`).
 
     Cells inside a stack or a pair have their place in front of the name, as in `gates/0.f_low` and
     `gates/forward.f_low`. The backward cell of a pair has gates alone.
 
     Args:
-      kinds: of `KINDS`.
+      kinds: a selection of `KINDS`.
       cell: the recurrent cell.
       read: `read(params, batch) -> Reading`, pure.
 
@@ -67,7 +67,6 @@ def make_watch(kinds: Sequence[str], cell: Cell, read: Callable[[Params, Any], R
       ValueError: for a kind that does not exist.
 
     Examples:
-      >>> import seqmodels as sm
       >>> cell = sm.lstm(3, 4)
       >>> watch = make_watch(("gates",), cell, lambda params, xs: Reading(params, xs))
       >>> found = watch(cell.init(jax.random.key(0)), jnp.ones((5, 2, 3)))
@@ -145,7 +144,6 @@ def recurrent_matrices(params: Params) -> dict[str, Array]:
     """Returns the square blocks of all matrices named w_h or w_n (H, N * H), by path and number.
 
     Examples:
-      >>> import seqmodels as sm
       >>> params = sm.gru(3, 4).init(jax.random.key(0))
       >>> {name: matrix.shape for name, matrix in recurrent_matrices(params).items()}
       {'w_h.0': (4, 4), 'w_h.1': (4, 4), 'w_n.0': (4, 4)}
@@ -171,7 +169,7 @@ def _by_place(tree: Any, is_leaf: Callable[[Any], bool]) -> list[tuple[str, Any]
 def _by_distance(norms: Array, lengths: Array | None) -> Array:
     """Returns the mean over the batch of norms (T, B) by distance from each last step, (T,).
 
-    A distance counts the sequences that are longer than it; NaN where none is.
+    A distance counts the sequences that are longer than it; NaN if all are shorter.
     """
     num_steps = norms.shape[0]
     if lengths is None:

@@ -1,9 +1,17 @@
-"""Weights from other frameworks and for them: torch, Keras, Flax, Haiku, Equinox and ONNX.
+"""Import and export of weights: torch, Keras, Flax, Haiku, Equinox and ONNX.
 
     cell = sm.stack([sm.lstm(64, 128), sm.lstm(128, 128)])
     params = sm.weights.from_torch(module.state_dict(), cell)
 
-Nothing of these frameworks is imported, except that `to_onnx` imports onnx when it is called.
+None of these frameworks is imported, except that `to_onnx` imports onnx when it is called.
+
+Examples:
+  >>> cell = sm.lstm(3, 4)
+  >>> arrays = to_torch(cell.init(jax.random.key(0)), cell)
+  >>> {name: array.shape for name, array in arrays.items()}
+  {'weight_ih_l0': (16, 3), 'weight_hh_l0': (16, 4), 'bias_ih_l0': (16,), 'bias_hh_l0': (16,)}
+  >>> from_torch(arrays, cell).w_x.shape
+  (3, 16)
 """
 
 from seqmodels.weights.equinox import from_equinox, to_equinox

@@ -31,8 +31,10 @@ def from_equinox(module: Any, cell: Cell) -> Params:
       TypeError: if Equinox has no such cell, such as a simple RNN.
 
     Examples:
-      module = eqx.nn.LSTMCell(64, 128, key=key)
-      params = sm.weights.from_equinox(module, sm.lstm(64, 128))
+      >>> import equinox as eqx
+      >>> module = eqx.nn.LSTMCell(3, 4, key=jax.random.key(0))
+      >>> from_equinox(module, sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_equinox", "equinox")
     structure = framework.structure(cell)
@@ -54,9 +56,12 @@ def to_equinox(params: Params, cell: Cell) -> Any:
       TypeError: if Equinox has no such cell.
 
     Examples:
-      leaves = sm.weights.to_equinox(params, cell)
-      where = lambda module: [getattr(module, name) for name in leaves]
-      module = eqx.tree_at(where, module, list(leaves.values()))
+      >>> import equinox as eqx
+      >>> cell, module = sm.lstm(3, 4), eqx.nn.LSTMCell(3, 4, key=jax.random.key(0))
+      >>> leaves = to_equinox(cell.init(jax.random.key(0)), cell)
+      >>> where = lambda module: [getattr(module, name) for name in leaves]
+      >>> eqx.tree_at(where, module, list(leaves.values())).weight_hh.shape
+      (16, 4)
     """
     framework = Framework("to_equinox", "equinox")
     structure = framework.structure(cell)

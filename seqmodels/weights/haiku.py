@@ -18,9 +18,9 @@ def from_haiku(
 ) -> Params:
     """Returns the parameters of a cell, from those of Haiku's cores.
 
-    Haiku's LSTM adds 1 to its forget bias when it runs, so the cell's is greater by 1; this one sum
-    is rounded. Its GRU is `sm.gru`, whose update gate is 1 minus Haiku's, so the weights of that
-    gate change their sign. Its VanillaRNN is `sm.rnn(activation="relu")`.
+    Haiku's LSTM adds 1 to its forget bias when it runs, so the cell's is greater by 1; this sum is
+    rounded. Its GRU is `sm.gru`, whose update gate is 1 minus Haiku's, so the weights of that gate
+    change their sign. Its VanillaRNN is `sm.rnn(activation="relu")`.
 
     Args:
       params: `{"lstm/linear": {"w": (D + H, 4H), "b": (4H,)}}`,
@@ -41,7 +41,9 @@ def from_haiku(
       TypeError: if Haiku has no such cell.
 
     Examples:
-      params = sm.weights.from_haiku(haiku_params, sm.lstm(64, 128), names=["encoder/~/lstm"])
+      >>> params = {"lstm/linear": {"w": np.zeros((3 + 4, 16)), "b": np.zeros(16)}}
+      >>> from_haiku(params, sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_haiku", "haiku")
     structure = framework.structure(cell)
@@ -65,7 +67,10 @@ def to_haiku(
       TypeError: if Haiku has no such cell.
 
     Examples:
-      ys, state = model.apply(sm.weights.to_haiku(params, cell), xs)
+      >>> cell = sm.lstm(3, 4)
+      >>> params = to_haiku(cell.init(jax.random.key(0)), cell)
+      >>> jax.tree.map(jnp.shape, params)
+      {'lstm/linear': {'b': (16,), 'w': (7, 16)}}
     """
     framework = Framework("to_haiku", "haiku")
     structure = framework.structure(cell)

@@ -30,8 +30,9 @@ def from_keras(arrays: Sequence[Any], cell: Cell) -> Params:
       TypeError: if Keras has no such cell.
 
     Examples:
-      layer = keras.layers.LSTM(128, return_sequences=True)  # after it was built
-      params = sm.weights.from_keras(layer.get_weights(), sm.lstm(64, 128))
+      >>> weights = [np.zeros((3, 16)), np.zeros((4, 16)), np.zeros(16)]  # layer.get_weights()
+      >>> from_keras(weights, sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_keras", "keras")
     structure = framework.structure(cell)
@@ -60,7 +61,9 @@ def to_keras(params: Params, cell: Cell) -> list[np.ndarray]:
       TypeError: if Keras has no such cell.
 
     Examples:
-      layer.set_weights(sm.weights.to_keras(params, cell))
+      >>> cell = sm.lstm(3, 4)
+      >>> [array.shape for array in to_keras(cell.init(jax.random.key(0)), cell)]
+      [(3, 16), (4, 16), (16,)]
     """
     framework = Framework("to_keras", "keras")
     structure = framework.structure(cell)

@@ -1,9 +1,9 @@
-"""Where each framework keeps the weights of a cell: one table, read in both directions.
+"""Layouts of weights in each framework, as one table used in both directions.
 
-The weights of a cell are blocks, one for each gate: x (D, H) multiplies the input, h (H, H) the
-state, b (H,) is the bias, and m (H,) the bias inside of the reset gate's product in the GRU that
-resets after it. A tensor of a framework is a grid of blocks. The table writes a block as its letter
-and its gate, and a grid as rows with "/" between them:
+The weights of a cell are blocks, one for each gate: x (D, H) multiplies the input, h (H, H)
+multiplies the state, and b (H,) is the bias. m (H,) is the bias inside the reset gate's product of
+a reset-after GRU. A tensor of a framework is a grid of blocks. The table writes a block as its
+letter and its gate, and a grid as rows with "/" between them:
 
     xi xf xg xo             four blocks of (D, H) next to one another
     xi xg / hi hg           two blocks of (D, H) above two blocks of (H, H)
@@ -55,7 +55,7 @@ class Tensor(NamedTuple):
 
     @property
     def is_bias(self) -> bool:
-        """Whether it holds biases, not kernels."""
+        """True if it holds biases, not kernels."""
         return self.rows[0][0].name[0] in "bm"
 
 
@@ -215,6 +215,10 @@ def shape_of(tensor: Tensor, input_size: int, hidden_size: int) -> tuple[int, ..
       tensor: one of a layout.
       input_size: D.
       hidden_size: H.
+
+    Examples:
+      >>> shape_of(LAYOUTS["torch", "lstm"][0], input_size=3, hidden_size=4)
+      (16, 3)
     """
     columns = len(tensor.rows[0]) * hidden_size
     if tensor.is_bias:
@@ -229,6 +233,11 @@ def split_blocks(tensors: Iterable[tuple[Tensor, Any]], xp: Any = np) -> Blocks:
     Args:
       tensors: pairs of a tensor of the layout and its array.
       xp: `numpy`, or `jax.numpy` for traced arrays.
+
+    Examples:
+      >>> (w_x, *_) = LAYOUTS["seqmodels", "lstm"]
+      >>> {name: block.shape for name, block in split_blocks([(w_x, np.ones((3, 16)))]).items()}
+      {'xi': (3, 4), 'xf': (3, 4), 'xg': (3, 4), 'xo': (3, 4)}
     """
     blocks: Blocks = {}
     added: list[tuple[str, Any]] = []
@@ -255,6 +264,11 @@ def join_blocks(tensor: Tensor, blocks: Mapping[str, Any], xp: Any = np) -> Any:
       tensor: one of a layout.
       blocks: of `split_blocks`.
       xp: `numpy`, or `jax.numpy` for traced arrays.
+
+    Examples:
+      >>> (w_x, *_) = LAYOUTS["seqmodels", "lstm"]
+      >>> join_blocks(w_x, {name: np.ones((3, 4)) for name in ("xi", "xf", "xg", "xo")}).shape
+      (3, 16)
     """
     rows = []
     for row in tensor.rows:
@@ -284,6 +298,12 @@ def convert(
       source: the layout of `arrays`.
       target: the layout of the result; blocks that it lacks are dropped.
       xp: `numpy`, or `jax.numpy` for traced arrays.
+
+    Examples:
+      >>> source, target = LAYOUTS["seqmodels", "rnn"], LAYOUTS["torch", "rnn"]
+      >>> arrays = {"w_x": np.ones((3, 4)), "w_h": np.ones((4, 4)), "b": np.ones(4)}
+      >>> {name: array.shape for name, array in convert(arrays, source, target).items()}
+      {'weight_ih': (4, 3), 'weight_hh': (4, 4), 'bias_ih': (4,), 'bias_hh': (4,)}
     """
     blocks = split_blocks([(t, arrays[t.name]) for t in source if t.name in arrays], xp)
     fill_biases(blocks, target, xp)
@@ -291,7 +311,14 @@ def convert(
 
 
 def fill_biases(blocks: Blocks, layout: Layout, xp: Any = np) -> None:
-    """Adds zeros for the biases of a layout that are not among the blocks."""
+    """Adds zeros for the biases of a layout that are not among the blocks.
+
+    Examples:
+      >>> blocks = {"xn": np.ones((3, 4)), "hn": np.ones((4, 4))}
+      >>> fill_biases(blocks, LAYOUTS["seqmodels", "rnn"])
+      >>> blocks["bn"].shape
+      (4,)
+    """
     like = next(value[0] for name, value in blocks.items() if name[0] == "h")
     for name in block_names(layout):
         if name not in blocks:
@@ -299,7 +326,12 @@ def fill_biases(blocks: Blocks, layout: Layout, xp: Any = np) -> None:
 
 
 def block_names(layout: Layout) -> list[str]:
-    """Returns the names of all blocks of a layout, each once."""
+    """Returns the names of all blocks of a layout, each once.
+
+    Examples:
+      >>> block_names(LAYOUTS["seqmodels", "rnn"])
+      ['xn', 'hn', 'bn']
+    """
     return list(dict.fromkeys(b.name for t in layout for row in t.rows for b in row))
 
 

@@ -29,8 +29,10 @@ def from_linen(params: Mapping[str, Any] | Sequence[Any], cell: Cell) -> Params:
       TypeError: if Linen has no such cell.
 
     Examples:
-      variables = nn.RNN(nn.OptimizedLSTMCell(128)).init(key, xs)
-      params = sm.weights.from_linen(variables["params"], sm.lstm(64, 128))
+      >>> import flax.linen as nn
+      >>> variables = nn.RNN(nn.OptimizedLSTMCell(4)).init(jax.random.key(0), jnp.ones((2, 5, 3)))
+      >>> from_linen(variables["params"], sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_linen", "linen")
     structure = framework.structure(cell)
@@ -54,7 +56,11 @@ def to_linen(params: Params, cell: Cell) -> Any:
       TypeError: if Linen has no such cell.
 
     Examples:
-      ys = nn.RNN(nn.OptimizedLSTMCell(128)).apply({"params": to_linen(params, cell)}, xs)
+      >>> import flax.linen as nn
+      >>> cell = sm.lstm(3, 4)
+      >>> variables = {"params": to_linen(cell.init(jax.random.key(0)), cell)}
+      >>> nn.RNN(nn.OptimizedLSTMCell(4)).apply(variables, jnp.ones((2, 5, 3))).shape  # (B, T, H)
+      (2, 5, 4)
     """
     framework = Framework("to_linen", "linen")
     structure = framework.structure(cell)

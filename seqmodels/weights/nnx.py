@@ -16,7 +16,7 @@ def from_nnx(params: Mapping[Any, Any] | Sequence[Any], cell: Cell) -> Params:
 
     Args:
       params: `nnx.to_pure_dict(nnx.state(module, nnx.Param))`, or the state itself; for a stack a
-        list of them, or a dict with the keys 0, 1, ...; `rngs` are passed over.
+        list of them, or a dict with the keys 0, 1, ...; `rngs` are ignored.
       cell: `sm.rnn`, `sm.lstm`, `sm.gru(reset_after=True)`, bidirectional pairs and stacks of
         these, each also through `sm.dropout`.
 
@@ -28,8 +28,10 @@ def from_nnx(params: Mapping[Any, Any] | Sequence[Any], cell: Cell) -> Params:
       TypeError: if NNX has no such cell.
 
     Examples:
-      module = nnx.RNN(nnx.LSTMCell(64, 128, rngs=nnx.Rngs(0)))
-      params = sm.weights.from_nnx(nnx.state(module, nnx.Param), sm.lstm(64, 128))
+      >>> from flax import nnx
+      >>> module = nnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0)))
+      >>> from_nnx(nnx.state(module, nnx.Param), sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_nnx", "nnx")
     structure = framework.structure(cell)
@@ -55,9 +57,12 @@ def to_nnx(params: Params, cell: Cell, *, optimized: bool = False) -> Any:
       TypeError: if NNX has no such cell.
 
     Examples:
-      graphdef, state = nnx.split(module)
-      nnx.replace_by_pure_dict(state, to_nnx(params, cell))
-      module = nnx.merge(graphdef, state)
+      >>> from flax import nnx
+      >>> cell, module = sm.lstm(3, 4), nnx.RNN(nnx.LSTMCell(3, 4, rngs=nnx.Rngs(0)))
+      >>> graphdef, state = nnx.split(module)
+      >>> nnx.replace_by_pure_dict(state, to_nnx(cell.init(jax.random.key(0)), cell))
+      >>> nnx.merge(graphdef, state)(jnp.ones((2, 5, 3))).shape  # (B, T, H)
+      (2, 5, 4)
     """
     framework = Framework("to_nnx", "nnx")
     structure = framework.structure(cell)

@@ -1,4 +1,4 @@
-"""Cells as ONNX models of the standard operators LSTM, GRU and RNN."""
+"""Export of cells as ONNX models of the standard operators LSTM, GRU and RNN."""
 
 import itertools
 import os
@@ -26,7 +26,7 @@ def to_onnx(
     initial_state: bool = True,
     reverse: bool = False,
 ) -> Any:
-    """Returns the ONNX model that computes what `sm.unroll` does, without dropout.
+    """Returns the ONNX model that computes the same as `sm.unroll`, without dropout.
 
     Every recurrent cell is one of the standard operators LSTM, GRU and RNN of opset 17, and a
     bidirectional pair is one operator of two directions. T and B are free. The inputs are
@@ -38,15 +38,15 @@ def to_onnx(
                     state.0.forward.h and state.0.backward.h of a bidirectional pair
 
     and the outputs are `ys` (T, B, H), zero in the padding, and `final_state.0.h`, ..., both states
-    in the order of `jax.tree.leaves`. onnxruntime warns of the inputs that may be left out: it
-    cannot optimize them away.
+    in the order of `jax.tree.leaves`. onnxruntime warns about the optional inputs: it cannot
+    optimize them away.
 
     Args:
       params: `cell`'s parameters. The model computes in the dtype of the cell's parameters, float32
         instead of bfloat16, whatever the `dtype` of its matrix products.
       cell: `sm.rnn` with tanh or ReLU, `sm.lstm`, `sm.gru`, bidirectional pairs and stacks of
         these, each also through `sm.dropout`.
-      path: of a file to write; None: nothing is written.
+      path: the file to write; None: no file is written.
       lengths: whether the model has this input.
       initial_state: whether the model has these inputs.
       reverse: whether time runs from the last step to the first, as in `sm.unroll`.
@@ -61,9 +61,10 @@ def to_onnx(
       OSError: if the file cannot be written.
 
     Examples:
-      sm.weights.to_onnx(params, cell, "model.onnx")
-      session = onnxruntime.InferenceSession("model.onnx")
-      ys, *final_state = session.run(None, {"xs": xs, "lengths": lengths})
+      >>> cell = sm.lstm(3, 4)
+      >>> model = to_onnx(cell.init(jax.random.key(0)), cell, "model.onnx")
+      >>> [entry.name for entry in model.graph.input], [entry.name for entry in model.graph.output]
+      (['xs', 'lengths', 'state.0.h', 'state.0.c'], ['ys', 'final_state.0.h', 'final_state.0.c'])
     """
     framework = Framework("to_onnx", "onnx")
     structure = framework.structure(cell)
@@ -99,7 +100,7 @@ class _Cell:
 
 
 class _Graph:
-    """A graph that grows layer by layer; values are known by their names."""
+    """Builder of a graph, layer by layer; values are identified by name."""
 
     def __init__(self, first: Leaf, *, lengths: bool, initial_state: bool) -> None:
         try:
@@ -188,7 +189,7 @@ class _Graph:
         return self.onnx.helper.make_tensor_value_info(name, kind, shape)
 
     def _optional(self, name: str, default: np.ndarray, shape: Sequence[str | int]) -> None:
-        """Adds an input that may be left out: one that is a constant, too."""
+        """Adds an optional input: an input that is also a constant."""
         self.inputs.append(self._value(name, default.dtype, shape))
         self.constant(default, default.dtype, name)
 
@@ -240,7 +241,7 @@ class _Graph:
         for number, (label, state) in enumerate(zip(labels, initial, strict=True)):
             for place, field in enumerate(fields, 1):
                 last = self.add("Gather", [f"{y}.{place}", self.constant(number)], axis=0)
-                if self.lengths:  # the operators leave open what this is where the length is 0
+                if self.lengths:  # for length 0 the operators do not define it
                     last = self.add("Where", [self.is_empty, state[field], last])
                 self.final.append((f"final_state.{label}.{field}", last, leaf.hidden_size))
         y = self.add("Transpose", [y], perm=[0, 2, 1, 3])  # from (T, directions, B, H)

@@ -1,9 +1,8 @@
-"""Which layers a cell consists of: recurrent cells that other frameworks have too.
+"""Structure of a cell: its layers of recurrent cells that other frameworks also have.
 
-A recurrent cell is recognized by the functions of its stages. A combinator is asked to unroll the
-cells inside of it, on abstract arrays, and what it does with them shows what it is: a chain passes
-each output on as the next input, a pair runs two cells over the same input in both directions,
-dropout without a key changes nothing.
+A recurrent cell is recognized by the functions of its stages. A combinator is recognized by an
+abstract unroll of the cells inside it. A chain passes each output to the next cell. A pair runs two
+cells over the same input in both directions. Dropout without a key changes nothing.
 """
 
 import functools
@@ -41,7 +40,7 @@ class Leaf(NamedTuple):
 
     Attributes:
       kind: "rnn", "lstm", "gru", or "gru_after" for the GRU with `reset_after=True`.
-      activation: of the simple RNN: "tanh", "relu" or a function; otherwise "tanh".
+      activation: activation of a simple RNN: "tanh", "relu" or a function; otherwise "tanh".
       params: its parameters as `jax.ShapeDtypeStruct`.
     """
 
@@ -98,7 +97,12 @@ def structure_of(cell: Cell) -> Structure:
         these; each also through `sm.dropout`.
 
     Raises:
-      NoCounterpartError: if it is another one.
+      NoCounterpartError: if it is another cell.
+
+    Examples:
+      >>> structure = structure_of(sm.stack([sm.lstm(3, 4), sm.gru(4, 2)]))
+      >>> [leaf.name for leaf in structure.leaves]
+      ['sm.lstm', 'sm.gru']
     """
     if not isinstance(cell, Cell):
         raise NoCounterpartError(f"got a {type(cell).__name__}, expected a Cell")
@@ -108,13 +112,27 @@ def structure_of(cell: Cell) -> Structure:
 
 
 def recurrent_params(structure: Structure, params: Params) -> list[Any]:
-    """Returns the parameters of each `Leaf`, in the order of `structure.leaves`."""
+    """Returns the parameters of each `Leaf`, in the order of `structure.leaves`.
+
+    Examples:
+      >>> cell = sm.stack([sm.lstm(3, 4), sm.gru(4, 2)])
+      >>> params = cell.init(jax.random.key(0))
+      >>> [type(each).__name__ for each in recurrent_params(structure_of(cell), params)]
+      ['LSTMParams', 'GRUParams']
+    """
     types = tuple({type(leaf.params) for leaf in structure.leaves})
     return jax.tree.leaves(params, is_leaf=lambda node: isinstance(node, types))
 
 
 def combine_params(structure: Structure, params: list[Any]) -> Params:
-    """Returns the parameters of the whole cell, from those of each `Leaf`."""
+    """Returns the parameters of the whole cell, from those of each `Leaf`.
+
+    Examples:
+      >>> cell = sm.stack([sm.lstm(3, 4), sm.gru(4, 2)])
+      >>> structure, params = structure_of(cell), cell.init(jax.random.key(0))
+      >>> len(combine_params(structure, recurrent_params(structure, params)))
+      2
+    """
     types = tuple({type(leaf.params) for leaf in structure.leaves})
     tree = jax.tree.structure(structure.params, is_leaf=lambda node: isinstance(node, types))
     return jax.tree.unflatten(tree, params)
@@ -161,7 +179,7 @@ def _unknown() -> NoCounterpartError:
 
 
 class _Probe:
-    """What a combinator does with the cells inside of it.
+    """Observed behavior of a combinator.
 
     Attributes:
       layers: of each cell inside, in the order in which they ran.
@@ -175,7 +193,7 @@ class _Probe:
         self.in_order = self.is_chain = self.is_pair = False
 
     def unroll(self, cell: Cell, params: Params) -> Array:
-        """Returns the outputs of a traced unroll of two steps, and looks at it."""
+        """Returns the outputs of a traced unroll of two steps, and records its behavior."""
         leaves = jax.tree.leaves(params)
         if cell.unroll is None or cell.x_ndim != 1 or not leaves or leaves[0].ndim != 2:
             raise _unknown()

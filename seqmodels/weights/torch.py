@@ -33,9 +33,11 @@ def from_torch(state_dict: Mapping[str, Any], cell: Cell, *, prefix: str = "") -
       TypeError: if torch has no such cell.
 
     Examples:
-      module = torch.nn.LSTM(64, 128)
-      cell = sm.lstm(64, 128)
-      params = sm.weights.from_torch(module.state_dict(), cell)
+      >>> shapes = {"weight_ih_l0": (16, 3), "weight_hh_l0": (16, 4)}  # of torch.nn.LSTM(3, 4)
+      >>> shapes |= {"bias_ih_l0": (16,), "bias_hh_l0": (16,)}
+      >>> state_dict = {name: np.zeros(shape) for name, shape in shapes.items()}
+      >>> from_torch(state_dict, sm.lstm(3, 4)).w_h.shape
+      (4, 16)
     """
     framework = Framework("from_torch", "torch")
     structure = framework.structure(cell)
@@ -59,8 +61,10 @@ def to_torch(params: Params, cell: Cell) -> dict[str, np.ndarray]:
       TypeError: if torch has no such cell.
 
     Examples:
-      arrays = sm.weights.to_torch(params, cell)
-      module.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
+      >>> cell = sm.lstm(3, 4)
+      >>> arrays = to_torch(cell.init(jax.random.key(0)), cell)
+      >>> arrays["weight_ih_l0"].shape  # then module.load_state_dict of torch.tensor(...) of each
+      (16, 3)
     """
     framework = Framework("to_torch", "torch")
     structure = framework.structure(cell)

@@ -1,4 +1,4 @@
-"""Reading and writing the weights of all layers of a cell; what the frameworks share."""
+"""Reading and writing the weights of all layers of a cell; shared by all frameworks."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,14 +27,14 @@ from seqmodels.weights.structure import (
     structure_of,
 )
 
-# What the activation of a simple RNN may be; other frameworks take any function.
+# The allowed activations of a simple RNN; other frameworks take any function.
 _ACTIVATIONS = {"torch": ("tanh", "relu"), "onnx": ("tanh", "relu"), "haiku": ("relu",)}
 # Frameworks whose layers can be made without biases.
 _WITHOUT_BIASES = ("torch", "keras", "equinox")
 
 
 class Framework(NamedTuple):
-    """Which framework a function converts from or to.
+    """The framework that a function converts from or to.
 
     Attributes:
       function: its name, for messages, such as "from_torch".
@@ -84,7 +84,13 @@ class Slot(NamedTuple):
 
 
 def slot(leaf: Leaf, layout: Layout, prefix: str = "", suffix: str = "") -> Slot:
-    """Returns a `Slot` whose names are prefix, name in the layout, suffix."""
+    """Returns a `Slot` whose names are prefix, name in the layout, suffix.
+
+    Examples:
+      >>> (leaf,) = structure_of(sm.lstm(3, 4)).leaves
+      >>> slot(leaf, LAYOUTS["torch", "lstm"], suffix="_l0").names["weight_ih"]
+      'weight_ih_l0'
+    """
     return Slot(leaf, layout, {t.name: f"{prefix}{t.name}{suffix}" for t in layout})
 
 
@@ -94,7 +100,7 @@ def read(
     """Returns the parameters of a cell.
 
     Args:
-      framework: for messages and for what may be missing.
+      framework: for messages and for optional tensors.
       structure: of the cell.
       given: all arrays by name.
       slots: one for each of `structure.leaves`.
@@ -188,7 +194,12 @@ def check_params(function: str, structure: Structure, params: Params) -> None:
 
 
 def to_numpy(value: Any) -> np.ndarray:
-    """Returns an array, a torch tensor or a variable of nnx as a NumPy array, maybe a view."""
+    """Returns an array, a torch tensor or a variable of nnx as a NumPy array, maybe a view.
+
+    Examples:
+      >>> to_numpy(jnp.ones(3)).shape
+      (3,)
+    """
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":  # unknown to NumPy
@@ -205,6 +216,10 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     Args:
       tree: mappings and lists.
       path: of the tree itself, with a "/" at its end, or "".
+
+    Examples:
+      >>> dict(flatten({"cell": {"w": 1}, "layers": [2, 3]}))
+      {'cell/w': 1, 'layers/0': 2, 'layers/1': 3}
     """
     items: Iterable[tuple[Any, Any]]
     if isinstance(tree, Mapping):
@@ -219,7 +234,12 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nested dicts of paths joined by "/"."""
+    """Returns the nested dicts of paths joined by "/".
+
+    Examples:
+      >>> unflatten({"cell/w": 1, "cell/b": 2})
+      {'cell': {'w': 1, 'b': 2}}
+    """
     tree: dict[str, Any] = {}
     for path, array in arrays.items():
         *above, last = path.split("/")
@@ -231,7 +251,11 @@ def unflatten(arrays: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_container(function: str, name: str, value: Any, kinds: tuple[type, ...]) -> None:
-    """Raises TypeError unless a value is of one of some types."""
+    """Raises TypeError unless a value is of one of some types.
+
+    Examples:
+      >>> check_container("from_torch", "state_dict", {}, (dict,))  # raises nothing
+    """
     if not isinstance(value, kinds):
         names = " or a ".join(kind.__name__.lower() for kind in kinds)
         raise TypeError(f"{function}: {name}: got a {type(value).__name__}, expected a {names}")
@@ -285,7 +309,7 @@ def _read_leaf(slot: Slot, arrays: Mapping[str, np.ndarray]) -> Any:
     blocks = split_blocks([(t, wide[t.name]) for t in slot.layout if t.name in wide])
     ours = LAYOUTS["seqmodels", slot.leaf.kind]
     fill_biases(blocks, ours)
-    # New arrays, because `jnp.asarray` may keep a view of what it is given.
+    # New arrays, because `jnp.asarray` may keep a view of its argument.
     fields = {
         t.name: jnp.asarray(np.array(join_blocks(t, blocks), getattr(template, t.name).dtype))
         for t in ours

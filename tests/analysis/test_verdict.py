@@ -41,7 +41,7 @@ def test_noise_is_called_so():
     assert kinds.count("none") >= 86
     found = of(np.random.default_rng(1).normal(size=200))
     assert found == ("none", 0, 0, 0, (), found.words)
-    assert "the past tells nothing" in found.words
+    assert "No linear dependence on earlier values" in found.words
 
 
 def test_memory_and_its_order():
@@ -82,13 +82,13 @@ def test_a_season_and_its_differences():
     assert "seasonal differences" in found.words.lower()
     found = of(x[12:] - x[:-12], calendar=12, differenced=True, seasonally=True)
     assert found.period == 0
-    assert "negative at lag 12, that of the differences" in found.words.lower()
+    assert "negative at lag 12, an effect of the differences" in found.words.lower()
 
 
 def test_differenced_once_too_often():
     x = np.diff(np.random.default_rng(3).normal(size=400))
-    assert "once too often" in of(x, differenced=True).words
-    assert "once too often" not in of(x).words
+    assert "one difference too many" in of(x, differenced=True).words
+    assert "one difference too many" not in of(x).words
 
 
 def test_by_hand():
@@ -97,7 +97,7 @@ def test_by_hand():
     found = verdict(values, np.array([0.9, -0.2]), 100, 0.001)
     assert (found.positive_to, found.negative_at, found.partial) == (1, 4, (1,))
     weak = verdict(np.full(5, 0.2), np.zeros(5), 100, 0.01)
-    assert weak.words == "Weak: no lag stands out by itself."
+    assert weak.words == "Weak: no single lag is significant."
     with pytest.raises(ValueError, match="no lags"):
         verdict(np.zeros(0), np.zeros(0), 10, 1.0)
 
@@ -106,10 +106,10 @@ def test_labels():
     words = label_words("The past of food", [1, 2, 3], np.array([0.6, 0.5, 0.1]),
                         np.array([0.001, 0.001, 0.4]))  # fmt: skip
     assert words == (
-        "The past of food tells something at lags 1, 2, most at lag 1 (V = 0.60, p = 0.001)."
+        "The past of food: association at lags 1, 2, strongest at lag 1 (V = 0.60, p = 0.001)."
     )
     words = label_words("day", [0, 1], np.array([0.02, 0.05]), np.array([0.9, 0.04]))
-    assert words == "day tells nothing (V up to 0.05, p from 0.04)."
+    assert words == "day: no association (V up to 0.05, p from 0.04)."
 
 
 def test_a_p_value_that_could_not_be_computed_is_no_verdict():
@@ -117,4 +117,4 @@ def test_a_p_value_that_could_not_be_computed_is_no_verdict():
     assert found.kind == "untested"
     assert found.words.startswith("Not tested: ")
     words = label_words("the past", [1, 2], np.array([0.1, np.nan]), np.full(2, np.nan))
-    assert words == "the past was not tested: no p value could be computed."
+    assert words == "the past: not tested, because no p value could be computed."

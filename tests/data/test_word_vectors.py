@@ -60,8 +60,8 @@ def test_words_of_the_same_use_are_near():
         ([np.array([2, 3])], 4, 5, "size: got 4 for 4 words, expected 1..3"),
         ([np.array([2, 3])], 0, 5, "size: got 0 for 4 words"),
         ([np.array([2, 3])], 2, 0, "window: got 0"),
-        ([np.array([2]), np.array([1, 3])], 2, 5, "got no two words beside each other"),
-        ([], 2, 5, "got no two words beside each other"),
+        ([np.array([2]), np.array([1, 3])], 2, 5, "got no two neighboring words"),
+        ([], 2, 5, "got no two neighboring words"),
     ],
 )
 def test_one_line(rows, size, window, line):

@@ -1,17 +1,16 @@
 """Autocorrelation of series and residuals, with tests, jitted and batched.
 
-Everywhere time is one axis, `axis` (the last one by default), and all other axes are a batch of
-series that have nothing to do with each other. What is not there is NaN (`missing`), false in
-`mask`, or behind `lengths`. Names, defaults and values are those of statsmodels; each docstring
-says where they differ.
+Time is one axis, `axis` (by default the last one), and all other axes are a batch of independent
+series. Missing values are NaN (`missing`), false in `mask`, or after `lengths`. Names, defaults and
+values are those of statsmodels; each docstring lists the differences.
 
-Concrete values (NumPy arrays, and JAX arrays outside a transformation) are computed in
-float64, whatever `jax_enable_x64` says, and returned in the dtype of the input; float64 comes back
-as float32 where x64 is off. Inside `jax.jit`, `grad` or `vmap` the precision is that of the input.
-The first call with a shape compiles, the next ones do not.
+Concrete values (NumPy arrays, and JAX arrays outside a transformation) are computed in float64,
+independent of `jax_enable_x64`, and returned in the dtype of the input; without x64, float64 is
+returned as float32. Inside `jax.jit`, `grad` or `vmap` the precision is that of the input. Only the
+first call with a shape compiles.
 
-Mistakes raise ValueError. What only the values can tell (a constant series, say) raises where they
-are at hand; inside a transformation the statistic of that series is NaN.
+Invalid arguments raise ValueError. Invalid values, such as a constant series, raise it if they are
+concrete; inside a transformation the statistic of that series is NaN.
 """
 
 from seqmodels.analysis.autocorrelation.categorical import Association, lagged_association

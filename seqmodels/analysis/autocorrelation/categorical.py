@@ -1,4 +1,4 @@
-"""Association of a series of labels with its own past or that of another."""
+"""Association of a series of labels with earlier labels of itself or of another series."""
 
 import functools
 import math
@@ -24,12 +24,12 @@ MEASURES = ("cramers_v", "mutual_information")
 
 
 class Association(NamedTuple):
-    """Association by lag, and how often chance does as well.
+    """Association by lag, with p values of a permutation test.
 
     Attributes:
       lags: int (L,).
       statistic: (*batch, L).
-      pvalue: (*batch, L), at each lag by itself.
+      pvalue: (*batch, L), for each lag separately.
     """
 
     lags: np.ndarray
@@ -50,41 +50,46 @@ def lagged_association(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> Association:
-    """Measures the association of the label k steps ago with the label now, at each lag k.
+    """Measures the association of labels k steps apart, for each lag k.
 
-    Of the N pairs (x_{t+k}, y_t) let O_ij count those of labels i, j, E_ij = O_i. O_.j / N. Then
-    V = sqrt(sum (O - E)^2 / E / (N (min(R, C) - 1))), R and C being how many labels occur on either
-    side: 0 without association, 1 if one label gives the other. Cramer 1946, "Mathematical Methods
-    of Statistics", chapter 21. Mutual information is sum O / N log(O / E), in nats. Shannon 1948,
-    "A mathematical theory of communication".
+    Among the N pairs (x_{t+k}, y_t) let O_ij be the number of those with labels i, j, and E_ij =
+    O_i. O_.j / N. Then V = sqrt(sum (O - E)^2 / E / (N (min(R, C) - 1))), with R and C the number
+    of labels that occur on either side. V is 0 without association and 1 if one label determines
+    the other. Cramer 1946, "Mathematical Methods of Statistics", chapter 21. Mutual information is
+    sum O / N log(O / E), in nats. Shannon 1948, "A mathematical theory of communication".
 
-    Neither is 0 for finitely many independent labels, so the p value is that of a permutation test:
-    (1 + how many shuffled series do as well) / (1 + permutations). Phipson, Smyth 2010,
-    "Permutation p-values should never be zero". x is shuffled in time, and y too where it is x: the
-    null is that the order of x means nothing. A series against the lags of another that is itself
-    autocorrelated may therefore be found more often than p says, if x is autocorrelated too.
+    Neither is 0 for finitely many independent labels, so the p value comes from a permutation test:
+    (1 + number of shuffled series with at least this value) / (1 + permutations). Phipson, Smyth
+    2010, "Permutation p-values should never be zero". x is shuffled in time, and so is y if it is
+    x. The null hypothesis is that the order of x is random. If both x and y are autocorrelated,
+    associations between them are found more often than p states.
 
     Args:
-      key: of the shuffles; every series of the batch gets its own.
-      x: integer or bool labels (..., n), time along `axis`; negative or masked where nothing is
-        there.
-      y: whose past is asked, of the shape of x; None: x itself.
+      key: PRNG key of the shuffles; every series of the batch gets another one.
+      x: integer or bool labels (..., n), time along `axis`; negative or masked for missing labels.
+      y: the earlier labels, of the shape of x; None: x itself.
       nlags: the largest lag. Lags start at 1 for x itself, at 0 for y.
       measure: "cramers_v" or "mutual_information".
-      permutations: how many; 0: no test, p values are 1.
-      num_categories: C, labels of x and y lie below it; None: as the values say, which must then be
-        at hand. A new number compiles anew.
+      permutations: their number; 0: no test, p values are 1.
+      num_categories: C, all labels are below it; None: determined from the values, which must then
+        be concrete. Each number compiles another program.
       mask: as in `acf`, for both.
       lengths: as in `acf`, for both.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
-      An `Association` of float32 (float64 under x64). At a lag without pairs, or whose pairs know
-      only one label on one side (as they do in a constant series), NaN inside a transformation.
+      An `Association` of float32 (float64 under x64). Inside a transformation it is NaN at a lag
+      without pairs, or whose pairs have only one label on one side (as in a constant series).
 
     Raises:
-      ValueError: labels are not integers or not below num_categories; shapes, n or nlags do not
-        fit; a lag is undefined for a series whose values are at hand.
+      ValueError: if labels are not integers or not below num_categories, if shapes, n or nlags do
+        not fit, or if a lag is undefined for a series of concrete values.
+
+    Examples:
+      >>> labels = np.tile([0, 1, 2], 10)  # each label determines the next one
+      >>> found = lagged_association(jax.random.key(0), labels, nlags=2, permutations=99)
+      >>> found.lags, found.statistic.shape, float(found.statistic[0])
+      (array([1, 2]), (2,), 1.0)
     """
     if measure not in MEASURES:
         raise ValueError(f"measure: got {measure!r}, expected one of {', '.join(MEASURES)}")
@@ -143,7 +148,7 @@ def _labels(name: str, given: Any, num_categories: int | None) -> Any:
     masked = own_mask(given, None)
     if masked is not None:
         array = np.where(masked, array.astype(np.int64), -1)
-    # Wide enough for the number of a pair of labels; int32 holds what fits into a table.
+    # Wide enough for the number of a pair of labels; int32 suffices for any table in memory.
     return array.astype(jnp.int32)
 
 
@@ -185,13 +190,13 @@ def _over_series(
         places = jnp.argsort(~in_x, stable=True)
 
         def shuffled(key: Array) -> Array:
-            # Both lists begin with the places that are there, one in order and one at random.
+            # Both lists begin with the valid places, one in order and one at random.
             ranks = jnp.where(in_x, jax.random.uniform(key, (n,), jnp.float32), 2)
             moved = x.at[places].set(x[jnp.argsort(ranks)])
             return measured(moved, in_x, moved if y is None else y, in_y)
 
         def count(so_far: Array, key: Array) -> tuple[Array, None]:
-            # What differs in the last digits only is a tie.
+            # Values that differ only in the last digits are ties.
             return so_far + (shuffled(key) >= found * (1 - 1e-5)), None
 
         start = jnp.zeros(found.shape, jnp.int32)
@@ -211,7 +216,7 @@ def _measured(
     x: Array, in_x: Array, y: Array, in_y: Array, *, lags: range, measure: str,
     num_categories: int
 ) -> Array:  # fmt: skip
-    """Returns the association of x with y so many steps before it."""
+    """Returns the association of x with y a given number of steps earlier."""
     n = x.shape[0]
     back = jnp.array(lags)[:, None]
     now = jnp.arange(n)[None]
@@ -224,7 +229,7 @@ def _measured(
 
 
 def _expected(table: Array) -> tuple[Array, Array, Array]:
-    """Returns (how many pairs, what independence expects, labels on the poorer side less 1)."""
+    """Returns (counts of pairs, counts expected under independence, min(R, C) - 1)."""
     rows, columns = jnp.sum(table, axis=1), jnp.sum(table, axis=0)
     pairs = jnp.sum(rows)
     expected = rows[:, None] * columns[None] / jnp.maximum(pairs, 1)

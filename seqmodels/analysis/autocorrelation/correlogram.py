@@ -1,4 +1,4 @@
-"""Correlation of a series with its own past (ACF) and with that of another (CCF)."""
+"""Autocorrelation (ACF) and cross-correlation (CCF) functions, with confidence intervals."""
 
 import math
 from typing import NamedTuple, overload
@@ -19,10 +19,10 @@ from seqmodels.types import Array
 
 
 class Correlogram(NamedTuple):
-    """Correlations by lag and where they would lie.
+    """Correlations by lag with their confidence intervals.
 
     Attributes:
-      values: (*batch, lags).
+      values: correlations, (*batch, lags).
       confint: (*batch, lags, 2), low and high, centered on `values`: subtract these for the band
         around 0 that a plot shows.
     """
@@ -63,40 +63,47 @@ def acf(
     """Returns the autocorrelation function.
 
     r_k = c_k / c_0, c_k = (1/n) sum_t (x_{t+k} - m)(x_t - m), m the mean. Box, Jenkins 1970, "Time
-    Series Analysis", section 2.1. Its variance where the autocorrelation ends before lag k:
-    (1 + 2 sum_{j<k} r_j^2) / n. Bartlett 1946, "On the theoretical specification and sampling
-    properties of autocorrelated time-series"; of white noise 1 / n. Brockwell, Davis 1991, "Time
-    Series: Theory and Methods", section 7.2. c_k with gaps: Parzen 1963, "On spectral analysis with
-    missing observations and amplitude modulation".
+    Series Analysis", section 2.1. If the autocorrelation ends before lag k, its variance is (1 + 2
+    sum_{j<k} r_j^2) / n. Bartlett 1946, "On the theoretical specification and sampling properties
+    of autocorrelated time-series". For white noise it is 1 / n. Brockwell, Davis 1991, "Time
+    Series: Theory and Methods", section 7.2. For c_k with gaps see Parzen 1963, "On spectral
+    analysis with missing observations and amplitude modulation".
 
-    As `statsmodels.tsa.stattools.acf`, but: more than one series, `mask` and `lengths`; `nlags` of
-    n or more is a mistake, not cut short; NaN with missing="none" is a mistake, not a table of NaN;
-    a lag at which gaps leave no pair is NaN, not 0; with `alpha` a `Correlogram`; for the Q
-    statistics see `ljung_box`.
+    Differences from `statsmodels.tsa.stattools.acf`: it takes more than one series, `mask` and
+    `lengths`. An `nlags` of n or more raises ValueError, and so does NaN with missing="none". A lag
+    without a pair is NaN, not 0. With `alpha` it returns a `Correlogram`. For the Q statistics see
+    `ljung_box`.
 
     Args:
-      x: real (..., n), time along `axis`; integers count as floats. Masked values of a NumPy masked
-        array count as those of `mask`.
-      adjusted: divide c_k by the number of its pairs (n - k without gaps) in place of n.
+      x: real (..., n), time along `axis`; integers are converted to floats. Masked values of a
+        NumPy masked array are treated as in `mask`.
+      adjusted: whether c_k is divided by the number of its pairs (n - k without gaps), not by n.
       nlags: the largest lag; None: min(int(10 log10(n)), n - 1).
-      fft: sum by FFT, O(n log n); otherwise directly, O(n nlags).
-      alpha: e.g. .05 for intervals of 95 %; None: none.
-      bartlett_confint: the variance of Bartlett, otherwise that of white noise.
-      missing: what NaN means. "none", "raise": a mistake; "conservative": a gap, which takes part
-        in no product, and n counts what is there; "drop": cut out, and the ends joined.
-      mask: bool of the shape of x, false where there is a gap; treated as NaN is, and under "none"
-        as "conservative".
-      lengths: integers of the shape of the batch: how many steps of each series are no padding.
+      fft: whether to use the FFT, O(n log n), or direct sums, O(n nlags).
+      alpha: such as 0.05 for 95% intervals; None for no intervals.
+      bartlett_confint: whether to use Bartlett's variance, or the variance of white noise.
+      missing: the treatment of NaN. "none" and "raise" raise ValueError. "conservative" treats it
+        as a gap: it is in no product, and n counts the other values. "drop" removes it and joins
+        the ends.
+      mask: bool of the shape of x, false for a gap; treated like NaN, with "none" as with
+        "conservative".
+      lengths: integers of the shape of the batch: the number of valid steps of each series.
       axis: of time.
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
-      `alpha` a `Correlogram`. Inside a transformation NaN for a series that is constant, without
-      values or not finite.
+      `alpha` a `Correlogram`. Inside a transformation it is NaN for a series that is constant,
+      empty or not finite.
 
     Raises:
-      ValueError: x is empty, shorter than 2, complex, constant, all missing or not finite; nlags is
-        negative or not less than the number of values there; another argument does not fit.
+      ValueError: if x is shorter than 2, complex, constant, all missing or not finite, if nlags is
+        not from 0 to the number of valid values minus 1, or if another argument does not fit.
+
+    Examples:
+      >>> alternating = np.tile([1.0, -1.0], 50)
+      >>> found = acf(alternating, nlags=2, alpha=0.05)
+      >>> [round(float(r), 2) for r in found.values], found.confint.shape
+      ([1.0, -0.99, 0.98], (3, 2))
     """
     n = num_steps({"x": x}, axis)
     nlags = checked_num_lags(nlags, min(int(10 * math.log10(n)), n - 1), n - 1, n)
@@ -138,25 +145,25 @@ def ccf(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> Array | Correlogram:
-    """Returns the cross-correlation of x with the past of y.
+    """Returns the cross-correlation of x with earlier values of y.
 
     r_k = c_k / (s_x s_y), c_k = (1/(n-k)) sum_t (x_{t+k} - m_x)(y_t - m_y): y leads by k steps.
     Box, Jenkins 1970, "Time Series Analysis", section 11.1. Its variance is 1 / n where the series
     are independent and one of them is white (prewhiten it): Brockwell, Davis 1991, section 11.2.
 
-    As `statsmodels.tsa.stattools.ccf`, but: both series have the same shape; more than one pair of
-    series, and gaps, where means and deviations are those of what is there in each; no "drop", for
-    it would set the two against each other.
+    Differences from `statsmodels.tsa.stattools.ccf`: both series have the same shape. It takes more
+    than one pair of series, and gaps; means and deviations are those of the valid values of each.
+    "drop" is not supported, because it would misalign the two.
 
     Args:
       x: real (..., n), time along `axis`.
-      y: of the shape of x.
-      adjusted: divide c_k by the number of its pairs; otherwise by n (with gaps by the geometric
-        mean of how many values of x and y are there).
+      y: real, of the shape of x.
+      adjusted: whether c_k is divided by the number of its pairs, or by n (with gaps by the
+        geometric mean of the numbers of valid values of x and y).
       fft: as in `acf`.
-      nlags: how many lags to return, 0 to nlags - 1; None: n.
-      alpha: e.g. .05 for intervals of 95 %; None: none.
-      missing: "none", "raise" or "conservative", as in `acf`, for each series by itself.
+      nlags: the number of lags to return, 0 to nlags - 1; None: n.
+      alpha: such as 0.05 for 95% intervals; None for no intervals.
+      missing: "none", "raise" or "conservative", as in `acf`, for each series separately.
       mask: as in `acf`, for both.
       lengths: as in `acf`, for both.
       axis: of time.
@@ -166,7 +173,13 @@ def ccf(
       `Correlogram`. NaN as in `acf`.
 
     Raises:
-      ValueError: as `acf`, for x and for y.
+      ValueError: as in `acf`, for x and for y.
+
+    Examples:
+      >>> y = np.random.default_rng(0).normal(size=100)
+      >>> x = np.roll(y, 3)  # x follows y three steps later
+      >>> int(np.argmax(ccf(x, y, nlags=10)))
+      3
     """
     if missing == "drop":
         raise ValueError("missing: got 'drop', expected none, raise or conservative for a ccf")
@@ -181,7 +194,13 @@ def ccf(
 
 
 def autocorrelations(series: Series, nlags: int, adjusted: bool = False, fft: bool = True) -> Array:
-    """Returns r_0, ..., r_nlags of one series; NaN at lags without a pair."""
+    """Returns r_0, ..., r_nlags of one series; NaN at lags without a pair.
+
+    Examples:
+      >>> series = Series(jnp.array([1.0, -1.0, 1.0, -1.0]), None, jnp.float32(4))
+      >>> autocorrelations(series, nlags=2).tolist()
+      [1.0, -0.75, 0.5]
+    """
     values = centered(series)
     products = lagged_products(values, values, nlags, fft)
     counts = pair_counts(series, series, nlags)
@@ -193,25 +212,45 @@ def autocorrelations(series: Series, nlags: int, adjusted: bool = False, fft: bo
 
 
 def bartlett_variances(correlations: Array, count: Array) -> Array:
-    """Returns the variances (nlags + 1,) of autocorrelations after Bartlett, 0 at lag 0."""
+    """Returns the variances (nlags + 1,) of autocorrelations after Bartlett, 0 at lag 0.
+
+    Examples:
+      >>> bartlett_variances(jnp.array([1.0, 0.5, 0.25]), jnp.float32(100)).shape
+      (3,)
+    """
     known = jnp.where(jnp.isnan(correlations), 0, correlations)
     before = jnp.cumsum(known[1:] ** 2) - known[1:] ** 2
     return jnp.concatenate([jnp.zeros(1, before.dtype), (1 + 2 * before) / count])
 
 
 def checked_num_lags(nlags: int | None, default: int, most: int, n: int) -> int:
-    """Returns the largest lag; ValueError unless it is a whole number 0 to `most`."""
+    """Returns the largest lag; ValueError unless it is a whole number from 0 to `most`.
+
+    Examples:
+      >>> checked_num_lags(None, default=10, most=99, n=100)
+      10
+    """
     return whole_number("nlags", default if nlags is None else nlags, 0, most, f" of {n} values")
 
 
 def correlogram(values: Array, half: Array) -> Correlogram:
-    """Returns correlations with intervals that reach `half` to either side."""
+    """Returns correlations with intervals of half-width `half`.
+
+    Examples:
+      >>> correlogram(jnp.array([1.0, 0.5]), jnp.array([0.0, 0.25])).confint.tolist()
+      [[1.0, 1.0], [0.25, 0.75]]
+    """
     return Correlogram(values, jnp.stack([values - half, values + half], axis=-1))
 
 
 def normal_quantile(alpha: float) -> float:
-    """Returns what a standard normal exceeds in size with probability `alpha`."""
-    # Of the small tail: 1 - alpha / 2 is rounded.
+    """Returns z such that a standard normal variable has |x| > z with probability `alpha`.
+
+    Examples:
+      >>> round(normal_quantile(0.05), 2)
+      1.96
+    """
+    # From the small tail, because 1 - alpha / 2 is rounded.
     return -float(special.ndtri(alpha / 2))
 
 
@@ -223,7 +262,7 @@ def _acf(
         return values, None
     white = jnp.full_like(values, 1 / series.number)
     variances = bartlett_variances(values, series.number) if bartlett else white
-    # A root has no slope at 0.
+    # The derivative of a root is infinite at 0.
     roots = jnp.where(variances > 0, jnp.sqrt(jnp.where(variances > 0, variances, 1)), 0)
     return values, normal_quantile(alpha) * roots
 

@@ -16,7 +16,7 @@ class SeriesChecks(NamedTuple):
     """Checks of the values of one series; scalars.
 
     Attributes:
-      number: how many values are there.
+      number: the number of valid values.
       constant: all values are the same.
       unusable: a value is infinite, or NaN and not declared missing.
     """
@@ -27,12 +27,22 @@ class SeriesChecks(NamedTuple):
 
 
 def as_array(given: ArrayLike) -> Any:
-    """Returns a NumPy array (of the same dtype) unless it is a JAX array; see also `own_mask`."""
+    """Returns a NumPy array (of the same dtype) unless it is a JAX array; see also `own_mask`.
+
+    Examples:
+      >>> as_array([1.0, 2.0]).dtype
+      dtype('float64')
+    """
     return given if isinstance(given, jax.Array) else np.asarray(given)
 
 
 def own_mask(given: Any, mask: Any) -> Any:
-    """Returns the mask, false also where `given` is a NumPy masked array that is masked there."""
+    """Returns the mask, false also where `given` is a NumPy masked array that is masked there.
+
+    Examples:
+      >>> own_mask(np.ma.masked_equal([1.0, 0.0], 0.0), None)
+      array([ True, False])
+    """
     if not np.ma.isMaskedArray(given) or not np.any(np.ma.getmaskarray(given)):
         return mask
     own = ~np.ma.getmaskarray(given)
@@ -40,18 +50,34 @@ def own_mask(given: Any, mask: Any) -> Any:
 
 
 def is_traced(*arrays: Any) -> bool:
-    """Returns whether any input is traced."""
+    """Returns whether any input is traced.
+
+    Examples:
+      >>> is_traced(np.ones(3)), jax.eval_shape(lambda x: is_traced(x) * x, jnp.ones(3)).shape
+      (False, (3,))
+    """
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
 def float64_context() -> Any:
-    """Returns a context in which computations are in float64, but on TPUs, whose FFT has none."""
+    """Returns a context with computations in float64, except on TPUs, whose FFT lacks it.
+
+    Examples:
+      >>> with float64_context():
+      ...     jnp.ones(3).dtype
+      dtype('float64')
+    """
     narrow = jax.default_backend() == "tpu"
     return contextlib.nullcontext() if narrow else jax.enable_x64(True)
 
 
 def result_dtype(*arrays: Any) -> Any:
-    """Returns the dtype of a statistic: that of the arrays, at least float32."""
+    """Returns the dtype of a statistic: the dtype of the arrays, at least float32.
+
+    Examples:
+      >>> result_dtype(np.ones(3, np.int8)), result_dtype(jnp.ones(3, jnp.bfloat16))
+      (dtype('float32'), dtype('float32'))
+    """
     dtypes = [jax.dtypes.canonicalize_dtype(array.dtype) for array in arrays]
     if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
         return jnp.zeros((), float).dtype
@@ -59,7 +85,12 @@ def result_dtype(*arrays: Any) -> Any:
 
 
 def num_steps(arrays: dict[str, ArrayLike], axis: int, least: int = 2) -> int:
-    """Returns the length n of the time axis; ValueError where shapes or dtypes do not do."""
+    """Returns the length n of the time axis; ValueError if shapes or dtypes do not fit.
+
+    Examples:
+      >>> num_steps({"x": np.ones((2, 100))}, axis=-1)
+      100
+    """
     first, shape = "", ()
     for name, array in arrays.items():
         here, dtype = np.shape(array), as_array(array).dtype
@@ -83,7 +114,12 @@ def num_steps(arrays: dict[str, ArrayLike], axis: int, least: int = 2) -> int:
 
 
 def whole_number(name: str, given: Any, least: int, most: int, why: str = "") -> int:
-    """Returns a setting as an int; ValueError unless it is a whole number within the bounds."""
+    """Returns a setting as an int; ValueError unless it is a whole number within the bounds.
+
+    Examples:
+      >>> whole_number("nlags", np.int64(5), 1, 10)
+      5
+    """
     try:
         number = int(given)
         whole = number == given
@@ -95,7 +131,12 @@ def whole_number(name: str, given: Any, least: int, most: int, why: str = "") ->
 
 
 def checked_alpha(alpha: float | None) -> float | None:
-    """Returns `alpha` as a float; ValueError unless it lies between 0 and 1."""
+    """Returns `alpha` as a float; ValueError unless it lies between 0 and 1.
+
+    Examples:
+      >>> checked_alpha(0.05)
+      0.05
+    """
     if alpha is None:
         return None
     if not 0 < float(alpha) < 1:
@@ -104,7 +145,12 @@ def checked_alpha(alpha: float | None) -> float | None:
 
 
 def checked_mask(mask: Any, shape: Sequence[int]) -> Any:
-    """Returns `mask` as an array; ValueError unless it is bool of that shape, or None."""
+    """Returns `mask` as an array; ValueError unless it is bool of that shape, or None.
+
+    Examples:
+      >>> checked_mask([True, False], (2,)).dtype
+      dtype('bool')
+    """
     if mask is None:
         return None
     mask = as_array(mask)
@@ -117,7 +163,12 @@ def checked_mask(mask: Any, shape: Sequence[int]) -> Any:
 
 
 def checked_lengths(lengths: Any, n: int, batch_shape: tuple[int, ...]) -> Any:
-    """Returns `lengths` as an array; ValueError unless they fit the batch, or None."""
+    """Returns `lengths` as an array; ValueError unless they fit the batch, or None.
+
+    Examples:
+      >>> checked_lengths([3, 5], n=5, batch_shape=(2,)).shape
+      (2,)
+    """
     if lengths is None:
         return None
     lengths = as_array(lengths)
@@ -135,7 +186,7 @@ def checked_lengths(lengths: Any, n: int, batch_shape: tuple[int, ...]) -> Any:
 def check_series(
     name: str, facts: Any, num_lags: tuple[str, int] | None, may_be_constant: bool
 ) -> None:
-    """Raises ValueError about the first series that is not fit."""
+    """Raises ValueError for the first series with invalid values."""
     facts = jax.device_get(facts)
 
     def where(wrong: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Correlation of a series with its past that the steps between do not explain (PACF)."""
+"""Partial autocorrelation function (PACF), with confidence intervals."""
 
 import math
 from typing import Any, overload
@@ -53,25 +53,27 @@ def pacf(
 ) -> Array | Correlogram:
     """Returns the partial autocorrelation function.
 
-    The value at lag k is the last coefficient phi_kk of the AR(k) that the Yule-Walker equations
-    give, by the Levinson-Durbin recursion:
-    phi_kk = (c_k - sum_{j<k} phi_{k-1,j} c_{k-j}) / v_{k-1},
-    phi_kj = phi_{k-1,j} - phi_kk phi_{k-1,k-j}, v_k = v_{k-1} (1 - phi_kk^2). Durbin 1960, "The
-    fitting of time-series models"; Brockwell, Davis 1991, section 5.2. Past the order of an AR
-    process its variance is 1 / n. Quenouille 1949, "Approximate tests of correlation in
-    time-series".
+    The value at lag k is the last coefficient phi_kk of the AR(k) model from the Yule-Walker
+    equations, computed by the Levinson-Durbin recursion:
 
-    As `statsmodels.tsa.stattools.pacf`, but: more than one series and gaps; methods "ols..." and
-    "burg" are not there; "yw..." and "ld..." are the same thing, as they are in theory. The
-    recursion divides by v_k: in float32, inside a transformation, a series close to a random walk
-    loses digits, which it does not outside.
+        phi_kk = (c_k - sum_{j<k} phi_{k-1,j} c_{k-j}) / v_{k-1}
+        phi_kj = phi_{k-1,j} - phi_kk phi_{k-1,k-j},    v_k = v_{k-1} (1 - phi_kk^2)
+
+    Durbin 1960, "The fitting of time-series models"; Brockwell, Davis 1991, section 5.2. Past the
+    order of an AR process its variance is 1 / n. Quenouille 1949, "Approximate tests of correlation
+    in time-series".
+
+    Differences from `statsmodels.tsa.stattools.pacf`: it takes more than one series, and gaps. The
+    methods "ols..." and "burg" are not supported; "yw..." and "ld..." give the same values, as in
+    theory. The recursion divides by v_k, so in float32, inside a transformation, a series close to
+    a random walk loses digits.
 
     Args:
       x: as in `acf`.
       nlags: the largest lag, at most n // 2; None: min(int(10 log10(n)), n // 2 - 1), at least 1.
       method: "ywadjusted", "ldadjusted" and their short names: c_k divided by the number of pairs;
-        "ywmle", "ldbiased" and theirs: by n, which keeps all values within [-1, 1].
-      alpha: e.g. .05 for intervals of 95 %; None: none.
+        "ywmle", "ldbiased" and their short names: by n, which keeps all values within [-1, 1].
+      alpha: such as 0.05 for 95% intervals; None for no intervals.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
@@ -79,13 +81,17 @@ def pacf(
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
-      `alpha` a `Correlogram`. NaN as in `acf`, from the first lag on at which gaps leave no pair.
-      Inside a transformation also from the first lag on before which the past determines the
+      `alpha` a `Correlogram`. It is NaN as in `acf`, and from the first lag on that has no pair.
+      Inside a transformation it is also NaN after a lag at which earlier values determine the
       series.
 
     Raises:
-      ValueError: as `acf`; an unknown method; the values before some lag determine the series, as
-        in a perfect alternation from lag 2 on.
+      ValueError: as in `acf`, if the method is unknown, or if earlier values determine the series,
+        as in a perfect alternation from lag 2 on.
+
+    Examples:
+      >>> pacf(np.sin(np.arange(100.0)), nlags=5, alpha=0.05).confint.shape
+      (6, 2)
     """
     if method not in ADJUSTED + BIASED:
         raise ValueError(f"method: got {method!r}, expected one of {', '.join(ADJUSTED + BIASED)}")
@@ -109,7 +115,7 @@ def pacf(
 def _pacf(
     series: Series, *, adjusted: bool, nlags: int, alpha: float | None
 ) -> tuple[Array, Array | None, Array]:
-    """Returns the values, half the widths of their intervals, and where the past determines x."""
+    """Returns the values, half-widths of their intervals, and where earlier values determine x."""
     correlations = autocorrelations(series, nlags, adjusted)
     places = jnp.arange(nlags)
     rounding = ROUNDINGS * jnp.finfo(correlations.dtype).eps
@@ -118,7 +124,7 @@ def _pacf(
         coefficients, variance = carry  # phi_1, ..., phi_{k-1} at places 0, ..., k - 2
         before = places < k - 1
         past = jnp.where(before, correlations[jnp.abs(k - 1 - places)], 0)
-        # Where the past determines the series, both are 0 but for rounding.
+        # If earlier values determine the series, both are 0 except for rounding.
         is_determined = jnp.abs(variance) < rounding
         last = (correlations[k] - jnp.sum(coefficients * past)) / variance
         last = jnp.where(is_determined, jnp.nan, last)

@@ -17,13 +17,13 @@ MOST_LAGS = 10  # where none are asked for
 
 
 class Portmanteau(NamedTuple):
-    """A test of the first autocorrelations together, at several numbers of them.
+    """A portmanteau test: a joint test of the first h autocorrelations, for several h.
 
     Attributes:
       statistic: (*batch, L), Q.
-      pvalue: (*batch, L), of Q under no autocorrelation; NaN, or not tested, where no degree of
-        freedom remains.
-      lags: int (L,), how many autocorrelations entered.
+      pvalue: (*batch, L), of Q under no autocorrelation; NaN (not tested) if no degree of freedom
+        remains.
+      lags: int (L,), the values of h.
     """
 
     statistic: Array
@@ -42,25 +42,24 @@ def ljung_box(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> Portmanteau:
-    """Tests whether the first autocorrelations are all zero, as those of sound residuals are.
+    """Tests whether the first autocorrelations are all zero (Ljung-Box test).
 
     Q(h) = n (n + 2) sum_{k=1}^h r_k^2 / (n - k), under no autocorrelation chi-squared with
     h - model_df degrees of freedom. Ljung, Box 1978, "On a measure of lack of fit in time series
     models".
 
-    As `statsmodels.stats.diagnostic.acorr_ljungbox`, but: more than one series, and gaps, where n
-    counts what is there and r is that of missing="conservative" (or "drop"); a `Portmanteau` in
-    place of a DataFrame; no `auto_lag`; for `boxpierce` see `box_pierce`. A lag at which gaps leave
-    no pair of values does not count: neither in the sum nor in the degrees of freedom, which are
-    the number of lags up to h that have pairs, less model_df.
+    Differences from `statsmodels.stats.diagnostic.acorr_ljungbox`: it takes more than one series,
+    and gaps; then n is the number of valid values and r is as with missing="conservative" (or
+    "drop"). It returns a `Portmanteau`, not a DataFrame. There is no `auto_lag`; for `boxpierce`
+    see `box_pierce`. A lag without a pair of values counts neither in the sum nor in the degrees of
+    freedom, which are the number of lags up to h with pairs, minus model_df.
 
     Args:
-      x: residuals, real (..., n), time along `axis`; their mean is taken off.
-      lags: the largest number of lags h, and all below are reported; or those to report; None:
-        min(n // 5, 10).
-      model_df: how many parameters the model fitted to the series, p + q of an ARMA(p, q).
-      period: of a season; the largest number of lags is then min(n // 5, 2 period), whatever
-        `lags` is.
+      x: residuals, real (..., n), time along `axis`; their mean is subtracted.
+      lags: the largest h, for results of all h up to it; or a list of h; None: min(n // 5, 10).
+      model_df: the number of fitted parameters of the model, p + q of an ARMA(p, q).
+      period: the length of a season; then the largest h is min(n // 5, 2 period), and `lags` is
+        ignored.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
@@ -68,10 +67,17 @@ def ljung_box(
 
     Returns:
       The statistics and their p values, in the dtype of x, at least float32; NaN as in `acf`. In
-      float32, inside a transformation, p values are good to 4e-5.
+      float32, inside a transformation, the error of p values is up to 4e-5.
 
     Raises:
-      ValueError: as `acf`, with `lags` for nlags; model_df is negative, period less than 2.
+      ValueError: as in `acf`, with `lags` for nlags, or if model_df is negative or period is less
+        than 2.
+
+    Examples:
+      >>> residuals = np.random.default_rng(0).normal(size=(2, 100))
+      >>> test = ljung_box(residuals, lags=[5, 10])
+      >>> test.statistic.shape, test.pvalue.shape, test.lags
+      ((2, 2), (2, 2), array([ 5, 10]))
     """
     return _portmanteau(
         x,
@@ -97,9 +103,9 @@ def box_pierce(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> Portmanteau:
-    """Tests as `ljung_box` does, with Q(h) = n sum_{k=1}^h r_k^2.
+    """Tests as `ljung_box` does, but with Q(h) = n sum_{k=1}^h r_k^2 (Box-Pierce test).
 
-    For short series it rejects too seldom. Box, Pierce 1970, "Distribution of residual
+    For short series it rejects too rarely. Box, Pierce 1970, "Distribution of residual
     autocorrelations in autoregressive-integrated moving average time series models".
 
     Args:
@@ -117,6 +123,11 @@ def box_pierce(
 
     Raises:
       ValueError: as `ljung_box`.
+
+    Examples:
+      >>> residuals = np.random.default_rng(0).normal(size=(2, 100))
+      >>> box_pierce(residuals, lags=[5, 10]).pvalue.shape
+      (2, 2)
     """
     return _portmanteau(
         x,
@@ -139,16 +150,16 @@ def durbin_watson(
     mask: ArrayLike | None = None,
     lengths: ArrayLike | None = None,
 ) -> Array:
-    """Returns the statistic of Durbin and Watson of residuals.
+    """Returns the Durbin-Watson statistic of residuals.
 
     d = sum_{t>1} (e_t - e_{t-1})^2 / sum_t e_t^2, close to 2 (1 - r_1): 2 without autocorrelation
     at lag 1, towards 0 with positive, towards 4 with negative. Durbin, Watson 1950, "Testing for
-    serial correlation in least squares regression, I". The mean is not taken off: a regression with
-    a constant has none.
+    serial correlation in least squares regression, I". The mean is not subtracted: it is 0 for a
+    regression with a constant.
 
-    As `statsmodels.stats.stattools.durbin_watson`, but: time is the last axis unless said
-    otherwise; with gaps the upper sum runs over the P pairs of neighbors that are both there and
-    is scaled by (n - 1) / P; residuals that are all 0 are a mistake.
+    Differences from `statsmodels.stats.stattools.durbin_watson`: time is by default the last axis.
+    With gaps the upper sum is over the P pairs of valid neighbors and is scaled by (n - 1) / P.
+    Residuals that are all 0 raise ValueError.
 
     Args:
       resids: real (..., n), time along `axis`.
@@ -158,12 +169,17 @@ def durbin_watson(
       lengths: as in `acf`.
 
     Returns:
-      (*batch), in the dtype of the residuals, at least float32. Inside a transformation NaN for
-      residuals that are all 0, not there or not finite.
+      (*batch), in the dtype of the residuals, at least float32. Inside a transformation it is NaN
+      for residuals that are all 0, all missing or not finite.
 
     Raises:
-      ValueError: resids are empty, shorter than 2, complex, all missing, all 0 or not finite;
+      ValueError: if resids are shorter than 2, complex, all missing, all 0 or not finite, or if
         another argument does not fit.
+
+    Examples:
+      >>> alternating = np.tile([1.0, -1.0], 50)
+      >>> round(float(durbin_watson(alternating)), 2)
+      3.96
     """
     num_steps({"resids": resids}, axis)
     statistic = compute(

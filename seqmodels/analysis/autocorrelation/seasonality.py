@@ -1,4 +1,4 @@
-"""Seasonal period of a series, with its evidence."""
+"""Detection of the seasonal period of a series."""
 
 from typing import NamedTuple
 
@@ -20,14 +20,14 @@ class SeasonalPeriod(NamedTuple):
     """The period of a series, and its evidence.
 
     Attributes:
-      period: int32 (*batch), in steps; 0 where the evidence does not do.
-      strength: (*batch), the autocorrelation at that period; without one at the lag that came
-        closest; NaN if the autocorrelation has no peak.
-      pvalue: (*batch), that chance shows such evidence at some lag; 1 if there is no peak; NaN (not
-        tested) if there was no lag to look at, as in a straight line or between gaps.
-      acf: (*batch, max_period + 2), of the series less its straight line, from lag 0.
-      whitened: (*batch, max_period + 2), of what an AR(1) leaves of that.
-      bound: (*batch), what `whitened` must exceed at a period.
+      period: int32 (*batch), in steps; 0 without significant evidence.
+      strength: (*batch), the autocorrelation at that period, or without a period at the lag with
+        the best evidence; NaN if the autocorrelation has no peak.
+      pvalue: (*batch), the probability of such evidence at any lag by chance; 1 if there is no
+        peak; NaN (not tested) if there is no lag to test, as for a straight line.
+      acf: (*batch, max_period + 2), of the detrended series, from lag 0.
+      whitened: (*batch, max_period + 2), autocorrelation of the residuals of an AR(1) of it.
+      bound: (*batch), the value that `whitened` must exceed at a period.
     """
 
     period: Array
@@ -48,35 +48,41 @@ def seasonal_period(
     lengths: ArrayLike | None = None,
     axis: int = -1,
 ) -> SeasonalPeriod:
-    """Finds the period of a series: where its autocorrelation has a peak that is no chance.
+    """Finds the period of a series: a lag with a significant peak of the autocorrelation.
 
-    A straight line is taken off by least squares: a trend makes every autocorrelation high. A lag k
-    of 2 to `max_period` is a period if
+    A straight line is subtracted by least squares, because a trend makes every autocorrelation
+    high. A lag k of 2 to `max_period` is a period if
 
     - the autocorrelation r is positive there and has a peak, r_{k-1} < r_k >= r_{k+1};
-    - what an AR(1) leaves repeats itself too: the autocorrelation of x_t - max(r_1, 0) x_{t-1}
-      exceeds z / sqrt(n) there, with z of level alpha / K in one tail for the K lags looked at
-      (Bonferroni). What merely fades, an AR(1) or a random walk, leaves white noise: no period.
+    - the residuals of an AR(1) have it too: the autocorrelation of x_t - max(r_1, 0) x_{t-1}
+      exceeds z / sqrt(n) there. z is the one-sided quantile of level alpha / K for K tested lags
+      (Bonferroni). An AR(1) or a random walk leaves white noise, hence no period.
 
-    Of these the shortest is taken that comes up to `SHARE` of the best: multiples of the period are
-    peaks too. Seasons in the correlogram: Box, Jenkins 1970, "Time Series Analysis", chapter 9;
-    the test by prewhitening and the white-noise error 1 / sqrt(n): Brockwell, Davis 1991, "Time
-    Series: Theory and Methods", sections 7.2 and 11.2.
+    The result is the shortest of these with at least `SHARE` of the best evidence, because
+    multiples of the period are peaks too. Seasons in the correlogram: Box, Jenkins 1970, "Time
+    Series Analysis", chapter 9; the test by prewhitening and the white-noise error 1 / sqrt(n):
+    Brockwell, Davis 1991, "Time Series: Theory and Methods", sections 7.2 and 11.2.
 
     Args:
       x: real (..., n), time along `axis`, n at least 4.
-      max_period: None: n // 2, of which there are two whole cycles.
-      alpha: how often white noise may be said to have a period, at most.
+      max_period: the longest period; None: n // 2, which leaves two whole cycles.
+      alpha: the largest probability of finding a period in white noise.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`; periods above half a length have little evidence.
       axis: of time.
 
     Returns:
-      A `SeasonalPeriod` in the dtype of x, at least float32; NaN as in `acf`, period 0.
+      A `SeasonalPeriod` in the dtype of x, at least float32; where `acf` is NaN, period is 0.
 
     Raises:
-      ValueError: as `acf`, with `max_period` for nlags; max_period is not 2 to n - 2.
+      ValueError: as in `acf`, with `max_period` for nlags, or if it is not in 2 to n - 2.
+
+    Examples:
+      >>> months = np.arange(96)
+      >>> noise = 0.1 * np.random.default_rng(0).normal(size=96)
+      >>> int(seasonal_period(np.sin(2 * np.pi * months / 12) + noise).period)
+      12
     """
     n = num_steps({"x": x}, axis, least=4)
     if max_period is None:
@@ -90,7 +96,7 @@ def seasonal_period(
 
 
 def _detrended(series: Series) -> Series:
-    """Returns the series less its straight line; all zeros if it is nothing but a line."""
+    """Returns the detrended series; all zeros if the series is a line."""
     values = centered(series)
     n = values.shape[0]
     steps = jnp.arange(n, dtype=values.dtype) / n

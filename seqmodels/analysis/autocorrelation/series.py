@@ -32,9 +32,9 @@ class Series(NamedTuple):
     """One series in the precision it is computed in.
 
     Attributes:
-      values: (n,), 0 where nothing is there.
-      valid: bool (n,), true where something is there; None: everywhere.
-      number: how many values are there, a scalar of the dtype of `values`.
+      values: (n,), 0 where missing.
+      valid: bool (n,), false where missing; None: all valid.
+      number: the number of valid values, a scalar of the dtype of `values`.
     """
 
     values: Array
@@ -54,22 +54,29 @@ def compute(
     may_be_constant: bool = False,
     **options: Any,
 ) -> Any:
-    """Applies a function of single series to each of a batch, jitted, and checks the values.
+    """Applies a function of one series to each series of a batch, jitted, and checks the values.
 
     Args:
-      function: `function(series, ..., **options)` of one `Series` an array; a pytree of arrays.
-      arrays: by the name the caller knows them by, all of one shape (checked by `num_steps`).
+      function: `function(series, ..., **options) -> pytree of arrays`, with one `Series` per array.
+      arrays: by the caller's argument name, all of one shape (checked by `num_steps`).
       axis: of time.
       mask: bool of that shape, or None.
       lengths: integers of the batch's shape, or None.
       missing: one of `MISSING`.
-      num_lags: name and largest lag, which must be less than the number of values there.
-      may_be_constant: whether a constant series is welcome.
-      **options: hashable; a new value compiles anew.
+      num_lags: name and largest lag, which must be less than the number of valid values.
+      may_be_constant: whether a constant series is allowed.
+      **options: hashable; each value compiles another program.
 
     Returns:
-      What `function` returns, batch axes first, in the dtype of the input. Where a series is not
-      fit (`SeriesChecks`), NaN inside a transformation and otherwise a ValueError.
+      The result of `function`, batch axes first, in the dtype of the input. If a series is invalid
+      (`SeriesChecks`), it is NaN inside a transformation; otherwise ValueError is raised.
+
+    Examples:
+      >>> def mean(series):
+      ...     return jnp.sum(series.values) / series.number
+      >>> x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+      >>> compute(mean, {"x": x}, axis=-1, mask=None, lengths=None).shape
+      (2,)
     """
     if missing not in MISSING:
         raise ValueError(f"missing: got {missing!r}, expected one of {', '.join(MISSING)}")
@@ -86,7 +93,7 @@ def compute(
     )  # fmt: skip
     if is_traced(*ready, *masks, lengths):
         return call()[0]
-    # Also where the function that calls is being traced: these values are constants to it.
+    # Also if the caller is being traced: these values are constants of its trace.
     with jax.ensure_compile_time_eval(), float64_context():
         result, facts = call()
     for name, fact in zip(arrays, facts, strict=True):
@@ -95,7 +102,7 @@ def compute(
 
 
 def _ready(given: ArrayLike) -> Any:
-    """Returns an array; NumPy's numbers that XLA may flush to zero are scaled up."""
+    """Returns an array; subnormal NumPy numbers, which XLA may flush to zero, are scaled up."""
     array = as_array(given)
     if not isinstance(array, jax.Array) and array.dtype == np.float64 and array.size:
         largest = np.max(np.abs(array), initial=0, where=np.isfinite(array))
@@ -105,11 +112,15 @@ def _ready(given: ArrayLike) -> Any:
 
 
 def centered(series: Series) -> Array:
-    """Returns the values less their mean, 0 where nothing is there.
+    """Returns the values minus their mean, 0 where missing.
 
-    A mean that is large beside the spread is rounded, and what it leaves after one subtraction has
-    a mean again, a small one: so it is taken off three times. The subtraction itself is exact where
-    values and mean agree within a factor of 2 (Sterbenz 1974).
+    A mean that is large relative to the spread is rounded, so that one subtraction leaves a small
+    mean. Hence it is subtracted three times. The subtraction itself is exact if values and mean
+    agree within a factor of 2 (Sterbenz 1974).
+
+    Examples:
+      >>> centered(Series(jnp.array([1.0, 3.0]), None, jnp.float32(2))).tolist()
+      [-1.0, 1.0]
     """
     values = series.values
     for _ in range(3):
@@ -121,11 +132,16 @@ def centered(series: Series) -> Array:
 def lagged_products(a: Array, b: Array, nlags: int, fft: bool = True) -> Array:
     """Returns sum_t a[t + k] b[t] for k = 0, ..., nlags, as (nlags + 1,).
 
-    By FFT, O(n log n): a correlation is the product of one transform with the other's conjugate,
-    with nlags zeros behind the series so that its end does not meet its start. Otherwise directly,
-    O(n nlags), as one matrix product: cut into blocks of L > nlags steps, every pair of steps of
-    interest lies in a block or in a block and the next, so the products of all places of a block
-    with all places of two hold the sums on their diagonals.
+    With the FFT, O(n log n), a correlation is the product of one transform and the conjugate of the
+    other; nlags zeros after the series prevent circular overlap. Without it, O(n nlags), it is one
+    matrix product: the series are cut into blocks of L > nlags steps, and each pair lies in one
+    block or in two consecutive ones. The sums are on the diagonals of the product of a block with
+    itself and the next.
+
+    Examples:
+      >>> a = jnp.array([1.0, 2.0, 3.0])
+      >>> lagged_products(a, a, nlags=1, fft=False).tolist()  # 1 + 4 + 9, 2 + 6
+      [14.0, 8.0]
     """
     n = a.shape[0]
     if fft:
@@ -139,13 +155,19 @@ def lagged_products(a: Array, b: Array, nlags: int, fft: bool = True) -> Array:
     behind = jnp.pad(a, (0, (num_blocks + 1) * block - n)).reshape(num_blocks + 1, block)
     both = jnp.concatenate([behind[:-1], behind[1:]], axis=1)
     products = jnp.matmul(first.T, both, precision="highest")
-    # In rows that are one longer a diagonal is a column.
+    # In rows with one more entry a diagonal is a column.
     skewed = jnp.pad(products.reshape(-1), (0, block)).reshape(block, 2 * block + 1)
     return jnp.sum(skewed, axis=0)[: nlags + 1]
 
 
 def pair_counts(a: Series, b: Series, nlags: int) -> Array:
-    """Returns how many pairs (a[t + k], b[t]) are there, for k = 0, ..., nlags."""
+    """Returns the number of valid pairs (a[t + k], b[t]), for k = 0, ..., nlags.
+
+    Examples:
+      >>> a = Series(jnp.array([1.0, 0.0, 3.0]), jnp.array([True, False, True]), jnp.float32(2))
+      >>> [round(count) for count in pair_counts(a, a, nlags=2).tolist()]
+      [2, 0, 1]
+    """
     dtype = a.values.dtype
     if a.valid is None or b.valid is None:
         return (a.values.shape[0] - jnp.arange(nlags + 1)).astype(dtype)
@@ -171,7 +193,7 @@ def _over_series(
     dtype: Any,
     options: tuple[tuple[str, Any], ...],
 ) -> tuple[Any, list[SeriesChecks]]:
-    """Returns the results and one `SeriesChecks` an array, both with the batch axes first."""
+    """Returns the results and one `SeriesChecks` per array, both with the batch axes first."""
     arrays, masks = jax.tree.map(lambda array: jnp.moveaxis(array, axis, -1), (arrays, masks))
     *batch_shape, _ = arrays[0].shape
 
@@ -198,7 +220,7 @@ def _over_series(
 
 
 def _spoiled(leaf: Array, fit: Array, dtype: Any) -> Array:
-    """Returns a result in the dtype asked for, NaN (0 for integers) if the series is not fit."""
+    """Returns a result in a given dtype, NaN (0 for integers) if the series is invalid."""
     if not jnp.issubdtype(leaf.dtype, jnp.floating):
         return jnp.where(fit, leaf, 0).astype(jnp.int32)
     return jnp.where(fit, leaf, jnp.nan).astype(dtype)
@@ -207,7 +229,7 @@ def _spoiled(leaf: Array, fit: Array, dtype: Any) -> Array:
 def _look(
     values: Array, mask: Array | None, length: Array | None, missing: str
 ) -> tuple[Series, SeriesChecks]:
-    """Returns a series, scaled by a power of two, and the facts about it."""
+    """Returns a series, scaled by a power of two, and its checks."""
     n = values.shape[0]
     valid = jnp.ones(n, bool) if mask is None else mask
     if length is not None:
@@ -226,14 +248,14 @@ def _look(
     # float32 early. A power of two changes no digit.
     largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(high), jnp.abs(low)))
     _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest), largest, 1))
-    # In two halves, because the inverse of the smallest number is larger than the largest one.
+    # In two factors, because the inverse of the smallest number exceeds the largest number.
     one, half = jnp.ones((), values.dtype), -(exponent // 2)
     values = values * jnp.ldexp(one, half) * jnp.ldexp(one, -exponent - half)
     everywhere = mask is None and length is None and missing in ("none", "raise")
     series = Series(
         values,
         None if everywhere else valid,
-        # At least 1: a gradient through a division by 0 is NaN even where it is not taken.
+        # At least 1: the gradient of a division by 0 is NaN even if it is not selected.
         jnp.maximum(count, 1).astype(values.dtype),
     )
     return series, facts

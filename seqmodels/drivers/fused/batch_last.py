@@ -2,8 +2,8 @@
 
 The kernel that XLA uses on CPUs for a small product of float32 packs both matrices at every step of
 a loop. It takes less time with the weights on the left, `w.T @ h` with h (H, B), than on the right,
-`h @ w` with h (B, H): at (B,H) = (32,512) half of it for the products of the backward pass. A
-transpose of every result would cost as much as that saves, so the whole loop has to keep the batch
+`h @ w` with h (B, H). At (B,H) = (32,512) it takes half of the time in the backward pass. A
+transpose of every result would cost as much as that saves, so the whole loop must keep the batch
 axis last.
 
 `batch_last` derives such a function from one for arrays (B, ...), which is how cells are written.
@@ -57,8 +57,8 @@ def batch_last(
 ) -> Callable[..., Any]:
     """Returns `function(known, stored_last, stored_first)` with the batch axis stored last.
 
-    What depends on `known` alone, such as transposed weights, is computed here, so that a loop
-    which calls the function does not repeat it.
+    Values that depend on `known` alone, such as transposed weights, are computed here and not in
+    the loop that calls the function.
 
     Args:
       function: its other arguments and its results have leaves (B, ...).
@@ -181,7 +181,7 @@ class _Translator:
 
 
 def is_row_product(equation: Any) -> bool:
-    """Returns whether an equation is a product of two matrices, each row of a batch on its own."""
+    """Returns whether an equation is a product of two matrices that keeps batch rows separate."""
     if equation.primitive.name != "dot_general":
         return False
     contracted, batch = equation.params["dimension_numbers"]

@@ -58,9 +58,9 @@ def fused(
     """Returns the driver with the fused backward pass; values and gradients equal those of `scan`.
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
-    derivative of the forward pass. Second derivatives work in every order. A derivative rule of the
-    cell's own (`jax.custom_jvp`, `jax.custom_vjp`) is followed. If the rule is not the derivative
-    of its function, such as a scaled gradient, second derivatives depend on the order of
+    derivative of the forward pass. Second derivatives work in every order. A custom derivative rule
+    of the cell (`jax.custom_jvp`, `jax.custom_vjp`) is used. If the rule is not the derivative of
+    its function, such as a scaled gradient, second derivatives depend on the order of
     differentiation and may differ from those of `scan`.
 
     Args:
@@ -80,6 +80,12 @@ def fused(
     Raises:
       ValueError: if `chunk` is not a positive integer, or `save` or `batch_last` is not True, False
         or None.
+
+    Examples:
+      >>> cell, xs = sm.lstm(3, 4), jnp.ones((5, 2, 3))
+      >>> loss = lambda params: jnp.sum(sm.unroll(cell, params, xs, method=sm.fused(chunk=16))[1])
+      >>> jax.grad(loss)(cell.init(jax.random.key(0))).w_h.shape
+      (4, 16)
     """
     check_size("fused", chunk=chunk)
     for name, flag in (("save", save), ("batch_last", batch_last)):
@@ -119,7 +125,7 @@ def run_fused(
       fresh: the state that replaces the state at a reset; None without resets.
       chunk: K, steps a chunk of the backward pass.
       save: whether the forward pass saves the gates.
-      batch_last: whether the loops store the batch axis last; None: where that pays.
+      batch_last: whether the loops store the batch axis last; None: where that is faster.
 
     Returns:
       `Unrolled`, whose `info.plan` is "batch_last=True" or empty.

@@ -82,14 +82,14 @@ def state_transpose(
     x_t: Array,
 ) -> Callable[[Any], Any]:
     """Returns the transpose of `project` in the state: cotangents of gates -> of the state."""
-    # An array and not a shape: in shard_map it has to vary as the data do, or its cotangent would
+    # An array and not a shape: in shard_map it must vary as the data do, or its cotangent would
     # be summed over the devices.
     read = jax.tree.map(lambda a: a[0], partition_floats(stage.state)[0])
 
     def linear(floats: Any) -> Any:
         return partition_floats(project(params, combine(floats, others), x_t))[0]
 
-    # By `jax.vjp`, because `jax.linear_transpose` ignores derivative rules of the cell's own. The
+    # By `jax.vjp`, because `jax.linear_transpose` ignores custom derivative rules. The
     # value is not used, so the compiler removes it.
     pull_back = jax.vjp(linear, read)[1]
     return lambda dgates: pull_back(dgates)[0]

@@ -76,14 +76,20 @@ def newton(
         many J_t in an unstable recurrence, and makes convergence linear.
       on_failure: the action if Newton's method has not converged. "fallback" runs the steps one
         after the other and returns their result. "raise" raises FloatingPointError; under jit it is
-        raised in a callback, and JAX wraps it in an error of its own. "return" returns the last
-        iterate.
+        raised in a callback, and JAX wraps it in another error. "return" returns the last iterate.
 
     Returns:
       A `Driver`.
 
     Raises:
       ValueError: if a setting is out of range.
+
+    Examples:
+      >>> cell, xs = sm.rnn(3, 4), jnp.ones((5, 2, 3))
+      >>> method = sm.newton(jacobian="dense", on_failure="return")
+      >>> info = sm.unroll_full(cell, cell.init(jax.random.key(0)), xs, method=method).info
+      >>> bool(info.converged)
+      True
     """
     if tolerance is not None and not (_is_real(tolerance) and 0 <= tolerance < np.inf):
         raise ValueError(f"newton: tolerance: got {tolerance!r}, expected None or a number >= 0")

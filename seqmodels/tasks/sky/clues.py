@@ -165,7 +165,7 @@ TEST_CLUES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# What goes with each colour; two of these fill the slots {a} and {b} of a frame, in training only.
+# Things of each color; two of them fill the slots {a} and {b} of a frame, in training only.
 PHENOMENA: dict[str, tuple[str, ...]] = {
     "red": ("wildfires", "smoke", "a burning forest", "ash", "embers", "flames", "firefighters"),
     "blue": (

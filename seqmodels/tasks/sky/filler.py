@@ -1,6 +1,6 @@
 """Neutral English sentences between clue and question of the sky task.
 
-They were written for this project and speak of no weather, no light and no colour. Apache-2.0.
+They were written for this project and mention no weather, light or color. Apache-2.0.
 """
 
 FILLER = (

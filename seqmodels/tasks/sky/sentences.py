@@ -1,4 +1,4 @@
-"""Texts of the sky task as a reader writes them, with capitals and full stops."""
+"""Texts of the sky task with capitals and full stops."""
 
 import random
 from collections.abc import Sequence
@@ -13,14 +13,19 @@ FIRST = ("This is the 10th day of wildfires in the San Francisco bay area.", "re
 def examples(
     distance: int, filler: Sequence[str] = FILLER, *, seed: int = 0
 ) -> list[tuple[str, str]]:
-    """Returns a text of each color with its color: clue, `distance` words of filler, question.
+    """Returns one text and its answer for each color: clue, `distance` words of filler, question.
 
-    The first clue is one of training, the others are of the test split.
+    The first clue is from the training split, the others are from the test split.
 
     Args:
       distance: words of filler, at least 0.
       filler: sentences.
-      seed: decides which clues and sentences.
+      seed: determines the clues and sentences.
+
+    Examples:
+      >>> texts = examples(distance=10)
+      >>> len(texts), [color for text, color in texts][:3]
+      (8, ['red', 'blue', 'grey'])
     """
     draw = random.Random(seed)
     found = [FIRST]
@@ -37,7 +42,7 @@ def examples(
 
 
 def _filled(distance: int, filler: Sequence[str], draw: random.Random) -> str:
-    """Returns sentences of so many words in all; the last one is cut."""
+    """Returns sentences with a given total of words; the last one is cut."""
     parts: list[str] = []
     left = distance
     while left > 0:

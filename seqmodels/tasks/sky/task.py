@@ -1,7 +1,7 @@
 """The sky task: a clue, filler text, and the question which color the sky is.
 
-"This is the 10th day of wildfires in the San Francisco bay area. [filler] The sky is ___": red, and
-a model that has forgotten the clue says blue as often as anything else.
+"This is the 10th day of wildfires in the San Francisco bay area. [filler] The sky is ___": red. A
+model that has forgotten the clue can only guess one of the colors.
 """
 
 import itertools
@@ -45,7 +45,12 @@ class SkyCorpus(NamedTuple):
 
 
 def split_words(text: str) -> list[str]:
-    """Returns the words of a text in lower case, without punctuation."""
+    """Returns the words of a text in lower case, without punctuation.
+
+    Examples:
+      >>> split_words("The sky is red.")
+      ['the', 'sky', 'is', 'red']
+    """
     word = rf"\w[\w{mark_class()}]*"
     return re.findall(rf"{word}(?:['\u2019-]{word})*", text.lower())
 
@@ -61,6 +66,12 @@ def read_filler(path: str | pathlib.Path) -> tuple[str, ...]:
 
     Raises:
       ValueError: if the file cannot be read, is not UTF-8 text, or has no words.
+
+    Examples:
+      >>> import pathlib
+      >>> _ = pathlib.Path("filler.txt").write_text("The bus was late. Nobody minded.")
+      >>> read_filler("filler.txt")
+      ('The bus was late.', 'Nobody minded.')
     """
     path = pathlib.Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -90,6 +101,11 @@ def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
 
     Returns:
       A `SkyCorpus`.
+
+    Examples:
+      >>> corpus = make_corpus(["The bus was late."])
+      >>> corpus.words[0], corpus.filler.shape, corpus.train_clues.shape[0]
+      ('<pad>', (1, 4), 8)
     """
     slots = list(zip(clues.DAYS, clues.PLACES, strict=True))
 
@@ -133,9 +149,9 @@ def make_corpus(filler: Sequence[str] = FILLER) -> SkyCorpus:
 def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
     """Returns the sky task: clue, `distance` words of filler, "the sky is", and one of 8 colors.
 
-    The clues of the test split are sentences that the other splits never hold, made of words that
-    they do hold. Filler sentences are drawn afresh for every sample; the last one is cut where
-    `distance` words are full. Samples are filled in front to the length of the longest clue.
+    The clues of the test split are sentences that do not occur in the other splits, with words that
+    do. Filler sentences are drawn for every sample; the last one is cut at `distance` words.
+    Samples are padded in front to the length of the longest clue.
 
     Args:
       distance: words of filler, at least 0.
@@ -146,6 +162,12 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
 
     Raises:
       ValueError: if the distance is negative.
+
+    Examples:
+      >>> task = sky(distance=10)
+      >>> batch = task.sample(jax.random.key(0), 4, "train")
+      >>> batch.inputs.shape, batch.targets.shape, task.output_size
+      ((30, 4), (1, 4), 8)
     """
     if distance < 0:
         raise ValueError(f"sky: distance: got {distance}, expected at least 0")
@@ -164,7 +186,7 @@ def sky(distance: int, corpus: SkyCorpus | None = None) -> Task:
 
     def sample(key: Array, batch_size: int, split: str) -> Batch:
         clues = jnp.asarray(corpus.test_clues if split == "test" else corpus.train_clues)
-        # One draw for everything, because every draw adds to the time to compile.
+        # A single draw, because every draw adds to the compile time.
         draw = jax.random.uniform(key, (batch_size, 2 + num_sentences))
         colors = _index(draw[:, 0], num_colors)
         numbers = _index(draw[:, 1], clues.shape[1])

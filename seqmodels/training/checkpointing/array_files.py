@@ -1,4 +1,4 @@
-"""Arrays in files, written and read by Orbax; the only place that knows Orbax."""
+"""Arrays in files, written and read by Orbax; the only module that uses Orbax."""
 
 import asyncio
 import concurrent.futures
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-# Room beside the arrays themselves: an entry of the index for each, and a few files of a block.
+# Space in addition to the arrays: an index entry for each, and a few files of one block.
 _BYTES_PER_ARRAY = 2048
 _BYTES_PER_FOLDER = 1 << 17
-# What Orbax takes as it is; of any other dtype, such as uint4, it is given the bits.
+# Dtypes that Orbax supports; arrays of other dtypes, such as uint4, are passed as bits.
 _NATIVE = frozenset(
     ["bool", "bfloat16", "float16", "float32", "float64", "complex64", "complex128"]
     + [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -24,7 +24,7 @@ _NATIVE = frozenset(
 
 
 def write_arrays(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays into a new folder; returns when they are written, though perhaps not synced.
+    """Writes arrays into a new folder; on return they are written but perhaps not synced.
 
     It may be called in any thread and, with `jax.distributed`, in any one process: it waits for no
     other. (Orbax's own `save` makes every process of a run take part in it.)
@@ -77,7 +77,7 @@ def read_arrays(folder: pathlib.Path, dtypes: Mapping[str, np.dtype]) -> dict[st
 
 
 def plain_reason(error: BaseException) -> str:
-    """Returns in a few words why a file could not be written or read.
+    """Returns a short reason why a file could not be written or read.
 
     The operating system's own words if its error number is in the exception or, as with Orbax, only
     somewhere in its text; else the beginning of that text.
@@ -96,7 +96,7 @@ async def _save(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     from orbax.checkpoint import v1 as ocp
 
     class Existing(ocp.path.PathAwaitingCreation):
-        """A folder that is there already."""
+        """The folder already exists."""
 
         def __init__(self, path: Any):
             self._path = path
@@ -133,16 +133,16 @@ async def _load(folder: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]
 
 def _context(ocp: Any) -> Any:
     context = ocp.Context()
-    # This process alone.
+    # Only this process takes part.
     context.multiprocessing.primary_host = ocp.multihost.process_index()
     context.multiprocessing.active_processes = {ocp.multihost.process_index()}
-    # Weights hardly compress (by 8 % in float32), and it takes longer than writing them.
+    # Weights hardly compress (by 8% in float32), and compression takes longer than writing.
     context.array.saving.use_compression = False
     return context
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    # In a thread of its own, because the caller's may have an event loop that runs, as in a
+    # In a separate thread, because the caller's may have a running event loop, as in a
     # notebook.
     with _orbax_is_silent(), concurrent.futures.ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
@@ -150,7 +150,7 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
 
 @contextlib.contextmanager
 def _orbax_is_silent() -> Iterator[None]:
-    """Keeps Orbax's log records back: it logs each exception several times over, then raises it."""
+    """Suppresses Orbax's log records: it logs each exception several times, then raises it."""
 
     def not_of_orbax(record: logging.LogRecord) -> bool:
         # The file in a record is absl's; Orbax's texts begin with the number of the process.
@@ -165,7 +165,7 @@ def _orbax_is_silent() -> Iterator[None]:
 
 
 def _reserve(folder: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Raises OSError unless there is room: on a full disk Orbax prints hundreds of lines."""
+    """Raises OSError unless there is space: on a full disk Orbax prints hundreds of lines."""
     size = sum(array.nbytes + _BYTES_PER_ARRAY for array in arrays.values()) + _BYTES_PER_FOLDER
     path = folder / ".room"
     file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)

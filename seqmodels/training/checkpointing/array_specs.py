@@ -70,8 +70,8 @@ def rebuild(template: Any, leaves: Sequence[ArraySpec], arrays: Sequence[np.ndar
 
     Args:
       template: any tree with as many leaves.
-      leaves: what each is.
-      arrays: what `copy_to_host` returned; None for an array without elements.
+      leaves: the specification of each leaf.
+      arrays: the arrays of `copy_to_host`; None for an array without elements.
 
     Returns:
       The tree: NumPy arrays, and key arrays on JAX's default device.
@@ -86,7 +86,7 @@ def rebuild(template: Any, leaves: Sequence[ArraySpec], arrays: Sequence[np.ndar
 
 
 def data_shape_and_dtype(leaf: ArraySpec) -> tuple[tuple[int, ...], np.dtype]:
-    """Returns the shape and dtype of what `copy_to_host` returns for such a leaf."""
+    """Returns shape and dtype of the array that `copy_to_host` returns for such a leaf."""
     if leaf.key_impl is None:
         return leaf.shape, np.dtype(leaf.dtype)
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0, impl=leaf.key_impl)))
@@ -123,7 +123,7 @@ def _describe(path: str, leaf: Any) -> ArraySpec:
         impl = str(jax.random.key_impl(leaf)) if isinstance(leaf, jax.Array) else ""
         return ArraySpec(path, tuple(leaf.shape), str(dtype), impl)
     # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
-    # NumPy's long double is another thing on each machine.
+    # NumPy's long double differs between machines.
     if (dtype.kind not in "biufc" and dtype.isbuiltin != 2) or dtype.char in "gG":
         raise ValueError(f"state{path}: got an array of {dtype}, {wanted}")
     return ArraySpec(path, tuple(leaf.shape), dtype.name)
@@ -131,7 +131,7 @@ def _describe(path: str, leaf: Any) -> ArraySpec:
 
 def _whole_here(path: str, leaf: Any) -> Any:
     if not isinstance(leaf, jax.Array):
-        # In this machine's byte order, which the name of a dtype does not tell.
+        # In this machine's byte order, which the name of a dtype does not contain.
         return np.asarray(leaf, dtype=leaf.dtype.newbyteorder("="))
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         leaf = jax.random.key_data(leaf)

@@ -42,11 +42,11 @@ def print_line(line: str) -> None:
 
 
 class Checkpoints:
-    """A folder of checkpoints, one folder `<step>` each, that are whole or not there.
+    """A folder of checkpoints, one atomic folder `<step>` for each.
 
     Saving copies the state to the host and leaves the rest to a thread. A checkpoint is written
-    under another name, with the size and SHA-256 of every file, synced, and then renamed, so that
-    at any moment the newest folder is a whole one; `restore` proves it before it is believed.
+    under another name, with the size and SHA-256 of every file, synced, and then renamed. So the
+    newest folder is complete at any moment. `restore` verifies it before use.
 
     Use it as a context manager, or call `close`: without it the last save may not be finished.
 
@@ -65,15 +65,15 @@ class Checkpoints:
         report: Callable[[str], None] = print_line,
         writes: bool = True,
     ):
-        """Makes the folder and removes what a killed process left half done in it.
+        """Creates the folder and removes incomplete files of a killed process.
 
         Args:
           folder: where the checkpoints are, or will be.
-          keep: how many of the newest stay; the best one stays beside them.
-          settings: a JSON object of everything that decides the run; one with other settings is not
-            continued.
-          report: takes a line about a checkpoint that is damaged.
-          writes: False where another process writes, as in all but one of several processes: then
+          keep: how many of the newest are kept, in addition to the best one.
+          settings: a JSON object of everything that decides the run; a checkpoint with other
+            settings is not resumed.
+          report: receives a line about a damaged checkpoint.
+          writes: False if another process writes, as in all but one of several processes: then
             `save` does nothing, and nothing on the disk is changed.
 
         Raises:
@@ -124,7 +124,7 @@ class Checkpoints:
         except OSError as failure:
             if error is None:
                 raise
-            # What ended the run matters more; it is not to be hidden by this.
+            # The error that ended the run is more important and must not be hidden.
             self._report(str(failure))
 
     def steps(self) -> list[int]:
@@ -159,9 +159,9 @@ class Checkpoints:
           as key arrays on JAX's default device. The caller places them on its devices.
 
         Raises:
-          RunError: in one line, and with nothing changed: if there are checkpoints and all are
-            damaged; if the newest whole one is of a run with other settings, or of another state
-            than the template; if the newest was written in the future of this machine's clock.
+          RunError: in one line; nothing is changed. It is raised if all checkpoints are damaged, if
+            the newest undamaged one has other settings or another state than the template, or if
+            the newest was written in the future of this machine's clock.
           OSError: if the folder cannot be read, or a save before this has failed.
         """
         self.wait()
@@ -170,8 +170,8 @@ class Checkpoints:
     def best(self, template: Any) -> Restored | None:
         """Returns the checkpoint last saved as the best one, or None.
 
-        Arguments as in `restore`, and what it returns and raises also. If the best one is damaged,
-        that is reported, and the one that was the best before is taken if it is still there.
+        Arguments, result and errors are those of `restore`. If the best one is damaged, that is
+        reported, and the previous best one is used if it still exists.
         """
         self.wait()
         candidates = [step for step in self.steps() if self._is_best(step, unknown=True)]
@@ -180,8 +180,8 @@ class Checkpoints:
     def save(self, step: int, state: Any, progress: dict[str, Any], *, best: bool = False) -> None:
         """Saves a checkpoint: returns when the state is copied to the host, and a thread writes it.
 
-        If the one before is still being written, it is waited for. A checkpoint of the same step is
-        replaced; a damaged one is moved aside, to `<step>.damaged`.
+        It waits for the checkpoint before if that is still being written. A checkpoint of the same
+        step is replaced; a damaged one is moved to `<step>.damaged`.
 
         Args:
           step: the training step, not negative; the order of checkpoints is that of their steps.
@@ -191,7 +191,7 @@ class Checkpoints:
           best: whether it is the best one so far, which is kept until another is.
 
         Raises:
-          ValueError: if step, state or progress are not that, or this is closed.
+          ValueError: if step, state or progress have another form, or this is closed.
           OSError: if the save before this one has failed; this one is then not begun.
         """
         if self._closed:
@@ -205,7 +205,7 @@ class Checkpoints:
         described = array_specs.describe_arrays(state)
         kept = manifest.normalize_json_object("progress", progress)
         arrays = array_specs.copy_to_host(state)
-        # The step's state is what it was when it was saved as the best one.
+        # The state of the step has not changed since it was saved as the best one.
         best = best or (step in self.steps() and self._is_best(step))
         if self._writer is None:
             self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoints")
@@ -213,22 +213,22 @@ class Checkpoints:
         self._pending = self._writer.submit(self._write, written, arrays)
 
     def wait(self) -> None:
-        """Returns when everything saved is on the disk.
+        """Waits until everything saved is on the disk.
 
         Raises:
-          OSError: in one line, if it could not be written; it is said once.
+          OSError: in one line, if a write failed; it is raised once.
         """
         if self._pending is not None:
             pending, self._pending = self._pending, None
             try:
                 pending.result()
             except KeyboardInterrupt:
-                # Of the one who waits; the save goes on, and may still fail.
+                # The wait was interrupted; the save continues and may still fail.
                 self._pending = pending
                 raise
 
     def close(self) -> None:
-        """Waits as `wait` does and ends the thread; also if it raises. May be called again."""
+        """Waits as `wait` does and ends the thread, even on an error. May be called again."""
         self._closed = True
         try:
             self.wait()
@@ -303,7 +303,7 @@ class Checkpoints:
             )
 
     def _is_best(self, step: int, unknown: bool = False) -> bool:
-        """Whether a checkpoint was saved as the best one; `unknown` where that is not readable."""
+        """Returns whether a checkpoint was saved as the best one; `unknown` if unreadable."""
         if step not in self._best:
             try:
                 self._best[step] = manifest.read_manifest(self.folder / str(step)).best
@@ -337,7 +337,7 @@ class Checkpoints:
         self._delete_old(step)
 
     def _delete_old(self, just_written: int) -> None:
-        # Damaged ones are the user's to look at: they neither count nor go.
+        # Damaged ones are kept for the user: they neither count nor are deleted.
         whole = [step for step in self.steps() if step not in self._damaged]
         best = [step for step in whole if self._is_best(step)][-1:]
         for step in sorted(set(whole) - {*whole[-self._keep :], *best, just_written}):

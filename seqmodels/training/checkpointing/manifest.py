@@ -40,7 +40,7 @@ class Manifest(NamedTuple):
 
 
 class DamageError(Exception):
-    """A checkpoint is not what was written; the text says in a few words why."""
+    """A checkpoint differs from what was written; the text is a short reason."""
 
 
 def record_files(folder: pathlib.Path) -> dict[str, FileRecord]:
@@ -113,7 +113,7 @@ def read_manifest(folder: pathlib.Path) -> Manifest:
       folder: the checkpoint.
 
     Raises:
-      DamageError: if there is none, or it is not what was written, or of another format.
+      DamageError: if it is missing, has changed, or has another format.
     """
     try:
         whole = json.loads((folder / FILE).read_bytes())
@@ -161,7 +161,7 @@ def normalize_json_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
     """Returns a dict as `normalize_json` does.
 
     Args:
-      name: what an error calls it.
+      name: its name in an error.
       value: the dict.
 
     Raises:
@@ -173,10 +173,10 @@ def normalize_json_object(name: str, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def normalize_json(name: str, value: Any) -> Any:
-    """Returns a copy of a JSON value as it will be read again: the same, but tuples are lists.
+    """Returns a copy of a JSON value as it is read back: the same, with lists for tuples.
 
     Args:
-      name: what an error calls it.
+      name: its name in an error.
       value: dicts with text for keys, lists, tuples, text, truth values, whole numbers, None, and
         floats, also infinite ones and NaN.
 
@@ -191,7 +191,7 @@ def normalize_json(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [normalize_json(f"{name}[{n}]", item) for n, item in enumerate(value)]
     if value is None or isinstance(value, str | int | float):
-        # Subclasses, such as NumPy's float64 and enumerations, become what they stand for.
+        # Subclasses, such as NumPy's float64 and enumerations, become the base type.
         return json.loads(json.dumps(value))
     raise ValueError(f"{name}: got {type(value).__name__}, expected a value of JSON")
 
@@ -205,7 +205,7 @@ def settings_difference(saved: dict[str, Any], given: dict[str, Any]) -> str | N
     """
     parts = []
     for key in sorted(saved | given):
-        # As text, so that NaN is itself and 1 is not True.
+        # As text, so that NaN equals NaN and 1 differs from True.
         old, new = (
             json.dumps(s[key], sort_keys=True) if key in s else None for s in (saved, given)
         )
@@ -218,7 +218,7 @@ def settings_difference(saved: dict[str, Any], given: dict[str, Any]) -> str | N
 
 
 def shown_value(name: str, value: Any) -> str:
-    """Returns a value as a message shows it; of a digest the first digits."""
+    """Returns a value as text for a message; for a digest, its first digits."""
     return repr(reading.short(value) if name.endswith("_sha256") else value)
 
 

@@ -1,4 +1,4 @@
-"""Atomic per-step directories, whenever the process is killed."""
+"""Atomic per-step directories, also if the process is killed."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from seqmodels.training.checkpointing import manifest
 _LOCK = ".lock"
 _MARK, _MARKED = ".seqmodels", "a checkpoint\n"
 _STEP = re.compile(r"0|[1-9][0-9]*")
-# What a killed process leaves: half written, half deleted, or moved out of the way of another.
+# Leftovers of a killed process: partly written, partly deleted, or moved aside.
 _LEFTOVER = re.compile(r"\.(0|[1-9][0-9]*)\.(partial|deleted|replaced)")
 
 
 def find_steps(folder: pathlib.Path) -> list[int]:
-    """Returns the steps that have a folder, ascending; none where there is no such place.
+    """Returns the steps that have a folder, ascending; empty if the place does not exist.
 
     Raises:
-      OSError: if there is one that cannot be read.
+      OSError: if it exists and cannot be read.
     """
     try:
         names = [path.name for path in folder.iterdir() if path.is_dir()]
@@ -34,7 +34,7 @@ def new_partial(folder: pathlib.Path, step: int) -> pathlib.Path:
     It holds the mark by which `tidy` knows it; the mark is a file of the checkpoint like others.
 
     Raises:
-      OSError: if it cannot be made, or somebody's files are in its place.
+      OSError: if it cannot be created, or other files are in its place.
     """
     partial = folder / f".{step}.partial"
     if is_leftover(partial):
@@ -45,7 +45,7 @@ def new_partial(folder: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def put_in_place(partial: pathlib.Path, step: int) -> None:
-    """Gives what is in a folder of `new_partial` the name of its step, in one rename.
+    """Renames a folder of `new_partial` to its step, atomically.
 
     A checkpoint of that step is replaced; if it is damaged it is moved aside, to `<step>.damaged`.
 
@@ -54,7 +54,7 @@ def put_in_place(partial: pathlib.Path, step: int) -> None:
       step: its step.
 
     Raises:
-      OSError: if it cannot be renamed; what was there before is there again.
+      OSError: if it cannot be renamed; the previous state is restored.
     """
     folder = partial.parent
     target = folder / str(step)
@@ -91,7 +91,7 @@ def remove_step(folder: pathlib.Path, step: int) -> None:
     Raises:
       OSError: if it cannot be deleted.
     """
-    # Under another name first, so that one half deleted is not taken for a checkpoint.
+    # Under another name first, so that a partly deleted one is not used as a checkpoint.
     deleted = folder / f".{step}.deleted"
     if is_leftover(deleted):
         _delete(deleted)
@@ -115,10 +115,10 @@ def is_checkpoint(step: pathlib.Path) -> bool:
 
 
 def tidy(folder: pathlib.Path) -> None:
-    """Removes or completes the leftovers of a killed process; folders of others stay.
+    """Removes or completes the leftovers of a killed process; other folders stay.
 
     Raises:
-      OSError: if it cannot be.
+      OSError: if a leftover cannot be removed.
     """
     for path in folder.iterdir():
         name = _LEFTOVER.fullmatch(path.name)
@@ -168,7 +168,7 @@ def _unused(path: pathlib.Path) -> pathlib.Path:
 
 
 def is_leftover(path: pathlib.Path) -> bool:
-    """Returns whether a path is what a killed process left of a checkpoint.
+    """Returns whether a path is a leftover of a checkpoint from a killed process.
 
     It has such a name, and the mark, or is a checkpoint, or is empty.
     """

@@ -15,21 +15,21 @@ from seqmodels.training.parallel.transfer import from_host
 def use_devices(devices: str | int = "auto") -> int:
     """Makes the CPU's cores visible as devices and returns how many devices to use.
 
-    To be called by an entry point before JAX starts its backend, that is before any array is made;
+    An entry point calls it before JAX starts its backend, that is before any array is made;
     importing `seqmodels` makes none. On a machine with accelerators their number counts, not that
     of the cores. In a run of several processes, after `distributed.initialize`, each counts its
     own; the number is one that every process has.
 
     Args:
-      devices: "auto" for all accelerators, or all cores where there are none; or a number. On a
+      devices: "auto" for all accelerators, or all cores of a machine without; or a number. On a
         machine without accelerators as many devices as asked for are made, whatever the cores.
 
     Returns:
       The number of devices of each process, at least 1.
 
     Raises:
-      ValueError: if the number is not positive, or larger than the number of accelerators or of the
-        devices that a backend has that started before, in any of the processes.
+      ValueError: if the number is not positive, or, in any process, larger than the number of
+        accelerators or of the devices of a backend that has already started.
     """
     wanted = None
     if devices != "auto":
@@ -61,7 +61,7 @@ def make_mesh(num_devices: int, axis: str) -> Mesh:
       A mesh of `num_devices` times the number of processes.
 
     Raises:
-      ValueError: if a process does not have so many.
+      ValueError: if a process has fewer devices.
     """
     owned: dict[int, list[jax.Device]] = {}
     for device in sorted(jax.devices(), key=lambda device: (device.process_index, device.id)):

@@ -26,7 +26,7 @@ INITIALIZATION_SECONDS = 60
 SHUTDOWN_SECONDS = 300
 _RETRY_SECONDS = 0.25
 _joined: list[tuple[int, int]] = []  # (num_processes, process_id), last what was joined last
-# How a collective of gloo or NCCL, or the service of the coordinator, tells of a peer that is gone.
+# Messages of gloo, NCCL and the coordinator's service about a lost peer.
 _LOST = re.compile(
     r"(Gloo|NCCL).*(closed by peer|reset by peer|Broken pipe|Read timeout|remote process exited)"
     r"|[Cc]oordination ?[Ss]ervice",
@@ -45,7 +45,7 @@ def check_processes(
       process_id: this one, from 0 to num_processes - 1.
 
     Raises:
-      ValueError: if they do not go together. All None is one process.
+      ValueError: if they are inconsistent. All None is one process.
     """
     given = {
         "coordinator_address": coordinator_address,
@@ -82,13 +82,13 @@ def initialize(
 ) -> None:
     """Joins the other processes of a run; does nothing for one process.
 
-    To be called before JAX starts its backend, and so before `mesh.use_devices`. The devices of all
+    Call it before JAX starts its backend, and so before `mesh.use_devices`. The devices of all
     processes are then `jax.devices()`. On CPUs they are joined by gloo, which listens at the
     address that this host's own name resolves to. SIGTERM stays the program's own: JAX's preemption
     service, which takes the signal away from it, is off.
 
-    What the other processes do reaches this one through JAX's runtime. It ends the process with
-    SIGABRT when another one is gone for `heartbeat_seconds`, or does not come in the first place.
+    JAX's runtime reports failures of other processes to this one. It ends the process with SIGABRT
+    when another one is silent for `heartbeat_seconds`, or never joins.
 
     Args:
       coordinator_address: HOST:PORT where process 0 can be reached by all; [HOST]:PORT for IPv6.
@@ -96,7 +96,7 @@ def initialize(
       process_id: this one, from 0 to num_processes - 1.
       heartbeat_seconds: silence after which a process counts as lost, from 1 to 30.
       initialization_seconds: how long to wait for the others.
-      shutdown_seconds: how long a process that has come to its end waits for the others.
+      shutdown_seconds: how long a finished process waits for the others.
 
     Raises:
       ValueError: if the values are impossible.
@@ -114,7 +114,7 @@ def initialize(
     if coordinator_address is None or num_processes is None or num_processes == 1:
         return
     assert process_id is not None
-    # JAX ends the process without an exception where these fail, so they are tried first.
+    # JAX ends the process without an exception if these fail, so they are tried first.
     if process_id == 0:
         _check_port_is_free(coordinator_address)
     else:
@@ -135,26 +135,26 @@ def initialize(
 
 
 def process_count() -> int:
-    """Returns how many processes the run has; it does not start the backend."""
+    """Returns the number of processes of the run; does not start the backend."""
     if jax.distributed.is_initialized():
         return _joined[-1][0] if _joined else jax.process_count()
     return 1
 
 
 def process_index() -> int:
-    """Returns which process of the run this is; it does not start the backend."""
+    """Returns the number of this process; does not start the backend."""
     if jax.distributed.is_initialized():
         return _joined[-1][1] if _joined else jax.process_index()
     return 0
 
 
 def is_main() -> bool:
-    """Returns whether this is process 0, the one that writes files and speaks."""
+    """Returns whether this is process 0, the only one that writes files and prints."""
     return process_index() == 0
 
 
 def is_lost_peer(error: BaseException | None) -> bool:
-    """Returns whether an error, or one that it followed from, says that another process is gone.
+    """Returns whether an error, or one of its causes, reports the loss of another process.
 
     Depending on where JAX was, that is a `jax.errors.JaxRuntimeError` or a ValueError.
     """
@@ -229,7 +229,7 @@ def broadcast_json(value: Any) -> Any:
 
 
 def check_same(values: dict[str, Any]) -> None:
-    """Checks that every process was given the same: a collective.
+    """Checks that values are equal on all processes: a collective.
 
     Args:
       values: JSON values by name, such as the settings of a run.
@@ -252,9 +252,9 @@ def check_same(values: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Raises on every process what one of them raises inside: a collective, at the end.
+    """Context manager that raises the error of one process on all: a collective, at the end.
 
-    So no process waits for one that has ended. Nothing inside may be a collective.
+    So no process waits for one that has ended. The body must not call a collective.
 
     Raises:
       ValueError: if another process has raised a ValueError, an OSError or a ModuleNotFoundError,
@@ -302,7 +302,7 @@ def _split(address: str) -> tuple[str, int]:
 
 
 def _wait_for(address: str, seconds: float) -> None:
-    """Waits until something listens at the address; ConnectionError if nothing does in time."""
+    """Waits until a server listens at the address; ConnectionError after the time limit."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -333,7 +333,7 @@ def _check_port_is_free(address: str) -> None:
 
 
 def _warn_of_local_name(address: str) -> None:
-    """Warns where gloo would listen at an address that no other host can reach."""
+    """Warns if gloo would listen at an address that no other host can reach."""
     name = socket.gethostname()
     if _is_loopback(name) and not _is_loopback(_split(address)[0]):
         logging.getLogger(__name__).warning(

@@ -1,6 +1,6 @@
-"""Arrays between a process and the devices of all: host values, shares of a batch, broadcasts.
+"""Transfer of arrays to and from the devices of all processes: host values, batches, broadcasts.
 
-In a program of one process nothing here talks to another. A PRNG key stays a key on the way.
+With one process there is no communication. PRNG keys stay keys.
 """
 
 from collections.abc import Callable, Sequence
@@ -129,8 +129,8 @@ def broadcast(tree: Any) -> Any:
 
     Args:
       tree: arrays of process 0, PRNG keys, numbers. On the other processes only structure, shapes
-        and dtypes count, and they must be those of process 0; their values are not read, so the
-        arrays may be spread over the devices of all processes there.
+        and dtypes count, and they must be those of process 0. Values are not read there, so arrays
+        may be spread over the devices of all processes.
 
     Returns:
       NumPy arrays; keys as key arrays on one device of this process.
@@ -170,7 +170,7 @@ def _broadcast(arrays: list[np.ndarray]) -> list[np.ndarray]:
         part[:] = gather_bytes(part if is_main() else np.zeros_like(part))[0]
     ends = np.cumsum([view.size for view in views])
     return [
-        # A copy, because an array of wider elements may not begin at any byte.
+        # A copy, because an array of wider elements must be aligned.
         flat[end - view.size : end].copy().view(array.dtype).reshape(array.shape)
         for end, view, array in zip(ends, views, arrays, strict=True)
     ]
@@ -187,7 +187,7 @@ def _blank(leaf: Any) -> Any:
 
 
 def _own(data: Any) -> np.ndarray:
-    """Returns a copy: on a CPU device JAX may use the memory of a NumPy array as it stands."""
+    """Returns a copy: on a CPU device JAX may share the memory of a NumPy array."""
     return np.array(data, jax.dtypes.canonicalize_dtype(np.asarray(data).dtype))
 
 
