@@ -12,7 +12,7 @@ from experiments.microscope.config import PROGRAM, Config
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_directory import stored_results
 
-# The best of the same grid for every cell (BUILD_NOTES.md, as in long_context's sky.flags).
+# The best of the same grid for every cell (docs/design/long_context.md, as in sky.flags of long_context).
 RATES = {"rnn": "0.001", "gru": "0.01", "lstm": "0.01"}
 
 
