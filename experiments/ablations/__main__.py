@@ -1,4 +1,4 @@
-"""Which part of an LSTM does the work?
+"""Ablations of the LSTM: which part carries the memory.
 
 Trains the LSTM with one part removed, replaced or added, with several seeds and the best of the
 same learning rates for each, and compares the test scores. A second table shows the activation

@@ -1,4 +1,4 @@
-"""The autocorrelation report: what is read, analyzed and written."""
+"""The autocorrelation report: reads, analyzes and writes."""
 
 import contextlib
 import os

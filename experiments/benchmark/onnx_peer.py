@@ -59,7 +59,7 @@ def verdict(case: Case, result: Any) -> tuple[float, float | None, tuple[int, ..
 
 
 def wait(result: Any) -> Any:
-    """Returns the result, which is there already."""
+    """Returns the result, which is ready."""
     return result
 
 

@@ -1,4 +1,4 @@
-"""What the times mean: ratios of medians, geometric means over shapes, and the bars to clear."""
+"""Ratios of median times, geometric means over shapes, and targets."""
 
 import dataclasses
 import math
@@ -60,7 +60,7 @@ def _plain(case: Case) -> Case:
 
 
 class Times:
-    """The medians of all cases of a view, found by what they are."""
+    """The medians of all cases of a view, found by their description."""
 
     def __init__(self, timings: Iterable[Timing], methods: Sequence[str], devices: int, cores: int):
         """Stores the timings; `method`, the first of `methods`, on all `devices` is "ours"."""
@@ -95,7 +95,7 @@ def ratio(above: float | None, below: float | None) -> float | None:
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:
-    """Returns the geometric mean of those that are there, None if there are none."""
+    """Returns the geometric mean of the ratios that exist; None without any."""
     there = [value for value in values if value is not None]
     return math.exp(statistics.fmean(map(math.log, there))) if there else None
 

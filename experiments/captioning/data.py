@@ -1,4 +1,4 @@
-"""The data of the captioning study: which pictures are trained on, and which are tested."""
+"""The data of the captioning study: training, validation and test pictures."""
 
 import pathlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ TRAINING_SAMPLE = 1239  # scenes that the baselines search and that stand for wh
 
 
 class Data(NamedTuple):
-    """What the study needs of a data set.
+    """A data set of the study.
 
     Attributes:
       batches: `batches(seed, batch_size, process, num_processes) -> Batches`.
@@ -64,8 +64,8 @@ def scenes(kind: str, language: str, pictures: int) -> Data:
       pictures: of a scene.
 
     Raises:
-      ValueError: for a number of pictures that there is not.
-      ModuleNotFoundError: if a package that draws is not installed.
+      ValueError: for a number of pictures that is not supported.
+      ModuleNotFoundError: if a drawing package is not installed.
     """
     make = number_images.scenes if kind == "digits" else emoji_scenes.scenes
     found = make(language, pictures)

@@ -219,7 +219,7 @@ def caption(
 
 
 def restore(found: model_files.SavedModel) -> Predictor:
-    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    """Returns a saved model; ValueError in one line if it cannot be built from its files."""
     try:
         fields = dict(found.config["model"])
         shape, channels = tuple(fields["image_shape"]), tuple(fields["channels"])

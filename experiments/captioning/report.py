@@ -11,11 +11,11 @@ from seqmodels.training.run_directory import RunDirectory
 SHEET = "contact_sheet.png"
 COLUMNS = {
     "unseen_exact": ("exact, unseen %", study_report.percent),
-    "unseen_chrf": ("chrF", study_report.decimals(1)),
-    "unseen_bleu": ("BLEU", study_report.decimals(1)),
+    "unseen_chrf": ("chrF", study_report.decimals(1, 0, 100)),
+    "unseen_bleu": ("BLEU", study_report.decimals(1, 0, 100)),
     "seen_exact": ("exact, seen %", study_report.percent),
-    "seen_chrf": ("chrF", study_report.decimals(1)),
-    "seen_bleu": ("BLEU", study_report.decimals(1)),
+    "seen_chrf": ("chrF", study_report.decimals(1, 0, 100)),
+    "seen_bleu": ("BLEU", study_report.decimals(1, 0, 100)),
 }
 
 

@@ -1,4 +1,4 @@
-"""The captioning study: what is trained, measured and evaluated."""
+"""The captioning study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -120,5 +120,5 @@ def evaluate(
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for name, values in exact.items():
-        say(f"{name}, mean: {100 * np.mean(values):.1f} % exact, unseen")
+        say(f"{name}, mean: {100 * np.mean(values):.1f}% exact, unseen")
     return records

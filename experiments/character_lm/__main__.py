@@ -1,4 +1,4 @@
-"""Many to many, in step: the next character of Shakespeare's plays, in bits a character.
+"""Many to many, in step: the next character of Shakespeare's plays, in bits per character.
 
 A recurrent network reads character by character and predicts each next one. It is trained by
 truncated backpropagation: the state is carried from piece to piece, the gradient is not.

@@ -89,7 +89,7 @@ def run_piece(
 
 
 def make_bits(network: Network, tokens: np.ndarray) -> Callable[[Params], float]:
-    """Returns the function from parameters to the mean bits a character of a text.
+    """Returns the function from parameters to the mean bits per character of a text.
 
     The text is read as at most 16 parallel streams, each from the cell's own initial state.
 

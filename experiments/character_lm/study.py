@@ -1,4 +1,4 @@
-"""The character language models: trained, measured and evaluated."""
+"""The character language models: trainings, measurements and evaluation."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the commands that use a trained model share: text to read, figures and models to write."""
+"""Shared code of commands that use a trained model: text to read, figures and models to write."""
 
 import os
 import pathlib

@@ -225,7 +225,7 @@ def is_location(about: About, value: Any) -> bool:
 
 
 def absolute_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns a path of the user's as it is kept: absolute, with ~ expanded and without "..".
+    """Returns a user's path as it is stored: absolute, with ~ expanded and without "..".
 
     Raises:
       ValueError: for the home folder of a user who is not known.

@@ -29,7 +29,7 @@ def parse(
     Args:
       arguments: the program's name, then its arguments; `--flagfile=FILE` is read by absl.
       groups: configurations with the default values; no two have an option of the same name.
-      flag_values: where the flags are defined; None for a new, private place.
+      flag_values: where the flags are defined; None for a new, private object.
 
     Returns:
       For each group one of its class with the values given.

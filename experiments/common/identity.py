@@ -61,7 +61,7 @@ def locations(config: Options) -> dict[str, str]:
 
 
 def place_of(name: str, places: Mapping[str, str]) -> str | None:
-    """Returns where the content is whose digest has a name; None if that is no digest.
+    """Returns the path of the file of a digest; None for an entry that is not a digest.
 
     Args:
       name: of an entry of `identity`.

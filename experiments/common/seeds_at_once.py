@@ -40,7 +40,7 @@ VALIDATION = "validation_accuracy"
 
 
 class Settings(NamedTuple):
-    """Settings of building, training and testing."""
+    """Settings of the model, its training and its test."""
 
     hidden: int
     embedding: int

@@ -1,4 +1,4 @@
-"""The trainer: what a study still has to train, one job after the other, with exact resume."""
+"""The trainer: runs the remaining jobs of a study, with exact resume."""
 
 import datetime
 import platform
@@ -26,7 +26,7 @@ from seqmodels.training.stopping import Stopping
 
 
 class Program(NamedTuple):
-    """What `fit` runs for a job.
+    """The functions and data that `fit` runs for a job.
 
     Attributes:
       state: the state before the first step; `fit` may donate it.
@@ -69,7 +69,7 @@ class Job(NamedTuple):
         runs in a thread while another job is trained.
       finish: `finish(trained, directory) -> record`, JSON, of the job that has ended; it saves the
         model.
-      line: `line(record) -> text`, what is said when it has ended.
+      line: `line(record) -> text`, printed when the job has ended.
       stopping: a rule that ends the training early, or None.
       work: units of progress of one step; with `sequences`, time steps.
       sequences: sequences of a step, where the speed counts their time steps; 0 where it does not.
@@ -88,7 +88,7 @@ class Job(NamedTuple):
 
 
 class Study(NamedTuple):
-    """All that a run trains and measures.
+    """The trainings and measurements of a run.
 
     Attributes:
       jobs: `jobs(devices) -> jobs`, at least one, for so many devices of each process.
@@ -168,7 +168,7 @@ class Trainer:
                     raise ValueError
         except (KeyError, TypeError, ValueError):
             raise RunError(
-                f"run_dir: {self._directory.path / RESULTS} is not what this study writes; use "
+                f"run_dir: {self._directory.path / RESULTS} does not belong to this study; use "
                 "another directory"
             ) from None
         return kept
@@ -246,7 +246,7 @@ class Trainer:
                 best = transfer.broadcast(found.state if found else fitted.state)
                 trained = Trained(fitted, best, step)
         record = job.about | job.finish(trained, self._directory) | {"metrics_bytes": log.offset}
-        # As results.json will hold it, so that a resumed run reports what this one does.
+        # In the form of results.json, so that a resumed run reports the same.
         self.results["results"].append(json_value(record))
         self._write()
         watch.finish()

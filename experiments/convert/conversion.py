@@ -29,7 +29,7 @@ _TO: dict[str, Callable[[Any, sm.Cell], Any]] = {
 
 
 class Conversion(NamedTuple):
-    """What was converted.
+    """The result of a conversion.
 
     Attributes:
       cell: that the file describes.

@@ -24,7 +24,7 @@ class Core(NamedTuple):
       layout: the tensors that it may have.
       names: the name of each of them in the file, by its name in the layout.
       place: which layer it belongs to; equal for both cells of a layer of two directions.
-      is_backward: whether it reads backwards; None: the name does not say.
+      is_backward: whether it reads backwards; None if the name does not state it.
     """
 
     kind: str

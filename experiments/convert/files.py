@@ -41,7 +41,7 @@ def read(path: pathlib.Path) -> Arrays:
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays by name; the file is whole or not there.
+    """Writes arrays by name, atomically.
 
     Raises:
       UserError: in one line, if the file cannot be written.
@@ -59,7 +59,7 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file; it is whole or not there.
+    """Writes a file atomically.
 
     Raises:
       UserError: in one line, if it cannot be written.

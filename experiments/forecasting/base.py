@@ -14,7 +14,7 @@ _ARRAYS = ("centre", "scale", "errors", "read_centre", "read_scale")
 
 
 class FittedBase(NamedTuple):
-    """What is fitted before a network: scales, and the base whose residuals it forecasts.
+    """Scales, and the base whose residuals a network forecasts.
 
     Attributes:
       base: one of `config.BASES`.

@@ -8,7 +8,7 @@ from experiments.common import series_options
 from experiments.forecasting.config import Config
 from seqmodels.data.time_series import TimeSeries
 
-SMALLEST, LARGEST = 1e-140, 1e140  # squares of values and differences between them are numbers
+SMALLEST, LARGEST = 1e-140, 1e140  # so that squares and differences of values are finite
 LEAST = {"fit": 20, "validation": 5, "test": 5}  # steps of a part
 DEFAULT = "sunspots"
 

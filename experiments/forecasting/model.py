@@ -1,4 +1,4 @@
-"""Recurrent forecasters of a series: how they are built, and their forecasts."""
+"""Recurrent forecasters: construction and forecasts."""
 
 import functools
 from typing import NamedTuple

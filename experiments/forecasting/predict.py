@@ -102,8 +102,8 @@ def after_the_end(
       series: with the columns that it reads; it may be another than that of the training, or a
         longer one.
       hold_known: whether columns known ahead that end before the horizon hold their last value.
-      warns: whether another step or other names of columns than those of the training are said on
-        standard error instead of refused.
+      warns: whether a step or names of columns that differ from those of the training are warnings
+        on standard error instead of errors.
 
     Raises:
       ValueError: in one line, if the series has other columns or another step, a value without the
@@ -141,7 +141,7 @@ def show(future: Future) -> None:
     task = future.task
     for number, column in enumerate(task.series.columns[: task.targets]):
         table = Table(title=f"{task.series.name}, {column}", box=box.SIMPLE, title_justify="left")
-        for heading in ("step", "forecast", "80 %", "95 %"):
+        for heading in ("step", "forecast", "80%", "95%"):
             table.add_column(heading, justify="right")
         for k in range(task.horizon):
             q = future.quantiles[k, number]

@@ -1,4 +1,4 @@
-"""The forecasting study: what is trained, measured and evaluated."""
+"""The forecasting study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any

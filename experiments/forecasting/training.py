@@ -1,4 +1,4 @@
-"""How a forecaster is trained, saved and restored."""
+"""Training, saving and restoring of a forecaster."""
 
 import functools
 import pathlib

@@ -1,4 +1,4 @@
-"""One to one: which digit is in the image? A feed-forward network and recurrent readers.
+"""One to one: the digit in an image, by a feed-forward network and recurrent readers.
 
 The CNN sees the whole image at once. A cell reads it as a sequence: row by row, or pixel by pixel.
 

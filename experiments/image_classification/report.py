@@ -29,7 +29,7 @@ def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None
     """
     columns = {
         "test_accuracy": ("test accuracy, %", study_report.percent),
-        "test_loss": ("test loss", study_report.decimals(3)),
+        "test_loss": ("test loss", study_report.decimals(3, 0)),
         "validation_accuracy": ("validation, %", study_report.percent),
     }
     title = f"{results['flags']['data']}: {len(test.labels)} test images"
@@ -41,7 +41,7 @@ def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None
     }
     seeds = max(len(records) for records in models.values())
     figure = plots.confusion_matrices(
-        counts, CLASSES, title=f"{title}, {seeds} seeds: what was taken for what"
+        counts, CLASSES, title=f"{title}, {seeds} seeds: confusion matrices"
     )
     figure.savefig(directory.file(CONFUSION))
     found = {}

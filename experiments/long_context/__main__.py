@@ -1,4 +1,4 @@
-"""How far back can a recurrent network remember?
+"""The long-context study: how far back a recurrent network remembers.
 
 Trains every cell at every distance with several seeds and reports accuracy by distance, the memory
 horizon, and the gradient that reaches the far end of the sequence.

@@ -1,4 +1,4 @@
-"""The cells of the long-context study, initialised for long memories or in the standard way."""
+"""The cells of the long-context study, initialized for long memories or in the standard way."""
 
 import seqmodels as sm
 from seqmodels.cells import catalog

@@ -68,7 +68,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run, or of one of its models; None for the newest below runs/.
-      config: with the place of a file of the run that was moved.
+      config: with the path of a file of the run that was moved.
 
     Returns:
       Records with model, seed and accuracy; they are printed too.

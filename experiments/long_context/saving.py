@@ -110,7 +110,7 @@ def restore(saved: SavedModel) -> TrainedModel:
     """Returns a saved model.
 
     Raises:
-      ValueError: in one line, if it cannot be built from what is there.
+      ValueError: in one line, if it cannot be built from its files.
     """
     try:
         config = ModelConfig(**saved.config)

@@ -1,4 +1,4 @@
-"""What happens inside a trained RNN, GRU or LSTM?
+"""The microscope: the inside of a trained RNN, GRU or LSTM as an HTML page.
 
 Writes one HTML page in which trained models run: gates and states over the words of your own
 sentence, the gradient by distance, and how far back each model remembers, also while you hold a

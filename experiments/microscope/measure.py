@@ -1,4 +1,4 @@
-"""What the microscope measures: traces, answers by word, gradients by distance, memory horizons."""
+"""Measurements of the microscope: traces, answers by word, gradients, memory horizons."""
 
 import functools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from seqmodels.combinators.bidirectional import Bidirectional
 from seqmodels.tasks.task import Batch, Task, accuracy
 
 SEQUENCES = 64  # for gradients and the statistics of units
-KEY = 20_000  # of fresh sequences, which no training and no test has drawn
+KEY = 20_000  # of fresh sequences, which neither training nor test has drawn
 
 
 class Units(NamedTuple):
@@ -38,7 +38,7 @@ class Units(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """All that is shown of one model.
+    """The measurements of one model.
 
     Attributes:
       model: the model.
@@ -168,7 +168,7 @@ def _units(trace: Trace) -> Units:
         for name, found in gate_summaries.saturation(trace).items()
     }
     if trace.retention is None:
-        # Without a gate that keeps, the units whose state changes least from step to step go first.
+        # Without a retention gate, units whose state changes least from step to step come first.
         state = np.asarray(next(iter(trace.states.values())))
         change = np.nanmean(np.abs(np.diff(state, axis=0)), axis=(0, 1))
         return Units(None, None, saturation, np.argsort(change, kind="stable"))

@@ -1,4 +1,4 @@
-"""The trained models that the microscope shows, whatever experiment trained them."""
+"""Trained models that the microscope shows, of any experiment."""
 
 import pathlib
 from collections.abc import Callable

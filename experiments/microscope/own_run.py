@@ -1,4 +1,4 @@
-"""The small run of the sky task that the microscope trains where it gets no run."""
+"""The small run of the sky task that the microscope trains if no run is given."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ from experiments.microscope.config import PROGRAM, Config
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_directory import stored_results
 
-# The best of the same grid for every cell (docs/design/long_context.md, as in sky.flags of long_context).
+# The best of one grid for every cell, as in sky.flags (docs/design/long_context.md).
 RATES = {"rnn": "0.001", "gru": "0.01", "lstm": "0.01"}
 
 

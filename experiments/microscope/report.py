@@ -24,7 +24,7 @@ BOUNDED = ("i", "f", "o", "r", "z", "u")  # gates, in the order of their panels
 
 
 class Findings(NamedTuple):
-    """All that is written.
+    """The content of the report.
 
     Attributes:
       collection: the models.

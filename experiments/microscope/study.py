@@ -1,4 +1,4 @@
-"""The microscope: trained models, what they do with a text, and how far back they remember."""
+"""The microscope: gates of trained models on a text, gradients, and memory horizons."""
 
 import contextlib
 import os
@@ -26,11 +26,11 @@ from experiments.microscope.report import Findings
 from seqmodels.training.errors import RunError
 from seqmodels.training.report_folder import report_folder
 
-FEWEST_SEEDS = 3  # of an interval that says something
+FEWEST_SEEDS = 3  # of an interval that is informative
 
 
 class Seen(NamedTuple):
-    """What the microscope found.
+    """Results of the microscope.
 
     Attributes:
       folder: of page, pictures and tables.
@@ -51,7 +51,7 @@ def run(config: Config) -> Seen:
     """Writes the page of a run, prints the readings, and returns what was measured.
 
     Args:
-      config: which run, and what of it.
+      config: the run, and what is shown.
 
     Raises:
       UserError: in one line, for what a user can fix.

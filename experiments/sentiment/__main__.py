@@ -1,4 +1,4 @@
-"""Many to one: is a text positive or negative?
+"""Many to one: sentiment of a text.
 
 Trains recurrent classifiers on tweets, on sentences or whole reviews of films, or on your own CSV,
 and TF-IDF with logistic regression as the baseline; then classifies your own text.

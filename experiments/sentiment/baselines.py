@@ -38,10 +38,10 @@ def scores(truth: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -
 
 
 def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns records of what needs no recurrent network, measured on the test split.
+    """Returns the records of the baselines, measured on the test split.
 
     The most frequent class (the mean rating), and TF-IDF with logistic regression (ridge
-    regression) of word 1-2-grams and of character 2-5-grams, whose strength of regularisation and
+    regression) of word 1-2-grams and of character 2-5-grams, whose strength of regularization and
     class weight are chosen on the validation split.
 
     Args:

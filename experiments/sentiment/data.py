@@ -85,7 +85,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
       data_dir: folder of the cache.
 
     Raises:
-      ValueError or OSError: in one line, for texts that cannot be had.
+      ValueError or OSError: in one line, for texts that are not available.
     """
     if vectors_from == "none":
         return []

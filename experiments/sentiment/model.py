@@ -189,7 +189,7 @@ def training(
 
 
 def restore(found: SavedModel) -> Predictor:
-    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    """Returns a saved model; ValueError in one line if it cannot be built from its files."""
     try:
         config = ModelConfig(**found.config)._replace(classes=tuple(found.config["classes"]))
         tokenizer = Tokenizer.from_str(found.texts[TOKENIZER])
@@ -207,7 +207,7 @@ def answer(config: ModelConfig, outputs: jax.Array) -> jax.Array:
 
 
 def predict(predictor: Predictor, rows: list[np.ndarray]) -> np.ndarray:
-    """Returns what is predicted of texts: probabilities (N, C), or ratings (N, 1).
+    """Returns the predictions for texts: probabilities (N, C), or ratings (N, 1).
 
     Args:
       predictor: of `restore`.

@@ -1,4 +1,4 @@
-"""The sentiment study: what is trained, measured and evaluated."""
+"""The sentiment study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any

@@ -1,7 +1,7 @@
 """Many to many: English sentences to German ones.
 
-An LSTM reads the source, another writes the translation, with attention or without. Trained on the
-phrases of Home Assistant's interface, or on your own pairs.
+One LSTM reads the source, and another writes the translation, with or without attention. The data
+are the phrases of Home Assistant's interface, or your own pairs.
 
     python -m experiments.translation --flagfile=experiments/translation/flagfiles/attention.flags
     python -m experiments.translation --evaluate

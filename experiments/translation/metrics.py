@@ -1,4 +1,4 @@
-"""BLEU and chrF of translations, on all of a split and by the distance from training."""
+"""BLEU and chrF of translations, on a whole split and by the distance from training."""
 
 from collections.abc import Callable, Sequence
 

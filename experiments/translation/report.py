@@ -14,7 +14,7 @@ TITLE = "English to German, test"
 EXAMPLE = "Delete files permanently"
 EXAMPLE_WORDS = 7
 COLUMNS = {
-    f"{part}_{metric}": (f"{heading}{label}", study_report.decimals(1))
+    f"{part}_{metric}": (f"{heading}{label}", study_report.decimals(1, 0, 100))
     for part, heading in (
         ("components", "held-out components"),
         ("far", "sources, cosine < .6"),

@@ -1,4 +1,4 @@
-"""The translation study: trained, measured and evaluated."""
+"""The translation study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any

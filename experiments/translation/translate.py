@@ -1,4 +1,4 @@
-"""Texts to translations: greedy decoding and beam search."""
+"""Translation of texts: greedy decoding and beam search."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

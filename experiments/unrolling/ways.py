@@ -1,4 +1,4 @@
-"""Four ways to take a cell through time: compile time, run time and memory of a gradient."""
+"""Four ways to run a cell through time: compile time, run time and memory of a gradient."""
 
 import math
 import time

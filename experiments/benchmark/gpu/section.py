@@ -1,4 +1,4 @@
-"""The section gpu: checks and times, a row at a time, within a time budget.
+"""The section gpu: checks and times, row by row, within a time budget.
 
 A finished row is a line of metrics.jsonl at once, so that a run that is cut off keeps what it has
 and the same command measures the rest. Rows that failed are finished too: they are not tried again.

@@ -1,4 +1,4 @@
-"""What the page shows: trained models, how text becomes their inputs, sentences, a task."""
+"""Content of the page: trained models, tokenization, sentences, a task."""
 
 from typing import Any, NamedTuple
 
