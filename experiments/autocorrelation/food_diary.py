@@ -47,7 +47,7 @@ def show(
     Writes diary.csv, association.csv, association.png, verdict.txt and predictions.csv.
 
     Args:
-      folder: of the report.
+      folder: the folder of the report.
       seed: decides the diary, the permutations and the networks.
       alpha: level of the tests.
 

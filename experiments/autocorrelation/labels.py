@@ -53,7 +53,7 @@ def associations(
       other: the same, or None.
       nlags: the largest lag.
       alpha: level that the test of each lag must be able to reach, shared by all lags.
-      seed: of the shuffles.
+      seed: the seed of the shuffles.
     """
     permutations = max(LEAST_PERMUTATIONS, int(np.ceil(2 * (nlags + 1) / alpha)))
     key, other_key = jax.random.split(jax.random.key(seed))
@@ -92,8 +92,8 @@ def report(
 
     Args:
       columns: names of the column and of another.
-      results: of `associations`.
-      folder: of the report.
+      results: the result of `associations`.
+      folder: the folder of the report.
       alpha: level of the tests.
 
     Returns:

@@ -22,9 +22,9 @@ def show(series: TimeSeries, correlogram: Correlogram, folder: pathlib.Path, alp
     """Prints table and words; writes acf.csv, ccf.csv, verdict.txt, correlogram.png.
 
     Args:
-      series: of `changed`.
-      correlogram: of `analyze`.
-      folder: of the report.
+      series: the result of `changed`.
+      correlogram: the result of `analyze`.
+      folder: the folder of the report.
       alpha: level of bands and tests.
 
     Returns:

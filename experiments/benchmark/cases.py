@@ -85,7 +85,7 @@ class Case(NamedTuple):
     method: a driver of ours, "" for a peer, "limit" for the GEMM; of a step, which call takes it.
     mode: "train" (loss and all gradients), "forward" (outputs alone) or "step".
     precision: one of `PRECISIONS`.
-    variant: what the program leaves out, of `shares.VARIANTS`; "" for nothing.
+    variant: the part that is left out, one of `shares.VARIANTS`; "" for none.
     """
 
     worker: Worker
@@ -154,8 +154,8 @@ def workers_for(
 
     Args:
       peers: the other libraries.
-      devices: how many devices "all" are.
-      cores: how many threads torch gets.
+      devices: number of devices that "all" means.
+      cores: number of threads of torch.
       homes: the versions of JAX by whose interpreters a framework runs; ("",) by default.
     """
     homes = homes or {}

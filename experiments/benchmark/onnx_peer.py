@@ -35,7 +35,7 @@ def build(
     model = sm.weights.to_onnx(params, cell, lengths=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of inputs that may be left out
+    options.log_severity_level = 3  # without warnings about optional inputs
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

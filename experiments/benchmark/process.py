@@ -120,7 +120,7 @@ class Process:
     def _how_it_ended(self) -> str:
         try:
             status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it closed its end of the pipe and lives
+        except subprocess.TimeoutExpired:  # it closed its end of the pipe but runs
             self._process.kill()
             status = self._process.wait()
         self._errors.seek(0)

@@ -28,7 +28,7 @@ class Bar(NamedTuple):
 class View:
     """The competitors of one version of JAX at one precision, and what they share with the others.
 
-    name: what a table adds to its rows, such as ", bfloat16"; "" if there is nothing else.
+    name: suffix of the rows in tables, such as ", bfloat16"; may be "".
     timings: their cases are in float32 on the only JAX, so that they are found by what they are.
     """
 

@@ -84,8 +84,8 @@ class Record:
         """Loads the finished units of a log.
 
         Args:
-          log: where finished units are and will be written.
-          results: of the run that is resumed; None for a new run, whose log is emptied.
+          log: log of the finished units.
+          results: results.json of the resumed run; None for a new run, whose log is emptied.
         """
         self.log = log
         log.truncate(log.offset if results else 0)

@@ -108,9 +108,9 @@ def measure(
     Args:
       cases: competitors, also such as do not apply; those are left out.
       pool: their workers, ours on one device among them.
-      plan: how often.
+      plan: numbers of rounds.
       log: receives what happens.
-      timings: what was timed is appended, in the order of `cases`; after Ctrl-C too.
+      timings: receives the timings in the order of `cases`, also after Ctrl-C.
       with_references: whether the cases are checked against their references, which are run once.
         Otherwise only those are checked whose reference is among the cases.
     """

@@ -12,7 +12,7 @@ from seqmodels.storage import reading
 
 PROGRAM = "captioning"
 DATA = ("digits", "emoji", "folder")
-PICTURES = {"digits": 3, "emoji": 2}  # of a scene, by default
+PICTURES = {"digits": 3, "emoji": 2}  # pictures of a scene by default
 CELLS = ("rnn", "gru", "lstm")
 DECODERS = ("greedy", "sample", "beam")
 

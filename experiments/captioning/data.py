@@ -14,7 +14,7 @@ from seqmodels.data.vocabulary import Vocabulary
 from seqmodels.datasets import emoji_scenes, number_images
 from seqmodels.storage import reading
 
-LEAST_PICTURES = 10  # of a folder
+LEAST_PICTURES = 10  # fewest pictures of a folder
 HELD_OUT = {"validation": 0.1, "test": 0.1}
 SIDE = 64  # pixels that pictures of a folder are brought to
 VALIDATION, TEST = 354, 1416  # scenes; four of each held-out pair of emoji
@@ -30,7 +30,7 @@ class Data(NamedTuple):
       validation: chooses the best parameters.
       tests: "unseen": combinations (or pictures of a folder) that are never trained on; "seen":
         new scenes of combinations that are; a folder has none.
-      vocabulary: of the training captions.
+      vocabulary: the vocabulary of the training captions.
       image_shape: (height, width, channels).
       steps: the longest caption that is decoded, eos included.
     """
@@ -60,8 +60,8 @@ def scenes(kind: str, language: str, pictures: int) -> Data:
 
     Args:
       kind: "digits" or "emoji".
-      language: of the captions.
-      pictures: of a scene.
+      language: the language of the captions.
+      pictures: the pictures of a scene.
 
     Raises:
       ValueError: for a number of pictures that is not supported.

@@ -23,9 +23,9 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
     """Prints the table and writes the first test pictures with the captions of the best model.
 
     Args:
-      results: what results.json holds.
-      directory: of the run.
-      data: of the run.
+      results: the content of results.json.
+      directory: the run directory.
+      data: the data of the run.
     """
     records = results["results"]
     present = {

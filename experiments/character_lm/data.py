@@ -48,9 +48,9 @@ def training_batches(
 
     Args:
       train: int32 (N,), tokens of the training split.
-      seed: of the training.
+      seed: the seed of the training.
       process: this one.
-      num_processes: of the run.
+      num_processes: number of processes of the run.
       batch: streams over all processes.
       length: steps of a piece.
     """

@@ -146,8 +146,8 @@ def training(
       data: the plays.
       batch: streams over all processes.
       length: steps of a piece.
-      optimizer: how parameters are updated.
-      fit: how long.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
       watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     network = build(config)

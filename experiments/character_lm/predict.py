@@ -41,7 +41,7 @@ def show(found: LanguageModel, text: str, actions: Actions) -> None:
 
     Args:
       found: the model.
-      text: of at least one character.
+      text: one or more characters.
       actions: how many characters, the temperature, the seed, and the file of the picture.
     """
     unknown = sorted(set(text) - set(found.config.characters))
@@ -66,8 +66,8 @@ def generate(
 
     Args:
       found: the model.
-      text: of at least one character.
-      number: of characters to draw.
+      text: one or more characters.
+      number: number of characters to draw.
       temperature: below 1, probable characters become more probable.
       key: PRNG key.
     """

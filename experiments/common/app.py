@@ -26,14 +26,14 @@ class Experiment(NamedTuple):
     """What the command `python -m experiments.NAME` runs.
 
     Attributes:
-      name: of the package.
+      name: the name of the package.
       doc: the text above the options in --help.
       config: the default configuration.
       run: `run(config, run_dir, overwrite=...)`, or `run(config)` without `run_options`; if it
         returns an int, that is the exit status.
       actions: default options of further actions, such as --predict; None if there are none.
       act: `act(actions, config) -> bool` performs the actions; returns False if none is requested.
-      run_options: where a run is kept; None if nothing is kept.
+      run_options: options of the run directory; None for a command without one.
       hosts: whether a run may consist of several processes.
     """
 

@@ -41,12 +41,12 @@ def supervised(options: HostOptions, main: Callable[[], int]) -> int:
     end with status 75 (`LOST` in `experiments.common.supervisor`) and one line.
 
     Args:
-      options: which process of how many.
+      options: number of this process, and of all processes.
       main: returns an exit status.
     """
     if options.num_processes is None or options.process_id is None or options.num_processes == 1:
         return main()
-    from experiments.common import supervisor  # which needs POSIX, as one process does not
+    from experiments.common import supervisor  # needs POSIX; a single process does not
 
     # Removed, so that a program started by the worker is not mistaken for one.
     parent = os.environ.pop(supervisor.ENVIRONMENT, None)

@@ -69,8 +69,8 @@ def table(
     """Returns the table with the mean over the seeds and its 95% interval.
 
     Args:
-      results: what results.json holds.
-      columns: for the name of a figure its heading and its format; a record may lack it.
+      results: the content of results.json.
+      columns: heading and format by the name of the figure; a record may lack a figure.
       title: above the table.
 
     Returns:
@@ -119,7 +119,7 @@ def show_by_seed(records: Sequence[dict[str, Any]]) -> None:
     """Prints the mean of every figure of each model, and its values per seed.
 
     Args:
-      records: with "model", "seed" and figures by name.
+      records: records with "model", "seed" and figures by name.
     """
     for name, own in by_model({"results": records}).items():
         for figure in sorted(own[0].keys() - {"model", "seed"}):

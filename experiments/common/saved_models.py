@@ -75,7 +75,7 @@ def best_of_each(program: str, model_dir: Folder) -> list[RecordedModel]:
 
     Args:
       program: as in `best`.
-      model_dir: as in `best`; of a model's folder that model alone.
+      model_dir: as in `best`; the folder of a model selects only that model.
 
     Raises:
       UserError: as `best`, and if the run is not finished.
@@ -148,8 +148,8 @@ def data_of_run(
     Args:
       program: as in `best`.
       model_dir: as in `best`.
-      config: of the same class, with the values of options that the run does not know, such as
-        where fetched data are kept, and where files of the run are, if they were moved.
+      config: a configuration of the same class with the options that the run does not store: the
+        folder of fetched data, and the paths of moved files of the run.
       load: `load(config) -> data`.
 
     Raises:

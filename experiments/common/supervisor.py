@@ -173,8 +173,8 @@ def supervise(command: Sequence[str], process_id: int, num_processes: int) -> in
 
     Args:
       command: program and arguments.
-      process_id: which process of the run this is, for the lines it writes.
-      num_processes: how many there are.
+      process_id: number of this process, for the lines that it writes.
+      num_processes: number of processes of the run.
 
     Returns:
       The status of the worker; 75 if it ended because another process did, or did not come; 128 and

@@ -13,7 +13,7 @@ def say(*values: object, error: bool = False, lines: bool = False) -> None:
     """Prints values, with spaces between them and control characters escaped.
 
     Args:
-      values: what to print.
+      values: the values to print.
       error: whether to print to standard error.
       lines: whether line breaks and tabs stay.
     """

@@ -47,7 +47,7 @@ class Trained(NamedTuple):
     """A job that has ended.
 
     Attributes:
-      fit: how training ended.
+      fit: the result of `fit`.
       state: the best state where `FitSettings.best` names a metric, otherwise the last.
       step: the step of that state.
     """
@@ -61,10 +61,10 @@ class Job(NamedTuple):
     """One call of `fit`: a model with a seed, or with all seeds at once.
 
     Attributes:
-      name: of its checkpoints, event files and model, such as "lstm-0".
-      label: of the job in progress lines, such as "lstm, seed 0".
-      about: what identifies its record and stands at the front of its log lines, JSON.
-      fit: how long to train.
+      name: the name of its checkpoints, event files and model, such as "lstm-0".
+      label: the label of the job in progress lines, such as "lstm, seed 0".
+      about: values that identify its record and begin its log lines, JSON.
+      fit: settings of the training loop.
       prepare: compiles what the job needs and returns `start() -> Program`; with `Study.ahead` it
         runs in a thread while another job is trained.
       finish: `finish(trained, directory) -> record`, JSON, of the job that has ended; it saves the
@@ -123,11 +123,11 @@ class Trainer:
 
         Args:
           program: the name of the experiment.
-          study: what to train.
-          directory: of the run, open.
+          study: the study.
+          directory: the run directory, open.
           settings: everything that decides the run, JSON.
-          devices: of each process.
-          paths: where the files are whose digests the settings hold, by option.
+          devices: the devices of each process.
+          paths: paths by option of the files whose digests the settings hold.
 
         Raises:
           RunError: if results.json is not of such a study.

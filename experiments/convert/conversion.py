@@ -32,9 +32,9 @@ class Conversion(NamedTuple):
     """The result of a conversion.
 
     Attributes:
-      cell: that the file describes.
+      cell: the cell in the file.
       params: its parameters.
-      layers: what was found; see `layers_of`.
+      layers: the layers; see `layers_of`.
       used: names of the arrays that are part of a recurrent layer, without the prefix.
       left_out: names of the other arrays.
     """
@@ -77,7 +77,7 @@ def convert(config: Config, source: str, arrays: Mapping[str, np.ndarray]) -> Co
     Args:
       config: options.
       source: the framework of the arrays.
-      arrays: by name.
+      arrays: the arrays by name.
 
     Raises:
       ValueError: in one line, if they do not describe one.

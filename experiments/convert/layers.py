@@ -12,7 +12,7 @@ def layers_of(cores: Sequence[Core], directions: int = 0) -> Layers:
     """Returns the layers, from the input to the output; each has one core, or two directions.
 
     Args:
-      cores: of `find_cores`.
+      cores: the result of `find_cores`.
       directions: 1 or 2; 0: from the names, or else from the sizes.
 
     Raises:

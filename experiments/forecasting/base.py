@@ -42,7 +42,7 @@ def fit_base(task: Problem, base: str, lags: Sequence[int], part: str = "fit") -
       task: the problem.
       base: none (0), first (the last value: its residuals are first differences), seasonal (the
         value of the last season), ar (autoregression by least squares).
-      lags: of the autoregression.
+      lags: the lags of the autoregression.
       part: "fit", or "train" for what needs no validation.
 
     Raises:

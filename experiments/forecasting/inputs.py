@@ -26,7 +26,7 @@ class ModelConfig(NamedTuple):
       known: columns known ahead.
       horizon: steps that are forecast, K.
       period: steps of a season.
-      transform: of the targets.
+      transform: the transform of the targets.
       precision: dtype of the operands of its matrix products.
     """
 

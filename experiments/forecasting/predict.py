@@ -44,8 +44,8 @@ def use(actions: Actions, config: Config) -> None:
     """Forecasts the steps after the end and exports the model, as the actions ask for.
 
     Args:
-      actions: what to do.
-      config: with the series, if it names one; otherwise that of the run is forecast.
+      actions: the requested actions.
+      config: a configuration that may name a series; otherwise the run's series is forecast.
 
     Raises:
       UserError: in one line, for what a user can fix.
@@ -99,8 +99,8 @@ def after_the_end(
 
     Args:
       predictor: the forecaster.
-      series: with the columns that it reads; it may be another than that of the training, or a
-        longer one.
+      series: a series with the columns that it reads; it may be another one than that of the
+        training, or a longer one.
       hold_known: whether columns known ahead that end before the horizon hold their last value.
       warns: whether a step or names of columns that differ from those of the training are warnings
         on standard error instead of errors.

@@ -51,8 +51,8 @@ def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> Non
     """Prints a table for each column; writes scores.csv, forecasts.csv, future.csv and pictures.
 
     Args:
-      results: what results.json holds.
-      directory: of the run.
+      results: the content of results.json.
+      directory: the run directory.
       task: the problem of the run.
     """
     models = study_report.by_model(results)

@@ -30,6 +30,6 @@ def training_batches(
       batch: images of a batch over all processes.
       seed: decides the order.
       process: this one.
-      num_processes: of the run.
+      num_processes: number of processes of the run.
     """
     return shuffled(train, batch, seed=seed, process=process, num_processes=num_processes)

@@ -34,7 +34,7 @@ def show(predictor: Predictor, path: str, plot: str | None = None) -> None:
 
     Args:
       predictor: the model.
-      path: of the user's image.
+      path: path of the user's image.
       plot: a file for the figure; None for none.
 
     Raises:

@@ -16,15 +16,15 @@ from seqmodels.training.run_directory import RunDirectory
 CONFUSION = "confusion.png"
 TEST_IMAGES = "test_images.png"
 SHOWN = 12
-HARDEST = 8  # of them; the others are the first of the test split
+HARDEST = 8  # hardest images; the others are the first of the test split
 
 
 def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None:
     """Prints the table and writes confusion.png and test_images.png.
 
     Args:
-      results: what results.json holds.
-      directory: of the run, with its models.
+      results: the content of results.json.
+      directory: the run directory, with its models.
       test: the test split.
     """
     columns = {

@@ -94,7 +94,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run; None for the newest below runs/.
-      config: with the folder of fetched data.
+      config: a configuration with the folder of fetched data.
 
     Returns:
       Records with model, seed and the figures of the test split; they are printed too.

@@ -16,7 +16,7 @@ def build_cell(
     """Returns a cell.
 
     Args:
-      name: in `catalog.CELLS`.
+      name: a name in `catalog.CELLS`.
       input_size: D.
       hidden: H.
       num_steps: T, the length of the task's sequences.

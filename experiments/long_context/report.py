@@ -29,7 +29,7 @@ class Table(NamedTuple):
       cells: names of the cells.
       distances: ascending.
       seeds: S seeds.
-      measurements: so far.
+      measurements: the measurements so far.
     """
 
     tasks: dict[int, Task]

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqmodels.tasks.sky.task import split_words
 
-TASKS = ("sky", "adding")  # of which a text can be an input
+TASKS = ("sky", "adding")  # whose inputs can be a text
 MARK = "*"  # behind a number that is to be added
 
 

@@ -31,7 +31,7 @@ def load(folder: str | os.PathLike[str], results: dict[str, Any]) -> Collection:
     """Returns the models of a finished run, of every cell the seed best in validation.
 
     Args:
-      folder: of the run, or of one of its models.
+      folder: the folder of the run, or of one of its models.
       results: results.json of the run.
 
     Raises:

@@ -15,10 +15,10 @@ class Ratio(NamedTuple):
     """The gradient of one cell over that of another at a distance, as log10, over seeds.
 
     Attributes:
-      distance: at which both were trained, and so many steps before the answer.
+      distance: distance of both trainings, and of the gradient before the answer.
       when: "initial", before training, or "trained".
       by_seed: log10 of the ratio of each seed; both cells are trained on the same sequences.
-      mean: of these: log10 of the geometric mean.
+      mean: their mean, log10 of the geometric mean.
       low, high: its 95% interval (Student's t); NaN for one seed.
     """
 

@@ -10,8 +10,8 @@ from experiments.microscope.models import Collection
 from seqmodels.analysis.statistics import horizon_threshold, memory_horizon
 from seqmodels.models.sequence_model import SequenceModelParams
 
-WORDS = 3  # that a reading names
-LEAST_SHARE = 0.1  # of the evidence that a word has to write to be named
+WORDS = 3  # named by a reading
+LEAST_SHARE = 0.1  # of the evidence, from which a word is named
 FAINT = -2.0  # log10 of a gradient that is negligible
 
 
@@ -22,9 +22,9 @@ def readings(
 
     Args:
       collection: the models.
-      found: what was measured of each.
-      text: that the traces are of.
-      distances: of the horizons.
+      found: the measurements of each model.
+      text: the traced text.
+      distances: the distances of the horizons.
     """
     return [
         " ".join(

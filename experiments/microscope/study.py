@@ -26,18 +26,18 @@ from experiments.microscope.report import Findings
 from seqmodels.training.errors import RunError
 from seqmodels.training.report_folder import report_folder
 
-FEWEST_SEEDS = 3  # of an interval that is informative
+FEWEST_SEEDS = 3  # with an informative interval
 
 
 class Seen(NamedTuple):
     """Results of the microscope.
 
     Attributes:
-      folder: of page, pictures and tables.
+      folder: folder of page, pictures and tables.
       page: the page.
-      measured: of every model.
+      measured: the measurements of every model.
       readings: a paragraph a model.
-      ratios: of the gradients of LSTM and RNN, at each distance at which a run trained both.
+      ratios: ratios of the gradients of LSTM and RNN, at each distance with both.
     """
 
     folder: pathlib.Path
@@ -86,8 +86,8 @@ def load(folder: str | os.PathLike[str], distance: int | None = None) -> Collect
     """Returns the models of a finished run of long_context or sentiment.
 
     Args:
-      folder: of the run, or of one of its models.
-      distance: of the models of a run of long_context.
+      folder: the folder of the run, or of one of its models.
+      distance: the distance of the models of a run of long_context.
 
     Raises:
       UserError: in one line, for a folder without such a run.

@@ -46,7 +46,7 @@ def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
 
     Args:
       data: the texts.
-      ngrams: which of `NGRAMS`.
+      ngrams: some of `NGRAMS`.
 
     Raises:
       ModuleNotFoundError: if scikit-learn is not installed.

@@ -20,7 +20,7 @@ class Data(NamedTuple):
     """The texts of a study.
 
     Attributes:
-      name: where they are from.
+      name: name of their source.
       target: "classes" or "rating".
       splits: "train", "validation" and "test".
     """
@@ -81,7 +81,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     Args:
       vectors_from: "none", a source of `DATA` but csv, or the path of a UTF-8 file with a text on
         each line.
-      data: of `load`.
+      data: the result of `load`.
       data_dir: folder of the cache.
 
     Raises:
@@ -147,7 +147,7 @@ class Encoded:
           batch: texts of a batch over all processes.
           seed: decides the order.
           process: this one.
-          num_processes: of the run.
+          num_processes: number of processes of the run.
         """
         return bucketed(
             self.rows("train"),

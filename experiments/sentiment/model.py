@@ -116,9 +116,9 @@ def training(
       batch: texts a step.
       balance: the exponent of a class's weight, (N / (C N_c)) ** balance: 0 for none, 1 for equal
         shares of all classes.
-      optimizer: how parameters are updated.
-      fit: how long.
-      stopping: when to stop early.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
+      stopping: a rule that ends the training early.
       watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     data = texts.data
@@ -210,7 +210,7 @@ def predict(predictor: Predictor, rows: list[np.ndarray]) -> np.ndarray:
     """Returns the predictions for texts: probabilities (N, C), or ratings (N, 1).
 
     Args:
-      predictor: of `restore`.
+      predictor: the result of `restore`.
       rows: N texts of `word_features.encode`.
     """
     lengths = np.array([len(row) for row in rows], np.int32)

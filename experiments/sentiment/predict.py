@@ -39,7 +39,7 @@ def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> No
     Args:
       predictor: the model.
       text: the user's.
-      too_long: of a text with more words than the model was trained on: "truncate" or "refuse".
+      too_long: treatment of a text with too many words: "truncate" or "refuse".
       plot: a file for the figure; None for none.
 
     Raises:

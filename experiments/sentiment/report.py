@@ -19,8 +19,8 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
     """Prints the table and the paired intervals; writes the confusion matrices.
 
     Args:
-      results: what results.json holds.
-      directory: of the run.
+      results: the content of results.json.
+      directory: the run directory.
       data: the texts of the run.
     """
     columns = {"rmse": ("RMSE", decimals(3, 0)), "correlation": ("correlation", decimals(3, -1, 1))}

@@ -53,7 +53,7 @@ def trainings(config: Config, data: texts.Data) -> list[Training]:
 
     Args:
       config: the study.
-      data: of `data.load`.
+      data: the result of `data.load`.
 
     Raises:
       ValueError or OSError: in one line, for word vectors that cannot be made.
@@ -114,7 +114,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run; None for the newest below runs/.
-      config: with the folder of fetched data.
+      config: a configuration with the folder of fetched data.
 
     Returns:
       Records with model, seed and the figures of the test split; they are printed too.

@@ -31,7 +31,7 @@ def show(results: dict[str, Any], directory: RunDirectory, splits: Splits) -> No
 
     Args:
       results: the content of results.json.
-      directory: of the run.
+      directory: the run directory.
       splits: the pairs of the run.
     """
     show_table(results)

@@ -51,7 +51,7 @@ def measure(
     Args:
       cell: the cell.
       xs: (T, B, D).
-      ways: of `WAYS`.
+      ways: some of `WAYS`.
       rounds: timed calls of each way.
 
     The memory of a compiled program is that of its temporary arrays. That of the Python loop is the

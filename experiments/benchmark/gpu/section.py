@@ -31,10 +31,10 @@ def run(
 
     Args:
       settings: the interpreter, the rounds, the peers; torch stands for torch on the GPU.
-      sizes: what is timed.
-      record: what was measured, and receives the rest; `left` counts the rows that remain.
+      sizes: the sizes to time.
+      record: the measurements so far; receives the rest. `left` counts the remaining rows.
       seconds: the budget; no row is begun after it.
-      check_shape: of the checks.
+      check_shape: the check shape of the checks.
     """
     deadline = time.monotonic() + seconds
     frameworks = ("ours", *(name.replace("torch", "torch.cuda") for name in settings.peers))

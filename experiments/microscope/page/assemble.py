@@ -31,7 +31,7 @@ def write(subject: Subject, path: str | os.PathLike[str], *, limit: int = 8_000_
     stored in float16, and then in 8 bits with a scale for each row.
 
     Args:
-      subject: what the page shows.
+      subject: the content of the page.
       path: the HTML file; an existing one is replaced.
       limit: bytes that the page should not exceed.
 

@@ -27,8 +27,8 @@ def encoded(subject: Subject, precision: str = "f4") -> dict[str, Any]:
     """Returns a subject as values for JSON.
 
     Args:
-      subject: what the page shows.
-      precision: of the embeddings: "f4", "f2", or "i1" for 8 bits with a scale for each row.
+      subject: the content of the page.
+      precision: dtype of the embeddings: "f4", "f2", or "i1" for 8 bits with a scale for each row.
 
     Raises:
       ValueError: in one line, for a subject that the page cannot show.
