@@ -10,7 +10,7 @@ from seqmodels.analysis.verdict import Verdict, verdict
 from seqmodels.data.time_series import TimeSeries
 from seqmodels.data.transforms import transformed
 
-LEAST = 10  # values
+LEAST = 10  # fewest values
 MOST_PERIOD = 5_000
 
 
@@ -60,7 +60,7 @@ def changed(
       period: steps of a season; None: that of the calendar.
 
     Raises:
-      ValueError: in one line, if a value has no root or logarithm, there is no season, or no value
+      ValueError: if a value has no root or logarithm, there is no season, or no value
         would remain.
     """
     least = float(np.nanmin(series.values))
@@ -102,7 +102,7 @@ def analyze(
       seasonal_difference: order of seasonal differencing of the series.
 
     Raises:
-      ValueError: in one line, if there are too few values, or they do not vary.
+      ValueError: if there are too few values, or they do not vary.
     """
     for name, column in zip(series.columns, series.values.T, strict=True):
         observed = column[np.isfinite(column)]

@@ -26,7 +26,7 @@ def load(config: Config) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     """Returns the columns of labels of a configuration as codes, and the labels of each.
 
     Raises:
-      ValueError: in one line, if the file or a column is not as expected.
+      ValueError: if the file or a column is not as expected.
       OSError: if the file cannot be read.
     """
     source = config.source
@@ -113,7 +113,7 @@ def report(
     say(words, lines=True)
     (folder / "verdict.txt").write_text(words + "\n")
     panels = [
-        Panel(f"{columns[0]} and {name} so long before", result.lags, np.asarray(result.statistic))
+        Panel(f"{columns[0]} and {name}, by lag", result.lags, np.asarray(result.statistic))
         for name, result in zip(columns, results, strict=True)
     ]
     figure = plots.correlograms(panels, title="Cramer's V by lag")

@@ -59,7 +59,7 @@ def run(
       overwrite: whether the files of a report that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         config.check_source()

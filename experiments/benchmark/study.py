@@ -42,7 +42,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
       KeyboardInterrupt: after Ctrl-C, when the results so far are written and shown.
     """
     try:

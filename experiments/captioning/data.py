@@ -48,7 +48,7 @@ def load(config: Config) -> Data:
     """Returns the data of a configuration.
 
     Raises:
-      ValueError, OSError or ModuleNotFoundError: in one line, for data that are not available.
+      ValueError, OSError or ModuleNotFoundError: for data that are not available.
     """
     if config.images_dir is not None and config.captions_file is not None:
         return folder(config.images_dir, config.captions_file)
@@ -93,7 +93,7 @@ def folder(images_dir: str, captions_file: str) -> Data:
     """Returns the data of a user's own folder; validation and test have about a tenth each.
 
     Raises:
-      ValueError: in one line, for what cannot be read, or too few pictures.
+      ValueError: for unreadable files, or too few pictures.
     """
     captioned, files = image_folder.load(images_dir, captions_file, SIDE)
     # By content, so that copies of a picture are in one part.

@@ -1,4 +1,4 @@
-"""The models of the captioning study: built, trained, decoded, saved and restored."""
+"""Models of the captioning study: construction, training, decoding and saving."""
 
 import functools
 import pathlib

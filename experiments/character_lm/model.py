@@ -1,4 +1,4 @@
-"""The character language models: built, trained, saved, restored."""
+"""Character language models: construction, training, saving and restoring."""
 
 import math
 import pathlib

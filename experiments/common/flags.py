@@ -35,7 +35,7 @@ def parse(
       For each group one of its class with the values given.
 
     Raises:
-      ValueError: in one line, for a flag that is unknown or a value that is not valid.
+      ValueError: for a flag that is unknown or a value that is not valid.
     """
     place = flags.FlagValues() if flag_values is None else flag_values
     for group in groups:

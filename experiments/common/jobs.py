@@ -77,7 +77,7 @@ def study(
       baselines: makes records such as {"model": "majority", ...}.
 
     Raises:
-      ValueError: in one line, for inconsistent settings or impossible batches.
+      ValueError: for inconsistent settings or impossible batches.
     """
     for training in trainings:
         check_settings(training.fit)

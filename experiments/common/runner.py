@@ -59,7 +59,7 @@ def run(
       prefix: the beginning of the folder's name below runs/; by default `program`.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
       Interrupted: after SIGINT or SIGTERM; the same call resumes.
     """
     try:

@@ -57,9 +57,8 @@ class Measurement(NamedTuple):
 
     steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are
     of the test split, validation_accuracy of the validation split at the end of training.
-    gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step
-    after the clue, over the same at the last step, where the score is the output of the right
-    answer. diverged: whether updates that were not finite ended the training.
+    gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step after
+    the clue, over that at the last step. The score is the output of the right answer. diverged: whether updates that were not finite ended the training.
     """
 
     cell: str

@@ -88,7 +88,7 @@ def load(
       also_option: the option that names them, for messages.
 
     Raises:
-      ValueError: in one line, if no series is named, and as `series_files.read_csv`.
+      ValueError: if no series is named, and as `series_files.read_csv`.
       OSError: if the file cannot be read.
       ModuleNotFoundError: if a library is missing.
     """

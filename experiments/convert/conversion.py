@@ -50,7 +50,7 @@ def run(config: Config) -> Conversion:
     """Converts a file, prints what it found and left out, and returns it.
 
     Raises:
-      UserError: in one line, if the file cannot be read, converted or written.
+      UserError: if the file cannot be read, converted or written.
     """
     if config.input is None or config.output is None:
         name = "input" if config.input is None else "output"
@@ -80,7 +80,7 @@ def convert(config: Config, source: str, arrays: Mapping[str, np.ndarray]) -> Co
       arrays: the arrays by name.
 
     Raises:
-      ValueError: in one line, if they do not describe one.
+      ValueError: if they do not describe one.
     """
     chosen = {
         name.removeprefix(config.prefix): array

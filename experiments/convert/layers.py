@@ -16,7 +16,7 @@ def layers_of(cores: Sequence[Core], directions: int = 0) -> Layers:
       directions: 1 or 2; 0: from the names, or else from the sizes.
 
     Raises:
-      UserError: in one line, if the cores do not form a chain, or form one in two ways.
+      UserError: if the cores do not form a chain, or form one in two ways.
     """
     if not cores:
         raise UserError("input: got no recurrent layer, expected one; check --from and --prefix")

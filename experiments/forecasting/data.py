@@ -112,7 +112,7 @@ def problem(
       validation: steps of the validation part; None: a sixth of the rest.
 
     Raises:
-      ValueError: in one line, if a part is too short, the horizon too long, a column constant, or
+      ValueError: if a part is too short, the horizon too long, a column constant, or
         the transform impossible.
     """
     observed = np.flatnonzero(np.isfinite(series.values[:, :targets]).any(axis=1))

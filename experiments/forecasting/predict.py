@@ -41,14 +41,14 @@ class Future(NamedTuple):
 
 
 def use(actions: Actions, config: Config) -> None:
-    """Forecasts the steps after the end and exports the model, as the actions ask for.
+    """Forecasts the steps after the end and exports the model, as the actions request.
 
     Args:
       actions: the requested actions.
       config: a configuration that may name a series; otherwise the run's series is forecast.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     model_dir = actions.models.model_dir
     try:
@@ -106,7 +106,7 @@ def after_the_end(
         on standard error instead of errors.
 
     Raises:
-      ValueError: in one line, if the series has other columns or another step, a value without the
+      ValueError: if the series has other columns or another step, a value without the
         model's transform, too few values, or no values of columns known ahead.
     """
     config = predictor.config

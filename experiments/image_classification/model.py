@@ -1,4 +1,4 @@
-"""The models of the image classification: built, trained, saved, restored and applied."""
+"""Models of the image classification: construction, training, saving and prediction."""
 
 import functools
 import pathlib

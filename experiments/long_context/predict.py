@@ -23,7 +23,7 @@ def use(actions: Actions) -> None:
     """Predicts the answer to the user's text.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         text = common.read_text(actions.predict or "")
@@ -74,7 +74,7 @@ def evaluate(
       Records with model, seed and accuracy; they are printed too.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     models = saved_models.all_models(PROGRAM, model_dir)
     try:

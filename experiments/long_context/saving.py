@@ -1,4 +1,4 @@
-"""The models that a long-context study keeps: saved, and built again."""
+"""Saved models of a long-context study."""
 
 import json
 import pathlib
@@ -110,7 +110,7 @@ def restore(saved: SavedModel) -> TrainedModel:
     """Returns a saved model.
 
     Raises:
-      ValueError: in one line, if it cannot be built from its files.
+      ValueError: if it cannot be built from its files.
     """
     try:
         config = ModelConfig(**saved.config)

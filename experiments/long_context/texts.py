@@ -34,7 +34,7 @@ def encode_words(text: str, vocabulary: Sequence[str], option: str = "text") -> 
       option: the name of the option for the message.
 
     Raises:
-      ValueError: in one line, if no word is known.
+      ValueError: if no word is known.
     """
     place = {word: token for token, word in enumerate(vocabulary)}
     words = split_words(text)
@@ -53,7 +53,7 @@ def encode_numbers(text: str, option: str = "text") -> Text:
       option: the name of the option for the message.
 
     Raises:
-      ValueError: in one line, if a word is not a number.
+      ValueError: if a word is not a number.
     """
     words = text.replace(",", " ").split()
     rows = []

@@ -46,8 +46,8 @@ def load(
         remembers if there are more than `MOST_MODELS`.
 
     Raises:
-      UserError: in one line, for a run that cannot be shown.
-      ValueError or OSError: in one line, for a model or a file that cannot be read.
+      UserError: for a run that cannot be shown.
+      ValueError or OSError: for a model or a file that cannot be read.
     """
     task = results.get("task")
     if task not in TASKS:

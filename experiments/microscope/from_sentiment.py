@@ -35,8 +35,8 @@ def load(folder: str | os.PathLike[str], results: dict[str, Any]) -> Collection:
       results: results.json of the run.
 
     Raises:
-      UserError: in one line, for a run that cannot be shown.
-      ValueError or OSError: in one line, for a model that cannot be read.
+      UserError: for a run that cannot be shown.
+      ValueError or OSError: for a model that cannot be read.
     """
     found = [
         (one, sentiment.restore(one.saved))

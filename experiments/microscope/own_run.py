@@ -38,7 +38,7 @@ def find_or_train(config: Config) -> pathlib.Path:
     """Returns the folder of the small run; trains it, or resumes it, unless it is finished.
 
     Raises:
-      UserError: in one line, as `long_context.run`.
+      UserError: as `long_context.run`.
     """
     small = own_config(config)
     folder = RUNS / f"{PROGRAM}-{small.task}-{identity.short_name(small)}"

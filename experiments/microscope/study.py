@@ -54,7 +54,7 @@ def run(config: Config) -> Seen:
       config: the run, and what is shown.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
       Interrupted: after SIGINT or SIGTERM while the small run is trained; the same call resumes.
     """
     folder = config.model_dir or find_or_train(config)
@@ -90,8 +90,8 @@ def load(folder: str | os.PathLike[str], distance: int | None = None) -> Collect
       distance: the distance of the models of a run of long_context.
 
     Raises:
-      UserError: in one line, for a folder without such a run.
-      ValueError or OSError: in one line, for models that cannot be read.
+      UserError: for a folder without such a run.
+      ValueError or OSError: for models that cannot be read.
     """
     program, results = saved_models.results_of(folder, PROGRAMS)
     if program == from_sentiment.PROGRAM:

@@ -15,7 +15,7 @@ from experiments.sentiment.study import evaluate, run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Predicts, exports or evaluates; False if none of it is asked for."""
+    """Predicts, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions)
     elif actions.models.evaluate:

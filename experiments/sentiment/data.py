@@ -44,7 +44,7 @@ def load(config: Config) -> Data:
     """Returns the texts of a study in their fixed split.
 
     Raises:
-      ValueError or OSError: in one line, for data that are not available.
+      ValueError or OSError: for data that are not available.
     """
     data_dir = config.fetched.data_dir
     if config.csv is not None:
@@ -85,7 +85,7 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
       data_dir: folder of the cache.
 
     Raises:
-      ValueError or OSError: in one line, for texts that are not available.
+      ValueError or OSError: for texts that are not available.
     """
     if vectors_from == "none":
         return []
@@ -146,7 +146,7 @@ class Encoded:
         Args:
           batch: texts of a batch over all processes.
           seed: decides the order.
-          process: this one.
+          process: number of this process.
           num_processes: number of processes of the run.
         """
         return bucketed(

@@ -1,4 +1,4 @@
-"""The models of the sentiment study: built, trained, saved, and used on new texts."""
+"""Models of the sentiment study: construction, training, saving and prediction."""
 
 import functools
 import pathlib

@@ -17,10 +17,10 @@ AT_ONCE = 256  # texts
 
 
 def use(actions: Actions) -> None:
-    """Predicts the user's text and exports the model, as the actions ask for.
+    """Predicts the user's text and exports the model, as the actions request.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         text = "" if actions.predict is None else common.read_text(actions.predict)

@@ -30,7 +30,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(
         PROGRAM, config, build, run_dir=run_dir, overwrite=overwrite, files=(CONFUSION,)
@@ -56,7 +56,7 @@ def trainings(config: Config, data: texts.Data) -> list[Training]:
       data: the result of `data.load`.
 
     Raises:
-      ValueError or OSError: in one line, for word vectors that cannot be made.
+      ValueError or OSError: for word vectors that cannot be made.
     """
     raw = texts.raw_texts(config.vectors_from, data, config.fetched.data_dir)
     own = data.splits["train"].texts

@@ -16,7 +16,7 @@ from experiments.translation.study import evaluate, run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Translates, exports or evaluates; False if the actions ask for neither."""
+    """Translates, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions)
     elif actions.models.evaluate:

@@ -58,7 +58,7 @@ def load(config: Config) -> Splits:
     """Returns the pairs of a configuration in their fixed split.
 
     Raises:
-      ValueError or OSError: in one line, for pairs that are not available.
+      ValueError or OSError: for pairs that are not available.
     """
     if config.pairs_file is None:
         pairs = phrase_splits.unique(interface_phrases.load(config.fetched.data_dir))
@@ -135,7 +135,7 @@ def training_batches(
     Args:
       data: the result of `encode`.
       seed: the seed of the orders.
-      process: this one.
+      process: number of this process.
       num_processes: number of processes of the run.
       batch: pairs of a batch over all processes.
       scheduled_sampling: the share of predicted inputs at the end of the training; it grows

@@ -1,4 +1,4 @@
-"""The models of the translation study: built, trained, saved, restored."""
+"""Models of the translation study: construction, training, saving and restoring."""
 
 import functools
 import pathlib

@@ -39,7 +39,7 @@ def write(subject: Subject, path: str | os.PathLike[str], *, limit: int = 8_000_
       The size of the file in bytes.
 
     Raises:
-      ValueError: in one line, for a subject that the page cannot show.
+      ValueError: for a subject that the page cannot show.
       OSError: if the file cannot be written.
 
     Examples:

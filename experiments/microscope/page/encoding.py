@@ -31,7 +31,7 @@ def encoded(subject: Subject, precision: str = "f4") -> dict[str, Any]:
       precision: dtype of the embeddings: "f4", "f2", or "i1" for 8 bits with a scale for each row.
 
     Raises:
-      ValueError: in one line, for a subject that the page cannot show.
+      ValueError: for a subject that the page cannot show.
     """
     for name in ("models", "sentences", "distances"):
         if not getattr(subject, name):
