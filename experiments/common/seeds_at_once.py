@@ -55,10 +55,15 @@ class Settings(NamedTuple):
 class Measurement(NamedTuple):
     """Results of one cell at one distance; lists have one entry per seed.
 
-    steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are
-    of the test split, validation_accuracy of the validation split at the end of training.
-    gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step after
-    the clue, over that at the last step. The score is the output of the right answer. diverged: whether updates that were not finite ended the training.
+    `accuracy` and `loss` are of the test split. `gradient_initial` and `gradient_trained` are ratios:
+    the norm of d score / d state at the step after the clue, over that at the last step. The score
+    is the output of the right answer.
+
+    Attributes:
+      steps: training steps taken.
+      seconds: time of training, also before a resume.
+      validation_accuracy: accuracy on the validation split at the end of training.
+      diverged: whether updates that were not finite ended the training.
     """
 
     cell: str

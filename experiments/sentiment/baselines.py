@@ -40,7 +40,7 @@ def scores(truth: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -
 def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the records of the baselines, measured on the test split.
 
-    The most frequent class (the mean rating), and TF-IDF of word 1-2-grams and of character 2-5-grams
+    The most frequent class (the mean rating), and TF-IDF of word 1-2-grams and character 2-5-grams
     with logistic regression (ridge regression). Strength of regularization and class weight are
     chosen on the validation split.
 

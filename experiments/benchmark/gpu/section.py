@@ -1,7 +1,7 @@
 """The section gpu: checks and times, row by row, within a time budget.
 
-A finished row becomes a line of metrics.jsonl at once. So an interrupted run keeps its rows, and the
-same command measures the rest. Rows that failed are finished too: they are not tried again.
+A finished row becomes a line of metrics.jsonl at once. So an interrupted run keeps its rows, and
+the same command measures the rest. Rows that failed are finished too: they are not tried again.
 """
 
 import time
