@@ -55,9 +55,9 @@ class Settings(NamedTuple):
 class Measurement(NamedTuple):
     """Results of one cell at one distance; lists have one entry per seed.
 
-    `accuracy` and `loss` are of the test split. `gradient_initial` and `gradient_trained` are ratios:
-    the norm of d score / d state at the step after the clue, over that at the last step. The score
-    is the output of the right answer.
+    `accuracy` and `loss` are of the test split. `gradient_initial` and `gradient_trained` are
+    ratios: the norm of d score / d state at the step after the clue, over that at the last step.
+    The score is the output of the right answer.
 
     Attributes:
       steps: training steps taken.
