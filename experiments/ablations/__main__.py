@@ -1,8 +1,8 @@
-"""Which part of an LSTM does the work?
+"""Ablations of the LSTM: which part carries the memory.
 
-Trains the LSTM with one part removed, replaced or added, with several seeds and the best of the
-same learning rates for each, and compares the test scores. A second table shows the activation
-functions with their derivatives.
+Trains the LSTM with one part removed, replaced or added, and compares the test scores. Every
+variant has several seeds, and the best of the same learning rates. A second table shows the
+activation functions with their derivatives.
 
     python -m experiments.ablations --flagfile=experiments/ablations/flagfiles/short.flags
 """

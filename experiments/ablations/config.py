@@ -16,29 +16,34 @@ class Config(Options):
     """Options of the ablation study."""
 
     variants: tuple[str, ...] = option(
-        NAMES, f"Variants of the LSTM; {BASELINE} is what they are compared with.", choices=NAMES
+        NAMES, f"Variants of the LSTM; {BASELINE} is the baseline.", choices=NAMES
     )
-    tasks: tuple[str, ...] = option(TASKS, "What the variants are trained on.", choices=TASKS)
+    tasks: tuple[str, ...] = option(
+        TASKS, "Tasks on which the variants are trained.", choices=TASKS
+    )
     distances: tuple[int, ...] = option(
         (16, 64, 128), "Words between clue and question in sky.", at_least=0, at_most=100_000
     )
     adding_length: int = option(200, "Steps of the adding task.", at_least=2, at_most=100_000)
-    window: int = option(64, "Characters that are read at once.", at_least=2, at_most=100_000)
+    window: int = option(64, "Characters of a training sequence.", at_least=2, at_most=100_000)
     rates: tuple[float, ...] = option(
         (0.001, 0.003, 0.01),
-        "Learning rates; every variant gets the best one in validation, instead of learning_rate.",
+        "Learning rates, instead of learning_rate; every variant gets the best one in validation.",
         above=0,
     )
     hidden: int = option(64, "Hidden units of every cell.", at_least=1, at_most=65_536)
     embedding: int = option(32, "Size of an embedded token.", at_least=1, at_most=65_536)
     stop_at: float = option(
         0.995,
-        "A seed stops when its validation accuracy stays here; above 1: never.",
+        "Validation accuracy at which a seed stops; above 1: never.",
         above=0,
         infinite=True,
     )
     test_sequences: int = option(
-        1024, "Test sequences a seed; a quarter for validation.", at_least=4, at_most=1_048_576
+        1024,
+        "Test sequences per seed; validation has a quarter as many.",
+        at_least=4,
+        at_most=1_048_576,
     )
     fetched: DataConfig = section(DataConfig())
     training: TrainingConfig = section(_TRAINING)

@@ -26,7 +26,7 @@ Interval = tuple[float, float, float]
 def line(record: dict[str, Any]) -> str:
     """Returns one line about one variant on one task."""
     name, values = score(record)
-    mean, low, high = mean_interval(values) if values else (math.nan,) * 3
+    mean, low, high = _limited(record, mean_interval(values)) if values else (math.nan,) * 3
     return (
         f"{record['variant']}, {record['task']}: {name} {mean:.3f} [{low:.3f}, {high:.3f}], "
         f"rate {record['rate']:g}, {record['seconds']:.0f} s"
@@ -36,7 +36,7 @@ def line(record: dict[str, Any]) -> str:
 def score(record: dict[str, Any]) -> tuple[str, list[float]]:
     """Returns the name of the score of a record's task, and its finite values per seed.
 
-    The score of sky is accuracy, of adding the mean squared error, of characters bits a character.
+    The score of sky is accuracy, of adding mean squared error, of characters bits per character.
     """
     task = record["task"].split()[0]
     name, values, scale = {
@@ -64,9 +64,9 @@ def _variants(
     records: dict[tuple[str, str], dict[str, Any]], config: Config, tasks: dict[str, Task]
 ) -> rich.table.Table:
     table = rich.table.Table(
-        title=f"Test scores, mean of {config.training.seeds} seeds with 95 % intervals; the "
+        title=f"Test scores, mean of {config.training.seeds} seeds with 95% intervals; the "
         f"learning rate is the best of {', '.join(f'{r:g}' for r in config.rates)} in validation. "
-        "sky: accuracy; adding: mean squared error; characters: bits a character.",
+        "sky: accuracy; adding: mean squared error; characters: bits per character.",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -113,7 +113,7 @@ def _cell(record: dict[str, Any] | None) -> str:
 
 
 def _limited(record: dict[str, Any], interval: Interval) -> Interval:
-    """An interval of an accuracy does not pass 1, one of an error not 0."""
+    """Returns the interval within [0, 1] for an accuracy, and above 0 for an error."""
     mean, low, high = interval
     top = 1.0 if record["task"].startswith("sky") else math.inf
     return mean, max(low, 0.0), min(high, top)
@@ -128,7 +128,7 @@ def _without_memory(name: str, task: Task) -> float:
 def _functions() -> rich.table.Table:
     table = rich.table.Table(
         title="Activation functions on [-10, 10]. Width: the largest |x| at which a derivative "
-        "has 1 % of its largest size. Last column: the share of a gradient that passes the "
+        "has 1% of its largest size. Last column: the share of a gradient that passes the "
         "function alone in 100 steps with input 1.",
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -157,7 +157,7 @@ def _claim() -> str:
     longer = "longer" if tanh.second_width > sigmoid.second_width else "shorter"
     return (
         '"The second derivative of tanh can sustain for a long range before going to zero": it has '
-        f"1 % of its largest size up to |x| = {tanh.second_width:.2f}; that of the sigmoid up to "
+        f"1% of its largest size up to |x| = {tanh.second_width:.2f}; that of the sigmoid up to "
         f"|x| = {sigmoid.second_width:.2f}. So the range of tanh is {longer}; its largest size is "
         f"{tanh.largest_second:.3f}, that of the sigmoid {sigmoid.largest_second:.3f}. A gradient "
         "over many steps is carried by c_t = f * c_tm1 + ..., not by a second derivative: compare "
@@ -190,7 +190,7 @@ def _draw(
             list(config.variants),
             panels,
             baseline=BASELINE,
-            title=f"Variants of the LSTM, {config.training.seeds} seeds, 95 % intervals; dashed: "
+            title=f"Variants of the LSTM, {config.training.seeds} seeds, 95% intervals; dashed: "
             "the LSTM, dotted: without memory",
         ),
         plots.activation_functions(x, curves, title="Activation functions and their derivatives"),

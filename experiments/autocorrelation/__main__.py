@@ -1,6 +1,6 @@
 """Autocorrelation of a series: its correlogram, and the conclusion in words.
 
-Your own CSV has a header and a row a step; a column of dates orders and spaces them.
+Your own CSV has a header and one row per step. A column of dates is optional.
 
     python -m experiments.autocorrelation --series=sunspots
     python -m experiments.autocorrelation --csv=sales.csv --column=sales --difference=1

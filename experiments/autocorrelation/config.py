@@ -19,16 +19,19 @@ class Config(Options):
     )
     labels: bool = option(False, "The column holds labels, such as meals, not numbers.")
     demo: str | None = option(
-        None, "A diary of day and food, and networks that read it.", choices=DEMOS
+        None, "A made-up diary of days and meals, and networks that read it.", choices=DEMOS
     )
     transform: str = option("none", "Transform of the values.", choices=TRANSFORMS)
-    difference: int = option(0, "How often x_t - x_{t-1} is taken.", at_least=0, at_most=10)
+    difference: int = option(0, "Order of differencing, x_t - x_{t-1}.", at_least=0, at_most=10)
     seasonal_difference: int = option(
-        0, "How often x_t - x_{t-period} is taken before that.", at_least=0, at_most=10
+        0,
+        "Order of seasonal differencing, x_t - x_{t-period}, which comes first.",
+        at_least=0,
+        at_most=10,
     )
     period: int | None = option(
         None,
-        "Steps of a season; default: of the calendar, 12 for months.",
+        "Steps of a season; default: that of the calendar, such as 12 for months.",
         at_least=2,
         at_most=10**6,
     )
@@ -40,7 +43,7 @@ class Config(Options):
     )
     alpha: float = option(0.05, "Level of the bands and tests.", at_least=1e-9, at_most=0.5)
     seed: int = option(
-        0, "Decides the demo, and the shuffles of labels.", at_least=0, at_most=2**31
+        0, "Seed of the demo, and of the shuffles of labels.", at_least=0, at_most=2**31
     )
     source: SeriesConfig = section(SeriesConfig())
 
@@ -83,7 +86,7 @@ class Config(Options):
 
 @dataclasses.dataclass(frozen=True)
 class ReportOptions(Options):
-    """Where the report is kept."""
+    """Folder of the report."""
 
     out: str | None = option(None, "Folder of the report; by default one below runs/.", path=True)
     overwrite: bool = option(False, "Replace the report that out holds.")

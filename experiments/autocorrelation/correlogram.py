@@ -10,7 +10,7 @@ from seqmodels.analysis.verdict import Verdict, verdict
 from seqmodels.data.time_series import TimeSeries
 from seqmodels.data.transforms import transformed
 
-LEAST = 10  # values
+LEAST = 10  # fewest values
 MOST_PERIOD = 5_000
 
 
@@ -18,7 +18,7 @@ class Correlogram(NamedTuple):
     """The correlogram of one column, lags 1 to K.
 
     Attributes:
-      number: how many values there are.
+      number: number of values.
       values: (K,) autocorrelations.
       band: (K,) half widths of the interval that holds those of noise with probability 1 - alpha
         (Bartlett).
@@ -54,13 +54,13 @@ def changed(
 
     Args:
       series: the values.
-      transform: of `seqmodels.data.transforms`.
-      difference: how often x_t - x_{t-1} is taken.
-      seasonal_difference: how often x_t - x_{t-period} is taken before that.
+      transform: a name in `seqmodels.data.transforms`.
+      difference: order of differencing, x_t - x_{t-1}.
+      seasonal_difference: order of seasonal differencing, x_t - x_{t-period}, which comes first.
       period: steps of a season; None: that of the calendar.
 
     Raises:
-      ValueError: in one line, if a value has no root or logarithm, there is no season, or no value
+      ValueError: if a value has no root or logarithm, there is no season, or no value
         would remain.
     """
     least = float(np.nanmin(series.values))
@@ -94,15 +94,15 @@ def analyze(
     """Returns the correlogram of the first column, and its correlation with a second.
 
     Args:
-      series: of `changed`.
+      series: the result of `changed`.
       nlags: the largest lag; None for two seasons, or 10 log10 of the length.
       alpha: level of bands and tests.
       period: steps of a season; None: that of the calendar.
-      difference: how often the series was differenced.
-      seasonal_difference: how often it was seasonally differenced.
+      difference: order of differencing of the series.
+      seasonal_difference: order of seasonal differencing of the series.
 
     Raises:
-      ValueError: in one line, if there are too few values, or they do not vary.
+      ValueError: if there are too few values, or they do not vary.
     """
     for name, column in zip(series.columns, series.values.T, strict=True):
         observed = column[np.isfinite(column)]
@@ -168,8 +168,8 @@ def _cycle(column: np.ndarray, season: int, count: int, alpha: float) -> int:
 
     Args:
       column: (T,), NaN in gaps.
-      season: of the calendar, 1 for none.
-      count: how many values there are.
+      season: steps of the calendar's season, 1 for none.
+      count: number of values.
       alpha: level of the test.
     """
     seasonal = seasonal_period(column, min(count // 2, MOST_PERIOD), alpha, missing="conservative")

@@ -47,7 +47,7 @@ def show(
     Writes diary.csv, association.csv, association.png, verdict.txt and predictions.csv.
 
     Args:
-      folder: of the report.
+      folder: the folder of the report.
       seed: decides the diary, the permutations and the networks.
       alpha: level of the tests.
 
@@ -96,7 +96,7 @@ def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> dict[str, list[fl
     accuracies["best possible rule"] = [float(np.mean(bayes_rule(drawn.meals)[TRAIN:] == truth))]
     table = Table(
         title=f"Accuracy on {len(truth):,} days after {TRAIN:,} to train on, mean of {SEEDS} "
-        f"seeds and 95 % interval. The best possible rule is right in {bayes_rate():.1%} of all "
+        f"seeds and 95% interval. The best possible rule is right in {bayes_rate():.1%} of all "
         "days.",
         box=box.SIMPLE,
         title_justify="left",
@@ -108,7 +108,9 @@ def _predict(drawn: Diary, folder: pathlib.Path, seed: int) -> dict[str, list[fl
         writer.writerow(["model", "seed", "accuracy"])
         for name, values in accuracies.items():
             mean, low, high = mean_interval(values)
-            interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if len(values) > 1 else ""
+            interval = (
+                f" [{100 * max(low, 0):.1f}, {100 * min(high, 1):.1f}]" if len(values) > 1 else ""
+            )
             table.add_row(name, f"{100 * mean:.1f}{interval}")
             for number, value in enumerate(values):
                 writer.writerow([name, seed + number if len(values) > 1 else "", f"{value:.6g}"])

@@ -26,7 +26,7 @@ def load(config: Config) -> tuple[TimeSeries, tuple[tuple[str, ...], ...]]:
     """Returns the columns of labels of a configuration as codes, and the labels of each.
 
     Raises:
-      ValueError: in one line, if the file or a column is not as expected.
+      ValueError: if the file or a column is not as expected.
       OSError: if the file cannot be read.
     """
     source = config.source
@@ -53,7 +53,7 @@ def associations(
       other: the same, or None.
       nlags: the largest lag.
       alpha: level that the test of each lag must be able to reach, shared by all lags.
-      seed: of the shuffles.
+      seed: the seed of the shuffles.
     """
     permutations = max(LEAST_PERMUTATIONS, int(np.ceil(2 * (nlags + 1) / alpha)))
     key, other_key = jax.random.split(jax.random.key(seed))
@@ -92,8 +92,8 @@ def report(
 
     Args:
       columns: names of the column and of another.
-      results: of `associations`.
-      folder: of the report.
+      results: the result of `associations`.
+      folder: the folder of the report.
       alpha: level of the tests.
 
     Returns:
@@ -113,7 +113,7 @@ def report(
     say(words, lines=True)
     (folder / "verdict.txt").write_text(words + "\n")
     panels = [
-        Panel(f"{columns[0]} and {name} so long before", result.lags, np.asarray(result.statistic))
+        Panel(f"{columns[0]} and {name}, by lag", result.lags, np.asarray(result.statistic))
         for name, result in zip(columns, results, strict=True)
     ]
     figure = plots.correlograms(panels, title="Cramer's V by lag")

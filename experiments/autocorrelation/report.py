@@ -22,9 +22,9 @@ def show(series: TimeSeries, correlogram: Correlogram, folder: pathlib.Path, alp
     """Prints table and words; writes acf.csv, ccf.csv, verdict.txt, correlogram.png.
 
     Args:
-      series: of `changed`.
-      correlogram: of `analyze`.
-      folder: of the report.
+      series: the result of `changed`.
+      correlogram: the result of `analyze`.
+      folder: the folder of the report.
       alpha: level of bands and tests.
 
     Returns:
@@ -104,7 +104,7 @@ def _cross(
     values = np.concatenate([cross[1, :0:-1], cross[0]])
     pairs = np.isfinite(series.values).all(axis=1).sum()
     band = np.full(len(lags), normal_quantile(alpha) / np.sqrt(max(pairs, 1)))
-    panels.append(Panel(f"correlation with {other} so long before", lags, values, -band, band))
+    panels.append(Panel(f"correlation with {other}, by lag", lags, values, -band, band))
     _write(folder / "ccf.csv", {"lag": lags, "ccf": values, "band": band})
     if not pairs or not np.isfinite(values).any():
         return f"{other} and {name} are not compared: no step has values of both."

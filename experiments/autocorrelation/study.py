@@ -1,4 +1,4 @@
-"""The autocorrelation report: what is read, analyzed and written."""
+"""The autocorrelation report: reads, analyzes and writes."""
 
 import contextlib
 import os
@@ -34,11 +34,11 @@ class Report(NamedTuple):
     """The statistics of a series.
 
     Attributes:
-      folder: of the written report.
+      folder: the folder of the written report.
       words: the conclusion.
-      correlogram: of numbers; None for labels.
-      associations: of labels, with their own past and with another column's; none for numbers.
-      accuracies: of the demo, the share of days forecast correctly, of each model per seed.
+      correlogram: the correlogram of numbers; None for labels.
+      associations: those of labels with their own past and another column's; () for numbers.
+      accuracies: share of correct days of each model per seed, for the demo.
     """
 
     folder: pathlib.Path
@@ -59,7 +59,7 @@ def run(
       overwrite: whether the files of a report that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         config.check_source()

@@ -18,7 +18,7 @@ from experiments.common.sections import RunOptions
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkOptions(RunOptions):
-    """Where a run is kept, and how it resumes."""
+    """Folder of a run, and how it resumes."""
 
     run_dir: str | None = option(
         None, "Folder of the run; by default a new one below runs/.", path=True

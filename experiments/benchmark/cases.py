@@ -1,4 +1,4 @@
-"""What the benchmark compares: shapes, cells, competitors."""
+"""Cases of the benchmark: shapes, cells, competitors."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 # What runs on the JAX of its interpreter, so that several interpreters give several competitors.
 WITHOUT_JAX = ("torch", "torch.cuda", "onnxruntime")
 # The cell of each peer that computes what ours computes. A GRU applies the reset gate before the
-# candidate's matrix product ("gru") or after it ("gru_after"); that is other mathematics.
+# candidate's matrix product ("gru") or after it ("gru_after"); these are different equations.
 PEERS = {
     "torch": {"rnn": "nn.RNN", "lstm": "nn.LSTM", "gru_after": "nn.GRU"},
     "linen": {"rnn": "SimpleCell", "lstm": "OptimizedLSTMCell", "gru_after": "GRUCell"},
@@ -36,7 +36,7 @@ LOW_PRECISION_CELLS = ("rnn", "lstm", "gru", "gru_after")
 WRAPPERS = {"seqmodels.linen": "linen", "seqmodels.nnx": "nnx"}
 NOTES = {
     "torch": "torch: nn.RNN, nn.LSTM, nn.GRU (reset after), two biases where ours has one. "
-    "Nothing else may run: its threads spin while they wait for each other.",
+    "Nothing else may run, since its threads spin while they wait.",
     "linen": "linen: RNN of SimpleCell, OptimizedLSTMCell, GRUCell (reset after), time major.",
     "nnx": "nnx: RNN of the same cells as linen, time major, under nnx.jit.",
     "haiku": "haiku: dynamic_unroll of LSTM, GRU (reset before); its VanillaRNN is a ReLU RNN, so "
@@ -85,7 +85,7 @@ class Case(NamedTuple):
     method: a driver of ours, "" for a peer, "limit" for the GEMM; of a step, which call takes it.
     mode: "train" (loss and all gradients), "forward" (outputs alone) or "step".
     precision: one of `PRECISIONS`.
-    variant: what the program leaves out, of `shares.VARIANTS`; "" for nothing.
+    variant: the part that is left out, one of `shares.VARIANTS`; "" for none.
     """
 
     worker: Worker
@@ -98,7 +98,7 @@ class Case(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a table calls the competitor."""
+        """The name of the competitor in tables."""
         name = str(self.worker)
         if self.method == "limit":
             name = name.replace("ours, 1 device", "limit")
@@ -110,7 +110,7 @@ class Case(NamedTuple):
 
 
 def parse_shape(text: str) -> Shape:
-    """Returns the shape that "1024x16x32x64" says.
+    """Returns the shape of a text such as "1024x16x32x64".
 
     Raises:
       ValueError: if it is not four positive numbers.
@@ -154,8 +154,8 @@ def workers_for(
 
     Args:
       peers: the other libraries.
-      devices: how many devices "all" are.
-      cores: how many threads torch gets.
+      devices: number of devices that "all" means.
+      cores: number of threads of torch.
       homes: the versions of JAX by whose interpreters a framework runs; ("",) by default.
     """
     homes = homes or {}
@@ -168,7 +168,7 @@ def workers_for(
 
 
 def runs(worker: Worker, cell: str, precision: str) -> bool:
-    """Whether a framework has the cell in that precision."""
+    """Returns whether a framework has the cell in that precision."""
     framework = WRAPPERS.get(worker.framework, worker.framework)
     if framework == "ours":
         return precision == "float32" or cell in LOW_PRECISION_CELLS

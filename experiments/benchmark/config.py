@@ -10,7 +10,7 @@ from experiments.common.sections import check_devices
 from seqmodels.drivers.auto import DRIVERS
 from seqmodels.drivers.memory_plan import parse_bytes
 
-# The last is for a GPU, so it runs when it is asked for.
+# The last one needs a GPU, so it is not in the default.
 SECTIONS = ("speed", "sweep", "compile", "memory", "wrappers", "latency", "shares", "gpu")
 METHODS = ("auto", *DRIVERS)
 ALL_PEERS = (*PEERS, "onnxruntime")
@@ -27,7 +27,7 @@ def parse_steps(values: Sequence[str]) -> list[Shape]:
 
 @dataclasses.dataclass(frozen=True)
 class GPUConfig(Options):
-    """Sizes of the section gpu."""
+    """Options of the section gpu."""
 
     gpu_steps: tuple[int, ...] = option((256, 1024, 4096), "Steps T.", at_least=1, at_most=10**7)
     gpu_hidden: tuple[int, ...] = option(
@@ -55,7 +55,7 @@ class Config(Options):
     """Options of the benchmark."""
 
     sections: tuple[str, ...] = option(
-        SECTIONS[:-1], "What to measure, in this order.", choices=SECTIONS
+        SECTIONS[:-1], "Sections to run, in this order.", choices=SECTIONS
     )
     shapes: tuple[str, ...] = option(
         (
@@ -68,7 +68,7 @@ class Config(Options):
         ("rnn", "lstm", "gru", "gru_after", "peephole"), "Cells.", choices=CELLS
     )
     methods: tuple[str, ...] = option(
-        ("auto", "scan"), "Drivers; the first is what ratios call ours.", choices=METHODS
+        ("auto", "scan"), "Drivers; ratios use the first one as ours.", choices=METHODS
     )
     precision: tuple[str, ...] = option(
         ("float32",),
@@ -82,8 +82,8 @@ class Config(Options):
         "this. With two of them every competitor that uses JAX runs in both.",
         empty=True,
     )
-    rounds: int = option(11, "Rounds that count.", at_least=1, at_most=1_000_000)
-    warmups: int = option(1, "Rounds before them that do not.", at_least=1, at_most=1_000_000)
+    rounds: int = option(11, "Timed rounds.", at_least=1, at_most=1_000_000)
+    warmups: int = option(1, "Warm-up rounds before them.", at_least=1, at_most=1_000_000)
     seed: int = option(0, "Seed of the order in a round.", at_least=0, at_most=LARGEST)
     sweep: tuple[int, ...] = option(
         (256, 1024, 4096, 16384),
@@ -106,7 +106,7 @@ class Config(Options):
     )  # fmt: skip
     gpu: GPUConfig = section(GPUConfig())
     stall_seconds: int = option(
-        300, "How long one answer of a worker process may take.", at_least=1
+        300, "Longest time in seconds of one answer of a worker process.", at_least=1
     )
     devices: str = option(
         "auto",

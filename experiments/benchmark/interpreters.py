@@ -1,4 +1,4 @@
-"""The Python interpreters by which competitors run, named by their versions of JAX."""
+"""The Python interpreters of the competitors, named by their versions of JAX."""
 
 import os
 import shutil

@@ -30,7 +30,7 @@ def start(framework: str, count: str) -> dict[str, Any]:
     devices = 1
     divides = framework == "ours" or framework in WRAPPERS
     if divides and (count == "auto" or int(count) > 1):
-        # One device is what JAX has by itself; more of them are asked for before it starts.
+        # JAX has one CPU device by default; more must be requested before it starts.
         devices = use_devices(count)
     if framework != "ours":
         importlib.import_module(MODULES[framework])
@@ -80,13 +80,13 @@ def forget() -> None:
 
 
 def compile_seconds(case: Case, budget: str | None) -> list[float]:
-    """Returns how long it takes to trace, lower and compile a training step, a few times over."""
+    """Returns the seconds to trace, lower and compile a training step, several times."""
     cell, params = benchmark_ours.make(case.cell, case.shape.D, case.shape.H)
     function = jax.value_and_grad(
         benchmark_ours.loss_of(cell, benchmark_ours.driver(case.method, budget))
     )
     xs = jax.ShapeDtypeStruct(case.shape[:3], np.float32)
-    jax.jit(lambda x: x + 1).lower(xs).compile()  # what only the first compilation pays for
+    jax.jit(lambda x: x + 1).lower(xs).compile()  # one-time costs of the first compilation
     seconds = []
     for _ in range(COMPILE_REPEATS):
         jax.clear_caches()

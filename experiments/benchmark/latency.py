@@ -1,8 +1,8 @@
-"""The section latency: one step at a time, as a server takes them.
+"""The section latency: single steps, as a server runs them.
 
 A step is a call with an input of the host, x_t (B, D) in NumPy or a tensor, and ends when y_t is
-there; the state is that of the step before. Each framework has one thread but for XLA, which takes
-what it likes. Turns of 1,000 steps are interleaved like all other measurements.
+there; the state is that of the step before. Each framework has one thread, except XLA, which
+chooses by itself. Turns of 1,000 steps are interleaved like all other measurements.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How much memory a call takes: the growth of the process's high-water mark."""
+"""Memory of a call: the growth of the process's high-water mark."""
 
 import pathlib
 import resource
@@ -11,7 +11,7 @@ _STATUS = pathlib.Path("/proc/self/status")
 
 
 class Growth(NamedTuple):
-    """Bytes by which a call raised the high-water mark, and by which of two clocks.
+    """Bytes by which a call raised the high-water mark, and the measure that was used.
 
     how: "VmHWM" (reset before the call), or "ru_maxrss", which cannot be reset and so misses what
     stays below an earlier peak.

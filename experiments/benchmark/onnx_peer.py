@@ -35,7 +35,7 @@ def build(
     model = sm.weights.to_onnx(params, cell, lengths=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of inputs that may be left out
+    options.log_severity_level = 3  # without warnings about optional inputs
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -59,7 +59,7 @@ def verdict(case: Case, result: Any) -> tuple[float, float | None, tuple[int, ..
 
 
 def wait(result: Any) -> Any:
-    """Returns the result, which is there already."""
+    """Returns the result, which is ready."""
     return result
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark runs of ours: every cell under every driver, on one device or on several.
+"""Our side of the benchmark: every cell under every driver, on one device or on several.
 
 On several devices every one takes its share of the sequences through time.
 """

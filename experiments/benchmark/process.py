@@ -1,4 +1,4 @@
-"""Worker processes and the pipe to each: one line of JSON asks, one line answers."""
+"""Worker processes and the pipe to each: one line of JSON per request and per reply."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ START_LIMIT = 120.0
 
 
 class WorkerError(Exception):
-    """A worker died, stalled, or could not do what it was asked, in one line.
+    """A worker died, stalled, or could not answer a request, in one line.
 
     kind: the name of the exception it answered with; "" where it did not answer.
     """
@@ -45,7 +45,7 @@ class Connection(Protocol):
 
 
 class Process:
-    """A worker process. Close it, or use it as a context manager: it never outlives that."""
+    """A worker process. Close it, or use it as a context manager."""
 
     def __init__(self, command: Sequence[str], limit: float):
         """Starts the process.
@@ -120,7 +120,7 @@ class Process:
     def _how_it_ended(self) -> str:
         try:
             status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:  # it closed its end of the pipe and lives
+        except subprocess.TimeoutExpired:  # it closed its end of the pipe but runs
             self._process.kill()
             status = self._process.wait()
         self._errors.seek(0)
@@ -129,7 +129,7 @@ class Process:
         return f"died with {how}" + (f": {lines[-1].strip()[:200]}" if lines else "")
 
     def close(self) -> None:
-        """Ends the process at once; it has nothing to tidy up."""
+        """Ends the process at once; it has nothing to clean up."""
         self._process.kill()
         self._process.wait()
         with contextlib.suppress(OSError):

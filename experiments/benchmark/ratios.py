@@ -1,4 +1,4 @@
-"""What the times mean: ratios of medians, geometric means over shapes, and the bars to clear."""
+"""Ratios of median times, geometric means over shapes, and targets."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ NAMES = {"train": "training", "forward": "forward"}
 
 
 class Bar(NamedTuple):
-    """A claim in one number: the geometric mean of ratios over so many shapes."""
+    """The geometric mean of ratios over shapes, and their range."""
 
     name: str
     value: float
@@ -28,8 +28,8 @@ class Bar(NamedTuple):
 class View:
     """The competitors of one version of JAX at one precision, and what they share with the others.
 
-    name: what a table adds to its rows, such as ", bfloat16"; "" if there is nothing else.
-    timings: their cases are in float32 on the only JAX, so that they are found by what they are.
+    name: suffix of the rows in tables, such as ", bfloat16"; may be "".
+    timings: timings with cases as if in float32 on the only JAX, so that all views are alike.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _plain(case: Case) -> Case:
 
 
 class Times:
-    """The medians of all cases of a view, found by what they are."""
+    """The medians of all cases of a view, found by their description."""
 
     def __init__(self, timings: Iterable[Timing], methods: Sequence[str], devices: int, cores: int):
         """Stores the timings; `method`, the first of `methods`, on all `devices` is "ours"."""
@@ -95,7 +95,7 @@ def ratio(above: float | None, below: float | None) -> float | None:
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:
-    """Returns the geometric mean of those that are there, None if there are none."""
+    """Returns the geometric mean of the ratios that exist; None without any."""
     there = [value for value in values if value is not None]
     return math.exp(statistics.fmean(map(math.log, there))) if there else None
 
@@ -103,7 +103,7 @@ def geometric_mean(values: Iterable[float | None]) -> float | None:
 def precision_bars(
     times: dict[View, Times], shapes: Sequence[Shape], cells: Iterable[str]
 ) -> list[Bar]:
-    """Returns the bars low precision / float32 of ours, on all devices."""
+    """Returns the targets: low precision / float32 of ours, on all devices."""
     found = []
     for low in times:
         for full in times:
@@ -122,7 +122,7 @@ def precision_bars(
 
 
 def _bar(name: str, values: Iterable[float | None]) -> list[Bar]:
-    """Returns the bar of the ratios that were measured, or nothing."""
+    """Returns the target of the measured ratios, or nothing."""
     there = [value for value in values if value is not None]
     mean = geometric_mean(there)
     return [] if mean is None else [Bar(name, mean, min(there), max(there), len(there))]
@@ -140,7 +140,7 @@ def wrapper_ratio(
 def wrapper_bars(
     timings: Sequence[Timing], shapes: Sequence[Shape], cells: Iterable[str], devices: int
 ) -> list[Bar]:
-    """Returns the bars of the wrappers, on one device and on all."""
+    """Returns the targets of the wrappers, on one device and on all."""
     found = []
     for cell in cells:
         for wrapper, peer in WRAPPERS.items():
@@ -152,7 +152,7 @@ def wrapper_bars(
 
 
 def bars(times: Times, shapes: Sequence[Shape], cells: Iterable[str], cores: int) -> list[Bar]:
-    """Returns the bars that can be computed from what was measured."""
+    """Returns the targets that the measurements allow to compute."""
     first = list(shapes)[:BAR_SHAPES]
     found: list[Bar] = []
 

@@ -1,4 +1,4 @@
-"""What a benchmark has measured, unit by unit, so that an interrupted run resumes.
+"""The record of a benchmark, unit by unit, so that an interrupted run resumes.
 
 A unit is what is measured as one, such as all competitors at one shape. Finished units are lines of
 the run's metrics.jsonl; results.json also has what an interrupted unit had measured.
@@ -23,7 +23,7 @@ TIMED = ("speed", "sweep", "wrappers", "latency", "shares")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What is compared with what, and how often. methods[0] is what "ours" means in a ratio.
+    """Settings of the comparison. methods[0] is "ours" in a ratio.
 
     homes: the versions of JAX by whose interpreters a framework runs. connect: starts a worker.
     """
@@ -44,7 +44,7 @@ class Settings:
 
 @dataclasses.dataclass
 class Record:
-    """What was measured so far, what is to be said about it, and what was wrong.
+    """Measurements, notes and errors so far.
 
     rows: by section. units: (section, unit) of all that is finished. left: how many units a section
     left out for want of time. save: called whenever there is more. log: gets the finished units,
@@ -63,7 +63,7 @@ class Record:
 
     @property
     def measured(self) -> int:
-        """How many figures there are."""
+        """The number of figures."""
         return sum(map(len, self.rows.values()))
 
     def section(self, name: str) -> list[Any]:
@@ -84,8 +84,8 @@ class Record:
         """Loads the finished units of a log.
 
         Args:
-          log: where finished units are and will be written.
-          results: of the run that is resumed; None for a new run, whose log is emptied.
+          log: log of the finished units.
+          results: results.json of the resumed run; None for a new run, whose log is emptied.
         """
         self.log = log
         log.truncate(log.offset if results else 0)

@@ -34,7 +34,7 @@ WIDTH = 120
 
 
 def machine(settings: Settings, kind: str) -> dict[str, Any]:
-    """Returns what the times depend on besides the code."""
+    """Returns a description of the machine and the versions."""
     return {
         "cpu": _cpu(),
         "cores": settings.cores,

@@ -91,10 +91,10 @@ def _time(section: str, plan: dict[Shape, list[Case]], settings: Settings, recor
     with logged(record, total) as log, Pool(settings.connect) as pool:
         missing: set[Worker] = set()
         for shape, cases in plan.items():
-            # What ours under scan gives on one device is what the others are checked against.
+            # The others are checked against our scan on one device.
             own = [Worker("ours", 1, case.worker.jax) for case in cases]
             workers = list(dict.fromkeys([*own, *(case.worker for case in cases)]))
-            # Those that died at the shape before start afresh; those that could not start do not.
+            # Workers that died at the shape before start again; those that could not start do not.
             running = start(pool, [w for w in workers if w not in missing], record, log)
             missing |= set(workers) - set(running)
             begin = len(timings)

@@ -43,7 +43,7 @@ class Shares(NamedTuple):
 
     @property
     def overlap(self) -> float:
-        """What the parts lack to the whole."""
+        """The whole minus the parts."""
         return 1 - self.products - self.activations - self.rest
 
 
@@ -81,7 +81,7 @@ def shares(timings: Sequence[Timing]) -> dict[Case, Shares]:
 def table(timings: Sequence[Timing]) -> Table:
     """Returns the shares, a row for every program."""
     shown = make_table(
-        "ours, 1 device: shares of the time; overlap: what the three lack to 100%",
+        "ours, 1 device: shares of the time; overlap: 100% minus the three",
         "",
         ["ms", "products", "activations", "rest", "overlap"],
     )

@@ -35,14 +35,14 @@ def run(
     """Measures, prints the tables, and returns results.json.
 
     Args:
-      config: what to measure.
+      config: the configuration.
       run_dir: folder of the results; None for a new one below runs/. An unfinished run with the
         same options that it holds is resumed: what is measured as one, such as all competitors at
         a shape, is measured again if it was not finished.
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
       KeyboardInterrupt: after Ctrl-C, when the results so far are written and shown.
     """
     try:
@@ -77,7 +77,7 @@ def _measure(
     with directory.metrics_log() as log:
         record.resume(log, directory.results)
         record.save = lambda: report.write(complete=False)
-        record.save()  # from here on the run can be resumed
+        record.save()  # the run can be resumed from here
         try:
             runners = _runners(config, shapes, settings, record)
             for section in config.sections:

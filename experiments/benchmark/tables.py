@@ -201,9 +201,9 @@ def memory(measured: Sequence[dict[str, Any]]) -> Table:
 
 
 def bars(found: Sequence[Bar]) -> Table:
-    """Returns the bars: geometric means, and the range over shapes."""
+    """Returns the table of targets: geometric means, and the range over shapes."""
     columns = ["geometric mean", "from", "to", "shapes"]
-    table = make_table("bars: ours on all devices where not said otherwise", "", columns)
+    table = make_table("targets: ours on all devices unless stated otherwise", "", columns)
     for bar in found:
         low, high = f"{bar.low:.2f}", f"{bar.high:.2f}"
         table.add_row(bar.name, f"{bar.value:.2f}", low, high, str(bar.shapes))
@@ -211,7 +211,7 @@ def bars(found: Sequence[Bar]) -> Table:
 
 
 def remarks(timings: Sequence[Timing]) -> list[str]:
-    """Returns lines about what the times do not show: what "auto" picked, and spare devices."""
+    """Returns remarks: the choice of "auto", and unused devices."""
     lines = []
     picked: dict[str, dict[str, None]] = {}
     fewer: dict[Worker, dict[str, int]] = {}

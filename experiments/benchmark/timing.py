@@ -1,4 +1,4 @@
-"""How the competitors of one shape are timed: in turns, in shuffled rounds, each in its process.
+"""Timing of the competitors of one shape: in shuffled rounds, each in its own process.
 
 Whatever slows the machine for a while then slows all of them alike, and medians and their ratios
 hold.
@@ -65,7 +65,7 @@ class Timing(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Receives what happens.
+    """Receives notes, errors and progress.
 
     note: takes a line to remember. error: takes one about what is wrong. done: takes what is
     measured, what was done there, and how much work that was.
@@ -101,16 +101,16 @@ def measure(
     *,
     with_references: bool = True,
 ) -> None:
-    """Prepares, checks and times cases of one shape; all of their workers run already.
+    """Prepares, checks and times cases of one shape, whose workers run.
 
     A worker that fails loses its remaining turns, the others continue.
 
     Args:
       cases: competitors, also such as do not apply; those are left out.
       pool: their workers, ours on one device among them.
-      plan: how often.
+      plan: numbers of rounds.
       log: receives what happens.
-      timings: what was timed is appended, in the order of `cases`; after Ctrl-C too.
+      timings: receives the timings in the order of `cases`, also after Ctrl-C.
       with_references: whether the cases are checked against their references, which are run once.
         Otherwise only those are checked whose reference is among the cases.
     """

@@ -131,7 +131,7 @@ def verdict(case: Case, result: Any) -> tuple[float, float | None, tuple[int, ..
 
 
 def wait(result: Any) -> Any:
-    """Returns the result when it is there."""
+    """Returns the result when it is ready."""
     import torch
 
     if torch.cuda.is_available():

@@ -1,7 +1,7 @@
 """The process in which one competitor of the benchmark runs, driven over a pipe.
 
-torch beside XLA in one process stalls now and then by a factor of 10 to 40, and thread pools that
-share cores disturb each other. So every framework has a process of its own, which loads no other,
+torch and XLA in one process sometimes stall by a factor of 10 to 40, and thread pools that share
+cores disturb each other. So every framework has a process of its own, which loads no other,
 and the parent lets one of them compute at a time. Requests and replies are lines of JSON.
 
     python -m experiments.benchmark.worker FRAMEWORK COUNT
@@ -36,7 +36,7 @@ class Server:
         self._prepared: dict[int, Callable[[], Any]] = {}
 
     def answer(self, request: Reply) -> Reply:
-        """Returns the reply to a request; a mistake becomes one line of `error`."""
+        """Returns the reply to a request; an error becomes one line of `error`."""
         try:
             return getattr(self, f"_{request.pop('do')}")(**request)
         except ModuleNotFoundError as error:
@@ -95,7 +95,7 @@ class Server:
         return {"errors": equivalence.differences(cell, method, precision, Shape(*shape))}
 
     def _memory(self, case: list[Any], budget: str | None = None) -> Reply:
-        """Compiles a case, then runs it once and says by how much the memory grew."""
+        """Compiles a case, then runs it once and returns the growth of memory."""
         what = decode(case)
         # Libraries load and make their thread pools at the first call; that is not the case's.
         function, arguments, _ = self._backend.build(

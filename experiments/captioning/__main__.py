@@ -1,7 +1,7 @@
-"""One to many: what is in the picture? A CNN whose features start a recurrent decoder of words.
+"""One to many: captions of pictures. A CNN initializes a recurrent decoder of words.
 
-Scenes are held out by what is in them: the pairs (or triples) of pictures that are tested were
-never seen together in training, in whatever order.
+Scenes are held out by content. The pairs (or triples) of pictures in the test were never seen
+together in training, in any order.
 
     python -m experiments.captioning
     python -m experiments.captioning --flagfile=experiments/captioning/flagfiles/emoji.flags
@@ -18,7 +18,7 @@ from experiments.common import app
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Predicts, exports or evaluates; False if none of it is asked for."""
+    """Predicts, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions, config.decoding)
     elif actions.models.evaluate:

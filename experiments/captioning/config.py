@@ -12,7 +12,7 @@ from seqmodels.storage import reading
 
 PROGRAM = "captioning"
 DATA = ("digits", "emoji", "folder")
-PICTURES = {"digits": 3, "emoji": 2}  # of a scene, by default
+PICTURES = {"digits": 3, "emoji": 2}  # pictures of a scene by default
 CELLS = ("rnn", "gru", "lstm")
 DECODERS = ("greedy", "sample", "beam")
 
@@ -21,7 +21,7 @@ DECODERS = ("greedy", "sample", "beam")
 class DecodingConfig(Options):
     """How captions are decoded, also by --evaluate, --predict and --export."""
 
-    decode: str = option("greedy", "How captions are found.", choices=DECODERS)
+    decode: str = option("greedy", "Search for the caption.", choices=DECODERS)
     beam: int = option(4, "Width of the beam.", at_least=1, at_most=1_024)
     length_penalty: float = option(
         0.0,
@@ -30,10 +30,10 @@ class DecodingConfig(Options):
         at_most=10,
     )
     temperature: float = option(
-        1.0, "Of sampling; below 1 the probable words are more so.", above=0
+        1.0, "Temperature of sampling; below 1: probable words become more probable.", above=0
     )
     top_k: int | None = option(
-        None, "Samples are of the so many most probable words; by default of all.", at_least=1
+        None, "Sample from this many most probable words; by default from all.", at_least=1
     )
 
 
@@ -47,7 +47,7 @@ class Config(Options):
         "'seqmodels[captions]'), or a folder of your own.",
         choices=DATA,
     )
-    language: str = option("en", "Of the captions of scenes.", choices=LANGUAGES)
+    language: str = option("en", "Language of the captions of scenes.", choices=LANGUAGES)
     pictures: int | None = option(
         None,
         "Pictures of a scene: 2 or 3 emoji, 2 to 4 digits; by default 2 emoji, 3 digits.",
@@ -66,7 +66,10 @@ class Config(Options):
     features: int = option(128, "Size of the encoder's features.", at_least=1, at_most=65_536)
     embedding: int = option(64, "Size of an embedded word.", at_least=1, at_most=65_536)
     patch: int = option(
-        1, "Squares of so many pixels a side are read as one; cheaper.", at_least=1, at_most=65_536
+        1,
+        "Side of the squares of pixels that are read as one; more is cheaper.",
+        at_least=1,
+        at_most=65_536,
     )
     channels: tuple[int, ...] = option(
         (32, 64),
@@ -117,7 +120,7 @@ class Actions(Options):
 
     predict: str | None = option(
         None,
-        "Your own picture: of any mode and size; it is laid on white, made gray where the model "
+        "Your own picture: of any mode and size; it is put on white, made gray where the model "
         "knows gray pictures, and scaled to the size that the model knows.",
         path=True,
     )

@@ -1,4 +1,4 @@
-"""The data of the captioning study: which pictures are trained on, and which are tested."""
+"""The data of the captioning study: training, validation and test pictures."""
 
 import pathlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from seqmodels.data.vocabulary import Vocabulary
 from seqmodels.datasets import emoji_scenes, number_images
 from seqmodels.storage import reading
 
-LEAST_PICTURES = 10  # of a folder
+LEAST_PICTURES = 10  # fewest pictures of a folder
 HELD_OUT = {"validation": 0.1, "test": 0.1}
 SIDE = 64  # pixels that pictures of a folder are brought to
 VALIDATION, TEST = 354, 1416  # scenes; four of each held-out pair of emoji
@@ -22,7 +22,7 @@ TRAINING_SAMPLE = 1239  # scenes that the baselines search and that stand for wh
 
 
 class Data(NamedTuple):
-    """What the study needs of a data set.
+    """A data set of the study.
 
     Attributes:
       batches: `batches(seed, batch_size, process, num_processes) -> Batches`.
@@ -30,7 +30,7 @@ class Data(NamedTuple):
       validation: chooses the best parameters.
       tests: "unseen": combinations (or pictures of a folder) that are never trained on; "seen":
         new scenes of combinations that are; a folder has none.
-      vocabulary: of the training captions.
+      vocabulary: the vocabulary of the training captions.
       image_shape: (height, width, channels).
       steps: the longest caption that is decoded, eos included.
     """
@@ -48,7 +48,7 @@ def load(config: Config) -> Data:
     """Returns the data of a configuration.
 
     Raises:
-      ValueError, OSError or ModuleNotFoundError: in one line, for data that are not available.
+      ValueError, OSError or ModuleNotFoundError: for data that are not available.
     """
     if config.images_dir is not None and config.captions_file is not None:
         return folder(config.images_dir, config.captions_file)
@@ -60,12 +60,12 @@ def scenes(kind: str, language: str, pictures: int) -> Data:
 
     Args:
       kind: "digits" or "emoji".
-      language: of the captions.
-      pictures: of a scene.
+      language: the language of the captions.
+      pictures: the pictures of a scene.
 
     Raises:
-      ValueError: for a number of pictures that there is not.
-      ModuleNotFoundError: if a package that draws is not installed.
+      ValueError: for a number of pictures that is not supported.
+      ModuleNotFoundError: if a drawing package is not installed.
     """
     make = number_images.scenes if kind == "digits" else emoji_scenes.scenes
     found = make(language, pictures)
@@ -93,7 +93,7 @@ def folder(images_dir: str, captions_file: str) -> Data:
     """Returns the data of a user's own folder; validation and test have about a tenth each.
 
     Raises:
-      ValueError: in one line, for what cannot be read, or too few pictures.
+      ValueError: for unreadable files, or too few pictures.
     """
     captioned, files = image_folder.load(images_dir, captions_file, SIDE)
     # By content, so that copies of a picture are in one part.

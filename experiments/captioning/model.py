@@ -1,4 +1,4 @@
-"""The models of the captioning study: built, trained, decoded, saved and restored."""
+"""Models of the captioning study: construction, training, decoding and saving."""
 
 import functools
 import pathlib
@@ -105,7 +105,7 @@ def make_decoder(model: Captioner, steps: int, how: DecodingConfig) -> Callable[
     Args:
       model: the model.
       steps: the most words.
-      how: how captions are found; only a beam has several captions for each picture.
+      how: options of the search; only a beam has several captions for each picture.
     """
 
     @jax.jit
@@ -141,12 +141,12 @@ def training(
 
     Args:
       config: the model.
-      data: to train, validate and test.
-      how: how test captions are found.
+      data: the training, validation and test data.
+      how: options of the search for test captions.
       batch: pictures a step.
-      about: what the model was trained on, to be saved with it.
-      optimizer: how parameters are updated.
-      fit: how long.
+      about: description of the training data, saved with the model.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
     """
     model = build(config)
     greedy = make_decoder(model, config.steps, DecodingConfig())
@@ -181,8 +181,8 @@ def tested(decode: Callable[..., Decoded], data: Data, params: Params) -> dict[s
     """Returns the figures of the test pictures, and the first captions of the unseen ones.
 
     Args:
-      decode: of `make_decoder`.
-      data: with the test pictures.
+      decode: the result of `make_decoder`.
+      data: data with the test pictures.
       params: the model's.
     """
     figures: dict[str, Any] = {}
@@ -201,7 +201,7 @@ def caption(
     """Returns the best caption of each picture.
 
     Args:
-      decode: of `make_decoder`.
+      decode: the result of `make_decoder`.
       words: the vocabulary.
       params: the model's.
       images: uint8 (N, height, width, channels).
@@ -219,7 +219,7 @@ def caption(
 
 
 def restore(found: model_files.SavedModel) -> Predictor:
-    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    """Returns a saved model; ValueError in one line if it cannot be built from its files."""
     try:
         fields = dict(found.config["model"])
         shape, channels = tuple(fields["image_shape"]), tuple(fields["channels"])

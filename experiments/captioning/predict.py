@@ -14,14 +14,14 @@ from seqmodels.data import image_folder
 
 
 def use(actions: Actions, how: DecodingConfig) -> None:
-    """Captions the user's picture and exports the model, as the actions ask for.
+    """Captions the user's picture and exports the model, as the actions request.
 
     Args:
-      actions: what to do.
-      how: how captions are found.
+      actions: the requested actions.
+      how: options of the search for captions.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         predictor = restore(saved_models.best(PROGRAM, actions.models.model_dir))
@@ -38,12 +38,12 @@ def show(predictor: Predictor, path: str, how: DecodingConfig, plot: str | None 
 
     Args:
       predictor: the model.
-      path: of the user's picture.
-      how: how the caption is found.
+      path: path of the user's picture.
+      how: options of the search for the caption.
       plot: a file for the figure; None for none.
 
     Raises:
-      ValueError: in one line, if the file is not a picture.
+      ValueError: if the file is not a picture.
     """
     image = image_folder.read_image(path, predictor.config.image_shape)
     (caption, probability), *_ = captions(predictor, image, how)
@@ -68,7 +68,7 @@ def captions(
     Args:
       predictor: the model.
       image: uint8 (height, width, channels).
-      how: how captions are found; only a beam finds several.
+      how: options of the search; only a beam finds several captions.
     """
     decode = make_decoder(predictor.model, predictor.config.steps, how)
     found = decode(predictor.params, image[None], jax.random.key(0))

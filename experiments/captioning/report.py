@@ -11,11 +11,11 @@ from seqmodels.training.run_directory import RunDirectory
 SHEET = "contact_sheet.png"
 COLUMNS = {
     "unseen_exact": ("exact, unseen %", study_report.percent),
-    "unseen_chrf": ("chrF", study_report.decimals(1)),
-    "unseen_bleu": ("BLEU", study_report.decimals(1)),
+    "unseen_chrf": ("chrF", study_report.decimals(1, 0, 100)),
+    "unseen_bleu": ("BLEU", study_report.decimals(1, 0, 100)),
     "seen_exact": ("exact, seen %", study_report.percent),
-    "seen_chrf": ("chrF", study_report.decimals(1)),
-    "seen_bleu": ("BLEU", study_report.decimals(1)),
+    "seen_chrf": ("chrF", study_report.decimals(1, 0, 100)),
+    "seen_bleu": ("BLEU", study_report.decimals(1, 0, 100)),
 }
 
 
@@ -23,9 +23,9 @@ def show(results: dict[str, Any], directory: RunDirectory, data: Data) -> None:
     """Prints the table and writes the first test pictures with the captions of the best model.
 
     Args:
-      results: what results.json holds.
-      directory: of the run.
-      data: of the run.
+      results: the content of results.json.
+      directory: the run directory.
+      data: the data of the run.
     """
     records = results["results"]
     present = {

@@ -1,4 +1,4 @@
-"""The captioning study: what is trained, measured and evaluated."""
+"""The captioning study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -28,7 +28,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(PROGRAM, config, build, run_dir=run_dir, overwrite=overwrite, files=(SHEET,))
 
@@ -97,7 +97,7 @@ def evaluate(
       Records with model, seed and the figures of the test pictures; they are printed too.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     models = saved_models.all_models(PROGRAM, model_dir)
     records: list[dict[str, Any]] = []
@@ -120,5 +120,5 @@ def evaluate(
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for name, values in exact.items():
-        say(f"{name}, mean: {100 * np.mean(values):.1f} % exact, unseen")
+        say(f"{name}, mean: {100 * np.mean(values):.1f}% exact, unseen")
     return records

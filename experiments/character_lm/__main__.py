@@ -1,4 +1,4 @@
-"""Many to many, in step: the next character of Shakespeare's plays, in bits a character.
+"""Many to many, in step: the next character of Shakespeare's plays, in bits per character.
 
 A recurrent network reads character by character and predicts each next one. It is trained by
 truncated backpropagation: the state is carried from piece to piece, the gradient is not.
@@ -16,7 +16,7 @@ from experiments.common import app
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Generates, exports or evaluates; False if the actions ask for neither."""
+    """Generates, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions)
     elif actions.models.evaluate:

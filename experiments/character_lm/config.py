@@ -16,7 +16,9 @@ class Config(Options):
     cells: tuple[str, ...] = option(("rnn", "lstm"), "Models.", choices=CELLS)
     hidden: int = option(256, "Hidden units.", at_least=1, at_most=65_536)
     embedding: int = option(64, "Size of an embedded character.", at_least=1, at_most=65_536)
-    length: int = option(64, "Steps of a piece: the reach of a gradient.", at_least=1)
+    length: int = option(
+        64, "Steps of a training piece, over which gradients are propagated.", at_least=1
+    )
     fetched: DataConfig = section(DataConfig())
     training: TrainingConfig = section(
         TrainingConfig(

@@ -27,7 +27,7 @@ def load(data_dir: str | os.PathLike[str] | None) -> Data:
       data_dir: folder of the cache; None for the default.
 
     Raises:
-      ValueError or OSError: in one line, for plays that are not available.
+      ValueError or OSError: for plays that are not available.
     """
     text = plays.load(data_dir)
     return Data(text, plays.character_set(text.train))
@@ -48,9 +48,9 @@ def training_batches(
 
     Args:
       train: int32 (N,), tokens of the training split.
-      seed: of the training.
-      process: this one.
-      num_processes: of the run.
+      seed: the seed of the training.
+      process: number of this process.
+      num_processes: number of processes of the run.
       batch: streams over all processes.
       length: steps of a piece.
     """

@@ -1,4 +1,4 @@
-"""The character language models: built, trained, saved, restored."""
+"""Character language models: construction, training, saving and restoring."""
 
 import math
 import pathlib
@@ -89,7 +89,7 @@ def run_piece(
 
 
 def make_bits(network: Network, tokens: np.ndarray) -> Callable[[Params], float]:
-    """Returns the function from parameters to the mean bits a character of a text.
+    """Returns the function from parameters to the mean bits per character of a text.
 
     The text is read as at most 16 parallel streams, each from the cell's own initial state.
 
@@ -146,8 +146,8 @@ def training(
       data: the plays.
       batch: streams over all processes.
       length: steps of a piece.
-      optimizer: how parameters are updated.
-      fit: how long.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
       watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     network = build(config)

@@ -18,10 +18,10 @@ from seqmodels.types import Array, Params, State
 
 
 def use(actions: Actions) -> None:
-    """Generates text and exports the model, as the actions ask for.
+    """Generates text and exports the model, as the actions request.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         text = "" if actions.predict is None else common.read_text(actions.predict)
@@ -41,7 +41,7 @@ def show(found: LanguageModel, text: str, actions: Actions) -> None:
 
     Args:
       found: the model.
-      text: of at least one character.
+      text: one or more characters.
       actions: how many characters, the temperature, the seed, and the file of the picture.
     """
     unknown = sorted(set(text) - set(found.config.characters))
@@ -66,8 +66,8 @@ def generate(
 
     Args:
       found: the model.
-      text: of at least one character.
-      number: of characters to draw.
+      text: one or more characters.
+      number: number of characters to draw.
       temperature: below 1, probable characters become more probable.
       key: PRNG key.
     """

@@ -5,8 +5,8 @@ from typing import Any
 from experiments.common import report as study_report
 
 COLUMNS = {
-    "validation_bits": ("validation, bits a character", study_report.decimals(3)),
-    "test_bits": ("test", study_report.decimals(3)),
+    "validation_bits": ("validation, bits per character", study_report.decimals(3, 0)),
+    "test_bits": ("test", study_report.decimals(3, 0)),
 }
 
 

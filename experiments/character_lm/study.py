@@ -1,4 +1,4 @@
-"""The character language models: trained, measured and evaluated."""
+"""The character language models: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -25,7 +25,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(PROGRAM, config, build, run_dir=run_dir, overwrite=overwrite)
 
@@ -71,7 +71,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run; None for the newest below runs/.
-      config: with the folder of fetched data.
+      config: a configuration with the folder of fetched data.
 
     Returns:
       Records with model, seed, parameters, validation_bits and test_bits; they are printed too.

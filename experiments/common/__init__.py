@@ -1,1 +1,1 @@
-"""What every experiment shares: configuration, command line, trainer, saved models, report."""
+"""Shared code of the experiments: configuration, command line, trainer, saved models, report."""

@@ -1,4 +1,4 @@
-"""What the commands that use a trained model share: text to read, figures and models to write."""
+"""Shared code of commands that use a trained model: text to read, figures and models to write."""
 
 import os
 import pathlib
@@ -41,9 +41,9 @@ def save_figure(figure: Any, path: str | os.PathLike[str], name: str = "plot") -
     """Writes a figure and prints its path.
 
     Args:
-      figure: of Matplotlib.
-      path: of the picture.
-      name: of the option, for messages.
+      figure: a Matplotlib figure.
+      path: the path of the picture.
+      name: name of the option for messages.
 
     Raises:
       UserError: if it cannot be written, or another file is there.
@@ -67,7 +67,7 @@ def export(
     """Writes a model into one file for `seqmodels.serving.load` and prints its path and size.
 
     Args:
-      path: of the file.
+      path: the path of the file.
       apply: as in `serving.export`; so are the other arguments.
       params: see `serving.export`.
       inputs: see `serving.export`.

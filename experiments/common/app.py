@@ -26,15 +26,14 @@ class Experiment(NamedTuple):
     """What the command `python -m experiments.NAME` runs.
 
     Attributes:
-      name: of the package.
+      name: the name of the package.
       doc: the text above the options in --help.
       config: the default configuration.
       run: `run(config, run_dir, overwrite=...)`, or `run(config)` without `run_options`; if it
         returns an int, that is the exit status.
-      actions: the default options of what else the command does, such as --predict; None for
-        nothing.
-      act: `act(actions, config) -> bool` does what the actions ask for; False if it is nothing.
-      run_options: where a run is kept; None if nothing is kept.
+      actions: default options of further actions, such as --predict; None if there are none.
+      act: `act(actions, config) -> bool` performs the actions; returns False if none is requested.
+      run_options: options of the run directory; None for a command without one.
       hosts: whether a run may consist of several processes.
     """
 
@@ -71,7 +70,7 @@ def main(experiment: Experiment) -> NoReturn:
         return list(arguments[:1])
 
     def guarded(_: list[str]) -> int:
-        # absl shows every library's notes; a missing TPU is not worth a line on each run.
+        # absl shows messages of every library, such as one about a missing TPU.
         logging.getLogger("jax").setLevel(logging.WARNING)
         if not flags.FLAGS["verbosity"].present:
             absl_logging.set_verbosity(absl_logging.WARNING)
@@ -100,7 +99,7 @@ def execute(experiment: Experiment, arguments: Sequence[str]) -> int:
 def _parsed(
     experiment: Experiment, arguments: Sequence[str], flag_values: flags.FlagValues
 ) -> Command:
-    """Returns the parsed command; exits after --help and after a mistake."""
+    """Returns the parsed command; exits after --help and after an error."""
     groups: list[Options] = [experiment.config]
     groups += [] if experiment.actions is None else [experiment.actions]
     groups += [] if experiment.run_options is None else [experiment.run_options]
@@ -125,7 +124,7 @@ def _parsed(
 
 
 def _guarded(experiment: Experiment, command: Command) -> int:
-    """Runs the command; a user's mistake becomes one line and a status."""
+    """Runs the command; a user error becomes one line and an exit status."""
     several = (command.hosts.num_processes or 1) > 1
     if several and command.actions != experiment.actions:
         _fail(experiment, "num_processes: got several with an action, expected one process", 2)
@@ -185,7 +184,7 @@ def _with_flags_of_run(arguments: Sequence[str]) -> list[str]:
         if not folder or not file.is_file():
             raise UserError(f"resume: got {folder!r}, expected the folder of a run ({_SETTINGS})")
         found[number:until] = []
-        # In front, so that what else is given is compared with what the run has.
+        # The stored flags come first, so that given options are compared with those of the run.
         found[1:1] = [f"--flagfile={file}", f"--run_dir={folder}"]
         break
     return found
@@ -198,11 +197,11 @@ def _fail(experiment: Experiment, message: object, status: int) -> NoReturn:
 
 
 def _reader_is_gone() -> NoReturn:
-    """Ends as `| head` expects: without a word, and with the status that SIGPIPE gives."""
+    """Ends silently with the status of SIGPIPE, as `| head` expects."""
     _drop_output()
     sys.exit(128 + 13)
 
 
 def _drop_output() -> None:
-    """Drops what is not yet written, which Python would try to write when it ends."""
+    """Drops buffered output, which Python would otherwise try to write at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 def prepare() -> None:
     """Prepares this process if it runs `python -m experiments.NAME`; imports alone do nothing.
 
-    To be called before anything slow is imported.
+    Call it before any slow import.
     """
     # While Python looks for the module of -m, it stands for the name of the program.
     if sys.argv[:1] != ["-m"]:
@@ -34,13 +34,13 @@ def open_streams() -> None:
 
 
 def imported() -> None:
-    """Gives Ctrl-C back to Python; to be called where a KeyboardInterrupt becomes one line."""
+    """Restores Python's handler of Ctrl-C; call it where a KeyboardInterrupt becomes one line."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """Ends at once: libraries that are being imported may not pass an exception on."""
+    """Ends at once, since a library that is being imported may swallow an exception."""
     del number, frame
     os.write(2, b"interrupted\n")
     os._exit(_INTERRUPTED)

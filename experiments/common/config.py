@@ -167,7 +167,7 @@ def public_name(name: str, about: About) -> str:
     """Returns the name of an option on the command line, in messages and in files.
 
     Args:
-      name: of its field.
+      name: the name of its field.
       about: its metadata.
     """
     return about.flag or name
@@ -225,7 +225,7 @@ def is_location(about: About, value: Any) -> bool:
 
 
 def absolute_path(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Returns a path of the user's as it is kept: absolute, with ~ expanded and without "..".
+    """Returns a user's path as it is stored: absolute, with ~ expanded and without "..".
 
     Raises:
       ValueError: for the home folder of a user who is not known.
@@ -353,7 +353,7 @@ def values_by_name(
     """Returns the value of a `per_name` option for every name that is needed.
 
     Args:
-      option_name: for messages.
+      option_name: name of the option for messages.
       text: the option's value.
       convert: text to value.
       needed: names that must have a value.

@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """A mistake of the user as a message of one line, such as "hidden: got 0, expected ..."."""
+    """A user error with a message of one line, such as "hidden: got 0, expected ..."."""

@@ -29,13 +29,13 @@ def parse(
     Args:
       arguments: the program's name, then its arguments; `--flagfile=FILE` is read by absl.
       groups: configurations with the default values; no two have an option of the same name.
-      flag_values: where the flags are defined; None for a new, private place.
+      flag_values: where the flags are defined; None for a new, private object.
 
     Returns:
       For each group one of its class with the values given.
 
     Raises:
-      ValueError: in one line, for a flag that is unknown or a value that is not valid.
+      ValueError: for a flag that is unknown or a value that is not valid.
     """
     place = flags.FlagValues() if flag_values is None else flag_values
     for group in groups:

@@ -1,6 +1,6 @@
 """Several processes, on one host or many, as one run.
 
-On every host the same command is started, with another process_id:
+Start the same command on every host, each with its own process_id:
 
     python -m ... --coordinator_address=10.0.0.1:1234 --num_processes=2 --process_id=0
     python -m ... --coordinator_address=10.0.0.1:1234 --num_processes=2 --process_id=1
@@ -21,7 +21,7 @@ _GRACE_SECONDS = 2.0
 
 
 def join(options: HostOptions) -> None:
-    """Joins the processes of the run; to be called before JAX starts its backend, and it does not.
+    """Joins the processes of the run, without starting the backend. Call it before JAX does.
 
     Raises:
       UserError: if the processes do not come together.
@@ -41,12 +41,12 @@ def supervised(options: HostOptions, main: Callable[[], int]) -> int:
     end with status 75 (`LOST` in `experiments.common.supervisor`) and one line.
 
     Args:
-      options: which process of how many.
+      options: number of this process, and of all processes.
       main: returns an exit status.
     """
     if options.num_processes is None or options.process_id is None or options.num_processes == 1:
         return main()
-    from experiments.common import supervisor  # which needs POSIX, as one process does not
+    from experiments.common import supervisor  # needs POSIX; a single process does not
 
     # Removed, so that a program started by the worker is not mistaken for one.
     parent = os.environ.pop(supervisor.ENVIRONMENT, None)
@@ -60,8 +60,8 @@ def supervised(options: HostOptions, main: Callable[[], int]) -> int:
         if processes.is_lost_peer(error):
             _leave(options, supervisor.LOST)
         if status := _status(error):
-            # JAX would wait at the exit for the others. Last registered is first called, after what
-            # is to be said about the error.
+            # JAX would wait for the others at exit. The function registered last runs first, after
+            # the error was printed.
             atexit.register(_leave, options, status)
         raise
 
@@ -77,6 +77,6 @@ def _leave(options: HostOptions, status: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if options.process_id == 0:
-        # The others end when the coordinator does; so they can first say what is wrong with them.
+        # The others end with the coordinator, so they get time to print their own error.
         time.sleep(_GRACE_SECONDS)
     os._exit(status)

@@ -61,11 +61,11 @@ def locations(config: Options) -> dict[str, str]:
 
 
 def place_of(name: str, places: Mapping[str, str]) -> str | None:
-    """Returns where the content is whose digest has a name; None if that is no digest.
+    """Returns the path of the file of a digest; None for an entry that is not a digest.
 
     Args:
-      name: of an entry of `identity`.
-      places: of `locations`.
+      name: name of an entry of `identity`.
+      places: the result of `locations`.
     """
     plain = name.removesuffix(SUFFIX)
     return (places.get(plain) or places.get(f"{plain}_dir")) if plain != name else None
@@ -77,7 +77,7 @@ def file_lines(before: Mapping[str, Any], now: Mapping[str, Any], places: Mappin
     Args:
       before: the identity of a run.
       now: the identity of the files that are there.
-      places: of `locations`, where these are.
+      places: the result of `locations`, the paths of those files.
     """
     names = sorted({name for name in (*before, *now) if name.endswith(SUFFIX)})
     parts = []
@@ -106,7 +106,7 @@ def from_stored(default: Any, stored: Mapping[str, Any]) -> Any:
 
     Args:
       default: a configuration of that class.
-      stored: of `identity`, and of `locations`, read back from JSON.
+      stored: the result of `identity`, and of `locations`, read back from JSON.
 
     Raises:
       ValueError: if a value is not valid.

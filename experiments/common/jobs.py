@@ -33,7 +33,7 @@ class Training(NamedTuple):
     """One model of a study, to be trained with every seed.
 
     Attributes:
-      name: of the model, in the table and of directories.
+      name: name of the model in the table and in directories.
       init: `init(key) -> params`.
       loss: `loss(params, batch, key, carry) -> Loss`.
       batches: `batches(seed, process, num_processes) -> Batches`, that process's share of the rows.
@@ -41,8 +41,8 @@ class Training(NamedTuple):
       test: `test(seed, params) -> figures of the test split, by name`, JSON; with the parameters
         that were best in validation.
       save: `save(folder, seed, params)` saves the model.
-      optimizer: how parameters are updated.
-      fit: how long, and by which figure the best parameters are chosen (`best`).
+      optimizer: settings of the optimizer.
+      fit: settings of the loop; its `best` names the metric that chooses the parameters.
       stopping: a rule that ends the training early, or None.
       carry: the carry of the first step; the first axis of each leaf counts rows.
       watch: metrics of the parameters for the records, or None.
@@ -71,13 +71,13 @@ def study(
     """Returns the study that trains every model with every seed.
 
     Args:
-      trainings: at least one.
-      seeds: at least one.
+      trainings: one or more.
+      seeds: one or more.
       report: as in `Study`.
       baselines: makes records such as {"model": "majority", ...}.
 
     Raises:
-      ValueError: in one line, for settings that contradict each other or batches that cannot be.
+      ValueError: for inconsistent settings or impossible batches.
     """
     for training in trainings:
         check_settings(training.fit)

@@ -1,7 +1,8 @@
-"""The table of a study: every model over its seeds, beside the baselines."""
+"""The table of a study: every model over its seeds, next to the baselines."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich import box
@@ -10,17 +11,31 @@ from rich.table import Table
 from experiments.common.terminal import PlainConsole, say
 from seqmodels.analysis.statistics import mean_interval
 
-Format = Callable[[float], str]
+
+class Format(NamedTuple):
+    """Text of a figure, and the range that the figure cannot leave.
+
+    Attributes:
+      text: `text(value) -> str`.
+      low: the lower bound; an interval ends there.
+      high: the upper bound; an interval ends there.
+
+    Examples:
+      >>> percent.text(0.982)
+      '98.2'
+    """
+
+    text: Callable[[float], str]
+    low: float = -math.inf
+    high: float = math.inf
 
 
-def percent(value: float) -> str:
-    """Returns "98.2" for .982."""
-    return f"{100 * value:.1f}"
+percent = Format(lambda value: f"{100 * value:.1f}", 0.0, 1.0)
 
 
-def decimals(number: int) -> Format:
-    """Returns the format with so many decimals."""
-    return lambda value: f"{value:.{number}f}"
+def decimals(number: int, low: float = -math.inf, high: float = math.inf) -> Format:
+    """Returns the format with so many decimals, of figures in [low, high]."""
+    return Format(lambda value: f"{value:.{number}f}", low, high)
 
 
 def by_model(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -51,11 +66,11 @@ def best_record(results: dict[str, Any]) -> dict[str, Any]:
 def table(
     results: dict[str, Any], columns: Mapping[str, tuple[str, Format]], title: str | None = None
 ) -> Table:
-    """Returns the table with the mean over the seeds and its 95 % interval.
+    """Returns the table with the mean over the seeds and its 95% interval.
 
     Args:
-      results: what results.json holds.
-      columns: for the name of a figure its heading and its format; a record may lack it.
+      results: the content of results.json.
+      columns: heading and format by the name of the figure; a record may lack a figure.
       title: above the table.
 
     Returns:
@@ -88,13 +103,15 @@ def show(shown: Table) -> None:
 
 
 def _cell(values: Sequence[float | None], form: Format) -> str:
-    """Returns mean and interval; results.json holds null for a figure that is not finite."""
+    """Returns mean and interval; None stands for a figure that is not finite."""
     finite = [value for value in values if value is not None and np.isfinite(value)]
     lost = len(values) - len(finite)
     if not finite:
         return "diverged" if lost else ""
     mean, low, high = mean_interval(finite)
-    text = form(mean) if len(finite) < 2 else f"{form(mean)} [{form(low)}, {form(high)}]"
+    text = form.text(mean)
+    if len(finite) > 1:
+        text += f" [{form.text(max(low, form.low))}, {form.text(min(high, form.high))}]"
     return f"{text}, {lost} diverged" if lost else text
 
 
@@ -102,10 +119,10 @@ def show_by_seed(records: Sequence[dict[str, Any]]) -> None:
     """Prints the mean of every figure of each model, and its values per seed.
 
     Args:
-      records: with "model", "seed" and figures by name.
+      records: records with "model", "seed" and figures by name.
     """
     for name, own in by_model({"results": records}).items():
         for figure in sorted(own[0].keys() - {"model", "seed"}):
             values = [record[figure] for record in own]
             shown = " ".join(f"{value:.3f}" for value in values)
-            say(f"{name}: {figure} {np.mean(values):.3f}, of each seed: {shown}")
+            say(f"{name}: {figure} {np.mean(values):.3f}, per seed: {shown}")

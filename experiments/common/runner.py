@@ -49,8 +49,8 @@ def run(
     Args:
       program: the name of the experiment.
       config: its configuration, with the sections `training` and `saving`.
-      build: `build(config) -> Study`, with the devices resolved. It loads the data, once, and
-        checks them, so that nothing is found out after training that could be known before.
+      build: `build(config) -> Study`, with the devices resolved. It loads and checks the data
+        once, so that errors in them appear before training.
       run_dir: the folder of the run; None for one below runs/ named by the configuration, in which
         the same configuration resumes.
       overwrite: whether the run that the folder holds may be replaced.
@@ -59,7 +59,7 @@ def run(
       prefix: the beginning of the folder's name below runs/; by default `program`.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
       Interrupted: after SIGINT or SIGTERM; the same call resumes.
     """
     try:
@@ -126,7 +126,7 @@ def _run(
                 if directory.writes:
                     study.report(trainer.results, directory)
             except BrokenPipeError:
-                # Nobody reads the table any more, as under `| head`; the files are still written.
+                # Standard output is closed, as under `| head`; the files are still written.
                 with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
                     study.report(trainer.results, directory)
                 trainer.finish()
@@ -185,11 +185,11 @@ def _resolved(
     try:
         name = f"{prefix}-{identities.short_name(config)}"
         path = RUNS / name if run_dir is None else absolute_path(run_dir)
-        # Before anything that starts the backend.
+        # Before the backend starts.
         config = _with_devices(config, path, divided)
     except (ValueError, OSError) as error:
         failed = error
-    # And with the backend begins what the processes have in common.
+    # Collectives of the processes start with the backend.
     with processes.failing_together():
         if failed is not None:
             raise failed

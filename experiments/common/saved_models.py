@@ -75,7 +75,7 @@ def best_of_each(program: str, model_dir: Folder) -> list[RecordedModel]:
 
     Args:
       program: as in `best`.
-      model_dir: as in `best`; of a model's folder that model alone.
+      model_dir: as in `best`; the folder of a model selects only that model.
 
     Raises:
       UserError: as `best`, and if the run is not finished.
@@ -117,7 +117,7 @@ def results_of(model_dir: Folder, expected: Sequence[str]) -> tuple[str, dict[st
 
 
 def _check_named(run: pathlib.Path, records: list[dict[str, Any]]) -> None:
-    """Raises UserError if records do not name a model: long_context once kept none."""
+    """Raises UserError if the records do not name a model, as in runs of an old version."""
     if any("model" not in record for record in records):
         raise UserError(f"model_dir: {run} is of a version that kept no models; train it again")
 
@@ -125,7 +125,7 @@ def _check_named(run: pathlib.Path, records: list[dict[str, Any]]) -> None:
 def _recorded(
     program: str, model_dir: Folder, run: pathlib.Path, records: list[dict[str, Any]]
 ) -> list[RecordedModel]:
-    """Returns the models of some records of a run, or of these the one of a model's folder."""
+    """Returns the models of records of a run, or only the one of a model's folder."""
     _check_named(run, records)
     folder = _model_folder(model_dir)
     found = [(record, model_path(run, f"{record['model']}-{record['seed']}")) for record in records]
@@ -148,8 +148,8 @@ def data_of_run(
     Args:
       program: as in `best`.
       model_dir: as in `best`.
-      config: of the same class, with the values of options that the run does not know, such as
-        where fetched data are kept, and where files of the run are, if they were moved.
+      config: a configuration of the same class with the options that the run does not store: the
+        folder of fetched data, and the paths of moved files of the run.
       load: `load(config) -> data`.
 
     Raises:
@@ -185,7 +185,7 @@ def data_of_run(
 
 
 def _name(line: str) -> None:
-    """Prints which run or model is used, before anything else."""
+    """Prints the run or model that is used."""
     terminal.say(line)
 
 
@@ -234,7 +234,7 @@ def _newest(program: str) -> tuple[pathlib.Path, dict[str, Any]]:
             results = stored_results(path) or {}
             changed = (path / RESULTS).stat().st_mtime
         except (RunError, OSError):
-            continue  # not what a run writes
+            continue  # not the file of a run
         if results.get("complete") is True and results.get("program") == program:
             ended = results.get("ended")
             finished.append((ended if isinstance(ended, str) else "", changed, path, results))

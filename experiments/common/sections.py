@@ -20,15 +20,17 @@ from seqmodels.training.settings import (
 from seqmodels.training.watch import KINDS, Reading, make_watch
 from seqmodels.types import Cell
 
-LONGEST_DISPATCH = 25  # steps, so that a signal is soon obeyed
+LONGEST_DISPATCH = 25  # steps, so that a signal takes effect soon
 PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig(Options):
-    """How a model is trained."""
+    """Options of training."""
 
-    seeds: int = option(3, "Number of seeds, each trained apart.", at_least=1, at_most=4_096)
+    seeds: int = option(
+        3, "Number of seeds; each is a training of its own.", at_least=1, at_most=4_096
+    )
     first_seed: int = option(0, "The first seed.", at_least=0, at_most=2**31)
     steps: int = option(1000, "Training steps at most.", at_least=1)
     batch: int = option(32, "Sequences a training step.", at_least=1, at_most=1_048_576)
@@ -37,15 +39,24 @@ class TrainingConfig(Options):
         "AdamW's rate: one number, or one for every model, rnn:0.001,lstm:0.003.",
         per_name=positive,
     )
-    schedule: str = option("constant", "The rate after the warm-up; to 0.", choices=SCHEDULES)
-    warmup: int = option(0, "Steps over which the rate grows from 0.", at_least=0)
+    schedule: str = option(
+        "constant", "Learning rate after the warm-up; all but constant end at 0.", choices=SCHEDULES
+    )
+    warmup: int = option(0, "Steps of linear warm-up of the learning rate from 0.", at_least=0)
     weight_decay: float = option(
-        0.0, "Decay of matrices, times the rate; not of biases, gains and embeddings.", at_least=0
+        0.0,
+        "Weight decay of matrices, times the rate; biases, gains and embeddings have none.",
+        at_least=0,
     )
     clip_norm: float = option(
-        1.0, "Global norm of the gradient to clip at; inf: never.", above=0, infinite=True
+        1.0,
+        "Global gradient norm above which gradients are clipped; inf: never.",
+        above=0,
+        infinite=True,
     )
-    accumulate: int = option(1, "Steps whose gradients make one update.", at_least=1, at_most=10**6)
+    accumulate: int = option(
+        1, "Steps whose gradients are accumulated into one update.", at_least=1, at_most=10**6
+    )
     average: float = option(
         0.0,
         "Evaluate a moving average of the parameters with this decay, such as 0.999; 0: the last.",
@@ -187,7 +198,7 @@ def check_devices(text: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class SavingConfig(Options):
-    """What a run saves; it does not decide the results."""
+    """Options of checkpoints and event files; they do not change the results."""
 
     checkpoint_every: float = option(
         60.0,
@@ -197,14 +208,14 @@ class SavingConfig(Options):
         decides=False,
     )
     keep_checkpoints: int = option(
-        2, "How many checkpoints to keep in addition to the best.", at_least=1, decides=False
+        2, "Checkpoints to keep in addition to the best.", at_least=1, decides=False
     )
     tensorboard: bool = option(True, "Write event files for TensorBoard.", decides=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOptions(Options):
-    """Where a run is kept, and how it resumes."""
+    """Folder of a run, and how it resumes."""
 
     run_dir: str | None = option(
         None,
@@ -227,12 +238,12 @@ class HostOptions(Options):
     """Several processes, on one host or many."""
 
     coordinator_address: str | None = option(
-        None, "HOST:PORT of process 0, of a run of several processes; a port that is free there."
+        None, "HOST:PORT of process 0 in a run of several processes; the port must be free."
     )
     num_processes: int | None = option(
-        None, "How many processes, on one host or many, make up the run.", at_least=1
+        None, "Number of processes of the run, on one host or several.", at_least=1
     )
-    process_id: int | None = option(None, "Which of them this is, from 0.", at_least=0)
+    process_id: int | None = option(None, "Number of this process, from 0.", at_least=0)
 
     def check(self) -> None:
         """Raises ValueError if only some of the options are given."""
@@ -255,7 +266,7 @@ class ModelOptions(Options):
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Options):
-    """Where fetched data are kept; it does not decide the results."""
+    """Folder of fetched data; it does not change the results."""
 
     data_dir: str | None = option(
         None,

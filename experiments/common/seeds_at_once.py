@@ -33,14 +33,14 @@ from seqmodels.training.steps import Loss, make_train_steps, over_seeds
 from seqmodels.training.watch import Reading, make_watch
 
 GRADIENT_SEQUENCES = 64
-CURVE_POINTS = 32  # of the gradient by distance
-CURVE_DECIMALS = 4  # of its logarithms in the records
+CURVE_POINTS = 32  # points of the gradient by distance
+CURVE_DECIMALS = 4  # decimals of its logarithms in the records
 WATCHED_SEQUENCES = 16
 VALIDATION = "validation_accuracy"
 
 
 class Settings(NamedTuple):
-    """Settings of building, training and testing."""
+    """Settings of the model, its training and its test."""
 
     hidden: int
     embedding: int
@@ -55,11 +55,15 @@ class Settings(NamedTuple):
 class Measurement(NamedTuple):
     """Results of one cell at one distance; lists have one entry per seed.
 
-    steps: training steps taken. seconds: of training, also before a resume. accuracy and loss are
-    of the test split, validation_accuracy of the validation split at the end of training.
-    gradient_initial and gradient_trained are ratios: the norm of d score / d state at the step
-    after the clue, over the same at the last step, where the score is the output of the right
-    answer. diverged: whether updates that were not finite ended the training.
+    `accuracy` and `loss` are of the test split. `gradient_initial` and `gradient_trained` are
+    ratios: the norm of d score / d state at the step after the clue, over that at the last step.
+    The score is the output of the right answer.
+
+    Attributes:
+      steps: training steps taken.
+      seconds: time of training, also before a resume.
+      validation_accuracy: accuracy on the validation split at the end of training.
+      diverged: whether updates that were not finite ended the training.
     """
 
     cell: str
@@ -87,10 +91,10 @@ def build_model(
     """Returns the model around a cell, with an embedding of words where there is a vocabulary.
 
     Args:
-      cell: with `hidden` units.
+      cell: a cell with `hidden` units.
       hidden: units of the cell.
       output_size: classes, or 1 for a number.
-      vocabulary: how many words; None or 0 where the inputs are features.
+      vocabulary: number of words; None or 0 if the inputs are features.
       embedding: size of an embedded word.
       precision: dtype of the operands of the readout.
     """
@@ -119,11 +123,11 @@ class Prepared(NamedTuple):
     """Compiled functions of one cell at one distance, for all seeds at once.
 
     Attributes:
-      settings: how to train and test.
-      num_steps: of a sequence.
+      settings: settings of training and test.
+      num_steps: number of steps of a sequence.
       seeds: S seeds; one that stands there twice is trained with two learning rates.
       rates: the learning rate of each of the S trainings.
-      mesh: of the devices over which the trainings are spread.
+      mesh: the mesh of the devices over which the trainings are spread.
       init: (keys, rates) -> TrainState.
       train: TrainState, which is donated -> (TrainState, StepMetrics) after
         `settings.fit.steps_per_dispatch` steps.
@@ -159,7 +163,7 @@ def prepare(
     Args:
       make_cell: `make_cell(input_size)`, a cell with `settings.hidden` units.
       task: the task at one distance.
-      settings: how to train and test.
+      settings: settings of training and test.
       mesh: one axis; its size divides the number of seeds.
       seeds: S seeds.
       rates: S learning rates; None for that of the settings.
@@ -299,9 +303,9 @@ def params_of(fitted: FitResult, place: int, settings: OptimizerSettings) -> Any
     """Returns the parameters of one seed, which are evaluated and tested, on the host.
 
     Args:
-      fitted: of a training with all seeds at once.
-      place: of the seed among them.
-      settings: of the optimizer, which may keep an average of the parameters.
+      fitted: result of a training with all seeds at once.
+      place: index of the seed.
+      settings: settings of the optimizer, which may keep an average of the parameters.
     """
     state = fitted.state
     # Only what the average needs: the moments of Adam are twice as large as the parameters.

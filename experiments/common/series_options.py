@@ -20,22 +20,22 @@ def _check_step(text: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class SeriesConfig(Options):
-    """Which series is read."""
+    """The series to read."""
 
     series: str | None = option(None, "A known series.", choices=tuple(series.known()))
     csv: str | None = option(
         None,
-        "Your own file: a header, a row a step; separators , ; tab or |, UTF-8 or UTF-16.",
+        "Your own file: a header, one row per step; separators , ; tab or |; UTF-8 or UTF-16.",
         digest=True,
     )
     column: tuple[str, ...] | None = option(
         None, "Columns to read; by default the only one that is not a date."
     )
     date_column: str | None = option(
-        None, "Column of the csv with dates; default: the one so named; none: no dates."
+        None, "Column of the csv with dates; default: the one called date or time; none: no dates."
     )
     date_format: str | None = option(
-        None, "Format of the dates where not ISO: %d.%m.%Y, for example."
+        None, "Format of dates that are not ISO 8601, such as %d.%m.%Y."
     )
     date_unit: str | None = option(
         None, "Unit of dates that are numbers since 1970.", choices=date_cells.UNITS
@@ -47,11 +47,11 @@ class SeriesConfig(Options):
     )
     missing: tuple[str, ...] | None = option(
         None,
-        "More cells that are gaps; empty ones are, and NA, N/A, NaN, null, none, -, ? of numbers.",
+        "Further texts of gaps; by default empty cells, in numbers NA, N/A, NaN, null, none, -, ?.",
         empty=True,
     )
     first: str | None = option(None, "The first date to use, such as 1987 or 1987-05.")
-    last: str | None = option(None, "The last date to use; all of the period that it names.")
+    last: str | None = option(None, "The last date to use, with all of the period that it names.")
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
@@ -88,7 +88,7 @@ def load(
       also_option: the option that names them, for messages.
 
     Raises:
-      ValueError: in one line, if no series is named, and as `series_files.read_csv`.
+      ValueError: if no series is named, and as `series_files.read_csv`.
       OSError: if the file cannot be read.
       ModuleNotFoundError: if a library is missing.
     """

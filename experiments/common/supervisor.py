@@ -1,8 +1,8 @@
-"""A small parent process that says in one line how its worker ended.
+"""A small parent process that reports in one line how its worker ended.
 
 JAX ends a process that has lost another one by SIGABRT, with pages of C++ on standard error, and no
 exception. The parent runs the same command again as its worker, passes on what it writes and the
-signals it is sent, and has the last word.
+signals it receives, and reports the end.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ _MAY_BEGIN = re.compile(
 
 
 class Passage:
-    """What one stream of the worker passes on, at once, but for what JAX writes in C++.
+    """Filter of one stream of the worker: passes everything on, except reports of JAX in C++.
 
     The report of a lost process is held back until it is known whether the worker ended by it.
     """
@@ -70,7 +70,7 @@ class Passage:
         self._since = 0.0
 
     def feed(self, data: bytes) -> bytes:
-        """Returns what of all that came, with `data` last, is to be written now."""
+        """Takes further data, and returns the part of all data that is ready to be written."""
         if self._report:
             self._report += data
             return b""
@@ -85,7 +85,7 @@ class Passage:
         return data
 
     def overdue(self) -> bytes:
-        """Returns what was held back for too long, as the worker still runs."""
+        """Returns data that were held back for too long while the worker runs."""
         held = time.monotonic() - self._since
         certain = self._report or self._tail.startswith(_NOISE)
         if held > (_HOLD_SECONDS if certain else _TICK_SECONDS):
@@ -93,7 +93,7 @@ class Passage:
         return b""
 
     def rest(self) -> bytes:
-        """Returns all that was held back."""
+        """Returns all data that were held back."""
         text, self._tail, self._report = self._report or self._tail, b"", b""
         return text
 
@@ -102,7 +102,7 @@ class Passage:
         return self._report if _FATAL.search(self._report) else b""
 
     def after_report(self) -> bytes:
-        """Returns what was held back, but for the report."""
+        """Returns the held data without the report."""
         ends = [match.end() for match in _TRACE.finditer(self._report)]
         text = _ABORTED.sub(b"", self._report[ends[-1] :]) if ends else b""
         self._report = b""
@@ -150,16 +150,16 @@ class _Stream:
                 fcntl.ioctl(self.source, termios.TIOCSWINSZ, size)
 
     def pass_on(self) -> bool:
-        """Passes on what there is. Returns whether more may come."""
+        """Passes on the available data. Returns whether more may come."""
         try:
             data = os.read(self.source, 1 << 16)
-        except OSError:  # how a terminal says that nobody has it open
+        except OSError:  # a terminal that nobody has open
             data = b""
         self.write(self.passage.feed(data))
         return bool(data)
 
     def write(self, data: bytes) -> None:
-        """Writes all of `data`; what nobody reads any more is dropped."""
+        """Writes all of `data`; drops it if the reader is gone."""
         with contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[os.write(self.target, data) :]
@@ -173,12 +173,12 @@ def supervise(command: Sequence[str], process_id: int, num_processes: int) -> in
 
     Args:
       command: program and arguments.
-      process_id: which process of the run this is, for the lines it writes.
-      num_processes: how many there are.
+      process_id: number of this process, for the lines that it writes.
+      num_processes: number of processes of the run.
 
     Returns:
       The status of the worker; 75 if it ended because another process did, or did not come; 128 and
-      the number of the signal that ended it. The last two are said in one line on standard error.
+      the number of the signal that ended it. Standard error gets one line on the last two.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -229,7 +229,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def _pass_on_all(worker: subprocess.Popen, streams: list[_Stream]) -> None:
-    """Passes on what the worker writes, until it has ended."""
+    """Passes on the output of the worker until it ends."""
     ended = None
     with selectors.DefaultSelector() as selector:
         for stream in streams:
@@ -249,7 +249,7 @@ def _pass_on_all(worker: subprocess.Popen, streams: list[_Stream]) -> None:
 
 
 def _last_word(status: int, streams: list[_Stream], process_id: int, num_processes: int) -> int:
-    """Writes what was held back, and how the worker ended. Returns the exit status."""
+    """Writes the held data and the cause of the end. Returns the exit status."""
     fatal = b"".join(stream.passage.fatal() for stream in streams)
     replaced = status == LOST or (status == -signal.SIGABRT and fatal)
     for stream in streams:

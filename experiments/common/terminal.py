@@ -1,4 +1,4 @@
-"""The terminal: all that experiments print goes through here; text of the user's is data."""
+"""Terminal output of all experiments, with control characters of the user's text escaped."""
 
 import sys
 from typing import Any
@@ -13,7 +13,7 @@ def say(*values: object, error: bool = False, lines: bool = False) -> None:
     """Prints values, with spaces between them and control characters escaped.
 
     Args:
-      values: what to print.
+      values: the values to print.
       error: whether to print to standard error.
       lines: whether line breaks and tabs stay.
     """
@@ -34,7 +34,7 @@ class PlainConsole(Console):
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
 
     def on_broken_pipe(self) -> None:
-        """Leaves it to the caller that nobody reads any more; rich would end the process."""
+        """Lets the caller handle a closed output; rich would end the process."""
         raise BrokenPipeError
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -1,4 +1,4 @@
-"""The trainer: what a study still has to train, one job after the other, with exact resume."""
+"""The trainer: runs the remaining jobs of a study, with exact resume."""
 
 import datetime
 import platform
@@ -26,7 +26,7 @@ from seqmodels.training.stopping import Stopping
 
 
 class Program(NamedTuple):
-    """What `fit` runs for a job.
+    """The functions and data that `fit` runs for a job.
 
     Attributes:
       state: the state before the first step; `fit` may donate it.
@@ -47,7 +47,7 @@ class Trained(NamedTuple):
     """A job that has ended.
 
     Attributes:
-      fit: how training ended.
+      fit: the result of `fit`.
       state: the best state where `FitSettings.best` names a metric, otherwise the last.
       step: the step of that state.
     """
@@ -61,15 +61,15 @@ class Job(NamedTuple):
     """One call of `fit`: a model with a seed, or with all seeds at once.
 
     Attributes:
-      name: of its checkpoints, event files and model, such as "lstm-0".
-      label: of the job in progress lines, such as "lstm, seed 0".
-      about: what identifies its record and stands at the front of its log lines, JSON.
-      fit: how long to train.
+      name: the name of its checkpoints, event files and model, such as "lstm-0".
+      label: the label of the job in progress lines, such as "lstm, seed 0".
+      about: values that identify its record and begin its log lines, JSON.
+      fit: settings of the training loop.
       prepare: compiles what the job needs and returns `start() -> Program`; with `Study.ahead` it
         runs in a thread while another job is trained.
       finish: `finish(trained, directory) -> record`, JSON, of the job that has ended; it saves the
         model.
-      line: `line(record) -> text`, what is said when it has ended.
+      line: `line(record) -> text`, printed when the job has ended.
       stopping: a rule that ends the training early, or None.
       work: units of progress of one step; with `sequences`, time steps.
       sequences: sequences of a step, where the speed counts their time steps; 0 where it does not.
@@ -88,7 +88,7 @@ class Job(NamedTuple):
 
 
 class Study(NamedTuple):
-    """All that a run trains and measures.
+    """The trainings and measurements of a run.
 
     Attributes:
       jobs: `jobs(devices) -> jobs`, at least one, for so many devices of each process.
@@ -123,11 +123,11 @@ class Trainer:
 
         Args:
           program: the name of the experiment.
-          study: what to train.
-          directory: of the run, open.
+          study: the study.
+          directory: the run directory, open.
           settings: everything that decides the run, JSON.
-          devices: of each process.
-          paths: where the files are whose digests the settings hold, by option.
+          devices: the devices of each process.
+          paths: paths by option of the files whose digests the settings hold.
 
         Raises:
           RunError: if results.json is not of such a study.
@@ -168,7 +168,7 @@ class Trainer:
                     raise ValueError
         except (KeyError, TypeError, ValueError):
             raise RunError(
-                f"run_dir: {self._directory.path / RESULTS} is not what this study writes; use "
+                f"run_dir: {self._directory.path / RESULTS} does not belong to this study; use "
                 "another directory"
             ) from None
         return kept
@@ -246,7 +246,7 @@ class Trainer:
                 best = transfer.broadcast(found.state if found else fitted.state)
                 trained = Trained(fitted, best, step)
         record = job.about | job.finish(trained, self._directory) | {"metrics_bytes": log.offset}
-        # As results.json will hold it, so that a resumed run reports what this one does.
+        # In the form of results.json, so that a resumed run reports the same.
         self.results["results"].append(json_value(record))
         self._write()
         watch.finish()

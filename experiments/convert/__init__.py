@@ -1,4 +1,4 @@
-"""Files of weights, converted from one framework to another."""
+"""Conversion of files of weights from one framework to another."""
 
 from experiments.convert.config import Config
 from experiments.convert.conversion import run

@@ -22,11 +22,15 @@ class Config(Options):
     )
     output: str | None = option(None, "The file to write: .safetensors or .npz.", path=True)
     overwrite: bool = option(False, "Replace the output if it exists.")
-    prefix: str = option("", "Read only names that begin so, and drop it.", empty=True)
+    prefix: str = option(
+        "", "Read only the arrays whose names begin with this text, and drop it.", empty=True
+    )
     directions: int = option(
-        0, "Directions of a layer, 1 or 2; 0: as the tensors say.", at_least=0, at_most=2
+        0, "Directions of a layer, 1 or 2; 0: from the tensors.", at_least=0, at_most=2
     )
     activation: str = option(
-        "tanh", "Of simple RNNs, which no file says; Haiku's are relu.", choices=("tanh", "relu")
+        "tanh",
+        "Activation of simple RNNs, which no file states; Haiku's is relu.",
+        choices=("tanh", "relu"),
     )
     optimized: bool = option(False, "With --to=nnx: LSTMs for OptimizedLSTMCell.")

@@ -29,12 +29,12 @@ _TO: dict[str, Callable[[Any, sm.Cell], Any]] = {
 
 
 class Conversion(NamedTuple):
-    """What was converted.
+    """The result of a conversion.
 
     Attributes:
-      cell: that the file describes.
+      cell: the cell in the file.
       params: its parameters.
-      layers: what was found; see `layers_of`.
+      layers: the layers; see `layers_of`.
       used: names of the arrays that are part of a recurrent layer, without the prefix.
       left_out: names of the other arrays.
     """
@@ -50,7 +50,7 @@ def run(config: Config) -> Conversion:
     """Converts a file, prints what it found and left out, and returns it.
 
     Raises:
-      UserError: in one line, if the file cannot be read, converted or written.
+      UserError: if the file cannot be read, converted or written.
     """
     if config.input is None or config.output is None:
         name = "input" if config.input is None else "output"
@@ -77,10 +77,10 @@ def convert(config: Config, source: str, arrays: Mapping[str, np.ndarray]) -> Co
     Args:
       config: options.
       source: the framework of the arrays.
-      arrays: by name.
+      arrays: the arrays by name.
 
     Raises:
-      ValueError: in one line, if they do not describe one.
+      ValueError: if they do not describe one.
     """
     chosen = {
         name.removeprefix(config.prefix): array

@@ -18,13 +18,13 @@ class Core(NamedTuple):
     """One recurrent cell of a file.
 
     Attributes:
-      kind: as in `LAYOUTS`.
+      kind: a name in `LAYOUTS`.
       input_size: D.
       hidden_size: H.
       layout: the tensors that it may have.
       names: the name of each of them in the file, by its name in the layout.
-      place: which layer it belongs to; equal for both cells of a layer of two directions.
-      is_backward: whether it reads backwards; None: the name does not say.
+      place: its layer; equal for both cells of a layer of two directions.
+      is_backward: whether it reads backwards; None if the name does not state it.
     """
 
     kind: str
@@ -40,8 +40,8 @@ def find_cores(framework: str, arrays: Mapping[str, np.ndarray]) -> list[Core]:
     """Returns the recurrent cells of a file, in the order of their names.
 
     Args:
-      framework: as in `LAYOUTS`.
-      arrays: by name.
+      framework: a name in `LAYOUTS`.
+      arrays: the arrays by name.
 
     Raises:
       UserError: if the names of the arrays cannot be those of the framework.

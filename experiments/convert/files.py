@@ -20,7 +20,7 @@ def read(path: pathlib.Path) -> Arrays:
     """Returns the arrays of a file by name.
 
     Raises:
-      UserError: in one line, if the file cannot be read.
+      UserError: if the file cannot be read.
     """
     readers: dict[str, Callable[[pathlib.Path], Arrays]] = {
         ".safetensors": lambda path: model_files.parse_safetensors(path.read_bytes()),
@@ -41,10 +41,10 @@ def read(path: pathlib.Path) -> Arrays:
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays by name; the file is whole or not there.
+    """Writes arrays by name, atomically.
 
     Raises:
-      UserError: in one line, if the file cannot be written.
+      UserError: if the file cannot be written.
     """
     if path.suffix == ".safetensors":
         write_bytes(path, safetensors.numpy.save(dict(arrays)))
@@ -59,10 +59,10 @@ def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_bytes(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file; it is whole or not there.
+    """Writes a file atomically.
 
     Raises:
-      UserError: in one line, if it cannot be written.
+      UserError: if it cannot be written.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:

@@ -1,4 +1,4 @@
-"""Recurrent cells of a file, put together to layers."""
+"""Recurrent cells of a file, combined into layers."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ def layers_of(cores: Sequence[Core], directions: int = 0) -> Layers:
     """Returns the layers, from the input to the output; each has one core, or two directions.
 
     Args:
-      cores: of `find_cores`.
-      directions: 1 or 2; 0: as the names say, or the sizes if the names do not.
+      cores: the result of `find_cores`.
+      directions: 1 or 2; 0: from the names, or else from the sizes.
 
     Raises:
-      UserError: in one line, if the cores do not form a chain, or form one in two ways.
+      UserError: if the cores do not form a chain, or form one in two ways.
     """
     if not cores:
         raise UserError("input: got no recurrent layer, expected one; check --from and --prefix")
@@ -42,7 +42,7 @@ def _by_names(cores: Sequence[Core]) -> Layers:
 
 
 def _by_sizes(cores: Sequence[Core], directions: int) -> Layers:
-    """Returns the layers of cores whose names do not say what their direction is."""
+    """Returns the layers of cores whose names do not state a direction."""
     one: Layers = [(core,) for core in cores]
     two: Layers = list(zip(cores[::2], cores[1::2], strict=False))
     fits_one = directions != 2 and _is_chain(one)
@@ -58,7 +58,7 @@ def _by_sizes(cores: Sequence[Core], directions: int) -> Layers:
 
 
 def _is_chain(layers: Layers) -> bool:
-    """Returns whether each layer reads what the one before gives."""
+    """Returns whether the sizes of successive layers match."""
     alike = all(
         len({(core.kind, core.input_size, core.hidden_size) for core in layer}) == 1
         for layer in layers

@@ -1,4 +1,4 @@
-"""The data sets of the experiments: listed and fetched."""
+"""List and download of the data sets of the experiments."""
 
 from experiments.datasets.config import Config
 from experiments.datasets.study import run

@@ -1,4 +1,4 @@
-"""The data sets of the experiments: listed and fetched."""
+"""List and download of the data sets of the experiments."""
 
 from rich.table import Table
 
@@ -10,10 +10,10 @@ from seqmodels.datasets.registry import ARTIFACTS
 
 
 def run(config: Config) -> None:
-    """Fetches data sets and prints the list, as the configuration asks for.
+    """Fetches data sets and prints the list, as the configuration requests.
 
     Raises:
-      UserError: in one line, if nothing is asked for or a data set cannot be fetched.
+      UserError: if nothing is requested or a data set cannot be fetched.
     """
     if not config.list and not config.fetch:
         raise UserError("got nothing to do, expected --list or --fetch=NAME")

@@ -1,8 +1,8 @@
 """Many to many in step: the next values of a series, with intervals.
 
-Trains recurrent networks on the residuals of a linear base forecaster, chooses the base on the
-validation part, and compares networks and classical methods on the test part, one step and many
-steps ahead. Checks whether the residuals are white noise. Then forecasts your own series.
+Trains recurrent networks on the residuals of a linear base forecaster, which is chosen on the
+validation part. Compares networks and classical methods on the test part, one step and many steps
+ahead, and checks whether the residuals are white noise. Then forecasts your own series.
 
     python -m experiments.forecasting --flagfile=experiments/forecasting/flagfiles/sunspots.flags
     python -m experiments.forecasting --csv=sales.csv --column=sales --horizon=12
@@ -17,7 +17,7 @@ from experiments.forecasting.study import evaluate, run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Forecasts, exports or evaluates; False if nothing of it is asked for."""
+    """Forecasts, exports or evaluates; False if nothing is requested."""
     if actions.predict or actions.export is not None:
         use(actions, config)
     elif actions.models.evaluate:

@@ -14,7 +14,7 @@ _ARRAYS = ("centre", "scale", "errors", "read_centre", "read_scale")
 
 
 class FittedBase(NamedTuple):
-    """What is fitted before a network: scales, and the base whose residuals it forecasts.
+    """Scales, and the base whose residuals a network forecasts.
 
     Attributes:
       base: one of `config.BASES`.
@@ -42,7 +42,7 @@ def fit_base(task: Problem, base: str, lags: Sequence[int], part: str = "fit") -
       task: the problem.
       base: none (0), first (the last value: its residuals are first differences), seasonal (the
         value of the last season), ar (autoregression by least squares).
-      lags: of the autoregression.
+      lags: the lags of the autoregression.
       part: "fit", or "train" for what needs no validation.
 
     Raises:

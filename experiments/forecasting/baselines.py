@@ -114,7 +114,7 @@ def aic_lags(task: Problem, part: str) -> tuple[int, ...]:
     while most > 1 and _complete_windows(is_observed, most + 1) < 2 * (most + 1):
         most -= 1
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a singular design, as of a series that repeats itself
+        warnings.simplefilter("ignore")  # singular design of a series that repeats itself
         lags = select_order(values, maxlag=most, ic="aic", trend="c").ar_lags
     return tuple(int(lag) for lag in lags or (1,))
 

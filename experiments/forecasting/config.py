@@ -72,7 +72,7 @@ class Config(Options):
     """Options of the forecasting study."""
 
     exogenous: tuple[str, ...] = option(
-        (), "Columns that are read up to the present, not forecast.", empty=True
+        (), "Columns that are read up to the present and not forecast.", empty=True
     )
     known: tuple[str, ...] = option(
         (),
@@ -86,12 +86,16 @@ class Config(Options):
         "none", "Transform of the values, for the networks.", choices=TRANSFORMS
     )
     period: int | None = option(
-        None, "Steps of a season; default: of the calendar, 12 for months.", at_least=1,
+        None,
+        "Steps of a season; default: that of the calendar, such as 12 for months.",
+        at_least=1,
         at_most=10**6,
-    )  # fmt: skip
+    )
     test: int | None = option(None, "Steps of the test part; default: a fifth.", at_least=1)
     validation: int | None = option(
-        None, "Steps before it for validation; default: a sixth of the rest.", at_least=1
+        None,
+        "Steps of the validation part, before the test part; default: a sixth of the rest.",
+        at_least=1,
     )
     horizon: int = option(1, "Steps ahead.", at_least=1, at_most=10**6)
     models: tuple[str, ...] = option(("lstm",), "Cells.", choices=CELLS)
@@ -103,7 +107,9 @@ class Config(Options):
         choices=BASES,
     )
     base_lags: str = option(
-        "aic", "Lags of the base ar: aic, or such as 1,2,9.", check=lambda text: base_lags(text)
+        "aic",
+        "Lags of the base ar: aic, or numbers such as 1,2,9.",
+        check=lambda text: base_lags(text),
     )
     hidden: int = option(32, "Hidden units.", at_least=1, at_most=65_536)
     dropout: float = option(
@@ -113,7 +119,7 @@ class Config(Options):
     head: str = option("point", "Predictive distribution of a value.", choices=tuple(HEADS))
     strategy: str = option(
         "direct",
-        "Many steps: direct, all at once, or recursive, one after the other.",
+        "Several steps ahead: direct (all at once) or recursive (one after the other).",
         choices=STRATEGIES,
     )
     levels: str = option(
@@ -122,11 +128,11 @@ class Config(Options):
         choices=LEVELS,
     )
     harmonics: int = option(
-        2, "Sines and cosines of the season that are read; 0: none.", at_least=0, at_most=64
+        2, "Harmonics of the season that are read; 0: none.", at_least=0, at_most=64
     )
     samples: int = option(
         200,
-        "Paths drawn for intervals; recursive and gaussian.",
+        "Paths drawn for intervals, with strategy recursive and head gaussian.",
         at_least=2,
         at_most=100_000,
     )
@@ -140,10 +146,10 @@ class Config(Options):
         at_least=1,
     )
     choose_by: str = option(
-        "validation_mase", "The figure by which the best is chosen.", choices=CHOOSE_BY
+        "validation_mase", "Metric by which the best model is chosen.", choices=CHOOSE_BY
     )
     patience: int = option(
-        10, "Stop after so many evaluations without a better one.", at_least=1, at_most=10**6
+        10, "Evaluations without improvement after which training stops.", at_least=1, at_most=10**6
     )
     source: SeriesConfig = section(SeriesConfig())
     training: TrainingConfig = section(TrainingConfig(steps=600, batch=16, eval_every=25))

@@ -8,7 +8,7 @@ from experiments.common import series_options
 from experiments.forecasting.config import Config
 from seqmodels.data.time_series import TimeSeries
 
-SMALLEST, LARGEST = 1e-140, 1e140  # squares of values and differences between them are numbers
+SMALLEST, LARGEST = 1e-140, 1e140  # so that squares and differences of values are finite
 LEAST = {"fit": 20, "validation": 5, "test": 5}  # steps of a part
 DEFAULT = "sunspots"
 
@@ -19,14 +19,14 @@ class Problem(NamedTuple):
     Attributes:
       series: its C target columns first, then those that are only read.
       targets: C.
-      exogenous: how many columns after the targets are known up to the present.
-      known: how many after those are known ahead.
+      exogenous: number of columns after the targets that are known up to the present.
+      known: number of columns after those that are known ahead.
       horizon: K, how many steps ahead.
       period: steps of a season, 1 for none.
-      transform: of `seqmodels.data.transforms`; everything but metrics is in transformed units.
-      fit_end: where the part ends that parameters are fitted to.
-      train_end: where the validation part ends and the test part begins.
-      end: where the test part ends: after the last value. Columns known ahead may be longer.
+      transform: a name in `seqmodels.data.transforms`; all but metrics is in transformed units.
+      fit_end: end of the part to which parameters are fitted.
+      train_end: end of the validation part and beginning of the test part.
+      end: end of the test part, after the last value. Columns known ahead may be longer.
     """
 
     series: TimeSeries
@@ -107,12 +107,12 @@ def problem(
       known: as in `Problem`.
       horizon: K.
       period: steps of a season; None: that of the calendar.
-      transform: of `seqmodels.data.transforms`.
+      transform: a name in `seqmodels.data.transforms`.
       test: steps of the test part; None: a fifth.
       validation: steps of the validation part; None: a sixth of the rest.
 
     Raises:
-      ValueError: in one line, if a part is too short, the horizon too long, a column constant, or
+      ValueError: if a part is too short, the horizon too long, a column constant, or
         the transform impossible.
     """
     observed = np.flatnonzero(np.isfinite(series.values[:, :targets]).any(axis=1))
@@ -200,7 +200,7 @@ def check_transform(series: TimeSeries, targets: int, transform: str) -> None:
     Args:
       series: its targets first.
       targets: C.
-      transform: of `seqmodels.data.transforms`.
+      transform: a name in `seqmodels.data.transforms`.
     """
     values = np.where(np.isnan(series.values[:, :targets]), np.inf, series.values[:, :targets])
     low = values.min()

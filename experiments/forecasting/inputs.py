@@ -1,4 +1,4 @@
-"""The inputs of a recurrent forecaster: what is read at each step, and its targets."""
+"""Inputs and targets of a recurrent forecaster."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from experiments.forecasting.data import Problem
 
 
 class ModelConfig(NamedTuple):
-    """Everything that decides a forecaster.
+    """Everything needed to rebuild a forecaster.
 
     Attributes:
       cell: one of `config.CELLS`.
@@ -26,7 +26,7 @@ class ModelConfig(NamedTuple):
       known: columns known ahead.
       horizon: steps that are forecast, K.
       period: steps of a season.
-      transform: of the targets.
+      transform: the transform of the targets.
       precision: dtype of the operands of its matrix products.
     """
 

@@ -10,7 +10,10 @@ from seqmodels.data.transforms import restored
 
 # Of a normal distribution, at `forecaster.LEVELS`.
 NORMAL = np.array([-1.959964, -1.281552, 0.0, 1.281552, 1.959964])
-SHARES = ((0.8, 1, 3), (0.95, 0, 4))  # of an interval, and where its ends are among the levels
+SHARES = (
+    (0.8, 1, 3),
+    (0.95, 0, 4),
+)  # share of an interval, and the indices of its ends in the levels
 
 
 class Forecasts(NamedTuple):
@@ -62,7 +65,7 @@ def calibration(task: Problem, fitted: FittedBase, quantiles: np.ndarray, part: 
       task: the problem.
       fitted: scales and base.
       quantiles: (T, K, C, 5) in scaled units.
-      part: of the steps; one that parameters were not fitted to, if they are many.
+      part: part of the steps; not the fitted part if there are many parameters.
     """
     values = scaled(task, fitted)[:, None]
     ordered = by_target_step(quantiles)
@@ -103,7 +106,7 @@ def spread_of(
       fitted: scales and base.
       mean: (T, K, C) in scaled units.
       quantiles: (T, K, C, 5) in scaled units; None for those of normal errors.
-      part: of the steps; one that parameters were not fitted to, if they are many.
+      part: part of the steps; not the fitted part if there are many parameters.
     """
     errors = root_mean_squared_errors(task, fitted, mean, part)
     quantiles = _quantiles(mean, quantiles, errors)
@@ -124,7 +127,7 @@ def in_units(
       fitted: scales and base.
       mean: (T, K, C) in scaled units.
       quantiles: (T, K, C, 5) in scaled units; None for those of normal errors.
-      spread: of `spread_of`.
+      spread: the result of `spread_of`.
     """
     wide = widened(_quantiles(mean, quantiles, spread.errors), spread.factors)
     residuals = scaled(task, fitted) - by_target_step(mean)[:, 0]

@@ -12,7 +12,7 @@ from seqmodels.analysis.autocorrelation import acf
 from seqmodels.analysis.diagnosis import diagnose
 from seqmodels.analysis.forecast_scores import mase_scale, score
 
-MOST_LAGS = 25  # of the correlogram of residuals
+MOST_LAGS = 25  # lags of the correlogram of residuals
 EXACT = 1e-9  # residuals up to this, in scaled units, are rounding errors
 
 
@@ -21,7 +21,7 @@ def scale_of(task: Problem, number: int) -> tuple[float, str]:
 
     Args:
       task: the problem.
-      number: of the target.
+      number: index of the target.
 
     Returns:
       (scale, ""), or (NaN, reason), as of a series that repeats itself exactly.
@@ -41,7 +41,7 @@ def chosen_by(task: Problem, name: str) -> str:
 
     Args:
       task: the problem.
-      name: of `config.CHOOSE_BY`.
+      name: one of `config.CHOOSE_BY`.
     """
     has_scales = all(not scale_of(task, number)[1] for number in range(task.targets))
     return name if has_scales else "validation_nrmse"
@@ -78,7 +78,7 @@ def evaluation_record(task: Problem, forecasts: Forecasts, model_df: int) -> dic
 
     Args:
       task: the problem.
-      forecasts: from every step.
+      forecasts: forecasts from every step.
       model_df: autoregressive parameters of the model.
     """
     part = task.part("test")

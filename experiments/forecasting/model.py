@@ -1,4 +1,4 @@
-"""Recurrent forecasters of a series: how they are built, and their forecasts."""
+"""Recurrent forecasters: construction and forecasts."""
 
 import functools
 from typing import NamedTuple
@@ -45,9 +45,9 @@ def forecast(
 
     Args:
       forecaster: the model.
-      inputs: of `prepare`.
+      inputs: the result of `prepare`.
       samples: paths drawn for the quantiles of a recursive forecaster; 0 for none.
-      seed: of the draws.
+      seed: seed of the draws.
 
     Returns:
       Means (T, K, C) and quantiles (T, K, C, 5), None where the head has none.
@@ -115,7 +115,7 @@ class Recursion(NamedTuple):
     Attributes:
       level: whether it reads values.
       gaps: whether it reads which values were observed.
-      steps: how many it forecasts, K.
+      steps: number of steps that it forecasts, K.
       method: the driver.
     """
 
@@ -159,7 +159,7 @@ def rollout(
 
     Args:
       model: forecasts one step.
-      recursion: what it reads.
+      recursion: the inputs that it reads.
       params: its parameters.
       inputs: the arrays.
       keys: (S,), of the paths; None for the path of the means.

@@ -41,14 +41,14 @@ class Future(NamedTuple):
 
 
 def use(actions: Actions, config: Config) -> None:
-    """Forecasts the steps after the end and exports the model, as the actions ask for.
+    """Forecasts the steps after the end and exports the model, as the actions request.
 
     Args:
-      actions: what to do.
-      config: with the series, if it names one; otherwise that of the run is forecast.
+      actions: the requested actions.
+      config: a configuration that may name a series; otherwise the run's series is forecast.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     model_dir = actions.models.model_dir
     try:
@@ -99,14 +99,14 @@ def after_the_end(
 
     Args:
       predictor: the forecaster.
-      series: with the columns that it reads; it may be another than that of the training, or a
-        longer one.
+      series: a series with the columns that it reads; it may be another one than that of the
+        training, or a longer one.
       hold_known: whether columns known ahead that end before the horizon hold their last value.
-      warns: whether another step or other names of columns than those of the training are said on
-        standard error instead of refused.
+      warns: whether a step or names of columns that differ from those of the training are warnings
+        on standard error instead of errors.
 
     Raises:
-      ValueError: in one line, if the series has other columns or another step, a value without the
+      ValueError: if the series has other columns or another step, a value without the
         model's transform, too few values, or no values of columns known ahead.
     """
     config = predictor.config
@@ -141,7 +141,7 @@ def show(future: Future) -> None:
     task = future.task
     for number, column in enumerate(task.series.columns[: task.targets]):
         table = Table(title=f"{task.series.name}, {column}", box=box.SIMPLE, title_justify="left")
-        for heading in ("step", "forecast", "80 %", "95 %"):
+        for heading in ("step", "forecast", "80%", "95%"):
             table.add_column(heading, justify="right")
         for k in range(task.horizon):
             q = future.quantiles[k, number]

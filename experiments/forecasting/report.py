@@ -1,7 +1,7 @@
 """The report of a forecasting study: the table, the residuals, the forecasts, as CSV and PNG."""
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from experiments.common import report as study_report
-from experiments.common.report import Format
+from experiments.common.report import Format, decimals
 from experiments.common.terminal import say
 from experiments.forecasting.data import Problem
 from seqmodels import plots
@@ -18,13 +18,15 @@ from seqmodels.plots import Panel
 from seqmodels.training.run_directory import RunDirectory
 
 SCORES, FORECASTS, FUTURE = "scores.csv", "forecasts.csv", "future.csv"
+FOUR_DIGITS = Format(lambda value: f"{value:.4g}", 0)
+WHOLE_PERCENT = Format(lambda value: f"{100 * value:.0f}", 0, 1)
 COLUMNS: dict[str, tuple[str, Format]] = {
-    "mae": ("MAE", lambda value: f"{value:.4g}"),
-    "rmse": ("RMSE", lambda value: f"{value:.4g}"),
-    "mase": ("MASE", lambda value: f"{value:.3f}"),
-    "smape": ("sMAPE %", lambda value: f"{value:.3g}"),
-    "coverage_80": ("80 %", lambda value: f"{100 * value:.0f}"),
-    "coverage_95": ("95 %", lambda value: f"{100 * value:.0f}"),
+    "mae": ("MAE", FOUR_DIGITS),
+    "rmse": ("RMSE", FOUR_DIGITS),
+    "mase": ("MASE", decimals(3, 0)),
+    "smape": ("sMAPE %", Format(lambda value: f"{value:.3g}", 0)),
+    "coverage_80": ("80%", WHOLE_PERCENT),
+    "coverage_95": ("95%", WHOLE_PERCENT),
 }
 Records = dict[str, list[dict[str, Any]]]
 
@@ -49,8 +51,8 @@ def show(results: dict[str, Any], directory: RunDirectory, task: Problem) -> Non
     """Prints a table for each column; writes scores.csv, forecasts.csv, future.csv and pictures.
 
     Args:
-      results: what results.json holds.
-      directory: of the run.
+      results: the content of results.json.
+      directory: the run directory.
       task: the problem of the run.
     """
     models = study_report.by_model(results)
@@ -131,9 +133,9 @@ def _title(task: Problem, column: str, scale: float | None) -> str:
         f"{task.series.name}, {column}: {task.fit_end:,} steps to fit, "
         f"{task.train_end - task.fit_end:,} for validation, {task.end - task.train_end:,} to test "
         f"({task.series.label(task.train_end)} to {task.series.label(task.end - 1)}). Test part, "
-        f"one step ahead; mean of the seeds and 95 % interval. MASE: {mase}. p: the least of Ljung "
-        "and Box at lags 10 and 20 (autoregressions of as many: at lags beyond). "
-        "80 %, 95 %: share of the values within those "
+        f"one step ahead; mean of the seeds and 95% interval. MASE: {mase}. p: the smallest of "
+        "Ljung and Box's test at lags 10 and 20 (later ones for autoregressions of more lags). "
+        "80%, 95%: share of the values within those "
         "intervals. *: the best in validation."
     )
 
@@ -158,17 +160,16 @@ def _cells(records: list[dict[str, Any]], task: Problem, column: str) -> list[st
     return cells
 
 
-def _cell(
-    values: Sequence[float | None], form: Callable[[float], str], interval: bool = True
-) -> str:
+def _cell(values: Sequence[float | None], form: Format, interval: bool = True) -> str:
+    """Returns mean and interval; "-" if a figure could not be computed."""
     known = [value for value in values if value is not None and np.isfinite(value)]
     if len(known) < len(values):
         return "-"
     mean, low, high = mean_interval(known)
     return (
-        form(mean)
+        form.text(mean)
         if len(values) < 2 or not interval
-        else f"{form(mean)} [{form(low)}, {form(high)}]"
+        else f"{form.text(mean)} [{form.text(max(low, form.low))}, {form.text(high)}]"
     )
 
 
@@ -184,14 +185,14 @@ def _verdicts(records: list[dict[str, Any]], column: str) -> str:
 
 
 def _gain(records: list[dict[str, Any]], column: str) -> str:
-    """Returns what the network of a hybrid adds to its base, in words."""
+    """Returns the gain of a hybrid's network over its base, in words."""
     errors = [record["columns"][column]["mse"] for record in records]
     alone = float(records[0]["base"][column]["mse"] or 0.0)
     if not alone > 0:
         return "not compared: its autoregression alone makes no error that could be measured"
     share = float(np.mean(errors)) / alone - 1
     return (
-        f"MSE {_cell(errors, lambda value: f'{value:.4g}')}, its autoregression alone {alone:.4g}: "
+        f"MSE {_cell(errors, FOUR_DIGITS)}, its autoregression alone {alone:.4g}: "
         f"{abs(share):.1%} {'more' if share > 0 else 'less'} with the network"
     )
 

@@ -34,7 +34,7 @@ def export(predictor: Predictor, path: str | os.PathLike[str]) -> None:
 
     Args:
       predictor: the forecaster.
-      path: of the file.
+      path: the path of the file.
 
     Raises:
       UserError: if it cannot be written.

@@ -1,4 +1,4 @@
-"""The forecasting study: what is trained, measured and evaluated."""
+"""The forecasting study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -34,7 +34,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(
         PROGRAM,

@@ -1,4 +1,4 @@
-"""How a forecaster is trained, saved and restored."""
+"""Training, saving and restoring of a forecaster."""
 
 import functools
 import pathlib
@@ -55,8 +55,8 @@ class TrainedOn(NamedTuple):
 
     Attributes:
       columns: its names, in the order of `Problem`.
-      unit: what a step is.
-      every: how many of those units.
+      unit: unit of a step.
+      every: length of a step in those units.
     """
 
     columns: tuple[str, ...]
@@ -128,7 +128,7 @@ def training(
     """Returns how one forecaster is trained.
 
     Args:
-      name: in tables and of folders.
+      name: name in tables and folders.
       task: the problem.
       fitted: scales and base.
       config: the model.
@@ -136,8 +136,8 @@ def training(
       batch: sequences a training step.
       samples: paths for the quantiles of a recursive forecaster.
       watch: lags of the residuals whose autocorrelation is recorded.
-      optimizer: how parameters are updated.
-      fit: how long; its `best` is kept.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop; its `best` is kept.
       stopping: a rule that ends the training early.
 
     Raises:
@@ -232,10 +232,10 @@ def cut_windows(
 
     Args:
       task: the problem.
-      inputs: of `prepare`.
+      inputs: the result of `prepare`.
       window: steps of a sequence at most.
-      steps: how many steps ahead are forecast; None for all.
-      least: how many sequences are needed; they are repeated where there are fewer.
+      steps: number of steps ahead; None for all.
+      least: smallest number of sequences; fewer ones are repeated.
     """
     end = task.fit_end
     targets, weights = inputs.targets[:end, :steps].copy(), inputs.weights[:end, :steps].copy()
@@ -256,7 +256,7 @@ def predict(predictor: Predictor, task: Problem, seed: int = 0) -> Forecasts:
     Args:
       predictor: the forecaster.
       task: the series.
-      seed: of the paths that are drawn.
+      seed: the seed of the paths that are drawn.
     """
     inputs = prepare(task, predictor.fitted, predictor.config)
     mean, quantiles = models.forecast(

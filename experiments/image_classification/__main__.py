@@ -1,4 +1,4 @@
-"""One to one: which digit is in the image? A feed-forward network and recurrent readers.
+"""One to one: the digit in an image, by a feed-forward network and recurrent readers.
 
 The CNN sees the whole image at once. A cell reads it as a sequence: row by row, or pixel by pixel.
 
@@ -16,7 +16,7 @@ from experiments.image_classification.study import evaluate, run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Predicts, exports or evaluates; False if none of it is asked for."""
+    """Predicts, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions)
     elif actions.models.evaluate:

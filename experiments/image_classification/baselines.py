@@ -7,7 +7,7 @@ import numpy as np
 
 from seqmodels.datasets.digit_images import Images
 
-INVERSE_PENALTIES = (0.01, 0.1, 1.0)  # of the logistic regression, chosen in validation
+INVERSE_PENALTIES = (0.01, 0.1, 1.0)  # C of the logistic regression, chosen in validation
 
 
 def check_baselines() -> None:
@@ -21,7 +21,7 @@ def scores(found: np.ndarray, images: Images) -> dict[str, float]:
 
     Args:
       found: (N, C) probabilities.
-      images: with labels (N,).
+      images: images with labels (N,).
     """
     # In float64 the smallest float32 has a logarithm, but 0 has not.
     true = np.maximum(found[np.arange(len(found)), images.labels].astype(np.float64), 1e-38)

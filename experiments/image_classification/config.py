@@ -21,7 +21,7 @@ class Config(Options):
         "Images: digits (8x8, scikit-learn) or mnist (5,000 of 28x28, fetched).",
         choices=SETS,
     )
-    models: tuple[str, ...] = option(MODELS, "Models; cnn: no cell.", choices=MODELS)
+    models: tuple[str, ...] = option(MODELS, "Models; the cnn has no cell.", choices=MODELS)
     reading: tuple[str, ...] = option(
         ("rows",), "How a cell reads an image: rows, pixels, or both.", choices=READINGS
     )
@@ -38,10 +38,10 @@ class Config(Options):
         at_most=4096,
         distinct=False,
     )
-    dropout: float = option(0.2, "Share of units left out in training.", at_least=0, at_most=0.99)
-    pooling: str = option("mean", "Which outputs of a cell are read.", choices=POOLINGS)
+    dropout: float = option(0.2, "Share of units dropped in training.", at_least=0, at_most=0.99)
+    pooling: str = option("mean", "Outputs of a cell that the classifier reads.", choices=POOLINGS)
     shift: int = option(
-        1, "Training images are moved by up to so many pixels at random.", at_least=0, at_most=8
+        1, "Pixels by which training images are shifted at most, at random.", at_least=0, at_most=8
     )
     fetched: DataConfig = section(DataConfig())
     training: TrainingConfig = section(
@@ -65,7 +65,7 @@ class Actions(Options):
     predict: str | None = option(
         None,
         "Your own image with one digit: of any mode and size; it is made gray, inverted where the "
-        "ground is light, cut to the digit and centered, as the training images are.",
+        "background is light, cut to the digit and centered, as the training images are.",
         path=True,
     )
     plot: str | None = option(

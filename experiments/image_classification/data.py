@@ -15,7 +15,7 @@ def load(config: Config) -> dict[str, Images]:
     """Returns the images of a configuration in their fixed splits.
 
     Raises:
-      ValueError, OSError or ModuleNotFoundError: in one line, for data that are not available.
+      ValueError, OSError or ModuleNotFoundError: for data that are not available.
     """
     return digit_images.load(config.data, config.fetched.data_dir)
 
@@ -29,7 +29,7 @@ def training_batches(
       train: the training split.
       batch: images of a batch over all processes.
       seed: decides the order.
-      process: this one.
-      num_processes: of the run.
+      process: number of this process.
+      num_processes: number of processes of the run.
     """
     return shuffled(train, batch, seed=seed, process=process, num_processes=num_processes)

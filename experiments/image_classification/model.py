@@ -1,4 +1,4 @@
-"""The models of the image classification: built, trained, saved, restored and applied."""
+"""Models of the image classification: construction, training, saving and prediction."""
 
 import functools
 import pathlib
@@ -42,7 +42,7 @@ class ModelConfig(NamedTuple):
       reading: "rows" or "pixels"; "" for the CNN.
       hidden: units of the cell, or of the CNN's fully connected layer.
       channels: feature maps of the CNN's convolutions.
-      pooling: which outputs of the cell are read.
+      pooling: the outputs of the cell that are read.
       dropout: share that is left out in training.
       precision: dtype of the operands of its matrix products.
     """
@@ -92,7 +92,7 @@ def build(config: ModelConfig, method: str = "auto") -> Classifier:
 
     Args:
       config: the model.
-      method: how a cell is unrolled.
+      method: driver of the cell.
     """
     if config.model == "cnn":
         network = cnn(
@@ -142,8 +142,8 @@ def training(
       splits: "train", "validation" and "test".
       batch: images a step.
       shift: pixels by which training images are moved at most.
-      optimizer: how parameters are updated.
-      fit: how long.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
       watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     classifier = build(config)

@@ -14,10 +14,10 @@ from seqmodels.data import image_files
 
 
 def use(actions: Actions) -> None:
-    """Predicts the user's image and exports the model, as the actions ask for.
+    """Predicts the user's image and exports the model, as the actions request.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         predictor = restore(saved_models.best(PROGRAM, actions.models.model_dir))
@@ -34,11 +34,11 @@ def show(predictor: Predictor, path: str, plot: str | None = None) -> None:
 
     Args:
       predictor: the model.
-      path: of the user's image.
+      path: path of the user's image.
       plot: a file for the figure; None for none.
 
     Raises:
-      ValueError: in one line, if the file is not an image of a digit.
+      ValueError: if the file is not an image of a digit.
     """
     config, classifier, params = predictor
     image = image_files.read_digit(path, SIDES[config.data], BOXES[config.data])

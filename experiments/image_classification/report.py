@@ -16,20 +16,20 @@ from seqmodels.training.run_directory import RunDirectory
 CONFUSION = "confusion.png"
 TEST_IMAGES = "test_images.png"
 SHOWN = 12
-HARDEST = 8  # of them; the others are the first of the test split
+HARDEST = 8  # hardest images; the others are the first of the test split
 
 
 def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None:
     """Prints the table and writes confusion.png and test_images.png.
 
     Args:
-      results: what results.json holds.
-      directory: of the run, with its models.
+      results: the content of results.json.
+      directory: the run directory, with its models.
       test: the test split.
     """
     columns = {
         "test_accuracy": ("test accuracy, %", study_report.percent),
-        "test_loss": ("test loss", study_report.decimals(3)),
+        "test_loss": ("test loss", study_report.decimals(3, 0)),
         "validation_accuracy": ("validation, %", study_report.percent),
     }
     title = f"{results['flags']['data']}: {len(test.labels)} test images"
@@ -41,7 +41,7 @@ def show(results: dict[str, Any], directory: RunDirectory, test: Images) -> None
     }
     seeds = max(len(records) for records in models.values())
     figure = plots.confusion_matrices(
-        counts, CLASSES, title=f"{title}, {seeds} seeds: what was taken for what"
+        counts, CLASSES, title=f"{title}, {seeds} seeds: confusion matrices"
     )
     figure.savefig(directory.file(CONFUSION))
     found = {}

@@ -1,4 +1,4 @@
-"""The image classification: what is trained, measured and evaluated."""
+"""The image classification: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -29,7 +29,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(
         PROGRAM,
@@ -94,13 +94,13 @@ def evaluate(
 
     Args:
       model_dir: folder of the run; None for the newest below runs/.
-      config: with the folder of fetched data.
+      config: a configuration with the folder of fetched data.
 
     Returns:
       Records with model, seed and the figures of the test split; they are printed too.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     models = saved_models.all_models(PROGRAM, model_dir)
     records: list[dict[str, Any]] = []
@@ -114,7 +114,7 @@ def evaluate(
             _, classifier, params = restore(saved)
             figures = scores(probabilities(classifier, params, test.images), test)
             say(
-                f"{name}, seed {seed}: {100 * figures['accuracy']:.1f} % of {len(test.labels)} "
+                f"{name}, seed {seed}: {100 * figures['accuracy']:.1f}% of {len(test.labels)} "
                 f"test images of {of_run.data}, loss {figures['loss']:.4f}"
             )
             tested = {f"test_{figure}": value for figure, value in figures.items()}
@@ -123,5 +123,5 @@ def evaluate(
     except (ValueError, OSError, ModuleNotFoundError) as error:
         raise UserError(str(error)) from error
     for name, values in accuracies.items():
-        say(f"{name}, mean: {100 * np.mean(values):.1f} %")
+        say(f"{name}, mean: {100 * np.mean(values):.1f}%")
     return records

@@ -1,6 +1,6 @@
-"""How far back can a recurrent network remember?
+"""The long-context study: how far back a recurrent network remembers.
 
-Trains every cell at every distance with several seeds and reports accuracy by distance, the memory
+Trains every cell at every distance with several seeds. Reports accuracy by distance, the memory
 horizon, and the gradient that reaches the far end of the sequence.
 
     python -m experiments.long_context --flagfile=experiments/long_context/flagfiles/sky.flags
@@ -14,7 +14,7 @@ from experiments.long_context.study import run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Predicts or evaluates; False if none of it is asked for."""
+    """Predicts or evaluates; False if nothing is requested."""
     if actions.predict is not None:
         use(actions)
     elif actions.models.evaluate:

@@ -1,4 +1,4 @@
-"""The cells of the long-context study, initialised for long memories or in the standard way."""
+"""The cells of the long-context study, initialized for long memories or in the standard way."""
 
 import seqmodels as sm
 from seqmodels.cells import catalog
@@ -16,7 +16,7 @@ def build_cell(
     """Returns a cell.
 
     Args:
-      name: in `catalog.CELLS`.
+      name: a name in `catalog.CELLS`.
       input_size: D.
       hidden: H.
       num_steps: T, the length of the task's sequences.

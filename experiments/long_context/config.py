@@ -28,7 +28,7 @@ def _initialisation(text: str) -> str:
 class Config(Options):
     """Options of the long-context study."""
 
-    task: str = option("sky", "What has to be remembered.", choices=tuple(DISTANCES))
+    task: str = option("sky", "The task: what has to be remembered.", choices=tuple(DISTANCES))
     cells: tuple[str, ...] = option(("rnn", "gru", "lstm"), "Cells.", choices=CELLS)
     distances: tuple[int, ...] | None = option(
         None,
@@ -49,18 +49,21 @@ class Config(Options):
     )
     stop_at: float = option(
         0.995,
-        "A seed stops when its validation accuracy stays here; above 1: never.",
+        "Validation accuracy at which a seed stops; above 1: never.",
         above=0,
         infinite=True,
     )
     stop_after: int = option(
         2,
-        "It stays there when it is there at so many evaluations in a row.",
+        "Evaluations in a row with that accuracy before a seed stops.",
         at_least=1,
         at_most=1_000_000,
     )
     test_sequences: int = option(
-        1024, "Test sequences a seed; a quarter for validation.", at_least=4, at_most=1_048_576
+        1024,
+        "Test sequences per seed; validation has a quarter as many.",
+        at_least=4,
+        at_most=1_048_576,
     )
     filler_file: str | None = option(
         None, "Your own UTF-8 text as filler of the task sky.", digest=True
@@ -75,7 +78,7 @@ class Config(Options):
 
     @property
     def initialisations(self) -> dict[str, str]:
-        """The initialisation of every cell."""
+        """The initialization of every cell."""
         return values_by_name(
             "initialisation", self.initialisation, _initialisation, needed=self.cells, known=CELLS
         )

@@ -23,7 +23,7 @@ def use(actions: Actions) -> None:
     """Predicts the answer to the user's text.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         text = common.read_text(actions.predict or "")
@@ -68,13 +68,13 @@ def evaluate(
 
     Args:
       model_dir: folder of the run, or of one of its models; None for the newest below runs/.
-      config: with the place of a file of the run that was moved.
+      config: with the path of a file of the run that was moved.
 
     Returns:
       Records with model, seed and accuracy; they are printed too.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     models = saved_models.all_models(PROGRAM, model_dir)
     try:

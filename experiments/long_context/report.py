@@ -22,14 +22,14 @@ SHARE = 0.9  # how much of the way from chance to perfect counts as remembering
 
 
 class Table(NamedTuple):
-    """What was measured so far, and of what.
+    """The measurements so far, with their tasks and cells.
 
     Attributes:
       tasks: the task at each distance.
       cells: names of the cells.
       distances: ascending.
       seeds: S seeds.
-      measurements: so far.
+      measurements: the measurements so far.
     """
 
     tasks: dict[int, Task]
@@ -129,8 +129,8 @@ def _table(study: Table) -> rich.table.Table:
     threshold = horizon_threshold(study.task.chance, SHARE)
     table = rich.table.Table(
         title=f"{study.task.name}: test accuracy by distance, {seeds}. Horizon: the last distance "
-        f"up to which the accuracy is at least {threshold:.3f}. Gradient: at what is to be "
-        "remembered, over that at the answer.",
+        f"up to which the accuracy is at least {threshold:.3f}. Gradient: norm at what has "
+        "to be remembered / norm at the answer.",
         title_justify="left",
         box=box.SIMPLE_HEAD,
     )
@@ -138,7 +138,7 @@ def _table(study: Table) -> rich.table.Table:
     for distance in study.distances:
         table.add_column(str(distance), justify="right", no_wrap=True)
     table.add_column("horizon", justify="right", no_wrap=True)
-    table.add_column("of each seed", no_wrap=True)
+    table.add_column("per seed", no_wrap=True)
     table.add_row("without memory", *[f"{study.task.chance:.3f}"] * len(study.distances))
     losses = [study.tasks[d].chance_loss for d in study.distances]
     table.add_row("  loss", *[f"{loss:.3g}" for loss in losses])
@@ -154,7 +154,7 @@ def _table(study: Table) -> rich.table.Table:
             " ".join(map(_reach_text, horizon["by_seed"])),
         )
         if len(study.seeds) > 1:
-            table.add_row("  95 % interval", *_row(found, _interval_text))
+            table.add_row("  95% interval", *_row(found, _interval_text))
         table.add_row("  loss", *_row(found, lambda m: f"{np.mean(m.loss):.3g}"))
         table.add_row(
             "  validation", *_row(found, lambda m: f"{np.mean(m.validation_accuracy):.3f}")

@@ -1,4 +1,4 @@
-"""The models that a long-context study keeps: saved, and built again."""
+"""Saved models of a long-context study."""
 
 import json
 import pathlib
@@ -24,8 +24,8 @@ class ModelConfig(NamedTuple):
     Attributes:
       task: name of the task.
       cell: name of the cell.
-      distance: at which it was trained.
-      seed: with which it was trained.
+      distance: distance of its training.
+      seed: seed of its training.
       hidden: units of the cell.
       embedding: size of an embedded word; None where the inputs are features.
       input_size: features of an input; None where the inputs are words.
@@ -52,7 +52,7 @@ class TrainedModel(NamedTuple):
     """A trained model of the study.
 
     Attributes:
-      config: what it is.
+      config: its configuration.
       cell: its cell.
       model: embedding, cell and readout.
       params: its parameters.
@@ -70,7 +70,7 @@ def best_seed(record: dict[str, Any]) -> int:
     """Returns the index of the seed that is best in validation, the first of equal ones.
 
     Args:
-      record: of `seeds_at_once.test`; a seed whose training diverged comes last.
+      record: the result of `seeds_at_once.test`; a seed whose training diverged comes last.
     """
     values = np.array(record["validation_accuracy"], np.float64)
     values[np.array(record["diverged"], bool) | np.isnan(values)] = -np.inf
@@ -83,9 +83,9 @@ def save(
     """Saves a model.
 
     Args:
-      folder: of the model.
-      task: that it was trained on.
-      settings: how it was built.
+      folder: the folder of the model.
+      task: task of its training.
+      settings: settings of the model.
       about: cell, distance, seed and initialisation.
       params: its parameters.
 
@@ -110,7 +110,7 @@ def restore(saved: SavedModel) -> TrainedModel:
     """Returns a saved model.
 
     Raises:
-      ValueError: in one line, if it cannot be built from what is there.
+      ValueError: if it cannot be built from its files.
     """
     try:
         config = ModelConfig(**saved.config)

@@ -23,7 +23,7 @@ from seqmodels.training.run_directory import RunDirectory
 from seqmodels.training.settings import check_settings
 from seqmodels.training.stopping import reached
 
-CHOSEN_BY = "kept_validation_accuracy"  # of the model of a cell at a distance that is kept
+CHOSEN_BY = "kept_validation_accuracy"  # name of the saved model of a cell at a distance
 
 _TASKS: dict[str, Callable[[int], Task]] = {
     "digits": digits.digits,
@@ -44,7 +44,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(
         PROGRAM,

@@ -7,7 +7,7 @@ import numpy as np
 
 from seqmodels.tasks.sky.task import split_words
 
-TASKS = ("sky", "adding")  # of which a text can be an input
+TASKS = ("sky", "adding")  # whose inputs can be a text
 MARK = "*"  # behind a number that is to be added
 
 
@@ -34,7 +34,7 @@ def encode_words(text: str, vocabulary: Sequence[str], option: str = "text") -> 
       option: the name of the option for the message.
 
     Raises:
-      ValueError: in one line, if no word is known.
+      ValueError: if no word is known.
     """
     place = {word: token for token, word in enumerate(vocabulary)}
     words = split_words(text)
@@ -53,7 +53,7 @@ def encode_numbers(text: str, option: str = "text") -> Text:
       option: the name of the option for the message.
 
     Raises:
-      ValueError: in one line, if a word is not a number.
+      ValueError: if a word is not a number.
     """
     words = text.replace(",", " ").split()
     rows = []

@@ -1,7 +1,7 @@
-"""What happens inside a trained RNN, GRU or LSTM?
+"""The microscope: the inside of a trained RNN, GRU or LSTM as an HTML page.
 
-Writes one HTML page in which trained models run: gates and states over the words of your own
-sentence, the gradient by distance, and how far back each model remembers, also while you hold a
+Writes one HTML page in which trained models run. It shows gates and states over the words of your
+own sentence, the gradient by distance, and how far back each model remembers, also while you hold a
 gate fixed. Pictures, tables and readings in words are written next to it.
 
 Without an option it first trains small models on the sky task (1 to 2 minutes on two cores).

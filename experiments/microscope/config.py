@@ -53,7 +53,7 @@ class Config(Options):
     )
     hidden: int = option(32, "Hidden units of the small run.", at_least=1, at_most=65_536)
     seeds: int = option(2, "Seeds of the small run.", at_least=1, at_most=4_096)
-    steps: int = option(600, "Training steps of the small run at most.", at_least=1)
+    steps: int = option(600, "Largest number of training steps of the small run.", at_least=1)
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""

@@ -23,7 +23,7 @@ from seqmodels.tasks import adding, sky
 from seqmodels.tasks.sky import sentences
 
 PROGRAM = "long_context"
-MOST_MODELS = 6  # that are shown without a choice
+MOST_MODELS = 6  # shown without a choice of distance
 STEPS = {"sky": "words", "adding": "steps"}
 
 
@@ -40,14 +40,14 @@ def load(
     """Returns the models of a finished run.
 
     Args:
-      folder: of the run, or of one of its models.
+      folder: the folder of the run, or of one of its models.
       results: results.json of the run.
-      distance: of the models; None for all, or for the longest one that a model remembers where
-        there are more than `MOST_MODELS`.
+      distance: the distance of the models; None for all, or for the longest that a model
+        remembers if there are more than `MOST_MODELS`.
 
     Raises:
-      UserError: in one line, for a run that cannot be shown.
-      ValueError or OSError: in one line, for a model or a file that cannot be read.
+      UserError: for a run that cannot be shown.
+      ValueError or OSError: for a model or a file that cannot be read.
     """
     task = results.get("task")
     if task not in TASKS:

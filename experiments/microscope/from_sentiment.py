@@ -31,12 +31,12 @@ def load(folder: str | os.PathLike[str], results: dict[str, Any]) -> Collection:
     """Returns the models of a finished run, of every cell the seed best in validation.
 
     Args:
-      folder: of the run, or of one of its models.
+      folder: the folder of the run, or of one of its models.
       results: results.json of the run.
 
     Raises:
-      UserError: in one line, for a run that cannot be shown.
-      ValueError or OSError: in one line, for a model that cannot be read.
+      UserError: for a run that cannot be shown.
+      ValueError or OSError: for a model that cannot be read.
     """
     found = [
         (one, sentiment.restore(one.saved))

@@ -1,4 +1,4 @@
-"""What the microscope measures: traces, answers by word, gradients by distance, memory horizons."""
+"""Measurements of the microscope: traces, answers by word, gradients, memory horizons."""
 
 import functools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from seqmodels.combinators.bidirectional import Bidirectional
 from seqmodels.tasks.task import Batch, Task, accuracy
 
 SEQUENCES = 64  # for gradients and the statistics of units
-KEY = 20_000  # of fresh sequences, which no training and no test has drawn
+KEY = 20_000  # seed of fresh sequences, which neither training nor test has drawn
 
 
 class Units(NamedTuple):
@@ -26,8 +26,8 @@ class Units(NamedTuple):
 
     Attributes:
       time_constant: -1 / mean(log retention), in steps; None for a cell that has no such gate.
-      half_life: in which half of a value is left, in steps; None likewise.
-      saturation: by gate or candidate (share below, share above), see `gate_summaries.saturation`.
+      half_life: steps in which a value halves; None likewise.
+      saturation: (share below, share above) by gate or candidate, see `gate_summaries.saturation`.
       order: the units from the longest time constant to the shortest.
     """
 
@@ -38,17 +38,17 @@ class Units(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """All that is shown of one model.
+    """The measurements of one model.
 
     Attributes:
       model: the model.
-      traces: of the text, by direction, "" for the only one: name -> (T, H), without an axis of
-        sequences.
+      traces: the traces of the text, by direction ("" for the only one): name -> (T, H), without an
+        axis of sequences.
       retained: by direction, the retention gate (T, H) on the text; None without one.
       answers: (T, C), after each word: probabilities, or the number.
       gradient: log10 of the norm of d score / d state so many steps before the last one, over the
         norm at the last one, (N,); None for a cell that cannot take one step.
-      units: by direction.
+      units: statistics of the units by direction.
       horizon: accuracy on fresh sequences at each distance (D,); None without a task.
     """
 
@@ -103,7 +103,7 @@ def measure(collection: Collection, text: Text, fresh: Fresh | None, probe: Any)
     Args:
       collection: the models.
       text: the text that is shown.
-      fresh: of `fresh_sequences`, for the horizon.
+      fresh: the result of `fresh_sequences`, for the horizon.
       probe: inputs (T, B, ...) for gradients and the statistics of units.
     """
     return [_measured(collection, model, text, fresh, probe) for model in collection.models]
@@ -168,7 +168,7 @@ def _units(trace: Trace) -> Units:
         for name, found in gate_summaries.saturation(trace).items()
     }
     if trace.retention is None:
-        # Without a gate that keeps, the units whose state changes least from step to step go first.
+        # Without a retention gate, units whose state changes least from step to step come first.
         state = np.asarray(next(iter(trace.states.values())))
         change = np.nanmean(np.abs(np.diff(state, axis=0)), axis=(0, 1))
         return Units(None, None, saturation, np.argsort(change, kind="stable"))

@@ -1,4 +1,4 @@
-"""The trained models that the microscope shows, whatever experiment trained them."""
+"""Trained models that the microscope shows, of any experiment."""
 
 import pathlib
 from collections.abc import Callable
@@ -40,12 +40,12 @@ class Model(NamedTuple):
     """A trained model.
 
     Attributes:
-      name: for titles and legends; no other model has it.
+      name: unique name for titles and legends.
       cell: name of the cell, a key of `LABELS`.
       anatomy: its functions.
       params: its parameters, `SequenceModelParams` or `TextClassifierParams`.
-      distance: at which it was trained; None where the task has none.
-      seed: with which it was trained.
+      distance: distance of its training; None for a task without distances.
+      seed: seed of its training.
       accuracy: on the test split; None where the task has none.
     """
 
@@ -69,11 +69,11 @@ class Collection(NamedTuple):
     Attributes:
       run: folder of the run.
       results: its results.json.
-      title: of the page.
+      title: the title of the page.
       task: name of the task or of the data.
-      tokens: how the page turns a text into inputs.
+      tokens: the tokenization of a text on the page.
       classes: names of the answers; () for a number.
-      centre: is added to an answer that is a number.
+      centre: a number that is added to a numeric answer.
       models: one or more, of one task.
       sentences: one or more, to begin with.
       encode: turns a text into inputs; ValueError, in one line, if it cannot.

@@ -1,4 +1,4 @@
-"""The small run of the sky task that the microscope trains where it gets no run."""
+"""The small run of the sky task that the microscope trains if no run is given."""
 
 import pathlib
 
@@ -12,7 +12,7 @@ from experiments.microscope.config import PROGRAM, Config
 from seqmodels.training.errors import RunError
 from seqmodels.training.run_directory import stored_results
 
-# The best of the same grid for every cell (BUILD_NOTES.md, as in long_context's sky.flags).
+# The best of one grid for every cell, as in sky.flags (docs/design/long_context.md).
 RATES = {"rnn": "0.001", "gru": "0.01", "lstm": "0.01"}
 
 
@@ -38,7 +38,7 @@ def find_or_train(config: Config) -> pathlib.Path:
     """Returns the folder of the small run; trains it, or resumes it, unless it is finished.
 
     Raises:
-      UserError: in one line, as `long_context.run`.
+      UserError: as `long_context.run`.
     """
     small = own_config(config)
     folder = RUNS / f"{PROGRAM}-{small.task}-{identity.short_name(small)}"

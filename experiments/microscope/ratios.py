@@ -15,11 +15,11 @@ class Ratio(NamedTuple):
     """The gradient of one cell over that of another at a distance, as log10, over seeds.
 
     Attributes:
-      distance: at which both were trained, and so many steps before the answer.
+      distance: distance of both trainings, and of the gradient before the answer.
       when: "initial", before training, or "trained".
       by_seed: log10 of the ratio of each seed; both cells are trained on the same sequences.
-      mean: of these: log10 of the geometric mean.
-      low, high: its 95 % interval (Student's t); NaN for one seed.
+      mean: their mean, log10 of the geometric mean.
+      low, high: its 95% interval (Student's t); NaN for one seed.
     """
 
     distance: int
@@ -57,7 +57,7 @@ def line(ratio: Ratio) -> str:
     """Returns a ratio in words."""
     count = len(ratio.by_seed)
     interval = f" [{_power(ratio.low)}, {_power(ratio.high)}]" if count > 1 else ""
-    about = "geometric mean and 95 % interval over" if count > 1 else "of"
+    about = "geometric mean and 95% interval over" if count > 1 else "of"
     when = WHEN[ratio.when] + (f" {ratio.distance}" if ratio.when == "trained" else "")
     seeds = "seeds" if count > 1 else "seed"
     return (
@@ -78,4 +78,6 @@ def _at(curves: dict[str, Any], distance: int, when: str) -> np.ndarray:
 
 
 def _power(log10: float) -> str:
-    return f"{10**log10:,.0f}" if 0 <= log10 < 6 else f"10^{log10:.1f}"
+    if 0 <= log10 < 6:
+        return f"{10**log10:,.0f}"
+    return f"10^{log10:.0f}" if abs(log10) >= 10 else f"10^{log10:.1f}"

@@ -1,4 +1,4 @@
-"""Sentences about a model, derived from its traces: what it wrote where, kept, and read."""
+"""Sentences about a model, derived from its traces: writes, retention and reads by word."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from experiments.microscope.models import Collection
 from seqmodels.analysis.statistics import horizon_threshold, memory_horizon
 from seqmodels.models.sequence_model import SequenceModelParams
 
-WORDS = 3  # that a reading names
-LEAST_SHARE = 0.1  # of the evidence that a word has to write to be named
-FAINT = -2.0  # log10 of a gradient that hardly changes the answer
+WORDS = 3  # named by a reading
+LEAST_SHARE = 0.1  # of the evidence, from which a word is named
+FAINT = -2.0  # log10 of a gradient that is negligible
 
 
 def readings(
@@ -22,9 +22,9 @@ def readings(
 
     Args:
       collection: the models.
-      found: what was measured of each.
-      text: that the traces are of.
-      distances: of the horizons.
+      found: the measurements of each model.
+      text: the traced text.
+      distances: the distances of the horizons.
     """
     return [
         " ".join(
@@ -60,7 +60,7 @@ def _answer(collection: Collection, one: Measured, text: Text) -> str:
 
 
 def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
-    """Returns at which words the evidence for the answer was written, and what a unit did with it.
+    """Returns the words that wrote the evidence for the answer, and how a unit carried it.
 
     A state with a retention gate r is a sum over words: s_T = sum_t w_t prod_{s>t} r_s with the
     write w_t = s_t - r_t s_(t-1). The output is linear in h_T, so it is a sum over words and units;
@@ -87,13 +87,13 @@ def _kept(collection: Collection, one: Measured, text: Text) -> list[str]:
     by_word = evidence.sum(axis=1)
     top = np.argsort(-by_word, kind="stable")[:WORDS]
     shares = [
-        f"{100 * by_word[step] / total:.0f} % at {text.words[step]!r} ({_ago(text, step)})"
+        f"{100 * by_word[step] / total:.0f}% at {text.words[step]!r} ({_ago(text, step)})"
         for step in top
     ]
     step = int(top[0])
     if by_word[step] < LEAST_SHARE * total:
         return [
-            f"No word wrote more than {100 * by_word[step] / total:.0f} % of the evidence that is "
+            f"No word wrote more than {100 * by_word[step] / total:.0f}% of the evidence that is "
             f"there at the end ({text.words[step]!r} wrote that much): the network writes it again "
             "at every step, from its own state."
         ]
@@ -139,7 +139,7 @@ def _gradient(one: Measured) -> str:
         )
     return (
         f"The gradient falls below a hundredth {faint[0]} steps before the answer, so training "
-        "learns little from what stands further back."
+        "learns little from earlier words."
     )
 
 

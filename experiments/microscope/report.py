@@ -24,16 +24,16 @@ BOUNDED = ("i", "f", "o", "r", "z", "u")  # gates, in the order of their panels
 
 
 class Findings(NamedTuple):
-    """All that is written.
+    """The content of the report.
 
     Attributes:
       collection: the models.
-      text: that is traced.
-      sentence: the same as it was written, with its answer.
-      measured: of every model.
-      distances: of the horizons.
+      text: the traced text.
+      sentence: the text as it was written, with its answer.
+      measured: the measurements of every model.
+      distances: the distances of the horizons.
       readings: a paragraph a model.
-      ratios: of gradients.
+      ratios: ratios of gradients.
     """
 
     collection: Collection

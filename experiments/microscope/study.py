@@ -1,4 +1,4 @@
-"""The microscope: trained models, what they do with a text, and how far back they remember."""
+"""The microscope: gates of trained models on a text, gradients, and memory horizons."""
 
 import contextlib
 import os
@@ -26,18 +26,18 @@ from experiments.microscope.report import Findings
 from seqmodels.training.errors import RunError
 from seqmodels.training.report_folder import report_folder
 
-FEWEST_SEEDS = 3  # of an interval that says something
+FEWEST_SEEDS = 3  # with an informative interval
 
 
 class Seen(NamedTuple):
-    """What the microscope found.
+    """Results of the microscope.
 
     Attributes:
-      folder: of page, pictures and tables.
+      folder: folder of page, pictures and tables.
       page: the page.
-      measured: of every model.
+      measured: the measurements of every model.
       readings: a paragraph a model.
-      ratios: of the gradients of LSTM and RNN, at each distance at which a run trained both.
+      ratios: ratios of the gradients of LSTM and RNN, at each distance with both.
     """
 
     folder: pathlib.Path
@@ -51,10 +51,10 @@ def run(config: Config) -> Seen:
     """Writes the page of a run, prints the readings, and returns what was measured.
 
     Args:
-      config: which run, and what of it.
+      config: the run, and what is shown.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
       Interrupted: after SIGINT or SIGTERM while the small run is trained; the same call resumes.
     """
     folder = config.model_dir or find_or_train(config)
@@ -86,12 +86,12 @@ def load(folder: str | os.PathLike[str], distance: int | None = None) -> Collect
     """Returns the models of a finished run of long_context or sentiment.
 
     Args:
-      folder: of the run, or of one of its models.
-      distance: of the models of a run of long_context.
+      folder: the folder of the run, or of one of its models.
+      distance: the distance of the models of a run of long_context.
 
     Raises:
-      UserError: in one line, for a folder without such a run.
-      ValueError or OSError: in one line, for models that cannot be read.
+      UserError: for a folder without such a run.
+      ValueError or OSError: for models that cannot be read.
     """
     program, results = saved_models.results_of(folder, PROGRAMS)
     if program == from_sentiment.PROGRAM:

@@ -1,6 +1,6 @@
-"""Is the number of ones so far odd? Trained on short strings of bits, tested on longer ones.
+"""Parity: whether the number of ones so far is odd, on strings longer than those of training.
 
-A network without memory is right half of the time; one that learned the rule, at every length.
+A network without memory is right half of the time. One that learned the rule is always right.
 
     python -m experiments.parity
 """

@@ -1,4 +1,4 @@
-"""Many to one: is a text positive or negative?
+"""Many to one: sentiment of a text.
 
 Trains recurrent classifiers on tweets, on sentences or whole reviews of films, or on your own CSV,
 and TF-IDF with logistic regression as the baseline; then classifies your own text.
@@ -15,7 +15,7 @@ from experiments.sentiment.study import evaluate, run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Predicts, exports or evaluates; False if none of it is asked for."""
+    """Predicts, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions)
     elif actions.models.evaluate:

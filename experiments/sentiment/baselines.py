@@ -38,15 +38,15 @@ def scores(truth: np.ndarray, predicted: np.ndarray, classes: tuple[str, ...]) -
 
 
 def baselines(data: Data, ngrams: Sequence[str]) -> list[dict[str, Any]]:
-    """Returns records of what needs no recurrent network, measured on the test split.
+    """Returns the records of the baselines, measured on the test split.
 
-    The most frequent class (the mean rating), and TF-IDF with logistic regression (ridge
-    regression) of word 1-2-grams and of character 2-5-grams, whose strength of regularisation and
-    class weight are chosen on the validation split.
+    The most frequent class (the mean rating), and TF-IDF of word 1-2-grams and character 2-5-grams
+    with logistic regression (ridge regression). Strength of regularization and class weight are
+    chosen on the validation split.
 
     Args:
       data: the texts.
-      ngrams: which of `NGRAMS`.
+      ngrams: some of `NGRAMS`.
 
     Raises:
       ModuleNotFoundError: if scikit-learn is not installed.

@@ -23,17 +23,21 @@ def _sizes(value: tuple[int, ...]) -> None:
 class Config(Options):
     """Options of the sentiment study."""
 
-    data: str = option("tweets", "Which texts.", choices=DATA)
+    data: str = option("tweets", "The texts.", choices=DATA)
     csv: str | None = option(
         None, "Your own file with data=csv: UTF-8, with a header.", digest=True
     )
     text_column: str = option("text", "Column of the csv with the texts.")
     label_column: str = option("label", "Column of the csv with the classes or ratings.")
-    split_seed: int = option(0, "Which texts train, validate and test.", at_least=0, at_most=2**31)
+    split_seed: int = option(
+        0, "Seed of the split into training, validation and test texts.", at_least=0, at_most=2**31
+    )
     target: str = option(
         "classes", "What to predict: classes or a rating (tweets, csv).", choices=TARGETS
     )
-    models: tuple[str, ...] = option(MODELS, "Models; bag: no cell.", choices=MODELS)
+    models: tuple[str, ...] = option(
+        MODELS, "Models; bag is a mean of word vectors, without a cell.", choices=MODELS
+    )
     hidden: int = option(64, "Hidden units, of each direction.", at_least=1, at_most=65_536)
     embedding: int = option(64, "Size of an embedded word.", at_least=1, at_most=65_536)
     dropout: float = option(
@@ -45,10 +49,15 @@ class Config(Options):
     embedding_dropout: float = option(
         0.5, "Share of an embedding's numbers dropped in training.", at_least=0, at_most=0.99
     )
-    least_count: int = option(2, "Rarer words have their n-grams alone.", at_least=1, at_most=10**6)
+    least_count: int = option(
+        2,
+        "Count from which a word gets a vector of its own; rarer words have only n-grams.",
+        at_least=1,
+        at_most=10**6,
+    )
     buckets: int = option(
         10_000,
-        "Numbers that all character n-grams share; 0: words alone.",
+        "Hash buckets of the character n-grams; 0: no n-grams.",
         at_least=0,
         at_most=10**7,
     )
@@ -58,17 +67,22 @@ class Config(Options):
     max_words: int = option(
         64, "Words of a text; the words after them are left out.", at_least=1, at_most=1_000_000
     )
-    balance: float = option(0.5, "Weights of the classes: 0 none, 1 equal shares.", at_least=0)
+    balance: float = option(
+        0.5, "Weighting of the classes: 0 for none, 1 for equal shares.", at_least=0
+    )
     pool_words: bool = option(False, "Pool the words too, in addition to the outputs of the cell.")
     vectors_from: str = option(
         "none",
-        "Texts, without their classes, that the vectors of words start from: none, tweets, "
+        "Texts, without their labels, of which initial word vectors are made: none, tweets, "
         "rotten_tomatoes, imdb, or your own file with a text on each line.",
         digest=True,
         names=("none", *DATA),
     )
     patience: int = option(
-        1_000, "Stop after so many evaluations without a better one.", at_least=1, at_most=10**6
+        1_000,
+        "Evaluations without improvement after which training stops.",
+        at_least=1,
+        at_most=10**6,
     )
     baselines: tuple[str, ...] = option(NGRAMS, "N-grams of TF-IDF baselines.", choices=NGRAMS)
     fetched: DataConfig = section(DataConfig())

@@ -20,7 +20,7 @@ class Data(NamedTuple):
     """The texts of a study.
 
     Attributes:
-      name: where they are from.
+      name: name of their source.
       target: "classes" or "rating".
       splits: "train", "validation" and "test".
     """
@@ -44,7 +44,7 @@ def load(config: Config) -> Data:
     """Returns the texts of a study in their fixed split.
 
     Raises:
-      ValueError or OSError: in one line, for data that are not available.
+      ValueError or OSError: for data that are not available.
     """
     data_dir = config.fetched.data_dir
     if config.csv is not None:
@@ -81,11 +81,11 @@ def raw_texts(vectors_from: str, data: Data, data_dir: str | None) -> list[str]:
     Args:
       vectors_from: "none", a source of `DATA` but csv, or the path of a UTF-8 file with a text on
         each line.
-      data: of `load`.
+      data: the result of `load`.
       data_dir: folder of the cache.
 
     Raises:
-      ValueError or OSError: in one line, for texts that cannot be had.
+      ValueError or OSError: for texts that are not available.
     """
     if vectors_from == "none":
         return []
@@ -146,8 +146,8 @@ class Encoded:
         Args:
           batch: texts of a batch over all processes.
           seed: decides the order.
-          process: this one.
-          num_processes: of the run.
+          process: number of this process.
+          num_processes: number of processes of the run.
         """
         return bucketed(
             self.rows("train"),

@@ -1,4 +1,4 @@
-"""The models of the sentiment study: built, trained, saved, and used on new texts."""
+"""Models of the sentiment study: construction, training, saving and prediction."""
 
 import functools
 import pathlib
@@ -116,9 +116,9 @@ def training(
       batch: texts a step.
       balance: the exponent of a class's weight, (N / (C N_c)) ** balance: 0 for none, 1 for equal
         shares of all classes.
-      optimizer: how parameters are updated.
-      fit: how long.
-      stopping: when to stop early.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
+      stopping: a rule that ends the training early.
       watching: `watching(cell, read, batch)`, of `TrainingConfig`.
     """
     data = texts.data
@@ -189,7 +189,7 @@ def training(
 
 
 def restore(found: SavedModel) -> Predictor:
-    """Returns a saved model; ValueError in one line if it cannot be built from what is there."""
+    """Returns a saved model; ValueError in one line if it cannot be built from its files."""
     try:
         config = ModelConfig(**found.config)._replace(classes=tuple(found.config["classes"]))
         tokenizer = Tokenizer.from_str(found.texts[TOKENIZER])
@@ -207,10 +207,10 @@ def answer(config: ModelConfig, outputs: jax.Array) -> jax.Array:
 
 
 def predict(predictor: Predictor, rows: list[np.ndarray]) -> np.ndarray:
-    """Returns what is predicted of texts: probabilities (N, C), or ratings (N, 1).
+    """Returns the predictions for texts: probabilities (N, C), or ratings (N, 1).
 
     Args:
-      predictor: of `restore`.
+      predictor: the result of `restore`.
       rows: N texts of `word_features.encode`.
     """
     lengths = np.array([len(row) for row in rows], np.int32)

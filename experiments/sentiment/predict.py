@@ -17,10 +17,10 @@ AT_ONCE = 256  # texts
 
 
 def use(actions: Actions) -> None:
-    """Predicts the user's text and exports the model, as the actions ask for.
+    """Predicts the user's text and exports the model, as the actions request.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         text = "" if actions.predict is None else common.read_text(actions.predict)
@@ -34,12 +34,12 @@ def use(actions: Actions) -> None:
 
 
 def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> None:
-    """Prints what is predicted of a text, and draws how that moves word by word.
+    """Prints the prediction for a text, and draws it word by word.
 
     Args:
       predictor: the model.
       text: the user's.
-      too_long: of a text with more words than the model was trained on: "truncate" or "refuse".
+      too_long: treatment of a text with too many words: "truncate" or "refuse".
       plot: a file for the figure; None for none.
 
     Raises:
@@ -69,14 +69,14 @@ def show(predictor: Predictor, text: str, too_long: str, plot: str | None) -> No
 
 
 def draw(predictor: Predictor, words: list[str], row: np.ndarray, path: str) -> None:
-    """Writes the figure of what is predicted of the first word, the first two, and so on."""
+    """Writes the figure of the predictions after the first word, the first two, and so on."""
     after = predict(predictor, [row[:length] for length in range(1, len(row) + 1)])
     names = predictor.config.classes or ("rating",)
     figure = plots.prediction_by_word(
         words,
         dict(zip(names, after.T, strict=True)),
         ylabel="probability" if predictor.config.classes else "rating",
-        title=f"What the {predictor.config.cell} thinks after each word",
+        title=f"What the {predictor.config.cell} predicts after each word",
     )
     common.save_figure(figure, path)
 

@@ -1,4 +1,4 @@
-"""The sentiment study: what is trained, measured and evaluated."""
+"""The sentiment study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -30,7 +30,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(
         PROGRAM, config, build, run_dir=run_dir, overwrite=overwrite, files=(CONFUSION,)
@@ -53,10 +53,10 @@ def trainings(config: Config, data: texts.Data) -> list[Training]:
 
     Args:
       config: the study.
-      data: of `data.load`.
+      data: the result of `data.load`.
 
     Raises:
-      ValueError or OSError: in one line, for word vectors that cannot be made.
+      ValueError or OSError: for word vectors that cannot be made.
     """
     raw = texts.raw_texts(config.vectors_from, data, config.fetched.data_dir)
     own = data.splits["train"].texts
@@ -114,7 +114,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run; None for the newest below runs/.
-      config: with the folder of fetched data.
+      config: a configuration with the folder of fetched data.
 
     Returns:
       Records with model, seed and the figures of the test split; they are printed too.

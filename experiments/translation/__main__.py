@@ -1,7 +1,7 @@
 """Many to many: English sentences to German ones.
 
-An LSTM reads the source, another writes the translation, with attention or without. Trained on the
-phrases of Home Assistant's interface, or on your own pairs.
+One LSTM reads the source, and another writes the translation, with or without attention. The data
+are the phrases of Home Assistant's interface, or your own pairs.
 
     python -m experiments.translation --flagfile=experiments/translation/flagfiles/attention.flags
     python -m experiments.translation --evaluate
@@ -16,7 +16,7 @@ from experiments.translation.study import evaluate, run
 
 
 def act(actions: Actions, config: Config) -> bool:
-    """Translates, exports or evaluates; False if the actions ask for neither."""
+    """Translates, exports or evaluates; False if nothing is requested."""
     if actions.predict is not None or actions.export is not None:
         use(actions)
     elif actions.models.evaluate:

@@ -34,12 +34,15 @@ class Config(Options):
     )
     scheduled_sampling: float = option(
         0.0,
-        "Share of inputs that the decoder predicts itself, at the end of the training.",
+        "Share of decoder inputs that are its own predictions, at the end of training.",
         at_least=0,
         at_most=0.99,
     )
     vocabulary: int = option(
-        2500, "Tokens of each language at most.", at_least=SMALLEST_VOCABULARY, at_most=1_000_000
+        2500,
+        "Largest number of tokens of each language.",
+        at_least=SMALLEST_VOCABULARY,
+        at_most=1_000_000,
     )
     max_tokens: int = option(
         40,
@@ -56,7 +59,9 @@ class Config(Options):
         "Your own pairs: UTF-8, on each line a source, a tab, its translation.",
         digest=True,
     )
-    split_seed: int = option(0, "Which pairs train, validate and test.", at_least=0, at_most=2**31)
+    split_seed: int = option(
+        0, "Seed of the split into training, validation and test pairs.", at_least=0, at_most=2**31
+    )
     fetched: DataConfig = section(DataConfig())
     training: TrainingConfig = section(
         TrainingConfig(
@@ -81,7 +86,7 @@ class Actions(Options):
     picture: str = option(PICTURE, "Where predict draws the attention of the best translation.")
     plot: str | None = option(
         None,
-        "The same as picture, under the name that all experiments share; replaces it.",
+        "Another name of the option picture, as in the other experiments; it takes precedence.",
         path=True,
     )
     too_long: str = option(

@@ -36,7 +36,7 @@ class Data(NamedTuple):
 
     Attributes:
       splits: the pairs.
-      tokenizers: of both languages.
+      tokenizers: the tokenizers of both languages.
       sources: int32 (S_i,) of each training pair.
       targets: int32 (T_i,) of each training pair.
     """
@@ -58,7 +58,7 @@ def load(config: Config) -> Splits:
     """Returns the pairs of a configuration in their fixed split.
 
     Raises:
-      ValueError or OSError: in one line, for pairs that are not available.
+      ValueError or OSError: for pairs that are not available.
     """
     if config.pairs_file is None:
         pairs = phrase_splits.unique(interface_phrases.load(config.fetched.data_dir))
@@ -98,7 +98,7 @@ def encode(splits: Splits, tokenizers: Tokenizers, max_tokens: int) -> Data:
 
     Args:
       splits: the pairs.
-      tokenizers: of both languages.
+      tokenizers: the tokenizers of both languages.
       max_tokens: the most tokens of a source or target.
 
     Raises:
@@ -133,14 +133,14 @@ def training_batches(
     """Returns batches of the training pairs, one process's share.
 
     Args:
-      data: of `encode`.
-      seed: of the orders.
-      process: this one.
-      num_processes: of the run.
+      data: the result of `encode`.
+      seed: the seed of the orders.
+      process: number of this process.
+      num_processes: number of processes of the run.
       batch: pairs of a batch over all processes.
       scheduled_sampling: the share of predicted inputs at the end of the training; it grows
         linearly from 0.
-      steps: of the training.
+      steps: the steps of the training.
 
     Returns:
       `Batches` of `Batch`.

@@ -1,4 +1,4 @@
-"""BLEU and chrF of translations, on all of a split and by the distance from training."""
+"""BLEU and chrF of translations, on a whole split and by the distance from training."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from seqmodels.data import phrase_splits
 from seqmodels.data.phrase_splits import Splits
 from seqmodels.data.sentence_pairs import Pair
 
-DISTANCES = {"far": (-1.0, 0.6), "middle": (0.6, 0.8), "near": (0.8, 2.0)}  # by cosine
+DISTANCES = {"far": (-1.0, 0.6), "middle": (0.6, 0.8), "near": (0.8, 2.0)}  # bounds of the cosine
 
 
 def check_installed() -> None:
@@ -35,7 +35,7 @@ def scores_by_part(splits: Splits, translate: Callable[[list[str]], list[str]]) 
 
     Args:
       splits: the data.
-      translate: from sources to one translation each.
+      translate: function from sources to one translation each.
 
     Returns:
       bleu and chrf of the component split, of the source split, and of its parts by the cosine to

@@ -1,4 +1,4 @@
-"""The models of the translation study: built, trained, saved, restored."""
+"""Models of the translation study: construction, training, saving and restoring."""
 
 import functools
 import pathlib
@@ -116,12 +116,12 @@ def training(
 
     Args:
       config: the model.
-      data: of `data.encode`.
+      data: the result of `data.encode`.
       batch: pairs a step over all processes.
       label_smoothing: probability that is spread over all tokens.
       scheduled_sampling: share of inputs that the decoder predicts itself, at the end.
-      optimizer: how parameters are updated.
-      fit: how long.
+      optimizer: settings of the optimizer.
+      fit: settings of the training loop.
     """
     splits, tokenizers = data.splits, data.tokenizers
     model = build(config)

@@ -20,10 +20,10 @@ from seqmodels.types import Array, Params
 
 
 def use(actions: Actions) -> None:
-    """Translates the user's text and exports the model, as the actions ask for.
+    """Translates the user's text and exports the model, as the actions request.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     try:
         text = "" if actions.predict is None else common.read_text(actions.predict)

@@ -14,7 +14,7 @@ TITLE = "English to German, test"
 EXAMPLE = "Delete files permanently"
 EXAMPLE_WORDS = 7
 COLUMNS = {
-    f"{part}_{metric}": (f"{heading}{label}", study_report.decimals(1))
+    f"{part}_{metric}": (f"{heading}{label}", study_report.decimals(1, 0, 100))
     for part, heading in (
         ("components", "held-out components"),
         ("far", "sources, cosine < .6"),
@@ -31,7 +31,7 @@ def show(results: dict[str, Any], directory: RunDirectory, splits: Splits) -> No
 
     Args:
       results: the content of results.json.
-      directory: of the run.
+      directory: the run directory.
       splits: the pairs of the run.
     """
     show_table(results)

@@ -1,4 +1,4 @@
-"""The translation study: trained, measured and evaluated."""
+"""The translation study: trainings, measurements and evaluation."""
 
 import os
 from typing import Any
@@ -27,7 +27,7 @@ def run(
       overwrite: whether a run that the folder holds may be replaced.
 
     Raises:
-      UserError: in one line, for what a user can fix.
+      UserError: for a user error, with a message of one line.
     """
     return runner.run(
         PROGRAM, config, build, run_dir=run_dir, overwrite=overwrite, files=(PICTURE,)
@@ -87,7 +87,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run; None for the newest below runs/.
-      config: with the folder of fetched data.
+      config: a configuration with the folder of fetched data.
 
     Returns:
       Records with model, seed, parameters and the figures of the test splits; the table is printed.

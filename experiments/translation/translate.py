@@ -1,4 +1,4 @@
-"""Texts to translations: greedy decoding and beam search."""
+"""Translation of texts: greedy decoding and beam search."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from seqmodels.models import decoding
 from seqmodels.models.translator import Translator
 from seqmodels.types import Array, Params
 
-ROWS = 64  # that are translated at once
+ROWS = 64  # texts per call
 
 Translate = Callable[[Params, Sequence[str]], list[list["Translation"]]]
 
@@ -32,9 +32,9 @@ def make_decode(
 
     Args:
       model: the translator.
-      max_tokens: of a source; translations have at most half as many again.
-      width: of the beam; 1 is greedy.
-      length_penalty: of `decoding.beam_search`.
+      max_tokens: most tokens of a source; translations have at most half as many more.
+      width: width of the beam; 1 is greedy.
+      length_penalty: see `decoding.beam_search`.
     """
     longest = max_tokens + max_tokens // 2
 
@@ -64,7 +64,7 @@ def make_translate(
 
     Args:
       model: the translator.
-      tokenizers: of both languages.
+      tokenizers: the tokenizers of both languages.
       max_tokens: sources are cut after so many tokens.
       width: as in `make_decode`; so is `length_penalty`.
       length_penalty: see `make_decode`.

@@ -1,4 +1,4 @@
-"""What does it mean to unroll a cell, and what does each way cost?
+"""Unrolling of a cell through time: a picture, and the cost of four ways.
 
 Draws one step of a cell, read from its jaxpr, and the cell over a few steps. Then measures value
 and gradient of the same recurrence as a Python loop, as a loop unrolled in one program, scanned,

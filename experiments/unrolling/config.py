@@ -30,5 +30,5 @@ class Config(Options):
     longest_loop: int = option(
         64, "Steps up to which the Python loop is measured.", at_least=1, at_most=100_000
     )
-    rounds: int = option(5, "Rounds, whose median counts.", at_least=1, at_most=1000)
+    rounds: int = option(5, "Rounds of timing; the table shows medians.", at_least=1, at_most=1000)
     out: str = option("unrolling.png", "The picture; .svg works as well.", path=True)

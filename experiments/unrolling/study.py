@@ -20,7 +20,7 @@ def run(config: Config) -> dict[str, Any]:
     """Draws the cell, prints the table, and returns {length: {way: cost as a dict}}.
 
     Raises:
-      UserError: in one line, if the picture cannot be written.
+      UserError: if the picture cannot be written.
     """
     cell = CELLS[config.cell](config.input_size, config.hidden)
     shapes = jax.eval_shape(cell.init, jax.random.key(0))

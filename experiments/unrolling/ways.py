@@ -1,4 +1,4 @@
-"""Four ways to take a cell through time: compile time, run time and memory of a gradient."""
+"""Four ways to run a cell through time: compile time, run time and memory of a gradient."""
 
 import math
 import time
@@ -46,16 +46,16 @@ def outputs(cell: sm.Cell, way: str) -> Callable[[Any, jax.Array], jax.Array]:
 def measure(
     cell: sm.Cell, xs: jax.Array, ways: tuple[str, ...], rounds: int
 ) -> Iterator[tuple[str, Cost]]:
-    """Yields the cost of every way; the rounds of all ways take turns.
+    """Yields the cost of every way; the rounds of the ways are interleaved.
 
     Args:
       cell: the cell.
       xs: (T, B, D).
-      ways: of `WAYS`.
+      ways: some of `WAYS`.
       rounds: timed calls of each way.
 
-    The memory of a compiled program is that of its temporary arrays. That of the Python loop is the
-    arrays which its backward pass keeps.
+    The memory of a compiled program is its temporary arrays. The memory of the Python loop is the
+    arrays that its backward pass keeps.
     """
     params = jax.jit(cell.init)(jax.random.key(0))
     run: dict[str, Callable[[], Any]] = {}

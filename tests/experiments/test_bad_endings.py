@@ -161,9 +161,9 @@ def test_a_disk_that_is_full_from_the_start_and_while_plotting(unfinished, alone
     ("change", "text"),
     [
         ({"flags": 3}, "results.json is not what a run writes"),
-        ({"results": [{"cell": "rnn"}]}, "results.json is not what this study writes"),
-        ({"results": [{"cell": "gru", "distance": 2}]}, "is not what this study writes"),
-        ({"results": 3}, "results.json is not what this study writes"),
+        ({"results": [{"cell": "rnn"}]}, "results.json does not belong to this study"),
+        ({"results": [{"cell": "gru", "distance": 2}]}, "does not belong to this study"),
+        ({"results": 3}, "results.json does not belong to this study"),
     ],
 )
 def test_results_that_somebody_changed(unfinished, change, text):

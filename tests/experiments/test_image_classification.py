@@ -97,7 +97,7 @@ def test_evaluate_finds_what_was_measured(trained, capsys):
         for name in ("model", "seed", "test_accuracy", "test_loss"):
             assert found[name] == pytest.approx(one[name], abs=1e-6), name
         assert line.startswith(f"{one['model']}, seed {one['seed']}: ")
-        assert f" {100 * one['test_accuracy']:.1f} % of 360 test images" in line
+        assert f" {100 * one['test_accuracy']:.1f}% of 360 test images" in line
 
 
 def test_predict_and_draw_a_users_image(trained, capsys):

@@ -248,8 +248,8 @@ def test_a_reading_says_where_the_evidence_was_written(seen):
     )
     text = collection.encode("smoke wildfires sky is")
     assert _kept(collection, one, text) == [
-        "Its evidence was written 67 % at 'wildfires' (2 words before the end), 33 % at 'is' (the "
-        "last word), 0 % at 'smoke' (3 words before the end).",
+        "Its evidence was written 67% at 'wildfires' (2 words before the end), 33% at 'is' (the "
+        "last word), 0% at 'smoke' (3 words before the end).",
         "Unit 0, whose input gate opens to 0.80 there, takes up most of 'wildfires' and keeps "
         "0.500 of it a step. The output gate at the end is 0.25.",
     ]

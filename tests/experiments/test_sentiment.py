@@ -88,7 +88,7 @@ def test_training_leaves_a_table_intervals_and_a_picture(trained):
     folder, table = trained
     for name in ("majority", "TF-IDF, words 1-2", "TF-IDF, characters 2-5", "gru"):
         assert f" {name} " in table
-    assert "95 % interval over test texts and seeds" in table
+    assert "95% interval over test texts and seeds" in table
     assert (folder / "confusion.png").stat().st_size > 5_000
     records = results(folder)["results"]
     assert all(record["macro_f1"] > 0.8 for record in records)

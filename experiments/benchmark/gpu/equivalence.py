@@ -24,9 +24,9 @@ def differences(cell_name: str, method: str, precision: str, shape: Shape) -> di
     The padding holds NaN. Rows are reset at random, but for cudnn, which has no resets.
 
     Args:
-      cell_name: of the catalog.
+      cell_name: the cell name of the catalog.
       method: a driver.
-      precision: of the driver; the reference is scan in float32.
+      precision: the precision of the driver; the reference is scan in float32.
       shape: T, B, D, H.
 
     Returns:

@@ -63,7 +63,7 @@ def propose(times: Times) -> Rule | None:
 
 
 def _scored(rule: Rule, times: Times) -> Rule | None:
-    """Returns the rule with its costs; None if it chooses what was not measured."""
+    """Returns the rule with its costs; None if it chooses a driver that was not measured."""
     costs = []
     for shape, found in times.items():
         chosen = found.get(rule.choose(shape))

@@ -1,7 +1,7 @@
-"""The section gpu: checks and times, a row at a time, within a time budget.
+"""The section gpu: checks and times, row by row, within a time budget.
 
-A finished row is a line of metrics.jsonl at once, so that a run that is cut off keeps what it has
-and the same command measures the rest. Rows that failed are finished too: they are not tried again.
+A finished row becomes a line of metrics.jsonl at once. So an interrupted run keeps its rows, and
+the same command measures the rest. Rows that failed are finished too: they are not tried again.
 """
 
 import time
@@ -31,10 +31,10 @@ def run(
 
     Args:
       settings: the interpreter, the rounds, the peers; torch stands for torch on the GPU.
-      sizes: what is timed.
-      record: what was measured, and receives the rest; `left` counts the rows that remain.
+      sizes: the sizes to time.
+      record: the measurements so far; receives the rest. `left` counts the remaining rows.
       seconds: the budget; no row is begun after it.
-      check_shape: of the checks.
+      check_shape: the check shape of the checks.
     """
     deadline = time.monotonic() + seconds
     frameworks = ("ours", *(name.replace("torch", "torch.cuda") for name in settings.peers))

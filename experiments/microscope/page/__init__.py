@@ -1,4 +1,4 @@
-"""The page: one HTML file in which a reader runs trained models and turns their gates."""
+"""The page: one HTML file that runs trained models and lets a reader set their gates."""
 
 from experiments.microscope.page.assemble import write
 from experiments.microscope.page.subject import (

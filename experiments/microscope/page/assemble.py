@@ -31,7 +31,7 @@ def write(subject: Subject, path: str | os.PathLike[str], *, limit: int = 8_000_
     stored in float16, and then in 8 bits with a scale for each row.
 
     Args:
-      subject: what the page shows.
+      subject: the content of the page.
       path: the HTML file; an existing one is replaced.
       limit: bytes that the page should not exceed.
 
@@ -39,7 +39,7 @@ def write(subject: Subject, path: str | os.PathLike[str], *, limit: int = 8_000_
       The size of the file in bytes.
 
     Raises:
-      ValueError: in one line, for a subject that the page cannot show.
+      ValueError: for a subject that the page cannot show.
       OSError: if the file cannot be written.
 
     Examples:

@@ -27,11 +27,11 @@ def encoded(subject: Subject, precision: str = "f4") -> dict[str, Any]:
     """Returns a subject as values for JSON.
 
     Args:
-      subject: what the page shows.
-      precision: of the embeddings: "f4", "f2", or "i1" for 8 bits with a scale for each row.
+      subject: the content of the page.
+      precision: dtype of the embeddings: "f4", "f2", or "i1" for 8 bits with a scale for each row.
 
     Raises:
-      ValueError: in one line, for a subject that the page cannot show.
+      ValueError: for a subject that the page cannot show.
     """
     for name in ("models", "sentences", "distances"):
         if not getattr(subject, name):

@@ -1,4 +1,4 @@
-"""What the page shows: trained models, how text becomes their inputs, sentences, a task."""
+"""Content of the page: trained models, tokenization, sentences, a task."""
 
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class Adding(NamedTuple):
     """The adding problem as a source of fresh sequences.
 
     Attributes:
-      tolerance: how far an answer may be off, `Task.tolerance`.
+      tolerance: largest error of a right answer, `Task.tolerance`.
     """
 
     tolerance: float = 0.08
@@ -79,7 +79,7 @@ class Sentence(NamedTuple):
     """A sentence to start from.
 
     Attributes:
-      text: as a reader would type it.
+      text: the text as a reader types it.
       answer: the right class, by name; None if it is not known.
     """
 
@@ -93,7 +93,7 @@ class Subject(NamedTuple):
     Attributes:
       title: the page's title, such as "The sky task".
       task: a name such as "sky", "adding" or "tweets"; it stands in captions.
-      tokens: how a text becomes inputs.
+      tokens: the tokenization of a text.
       classes: C names of the answers; () where the answer is one number.
       models: one or more; the page opens with the first one. All of them share `tokens` and
         `classes`.
@@ -102,7 +102,7 @@ class Subject(NamedTuple):
         None: the horizon is not measured, and only the gradient shows how far a model remembers.
       distances: ascending distances at which the horizon is measured.
       max_words: a text is cut after so many words.
-      centre: is added to an answer that is a number (`ModelConfig.centre`).
+      centre: a number that is added to a numeric answer (`ModelConfig.centre`).
       command: the command that made the page, shown in the last line; "" for none.
     """
 

@@ -11,7 +11,7 @@ from seqmodels.drivers.stage_analysis import StageAnalysis
 from seqmodels.types import Array, Cell, Params, Stage, State
 
 # The number of entries of all matrices from which the loops store the batch axis last, and the
-# sizes of a batch. Measured on two CPU cores, see BUILD_NOTES.md.
+# sizes of a batch. Measured on two CPU cores, see docs/design/drivers.md.
 BATCH_LAST_FROM = 2**19
 BATCH_SIZES = range(8, 65)
 
