@@ -1,4 +1,4 @@
-"""Every command in the documentation has options that its experiment accepts."""
+"""Every command in flagfiles and help texts has options that its experiment accepts."""
 
 import importlib
 import pathlib
@@ -15,10 +15,11 @@ PLACEHOLDERS = {"RATE": "0.01", "INIT": "memory", "PORT": "1234"}
 
 
 def _commands() -> list[tuple[str, str]]:
-    """Returns (file, command) of the pages, the flagfiles and the docstrings of experiments."""
+    """Returns (file, command) of the flagfiles and the docstrings of experiments.
+
+    Those of the pages are checked in tests/docs.
+    """
     files = [
-        ROOT / "README.md",
-        *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "experiments").glob("*/flagfiles/*.flags"),
         *(ROOT / "experiments").glob("*/__main__.py"),
     ]
@@ -33,7 +34,7 @@ def _commands() -> list[tuple[str, str]]:
 
 
 def test_commands_are_found():
-    assert len(_commands()) > 100
+    assert len(_commands()) > 30
 
 
 @pytest.mark.parametrize("command", sorted({command for _, command in _commands()}))
