@@ -121,18 +121,17 @@ def build(case: Case, budget: str | None = None) -> Built:
         return build_limit(case)
     cell, params = make(case.cell, shape.D, shape.H, case.precision)
     params = jax.tree.map(jnp.asarray, params)
+    xs = jax.ShapeDtypeStruct(shape[:3], jnp.float32)
+    method = driver(case.method, budget, case.precision)
     if case.variant:
+        method = _with_the_plan(_info(cell, params, xs, method), method)
         left_out = LEFT_OUT[case.variant]
         x_t = jnp.zeros((1, shape.D))
         check_parts(cell.step, params, cell.initial_state(params, (1,)), x_t, **left_out)
         cell = without(cell, **left_out)
     if mode == STEP:
         return build_step(cell, params, case)
-    method = driver(case.method, budget, case.precision)
-    xs = jax.ShapeDtypeStruct(shape[:3], jnp.float32)
-    info = jax.eval_shape(
-        lambda p, x: sm.unroll_full(cell, p, x, method=method, states=False).info, params, xs
-    )
+    info = _info(cell, params, xs, method)
     used = largest_divisor(shape.B, num_devices)
     about = {"method": info.method, "plan": info.plan, "devices": used}
     mesh = make_mesh(used, "batch")
@@ -143,6 +142,27 @@ def build(case: Case, budget: str | None = None) -> Built:
         out, devices = 1 if mode == "forward" else "mean", list(mesh.devices.flat)
         function = sm.data_parallel(function, batch_axis=1, out_axes=out, devices=devices)
     return jax.jit(function), arguments, about
+
+
+def _info(cell: Cell, params: Any, xs: Any, method: str | Driver) -> Any:
+    return jax.eval_shape(
+        lambda p, x: sm.unroll_full(cell, p, x, method=method, states=False).info, params, xs
+    )
+
+
+def _with_the_plan(info: Any, method: str | Driver) -> str | Driver:
+    """Returns the driver with the plan of the whole cell, for a cell without some of its parts.
+
+    `fused` chooses by the size of the products, which are small in such a cell.
+    """
+    if info.method != "fused":
+        return method
+    plan = dict(item.split("=") for item in info.plan.split(", "))
+    return sm.fused(
+        chunk=int(plan["chunk"]),
+        save=plan["save"] == "True",
+        batch_last=plan.get("batch_last") == "True",
+    )
 
 
 def build_step(cell: Cell, params: Any, case: Case) -> Built:

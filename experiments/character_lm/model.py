@@ -195,7 +195,9 @@ def training(
 def restore(saved: SavedModel) -> LanguageModel:
     """Returns a saved model; ValueError in one line if its files do not match."""
     try:
-        config = ModelConfig(**{name: saved.config[name] for name in ModelConfig._fields})
+        config = ModelConfig(
+            **{n: saved.config[n] for n in ModelConfig._fields if n in saved.config}
+        )
         network = build(config)
     except (TypeError, KeyError):
         raise ValueError(f"model: {saved.folder} was saved by another version") from None

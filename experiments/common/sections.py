@@ -109,6 +109,8 @@ class TrainingConfig(Options):
         """Raises ValueError for options that contradict each other."""
         settings = self.fit(SavingConfig())
         check_settings(settings)
+        if self.watch_every is not None and not self.watch:
+            raise ValueError(f"watch_every: got {self.watch_every} without watch, expected both")
         if self.watch_every is not None and self.watch_every % settings.log_every:
             raise ValueError(
                 f"watch_every: got {self.watch_every}, expected a multiple of log_every "

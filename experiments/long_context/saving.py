@@ -33,6 +33,7 @@ class ModelConfig(NamedTuple):
       initialisation: "standard" or "memory".
       num_steps: length of a training sequence.
       answers: names of the classes; empty for a number.
+      precision: dtype of the operands of the matrix products.
     """
 
     task: str
@@ -46,6 +47,7 @@ class ModelConfig(NamedTuple):
     initialisation: str
     num_steps: int
     answers: tuple[str, ...] = ()
+    precision: str = "float32"
 
 
 class TrainedModel(NamedTuple):
@@ -100,6 +102,7 @@ def save(
         output_size=task.output_size,
         num_steps=task.num_steps,
         answers=task.answers,
+        precision=settings.precision,
         **about,
     )
     words = {VOCABULARY: json.dumps(task.words, ensure_ascii=False)} if task.words else {}
@@ -124,8 +127,14 @@ def restore(saved: SavedModel) -> TrainedModel:
         config.hidden,
         num_steps=config.num_steps,
         initialisation=config.initialisation,
+        precision=config.precision,
     )
     model = build_model(
-        cell, config.hidden, config.output_size, vocabulary=len(words), embedding=config.embedding
+        cell,
+        config.hidden,
+        config.output_size,
+        vocabulary=len(words),
+        embedding=config.embedding,
+        precision=config.precision,
     )
     return TrainedModel(config, cell, model, model_files.restore(saved, model.init), words)

@@ -86,7 +86,7 @@ def _chosen(found: list[_Kept], results: dict[str, Any], distance: int | None) -
 
 def _model(kept: _Kept, results: dict[str, Any], shared: dict[tuple[Any, ...], Anatomy]) -> Model:
     config, record = kept.trained.config, kept.recorded.record
-    sizes = (config.cell, config.hidden, config.embedding, config.initialisation)
+    sizes = (config.cell, config.hidden, config.embedding, config.initialisation, config.precision)
     anatomy = shared.setdefault(sizes, _anatomy(kept.trained))
     return Model(
         name=f"{LABELS[config.cell]}, {config.distance} {STEPS[config.task]}",

@@ -87,9 +87,11 @@ def _anatomy(predictor: Predictor) -> Anatomy:
     pool_words = predictor.config.pool_words
 
     def read(params: Any, xs: Any, ys: Any, lengths: Any) -> jax.Array:
+        ys = ys.astype(params.w_out.dtype)
         sequences = [ys, xs] if pool_words else [ys]
         pooled = [text_classifier.pool(sequence, lengths) for sequence in sequences]
-        return dense((params.w_out, params.b_out), jnp.concatenate(pooled, axis=-1))
+        together = jnp.concatenate(pooled, axis=-1)
+        return dense((params.w_out, params.b_out), together, dtype=predictor.config.precision)
 
     cell = sentiment.build_cell(predictor.config)
     assert cell is not None  # a bag of words has no label

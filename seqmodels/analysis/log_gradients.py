@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqmodels.analysis.nudges import widen
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers.contract import check_xs
 from seqmodels.pytrees import match_varying_axes
@@ -39,13 +40,18 @@ def log_state_gradient_norms(
       >>> log_state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(ys[-1])).shape
       (5, 2)
     """
-    xs = check_xs(cell, xs)
-    first = new_state(cell, params, xs.shape[1 : xs.ndim - cell.x_ndim], None)
+    # In at least float32 outside of the step, whose own products may be of a lower precision.
+    xs = widen(check_xs(cell, xs))
+    first = widen(new_state(cell, params, xs.shape[1 : xs.ndim - cell.x_ndim], None))
     first = match_varying_axes(first, params, xs)  # in shard_map
 
-    def forward(state: State, x_t: Array) -> tuple[State, Any]:
+    def step(state: State, x_t: Array) -> tuple[State, Array]:
         new, y_t = cell.step(params, state, x_t)
-        return jax.tree.map(lambda a, b: a.astype(b.dtype), new, state), (state, y_t)
+        return jax.tree.map(lambda a, b: a.astype(b.dtype), new, state), widen(y_t)
+
+    def forward(state: State, x_t: Array) -> tuple[State, Any]:
+        new, y_t = step(state, x_t)
+        return new, (state, y_t)
 
     _, (before, ys) = jax.lax.scan(forward, first, xs)
     dys = jax.grad(score)(ys)
@@ -53,7 +59,7 @@ def log_state_gradient_norms(
     def backward(carry: tuple[Any, Array], inputs: Any) -> tuple[Any, Array]:
         unit, log = carry
         state, x_t, dy_t = inputs
-        _, pull_back = jax.vjp(lambda state: cell.step(params, state, x_t), state)
+        _, pull_back = jax.vjp(lambda state: step(state, x_t), state)
         output, output_log = _scaled([dy_t])
         # The scale of the larger gradient: from later steps, or from this step's output.
         scale = jnp.maximum(log, output_log)

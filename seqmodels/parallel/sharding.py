@@ -231,7 +231,7 @@ def _combine(leaf: Array, output: Output, size: int, weight: Array | None) -> Ar
     else:
         weight = weight.astype(jnp.finfo(wide.dtype).dtype)
         total = jax.lax.psum(weight, _NAME)
-        share = jnp.where(weight > 0, weight / jnp.where(total > 0, total, 1), 0)
+        share = jnp.where(weight == 0, 0, weight / jnp.where(total == 0, 1, total))
         # By selection: a mean over nothing, on a device without weight, may be NaN.
-        result = jax.lax.psum(jnp.where(share > 0, wide * share, 0), _NAME)
+        result = jax.lax.psum(jnp.where(weight == 0, 0, wide * share), _NAME)
     return result.astype(leaf.dtype)

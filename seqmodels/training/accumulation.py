@@ -107,8 +107,9 @@ def decay_mask(params: Params) -> Any:
     """Returns for each leaf whether weight decay applies: to matrices, but not to embeddings.
 
     Biases, gains and other vectors are not decayed, because decay would work against what they
-    start at, such as the forget bias of an LSTM. Nor are leaves below a name with "embedding" in
-    it, of which a batch reads a few rows and decay would shrink all of them.
+    start at, such as the forget bias of an LSTM. Leaves below a name with "peephole" in it are
+    vectors too, stored side by side. Of leaves below a name with "embedding" a batch reads a few
+    rows, and decay would shrink all of them.
 
     Args:
       params: pytree of arrays.
@@ -116,6 +117,6 @@ def decay_mask(params: Params) -> Any:
 
     def decays(path: tuple[Any, ...], leaf: Array) -> bool:
         names = jax.tree_util.keystr(path, simple=True, separator=".").lower()
-        return leaf.ndim >= 2 and "embedding" not in names
+        return leaf.ndim >= 2 and not any(word in names for word in ("embedding", "peephole"))
 
     return jax.tree_util.tree_map_with_path(decays, params)

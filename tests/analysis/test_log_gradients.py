@@ -39,3 +39,15 @@ def test_a_gradient_of_zero():
     found = log_state_gradient_norms(cell, params, jnp.zeros((9, 2, 1)), lambda ys: jnp.sum(ys[4]))
     assert np.isneginf(found[5:]).all()
     assert np.isfinite(found[:5]).all()
+
+
+def test_products_in_low_precision():
+    """The norms of a cell with products in bfloat16 are those of float32 to bfloat16's 8 bits."""
+    cells = [sm.lstm(cases.D, 32, dtype=dtype) for dtype in (None, jnp.bfloat16)]
+    params, xs = cells[0].init(jax.random.key(0)), cases.inputs((2,))
+    wanted, found = (
+        log_state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(jnp.sin(ys[-1])))
+        for cell in cells
+    )
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, wanted, atol=0.03)

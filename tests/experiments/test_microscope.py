@@ -319,6 +319,24 @@ def test_texts_of_the_adding_problem():
             encode_numbers(text)
 
 
+def test_a_model_keeps_its_precision(tmp_path):
+    task = adding(20)
+    small = own_config(Config(cells=("gru",), hidden=3)).replace(
+        task="adding", precision="bfloat16"
+    )
+    settings = make_settings(small)["gru"]
+    options = {"num_steps": 20, "initialisation": "memory", "precision": "bfloat16"}
+    built = build_model(build_cell("gru", 2, 3, **options), 3, 1, vocabulary=None, embedding=None)
+    params = built.init(jax.random.key(5))
+    about = {"cell": "gru", "distance": 20, "seed": 4, "initialisation": "memory"}
+    save(tmp_path / "model", task, settings, about, params)
+    found = restore(model_files.load(tmp_path / "model", "long_context"))
+    assert found.config.precision == "bfloat16"
+    state = found.cell.initial_state(params.cell, (2,))
+    _, y_t = found.cell.step(params.cell, state, jnp.ones((2, 2)))
+    assert y_t.dtype == jnp.bfloat16
+
+
 def test_adding(tmp_path):
     """A run of long_context as it is stored, with a model that was not trained."""
     task = adding(20)

@@ -55,6 +55,7 @@ def test_processes_share_the_rows():
     ("arguments", "line"),
     [
         (["--cells=lsmt"], "parity: error: cells: got 'lsmt', expected one of "),
+        (["--watch_every=100"], "parity: error: watch_every: got 100 without watch, expected both"),
         (["--watch=gate"], "parity: error: watch: got 'gate', expected one of gates, gradients"),
         (
             ["--watch=gates", "--watch_every=30"],

@@ -1,6 +1,5 @@
 """A batch spread over devices: the numbers of the plain function, on any number of devices."""
 
-import doctest
 import re
 
 import contract_cases as cases
@@ -139,6 +138,16 @@ def test_rows_that_count_differently(lengths):
     cases.assert_close(nothing, jax.tree.map(jnp.zeros_like, want), 0)
 
 
+def test_a_weight_that_is_nan_makes_the_mean_nan():
+    mean = sm.data_parallel(
+        lambda params, xs: params * xs.mean(),
+        batch_axis=0,
+        weight=lambda params, xs: xs[0],
+        devices=devices_of(2),
+    )
+    assert np.isnan(mean(jnp.ones(()), jnp.array([5.0, jnp.nan])))
+
+
 @pytest.mark.parametrize("rows", [0, 1, 5, 8])
 def test_outputs_of_each_row_for_any_number_of_rows(rows):
     """Rows stay in order; repeated rows leave no trace, in values and in gradients outside."""
@@ -217,31 +226,6 @@ def test_one_device_runs_the_function_as_it_is(monkeypatch):
     assert float(spread(params, xs)) == float(jnp.mean(xs @ params))
     with pytest.raises(ValueError, match="got 'mean' for output, int32"):
         sm.data_parallel(lambda p, xs: jnp.argmax(xs), batch_axis=1)(params, xs)
-
-
-def test_examples_of_the_docstring():
-    def loss(params, xs, *_):
-        return jnp.mean((xs @ params) ** 2)
-
-    def total_and_count(params, xs, *_):
-        return jnp.sum((xs @ params) ** 2), xs.size / D
-
-    names = {
-        "jax": jax,
-        "jnp": jnp,
-        "sm": sm,
-        "loss": loss,
-        "apply": lambda params, xs, lengths: xs @ params,
-        "total_and_count": total_and_count,
-        "params": jnp.arange(1.0, D + 1),
-        "xs": cases.inputs(),
-        "lengths": jnp.arange(1, 5),
-        "key": jax.random.key(0),
-    }
-    for example in doctest.DocTestParser().get_examples(sm.data_parallel.__doc__):
-        exec(example.source, names)
-    want = jax.value_and_grad(loss)(names["params"], names["xs"])
-    cases.assert_close((names["total"] / names["count"], names["gradient"]), want)
 
 
 def mean(params, xs):

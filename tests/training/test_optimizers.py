@@ -149,12 +149,15 @@ def test_what_is_decayed():
         "cell": sm.lstm(2, 2).init(jax.random.key(0)),
         "layers": [{"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "gain": jnp.ones(2)}],
         "word_embeddings": {"table": jnp.ones((3, 2))},
+        "variant": sm.lstm_variant(2, 2, peepholes=True).init(jax.random.key(0)),
     }
     mask = decay_mask(params)
     assert mask["cell"] == sm.cells.LSTMParams(w_x=True, w_h=True, b=False, initial=None)
     assert mask["layers"] == [{"kernel": True, "bias": False, "gain": False}]
     assert not mask["embedding"]
     assert not mask["word_embeddings"]["table"]
+    assert mask["variant"].w_h
+    assert not mask["variant"].peepholes
 
 
 def test_average_is_the_weighted_mean_of_what_was_visited():
