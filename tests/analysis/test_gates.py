@@ -272,7 +272,7 @@ def test_mistakes():
     with pytest.raises(ValueError, match="memory: got a trace without retention"):
         memory(trace(cell, cases.init(cell), jnp.ones((2, 1))))
     gates = [lambda p, s, g: sm.GateValues()] * 2
-    with pytest.raises(ValueError, match="gates: got 2, expected 1"):
+    with pytest.raises(ValueError, match="gates: got 2, expected one per stage: 1"):
         sm.make_cell(cell.init, cell.initial_state, *cell.stages, gates=gates)
 
 

@@ -17,7 +17,7 @@ execute = functools.partial(programs.execute, EXPERIMENT)
 def test_help_is_by_subject_with_defaults():
     status, out, err = execute("--help")
     assert (status, err) == (0, "")
-    for text in ("options of long_context:", "how a model is trained:", "(default: rnn,gru,lstm)"):
+    for text in ("options of long_context:", "options of training:", "(default: rnn,gru,lstm)"):
         assert text in out
     assert max(map(len, out.splitlines())) <= 100
 
