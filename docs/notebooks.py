@@ -10,6 +10,7 @@ The pages are the source; notebooks are not kept in the repository.
 import argparse
 import contextlib
 import json
+import os
 import pathlib
 import re
 import time
@@ -18,13 +19,15 @@ from typing import Any
 TUTORIAL = pathlib.Path(__file__).parent / "tutorial"
 _PYTHON = re.compile(r"^```python\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 _PAGE_LINK = re.compile(r"(\]\(\w+)\.md\)")
+_OTHER_FOLDER = re.compile(r"\]\((?=\.\./)")
 
 
-def notebook(text: str) -> dict[str, Any]:
+def notebook(text: str, folder: str = ".") -> dict[str, Any]:
     r"""Returns the notebook (nbformat 4.5, without outputs) of the Markdown text of a page.
 
-    Text between Python blocks becomes a Markdown cell, with links to pages of the same folder
-    changed to notebooks. Blocks of other languages stay in the text.
+    Text between Python blocks becomes a Markdown cell. Blocks of other languages stay in the text.
+    Links to pages of the same folder become links to notebooks; links to other folders (`../`)
+    start at `folder`, the path from the notebook's folder to the page's.
 
     Examples:
       >>> [cell["cell_type"] for cell in notebook("# A\n```python\n1 + 1\n```\n")["cells"]]
@@ -39,6 +42,7 @@ def notebook(text: str) -> dict[str, Any]:
             continue
         if not is_code:
             source = _PAGE_LINK.sub(r"\1.ipynb)", source)
+            source = _OTHER_FOLDER.sub(lambda link: f"{link[0]}{folder}/", source)
         cell: dict[str, Any] = {
             "cell_type": "code" if is_code else "markdown",
             "id": f"cell-{len(cells)}",
@@ -80,7 +84,9 @@ def main() -> None:
     options.to.mkdir(parents=True, exist_ok=True)
     for page in pages:
         path = options.to / f"{page.stem}.ipynb"
-        content = json.dumps(notebook(page.read_text("utf-8")), indent=1, ensure_ascii=False)
+        folder = pathlib.PurePath(os.path.relpath(page.parent, options.to)).as_posix()
+        cells = notebook(page.read_text("utf-8"), folder)
+        content = json.dumps(cells, indent=1, ensure_ascii=False)
         path.write_text(content + "\n", "utf-8")
         print(path)
 

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import runpy
 
 import nbformat
@@ -41,14 +42,14 @@ def test_page(page):
     cells = nbformat.reads(json.dumps(notebook(text)), as_version=4)
     nbformat.validate(cells)
     found = [(cell.cell_type, cell.source) for cell in cells.cells]
-    assert [(kind, source.replace(".ipynb)", ".md)")) for kind, source in found] == cells_by_line(
-        text
-    )
+    as_page = [
+        (kind, source.replace(".ipynb)", ".md)").replace("](./../", "](../"))
+        for kind, source in found
+    ]
+    assert as_page == cells_by_line(text)
     for kind, source in found:
         if kind == "code":
             compile(source, page.name, "exec")
-        else:
-            assert ".md)" not in source
 
 
 def test_tutorial_is_there():
@@ -60,3 +61,23 @@ def test_other_languages_stay_in_the_text():
     assert [cell["cell_type"] for cell in cells] == ["markdown", "code"]
     assert "".join(cells[0]["source"]) == "a\n\n```bash\npython x\n```"
     assert "".join(cells[1]["source"]) == "b = '''\n`'''"
+
+
+def test_links():
+    text = "[a](a.md), [b](../guides/b.md), [c](https://c.org/c.md)"
+    cells = notebook(text, "../../docs/tutorial")["cells"]
+    assert "".join(cells[0]["source"]) == (
+        "[a](a.ipynb), [b](../../docs/tutorial/../guides/b.md), [c](https://c.org/c.md)"
+    )
+
+
+def test_every_link_of_a_written_notebook_leads_to_a_file(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    monkeypatch.setattr("sys.argv", ["notebooks.py", f"--to={folder}"])
+    runpy.run_path(str(DOCS / "notebooks.py"), run_name="__main__")
+    links = []
+    for path in folder.glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            links += re.findall(r"\]\(([\w./]+\.(?:md|ipynb))\)", "".join(cell["source"]))
+    assert [link for link in links if not (folder / link).exists()] == []
+    assert {pathlib.PurePath(link).suffix for link in links} == {".md", ".ipynb"}
