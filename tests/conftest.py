@@ -5,6 +5,7 @@ import pathlib
 import chex
 import jax
 import pytest
+from jax._src import compiler
 
 from seqmodels.cells import products
 
@@ -14,6 +15,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most tests wait for the compiler; `_optimizations` below turns them on where they matter.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ.setdefault("MPLBACKEND", "agg")
+
+# Half of the compiler's time goes to kernels of fusions; the older emitters take a quarter of it.
+# XLA has them no more from JAX 0.11 on, where an unknown option is an error.
+OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
+HAS_OLD_EMITTERS = jax.__version_info__ < (0, 11)
 
 HERE = pathlib.Path(__file__).parent
 OPTIMIZED = HERE / "drivers"  # its tests run as users do
@@ -67,6 +73,26 @@ def use_optimizations(on):
     if jax.config.read("jax_disable_most_optimizations") == on:
         jax.config.update("jax_disable_most_optimizations", not on)
         clear_caches()
+
+
+def _compile_with_old_emitters():
+    """Adds options to every program that is compiled while the optimizations are off.
+
+    `jit` takes such options for one function; for all of them JAX has XLA_FLAGS only, which would
+    also hold where the optimizations are on.
+    """
+    get_compile_options = compiler.get_compile_options
+
+    def with_options(*args, env_options_overrides=None, **kwargs):
+        if jax.config.read("jax_disable_most_optimizations"):
+            env_options_overrides = OLD_EMITTERS | dict(env_options_overrides or {})
+        return get_compile_options(*args, env_options_overrides=env_options_overrides, **kwargs)
+
+    compiler.get_compile_options = with_options
+
+
+if HAS_OLD_EMITTERS:
+    _compile_with_old_emitters()
 
 
 def clear_caches():

@@ -52,7 +52,7 @@ def show(
 ) -> None:
     """Writes the pictures, and the tables to standard output."""
     records = {(r["variant"], r["task"]): r for r in results["results"]}
-    console = PlainConsole(width=max(PlainConsole().width, 50 + 24 * len(tasks)))
+    console = PlainConsole(width=max(PlainConsole().width, 100, 50 + 24 * len(tasks)))
     _draw(records, config, tasks, directory)
     console.print(_variants(records, config, tasks))
     console.print(_functions())
@@ -135,12 +135,13 @@ def _functions() -> rich.table.Table:
     )
     for heading in ("function", "range", "largest f'", "width of f'", "largest f''",
                     "width of f''", "gradient after 100"):  # fmt: skip
-        table.add_column(heading, justify="right" if heading != "function" else "left")
+        justify = "right" if heading != "function" else "left"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for name, function in activations.FUNCTIONS.items():
         found = activations.profile(function)
         table.add_row(
             name,
-            f"{found.low:.3g} to {found.high:.3g}",
+            f"{found.low:.2g} to {found.high:.3g}",
             f"{found.largest_first:.3f}",
             f"{found.first_width:.2f}",
             f"{found.largest_second:.3f}",
