@@ -135,8 +135,9 @@ def _functions() -> rich.table.Table:
     )
     for heading in ("function", "range", "largest f'", "width of f'", "largest f''",
                     "width of f''", "gradient after 100"):  # fmt: skip
-        justify = "right" if heading != "function" else "left"
-        table.add_column(heading, justify=justify, no_wrap=True)
+        table.add_column(
+            heading, justify="left" if heading == "function" else "right", no_wrap=True
+        )
     for name, function in activations.FUNCTIONS.items():
         found = activations.profile(function)
         table.add_row(
