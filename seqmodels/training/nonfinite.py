@@ -58,7 +58,7 @@ def describe_non_finite(
         if not np.isfinite(norm)
     ]
     shown = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-    where = f" of seed {seed[0]}" if seed else ""
+    where = f" of training {seed[0] + 1} of {metrics.finite.shape[1]}" if seed else ""
     return (
         f"step {step + at}{where}: loss {metrics.loss[bad]:.3g}, gradient not finite in "
         f"{shown or 'no leaf'}; gradient norms of the last steps: "
