@@ -456,7 +456,8 @@ def test_data_that_are_not_finite_for_one_of_several_seeds():
     train = over_seeds(make_train_steps(loss, optimizer, 3), mesh)
     batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), dispatch_of(0))
     batch[0][1, 2, 5, 1] = np.nan
-    with pytest.raises(NonFiniteError, match=r"step 3 of training 2 of 2: .*: batch\[0\]\[5, 1\] is nan"):
+    expected = r"step 3 of training 2 of 2: .*: batch\[0\]\[5, 1\] is nan"
+    with pytest.raises(NonFiniteError, match=expected):
         fit(state, train, PLAIN, batches=lambda cursor: iter([batch, batch]))
 
 
