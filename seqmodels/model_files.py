@@ -64,8 +64,8 @@ def save(
       texts: contents of further files by name.
 
     Raises:
-      ValueError: if the folder holds other files or a model of another kind, if a name is not a
-        plain file name, or if config is not JSON.
+      ValueError: if the folder holds other files or a model of another kind. Also if a name is not
+        a plain file name, or config is not JSON.
       OSError: if it cannot be written.
 
     Examples:

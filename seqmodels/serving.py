@@ -45,8 +45,8 @@ class ServedModel(NamedTuple):
         """Returns the outputs for inputs of the shapes and dtypes in `inputs`.
 
         Raises:
-          ValueError: if there are not so many inputs, or one has another shape or dtype, or a size
-            of 0, which a letter does not stand for.
+          ValueError: if the number of inputs differs, or the shape or dtype of one. A letter does
+            not stand for a size of 0.
         """
         return self.call(*_checked(inputs, self.inputs))
 
@@ -69,8 +69,8 @@ def export(
         lists and dicts of arrays. A recurrence inside must run with `method="scan"` (or "fused"):
         "auto" plans by sizes that a letter leaves open.
       params: a pytree of arrays.
-      inputs: for each input, by name, its shape and dtype, such as `("T, B, 4", "int32")`: a letter
-        for a size that may vary, the same letter for the same size.
+      inputs: shape and dtype of each input by name, such as `("T, B, 4", "int32")`. A letter is a
+        size that may vary; the same letter is the same size.
       texts: texts to save with it, by name.
       about: further data, as JSON.
       platforms: the platforms to run on: "cpu", "cuda", "rocm", "tpu"; None for this machine's.
@@ -152,8 +152,8 @@ def load(path: str | os.PathLike[str]) -> ServedModel:
       `ServedModel`.
 
     Raises:
-      ValueError: in one line, if it is another kind of file, has another version, is damaged, or is
-        for a JAX version or platform that is not available.
+      ValueError: in one line, if it is another kind of file, has another version, or is damaged.
+        Also if it is for a JAX version or platform that is not available.
       OSError: if it cannot be read.
       ImportError: if flatbuffers is not installed.
 

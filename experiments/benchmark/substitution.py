@@ -3,9 +3,8 @@
 A stage of a cell is traced to a jaxpr and evaluated again with other operations in it:
 
 - a product x @ w becomes x[..., :2] @ w[:2], whose inner dimension is 2. (XLA makes one of 1 a
-  multiplication and fuses it with the activations.) What surrounds it is unchanged: the gates are
-  still written to memory by a product, the state still reaches them, and its transposes are still
-  products;
+  multiplication and fuses it with the activations.) What surrounds it is unchanged. A product still
+  writes the gates to memory, the state still reaches them, and its transposes are still products;
 - sigmoid(x) becomes x / 4 + 1 / 2, tanh(x) becomes x: their first order. What surrounds them is
   unchanged, and a state does not grow without bound for the small weights of the benchmark.
 

@@ -195,8 +195,9 @@ def disagreeing(results: dict[Case, tuple[float, float | None]]) -> list[Case]:
 
     Args:
       results: loss, and norm of the gradient or None, of every case that ran. Ours and torch are
-        compared with ours under scan, because they start from the same weights, and our wrappers
-        with Flax, because they start from Flax's weights. The other peers start from their own.
+        compared with ours under scan, because they start from the same weights. Our wrappers are
+        compared with Flax, because they start from Flax's weights. The other peers start from their
+        own.
 
     Returns:
       Those whose loss or norm is off by more than the tolerance of their precision.

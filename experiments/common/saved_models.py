@@ -148,8 +148,8 @@ def data_of_run(
     Args:
       program: as in `best`.
       model_dir: as in `best`.
-      config: a configuration of the same class with the options that the run does not store: the
-        folder of fetched data, and the paths of moved files of the run.
+      config: a configuration of the same class with the options that the run does not store. These
+        are the folder of fetched data, and the paths of moved files of the run.
       load: `load(config) -> data`.
 
     Raises:

@@ -274,8 +274,9 @@ def _with_keys(function: Callable[..., Any], keys: jax.Array, state: TrainState)
 def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
     """Returns the fields of a `Measurement` but for cell and distance, and gradient curves.
 
-    "gradient_log10" holds "distances" (N,), and "initial" and "trained" (S, N): log10 of the norm
-    of d score / d state so many steps before the last one, over the norm at the last one.
+    "gradient_log10" holds "distances" (N,), and "initial" and "trained" (S, N). These are log10 of
+    a ratio: the norm of d score / d state at that distance before the last step, over the norm at
+    the last step.
     """
     keys, rates = _placed(prepared)
     first_params = prepared.init(keys, rates).params

@@ -50,8 +50,8 @@ def chosen_by(task: Problem, name: str) -> str:
 def validation_scores(task: Problem, mean: np.ndarray) -> dict[str, float]:
     """Returns MASE and root mean squared scaled error of the validation part, means of columns.
 
-    Where a column has no scale (`scale_of`), the root mean squared error in units of the standard
-    deviation of the training part (nrmse) takes their place.
+    If a column has no scale (`scale_of`), nrmse takes their place: the root mean squared error in
+    units of the standard deviation of the training part.
 
     Args:
       task: the problem.

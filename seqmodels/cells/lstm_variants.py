@@ -118,8 +118,9 @@ def lstm_variant(
       A `Cell` whose parameters are `LSTMVariantParams`.
 
     Raises:
-      ValueError: if a size is not a positive integer, `chrono` is not greater than 2, an activation
-        is not known, `coupled` is used with a gate removed, or `gate_recurrence` without gates.
+      ValueError: if a size is not a positive integer, `chrono` is not greater than 2, or an
+        activation is not known. Also if `coupled` is used with a gate removed, or `gate_recurrence`
+        without gates.
 
     Examples:
       >>> cell = lstm_variant(3, 4, forget_gate=False)

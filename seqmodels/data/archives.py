@@ -26,8 +26,8 @@ def read_members(
       Name to content, at least one file for every pattern.
 
     Raises:
-      ValueError: if the archive is broken, nothing matches a pattern, or a name that matches
-        would be a file outside of the folder that it is written to.
+      ValueError: if the archive is broken, nothing matches a pattern, or a matching name leads out
+        of the folder.
     """
     if nested is not None:
         file: io.BufferedIOBase = io.BytesIO(read_members(path, (nested,))[nested])

@@ -32,8 +32,9 @@ class QuoteError(ValueError):
 def records(text: str, separator: str, *, first_line: int = 1, start: int = 0) -> Iterator[Record]:
     """Yields the records of a text.
 
-    A cell that begins with a quote, spaces before it aside, ends with the next quote that is not
-    doubled; separators and line breaks between them belong to it. A quote elsewhere is a character.
+    A quoted cell begins with a quote (spaces may come before it) and ends with the next quote that
+    is not doubled. Separators and line breaks between them belong to it. A quote elsewhere is a
+    character.
 
     Args:
       text: the text.

@@ -1,7 +1,7 @@
 """N-gram model of a text: the baseline of a recurrent one.
 
-Let n(h, c) be the number of times that c followed the context h, n(h) its sum over c, and d(h) the
-number of different c after h. The probability backs off from each context to the one that is a
+Let n(h, c) be the number of times that c followed the context h. n(h) is its sum over c, and d(h)
+the number of different c after h. The probability backs off from each context to the one that is a
 token shorter:
 
     p(c | h) = (n(h, c) + d(h) p(c | h')) / (n(h) + d(h)),    p(c | no context) from 1 / V

@@ -50,8 +50,8 @@ def correlograms(
       panels: up to three form a column, more form a grid.
       title: title of the figure.
       xlabel: label of the axes of lags.
-      series: the series of the correlograms, drawn on top: times (T,) as datetime64 or numbers, and
-        values (T,), NaN for a gap; None for no such panel.
+      series: times (T,) and values (T,) of the series, drawn on top. Times are datetime64 or
+        numbers; a gap is NaN. None for no such panel.
       columns: panels side by side; None: one column of up to three panels, a grid of more.
 
     Raises:

@@ -104,8 +104,8 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
 def average_params(decay: float) -> optax.GradientTransformation:
     """Returns a transformation that keeps a moving average of the parameters and no update.
 
-    average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), over the parameters after
-    each update, as in Polyak, Juditsky 1992 and the bias correction of Adam.
+    average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), with params_k after update
+    k. The average is that of Polyak, Juditsky 1992, with the bias correction of Adam.
 
     Args:
       decay: in (0, 1).

@@ -1,8 +1,8 @@
 """The rows of the section gpu, the most important first.
 
-A row is one check of a driver against scan, or one timed training step. The order is: all checks;
-LSTM and GRU at the middle shape; drivers that are parallel in time at the first two lengths; the
-other shapes by the time that they take; the longest sequences.
+A row is one check of a driver against scan, or one timed training step. First come all checks, then
+LSTM and GRU at the middle shape. Then come drivers that are parallel in time, at the first two
+lengths. The other shapes follow by the time that they take, and the longest sequences are last.
 """
 
 from collections.abc import Sequence

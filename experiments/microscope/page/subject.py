@@ -58,9 +58,9 @@ class PageModel(NamedTuple):
       name: a short name that no other model of the page has, such as "LSTM trained at 64 words".
       cell: one of `CELLS`; it decides the color, and whether an RNN has tanh or ReLU.
       parameters: `SequenceModelParams`, read at the last step, or `TextClassifierParams`, pooled
-        over time, as they were trained; leaves are NumPy or JAX arrays without an axis of seeds.
-        `parameters.cell` is `RNNParams`, `GRUParams`, `LSTMParams`, a `Bidirectional` of two of
-        them, or a tuple of any of these: a stack.
+        over time. Leaves are NumPy or JAX arrays without an axis of seeds. `parameters.cell` is
+        `RNNParams`, `GRUParams`, `LSTMParams`, a `Bidirectional` of two of them, or a tuple of any
+        of these: a stack.
       distance: distance at which the model was trained; None where the task has none. Models of
         equal distance are compared in the plot of the gradient.
       seed: the seed.

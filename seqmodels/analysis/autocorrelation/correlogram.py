@@ -158,8 +158,8 @@ def ccf(
     Args:
       x: real (..., n), time along `axis`.
       y: real, of the shape of x.
-      adjusted: whether c_k is divided by the number of its pairs, or by n (with gaps by the
-        geometric mean of the numbers of valid values of x and y).
+      adjusted: whether c_k is divided by the number of its pairs, or by n. With gaps, n is the
+        geometric mean of the numbers of valid values of x and y.
       fft: as in `acf`.
       nlags: the number of lags to return, 0 to nlags - 1; None: n.
       alpha: such as 0.05 for 95% intervals; None for no intervals.

@@ -49,10 +49,10 @@ def ljung_box(
     models".
 
     Differences from `statsmodels.stats.diagnostic.acorr_ljungbox`: it takes more than one series,
-    and gaps; then n is the number of valid values and r is as with missing="conservative" (or
-    "drop"). It returns a `Portmanteau`, not a DataFrame. There is no `auto_lag`; for `boxpierce`
-    see `box_pierce`. A lag without a pair of values counts neither in the sum nor in the degrees of
-    freedom, which are the number of lags up to h with pairs, minus model_df.
+    and gaps. With gaps, n is the number of valid values, and r is as with missing="conservative"
+    (or "drop"). It returns a `Portmanteau`, not a DataFrame. There is no `auto_lag`; for
+    `boxpierce` see `box_pierce`. A lag without a pair of values does not count. So the degrees of
+    freedom are the number of lags up to h with pairs, minus model_df.
 
     Args:
       x: residuals, real (..., n), time along `axis`; their mean is subtracted.

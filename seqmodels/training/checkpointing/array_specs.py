@@ -45,8 +45,8 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
     """Returns copies of the arrays of a tree, which may be donated or written to afterwards.
 
     Args:
-      tree: arrays as `describe_arrays` takes them, each whole in this process: on one device, or
-        sharded or replicated over several of its devices, or replicated over many processes.
+      tree: arrays as `describe_arrays` takes them, each whole in this process. They may be on one
+        device, sharded or replicated over its devices, or replicated over many processes.
 
     Returns:
       NumPy arrays in the tree's order, for keys their data (*shape, words) uint32.
@@ -60,8 +60,8 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
         # All transfers begin before the first is waited for.
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    # On a CPU np.asarray would be the device's own memory, which then could not be donated; and a
-    # NumPy array's memory is the caller's, to write to.
+    # On a CPU np.asarray would be the device's own memory, which then could not be donated. The
+    # memory of a NumPy array is the caller's, to write to.
     return [np.array(leaf, order="C", copy=True) for leaf in local]
 
 

@@ -159,8 +159,8 @@ class Checkpoints:
           as key arrays on JAX's default device. The caller places them on its devices.
 
         Raises:
-          RunError: in one line; nothing is changed. It is raised if all checkpoints are damaged, if
-            the newest undamaged one has other settings or another state than the template, or if
+          RunError: in one line; nothing is changed. It is raised if all checkpoints are damaged, or
+            the newest undamaged one has other settings or another state than the template. Also if
             the newest was written in the future of this machine's clock.
           OSError: if the folder cannot be read, or a save before this has failed.
         """

@@ -17,8 +17,8 @@ def use_devices(devices: str | int = "auto") -> int:
 
     An entry point calls it before JAX starts its backend, that is before any array is made;
     importing `seqmodels` makes none. On a machine with accelerators their number counts, not that
-    of the cores. In a run of several processes, after `distributed.initialize`, each counts its
-    own; the number is one that every process has.
+    of the cores. In a run of several processes (after `processes.initialize`) each counts its own
+    devices, and the number is one that every process has.
 
     Args:
       devices: "auto" for all accelerators, or all cores of a machine without; or a number. On a
@@ -28,8 +28,8 @@ def use_devices(devices: str | int = "auto") -> int:
       The number of devices of each process, at least 1.
 
     Raises:
-      ValueError: if the number is not positive, or, in any process, larger than the number of
-        accelerators or of the devices of a backend that has already started.
+      ValueError: if the number is not positive. Also if in any process it exceeds the number of
+        accelerators, or of the devices of a backend that has already started.
     """
     wanted = None
     if devices != "auto":
