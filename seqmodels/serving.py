@@ -206,13 +206,13 @@ def _arrays(blob: bytes, described: list[list[Any]]) -> list[np.ndarray]:
     return arrays
 
 
-def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> list[Any]:
-    if len(values) != len(wanted):
-        names = ", ".join(name for name, _, _ in wanted)
-        raise ValueError(f"served: got {len(values)} inputs, expected {len(wanted)}: {names}")
+def _checked(values: Sequence[Any], expected: Sequence[tuple[str, str, str]]) -> list[Any]:
+    if len(values) != len(expected):
+        names = ", ".join(name for name, _, _ in expected)
+        raise ValueError(f"served: got {len(values)} inputs, expected {len(expected)}: {names}")
     sizes: dict[str, int] = {}
     arrays = []
-    for value, (name, shape, dtype) in zip(values, wanted, strict=True):
+    for value, (name, shape, dtype) in zip(values, expected, strict=True):
         array = _as_jax_holds_it(name, value)
         sides = [side.strip() for side in shape.strip("()").split(",") if side.strip()]
         fits = array.dtype == jnp.dtype(dtype) and array.ndim == len(sides)

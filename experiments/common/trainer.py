@@ -239,8 +239,8 @@ class Trainer:
                 interruption=interruption,
             )
             trained = Trained(fitted, fitted.state, fitted.progress.step)
-            wanted = job.fit.best and self._directory.writes
-            found = checkpoints.best(template) if wanted else None
+            keeps_best = job.fit.best and self._directory.writes
+            found = checkpoints.best(template) if keeps_best else None
             step = processes.broadcast_json(found and found.step)
             if step is not None:
                 best = transfer.broadcast(found.state if found else fitted.state)

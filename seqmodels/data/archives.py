@@ -56,18 +56,18 @@ def matches(names: set[str], pattern: str) -> bool:
     return any(re.fullmatch(_expression(pattern), name) for name in names)
 
 
-def _files(file: io.BufferedIOBase, wanted: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+def _files(file: io.BufferedIOBase, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
-                if not info.is_dir() and wanted.fullmatch(info.filename):
+                if not info.is_dir() and pattern.fullmatch(info.filename):
                     yield info.filename, archive.read(info)
         return
     file.seek(0)
     with tarfile.open(fileobj=file) as archive:
         for member in archive:
             # A link has no content and may point anywhere.
-            if member.isfile() and wanted.fullmatch(member.name):
+            if member.isfile() and pattern.fullmatch(member.name):
                 content = archive.extractfile(member)
                 assert content is not None
                 yield member.name, content.read()

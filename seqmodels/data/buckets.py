@@ -199,9 +199,9 @@ def _checked_sequences(sequences: Sequence[Any]) -> tuple[list[list[np.ndarray]]
             raise ValueError(f"{name}: got lengths {[len(x) for x in leaves]}, expected one length")
         for leaf, first in zip(leaves, rows[0] if rows else leaves, strict=True):
             if leaf.shape[1:] != first.shape[1:] or leaf.dtype != first.dtype:
-                wanted = ", ".join(["T", *map(str, first.shape[1:])])
+                shape = ", ".join(["T", *map(str, first.shape[1:])])
                 raise ValueError(
-                    f"{name}: got {leaf.dtype} {leaf.shape}, expected {first.dtype} ({wanted}) as "
+                    f"{name}: got {leaf.dtype} {leaf.shape}, expected {first.dtype} ({shape}) as "
                     "the first has it"
                 )
         rows.append(leaves)

@@ -135,8 +135,8 @@ def translator(
         embedding_size=embedding_size,
     )
     if attention not in ATTENTIONS:
-        wanted = ", ".join(ATTENTIONS)
-        raise ValueError(f"attention: got {attention!r}, expected one of {wanted}")
+        names = ", ".join(ATTENTIONS)
+        raise ValueError(f"attention: got {attention!r}, expected one of {names}")
     if H % 2:
         raise ValueError(f"hidden_size: got {H}, expected an even number")
     if not 0 <= dropout < 1:

@@ -126,8 +126,8 @@ async def _load(folder: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]
     context = _context(ocp)
     with context:
         handler = ocp.handlers.PyTreeHandler(context=context)
-        wanted = dict.fromkeys(names, np.ndarray)
-        loading = await handler.load(context.file.path_class(folder), wanted)
+        targets = dict.fromkeys(names, np.ndarray)
+        loading = await handler.load(context.file.path_class(folder), targets)
         return await loading
 
 

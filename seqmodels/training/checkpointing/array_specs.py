@@ -114,9 +114,9 @@ def first_difference(saved: Sequence[ArraySpec], expected: Sequence[ArraySpec]) 
 
 
 def _describe(path: str, leaf: Any) -> ArraySpec:
-    wanted = "expected a JAX or NumPy array of numbers, truth values or keys"
+    expected = "expected a JAX or NumPy array of numbers, truth values or keys"
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
-        raise ValueError(f"state{path}: got {type(leaf).__name__}, {wanted}")
+        raise ValueError(f"state{path}: got {type(leaf).__name__}, {expected}")
     dtype: Any = leaf.dtype
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         # A ShapeDtypeStruct does not say its implementation's full name, but its dtype names it.
@@ -125,7 +125,7 @@ def _describe(path: str, leaf: Any) -> ArraySpec:
     # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
     # NumPy's long double differs between machines.
     if (dtype.kind not in "biufc" and dtype.isbuiltin != 2) or dtype.char in "gG":
-        raise ValueError(f"state{path}: got an array of {dtype}, {wanted}")
+        raise ValueError(f"state{path}: got an array of {dtype}, {expected}")
     return ArraySpec(path, tuple(leaf.shape), dtype.name)
 
 

@@ -31,21 +31,21 @@ def use_devices(devices: str | int = "auto") -> int:
       ValueError: if the number is not positive. Also if in any process it exceeds the number of
         accelerators, or of the devices of a backend that has already started.
     """
-    wanted = None
+    requested = None
     if devices != "auto":
         if not str(devices).isdecimal() or int(devices) < 1:
             raise ValueError(f"devices: got {devices}, expected auto or a positive number")
-        wanted = int(devices)
+        requested = int(devices)
     # A backend that has started keeps its devices; then they are only counted.
-    set_cpu_devices(max(available_cores(), wanted or 1))
+    set_cpu_devices(max(available_cores(), requested or 1))
     owners = collections.Counter(device.process_index for device in jax.devices())
     process, available = min(owners.items(), key=lambda item: item[::-1])
-    if wanted is not None and wanted > available:
+    if requested is not None and requested > available:
         where = f" on process {process}" if len(owners) > 1 else ""
         raise ValueError(
             f"devices: got {devices}, expected at most the {available} there are{where}"
         )
-    return wanted or available
+    return requested or available
 
 
 def make_mesh(num_devices: int, axis: str) -> Mesh:

@@ -245,7 +245,7 @@ def check_same(values: dict[str, Any]) -> None:
                 if name.endswith("_sha256"):
                     here, there = reading.short(here), reading.short(there)
                 raise ValueError(
-                    f"{name}: got {there} to process {number} and {here} to process 0, expected "
+                    f"{name}: got {there} on process {number} and {here} on process 0, expected "
                     "the same on every process"
                 )
 
