@@ -122,7 +122,7 @@ def _is_own(folder: pathlib.Path, kind: str, *, whole: bool = True) -> bool:
 
     Args:
       folder: an existing path.
-      kind: of the model.
+      kind: the kind of the model.
       whole: False for leftovers of a killed process, whose contents may be incomplete.
     """
     if folder.is_symlink() or not folder.is_dir():

@@ -20,8 +20,8 @@ class Correlogram(NamedTuple):
     Attributes:
       number: number of values.
       values: (K,) autocorrelations.
-      band: (K,) half widths of the interval that holds those of noise with probability 1 - alpha
-        (Bartlett).
+      band: (K,) half widths of the interval that holds the autocorrelations of noise with
+        probability 1 - alpha (Bartlett).
       partial: (K,) partial autocorrelations.
       partial_band: (K,) their half widths.
       statistics: (K,) Q of Ljung and Box up to each lag.

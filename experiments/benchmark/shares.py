@@ -25,7 +25,7 @@ from experiments.benchmark.timing import Timing
 
 NO_PRODUCTS, NO_ACTIVATIONS, NEITHER = "no products", "no activations", "neither"
 VARIANTS = ("", NO_PRODUCTS, NO_ACTIVATIONS, NEITHER)
-# What `substitution.without` is given.
+# Arguments of `substitution.without`.
 LEFT_OUT = {
     NO_PRODUCTS: {"products": True},
     NO_ACTIVATIONS: {"activations": True},

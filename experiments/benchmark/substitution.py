@@ -69,7 +69,7 @@ def check_parts(function: Callable[..., Any], *arguments: Any, **kinds: bool) ->
     Args:
       function: such as a cell's step.
       *arguments: its arguments.
-      **kinds: as of `without`.
+      **kinds: as in `without`.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     for kind in kinds:
@@ -111,7 +111,7 @@ def _apply(equation: Any, operands: list[Any], *, products: bool, activations: b
 
 
 def _changes(jaxpr: Any, *, products: bool, activations: bool) -> bool:
-    """Whether a program has a product or an activation that goes, at any depth."""
+    """Returns whether a program has a product or an activation to replace, at any depth."""
     kinds = {"products": products, "activations": activations}
     for equation in jaxpr.eqns:
         inner = _inner(equation)
@@ -137,7 +137,7 @@ def _inner(equation: Any) -> Any:
 
 
 def _is_product(equation: Any) -> bool:
-    """Whether an operation is (..., K) @ (K, N), by any primitive."""
+    """Returns whether an operation is (..., K) @ (K, N), by any primitive."""
     if _inner(equation) is not None or len(equation.invars) != 2 or len(equation.outvars) != 1:
         return False
     left, right = (atom.aval.shape for atom in equation.invars)

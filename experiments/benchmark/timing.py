@@ -77,7 +77,7 @@ class Log(NamedTuple):
 
 
 class _Session(NamedTuple):
-    """What the steps of one measurement share: numbers of the cases, workers, plan, log."""
+    """Values that the steps of one measurement share: numbers of the cases, workers, plan, log."""
 
     numbers: dict[Case, int]
     pool: Pool

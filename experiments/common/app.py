@@ -23,7 +23,7 @@ _SETTINGS = "flags.txt"
 
 
 class Experiment(NamedTuple):
-    """What the command `python -m experiments.NAME` runs.
+    """The program that `python -m experiments.NAME` runs.
 
     Attributes:
       name: the name of the package.

@@ -113,7 +113,7 @@ class Options:
         return {}
 
     def replace(self, **values: Any) -> Self:
-        """Returns the configuration with other values, those of nested sections included.
+        """Returns the configuration with other values, also in nested sections.
 
         Raises:
           ValueError: for a name that is not an option, or a value that is not valid.

@@ -166,7 +166,7 @@ def prepare(
       settings: settings of training and test.
       mesh: one axis; its size divides the number of seeds.
       seeds: S seeds.
-      rates: S learning rates; None for that of the settings.
+      rates: S learning rates; None for the rate of the settings.
 
     Returns:
       `Prepared`.

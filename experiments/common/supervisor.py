@@ -127,7 +127,7 @@ def _without_noise(data: bytes) -> tuple[bytes, bytes]:
 
 
 class _Stream:
-    """A stream of the worker: a terminal where that of this process is one, a pipe elsewhere."""
+    """A stream of the worker: a terminal if this process has a terminal there, else a pipe."""
 
     def __init__(self, target: int):
         self.target = target

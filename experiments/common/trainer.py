@@ -91,7 +91,7 @@ class Study(NamedTuple):
     """The trainings and measurements of a run.
 
     Attributes:
-      jobs: `jobs(devices) -> jobs`, at least one, for so many devices of each process.
+      jobs: `jobs(devices) -> jobs`, at least one, for a number of devices of each process.
       report: `report(results, directory)` prints the table and writes pictures; also called with
         the results so far after an interruption. Only the process that writes calls it.
       baselines: makes records such as {"model": "majority", ...}; None for a study without.

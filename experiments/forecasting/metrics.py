@@ -24,7 +24,7 @@ def scale_of(task: Problem, number: int) -> tuple[float, str]:
       number: index of the target.
 
     Returns:
-      (scale, ""), or (NaN, reason), as of a series that repeats itself exactly.
+      (scale, ""), or (NaN, reason), as for a series that repeats itself exactly.
     """
     train = task.values[task.part("train"), number]
     period = task.series.duration(task.period)

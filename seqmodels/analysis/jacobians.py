@@ -96,8 +96,8 @@ def lyapunov_exponents(
     Exponent k is the mean over the steps of log |r_kk|, where J_t Q_tm1 = Q_t R_t. The first one is
     the rate at which two close states separate, by a factor of exp(exponent) per step. It is
     negative for a network that forgets its state, and positive for a chaotic one. Its error falls
-    as 1 / T; `warmup` leaves out the steps in which Q turns to the fastest directions. For the mean
-    over a batch take that of the result.
+    as 1 / T; `warmup` leaves out the steps in which Q turns to the fastest directions. For a batch,
+    take the mean of the result.
 
     Benettin, Galgani, Giorgilli, Strelcyn 1980, Meccanica 15; Engelken, Wolf, Abbott 2023,
     "Lyapunov spectra of chaotic recurrent neural networks" (arXiv 2006.02427).
@@ -176,7 +176,7 @@ def _flatten(state: State, num_axes: int) -> Array:
 
 
 def _unflatten(flat: Array, like: State) -> State:
-    """Returns a state of these real numbers; leaves that are not floating are those of `like`."""
+    """Returns a state of these real numbers, with the leaves of `like` that are not floating."""
     position = 0
 
     def take(leaf: Array, dtype: Any) -> Array:

@@ -12,7 +12,7 @@ class Record(NamedTuple):
 
     Attributes:
       line: the line on which it begins, from 1.
-      cells: its cells; those in quotes without them, with their line breaks.
+      cells: its cells; quoted cells without the quotes, with their line breaks.
       broken: the numbers of the cells that hold a line break.
     """
 
@@ -106,8 +106,8 @@ def swallowed_rows(rows: Sequence[Record], separator: str, width: int) -> tuple[
     of one column equal cells of other rows, or equal them except for digits.
 
     Args:
-      rows: of `records`, without the header.
-      separator: their separator.
+      rows: the result of `records`, without the header.
+      separator: the separator of the cells.
       width: cells of a row.
 
     Returns:

@@ -65,7 +65,7 @@ def split(
     Args:
       texts: N strings.
       labels: int (N,).
-      shares: of training, validation and test.
+      shares: the shares of training, validation and test.
       seed: determines the order, the same on every machine.
 
     Returns:

@@ -131,7 +131,7 @@ def date_column_of(table: Table, given: str | None, but: Sequence[str] = ()) -> 
     """Returns the name of the column with the dates, or None.
 
     Args:
-      table: of `read_table`.
+      table: the result of `read_table`.
       given: its name; "none" for no dates. None: the first one named date, time or the like that
         holds digits (a column "day" may hold Monday). Without such a column, the first that holds
         only ISO dates.

@@ -72,7 +72,7 @@ class Share(NamedTuple):
           rows: an array whose first axis counts the rows, a multiple of `num_processes`.
 
         Returns:
-          The part; those of all processes, one after the other, are `rows`.
+          The part. The parts of all processes, one after the other, are `rows`.
         """
         size = len(rows) // self.num_processes
         return rows[self.process * size : (self.process + 1) * size]

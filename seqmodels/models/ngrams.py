@@ -69,7 +69,7 @@ def bits_by_order(
 
 
 def _grams(tokens: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:
-    """Returns the number of each n-gram, (N - order + 1,); that of its context is a quotient."""
+    """Returns a number for each n-gram, (N - order + 1,); divided by V it is that of its context."""
     count = max(len(tokens) - order + 1, 0)
     grams = np.zeros(count, np.int64)
     for offset in range(order):
@@ -78,6 +78,6 @@ def _grams(tokens: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:
 
 
 def _at(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Returns the value of each key that is asked for, 0 where there is none; keys ascend."""
+    """Returns the values of the keys `asked`, 0 for a key that is missing; `keys` ascend."""
     place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where(keys[place] == asked, values[place], 0)

@@ -186,7 +186,7 @@ def make_optimizer_with_rate(settings: OptimizerSettings) -> optax.GradientTrans
     """Returns the optimizer of `make_optimizer` whose state holds the learning rate.
 
     So one compiled step serves many rates; `set_rate` changes the rate of a state. The first rate
-    is that of the settings. Arguments and errors are those of `make_optimizer`.
+    is the rate of the settings. Arguments and errors are those of `make_optimizer`.
 
     Examples:
       >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))

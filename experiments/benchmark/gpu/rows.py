@@ -21,7 +21,7 @@ CHECK_SHAPE = Shape(130, 9, 24, 40)
 
 
 class Sizes(NamedTuple):
-    """What is timed: T and H of LSTM and GRU, their batch, T of the long sequences."""
+    """Sizes that are timed: T and H of LSTM and GRU, their batch, T of the long sequences."""
 
     steps: Sequence[int]
     hidden: Sequence[int]

@@ -101,7 +101,7 @@ class Subject(NamedTuple):
       generator: source of fresh sentences, with which the page measures the memory horizon;
         None: the horizon is not measured, and only the gradient shows how far a model remembers.
       distances: ascending distances at which the horizon is measured.
-      max_words: a text is cut after so many words.
+      max_words: the number of words after which a text is cut.
       centre: a number that is added to a numeric answer (`ModelConfig.centre`).
       command: the command that made the page, shown in the last line; "" for none.
     """

@@ -88,7 +88,7 @@ def acf(
       mask: bool of the shape of x, false for a gap; treated like NaN, with "none" as with
         "conservative".
       lengths: integers of the shape of the batch: the number of valid steps of each series.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
@@ -166,7 +166,7 @@ def ccf(
       missing: "none", "raise" or "conservative", as in `acf`, for each series separately.
       mask: as in `acf`, for both.
       lengths: as in `acf`, for both.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       (*batch, nlags), lag 0 first, in the dtype of x and y, at least float32. With `alpha` a

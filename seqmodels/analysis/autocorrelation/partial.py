@@ -78,7 +78,7 @@ def pacf(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With

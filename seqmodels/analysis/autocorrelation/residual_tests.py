@@ -63,7 +63,7 @@ def ljung_box(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       The statistics and their p values, in the dtype of x, at least float32; NaN as in `acf`. In
@@ -116,7 +116,7 @@ def box_pierce(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       As `ljung_box`.
@@ -163,7 +163,7 @@ def durbin_watson(
 
     Args:
       resids: real (..., n), time along `axis`.
-      axis: of time.
+      axis: the axis of time.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.

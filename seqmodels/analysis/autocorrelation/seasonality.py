@@ -70,7 +70,7 @@ def seasonal_period(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`; periods above half a length have little evidence.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       A `SeasonalPeriod` in the dtype of x, at least float32; where `acf` is NaN, period is 0.

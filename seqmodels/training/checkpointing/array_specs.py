@@ -11,9 +11,9 @@ import numpy as np
 class ArraySpec(NamedTuple):
     """Specification of one array of a tree.
 
-    path: as `jax.tree_util.keystr` writes it. shape: for keys, that of the array of keys. dtype:
-    its name, such as "float32" or "key<fry>". key_impl: for PRNG keys, the implementation's name,
-    "" where it is not known; None for anything else.
+    path: as `jax.tree_util.keystr` writes it. shape: the shape of the array, also of an array of
+    keys. dtype: its name, such as "float32" or "key<fry>". key_impl: the name of the implementation
+    of PRNG keys, "" if it is not known; None for other arrays.
     """
 
     path: str

@@ -173,7 +173,7 @@ def agree(stop: bool, save: bool) -> tuple[bool, bool]:
       save: whether it wants to save.
 
     Returns:
-      stop, if any process wants to; save, if process 0 wants to.
+      stop, if any process requests it; save, if process 0 requests it.
     """
     if process_count() == 1:
         return stop, save
