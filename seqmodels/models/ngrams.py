@@ -69,7 +69,7 @@ def bits_by_order(
 
 
 def _grams(tokens: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:
-    """Returns a number for each n-gram, (N - order + 1,); divided by V it is that of its context."""
+    """Returns a number for each n-gram, (N - order + 1,); its quotient by V is its context."""
     count = max(len(tokens) - order + 1, 0)
     grams = np.zeros(count, np.int64)
     for offset in range(order):
