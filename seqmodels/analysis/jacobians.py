@@ -1,8 +1,8 @@
 """Products of step Jacobians along a sequence: singular values and Lyapunov exponents.
 
 The Jacobian of step t is d s_t / d s_tm1, over all floating-point numbers of the state; complex
-ones count as two. No Jacobian is kept: a scan over time carries the product of a matrix with all of
-them, whose columns one linearized step moves forward.
+ones count as two. No Jacobian is kept. A scan over time carries the product of all Jacobians so far
+with a matrix, and each linearized step moves its columns forward.
 """
 
 import functools
@@ -253,7 +253,7 @@ def _scan(
 def _add(total: Array, lost: Array, part: Array) -> tuple[Array, Array]:
     """Returns total + part and its rounding error (Kahan summation).
 
-    A sum of equal terms in float32 is off by up to half a unit in the last place of the sum a step.
+    A plain sum of equal terms in float32 is off by up to half a unit in its last place per step.
     """
     part = part - lost
     new = total + part
