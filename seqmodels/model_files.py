@@ -64,8 +64,8 @@ def save(
       texts: contents of further files by name.
 
     Raises:
-      ValueError: if the folder holds other files or a model of another kind, if a name is not a
-        plain file name, or if config is not JSON.
+      ValueError: if the folder holds other files or a model of another kind. Also if a name is not
+        a plain file name, or config is not JSON.
       OSError: if it cannot be written.
 
     Examples:
@@ -122,7 +122,7 @@ def _is_own(folder: pathlib.Path, kind: str, *, whole: bool = True) -> bool:
 
     Args:
       folder: an existing path.
-      kind: of the model.
+      kind: the kind of the model.
       whole: False for leftovers of a killed process, whose contents may be incomplete.
     """
     if folder.is_symlink() or not folder.is_dir():

@@ -45,7 +45,7 @@ def combine(first: Any, second: Any) -> Any:
 
 
 def without_float0(tangents: Any) -> Any:
-    """Returns the tangents or cotangents with None for those of integers."""
+    """Returns the tangents or cotangents, with None for integer leaves."""
     return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, tangents)
 
 

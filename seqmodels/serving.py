@@ -45,8 +45,8 @@ class ServedModel(NamedTuple):
         """Returns the outputs for inputs of the shapes and dtypes in `inputs`.
 
         Raises:
-          ValueError: if there are not so many inputs, or one has another shape or dtype, or a size
-            of 0, which a letter does not stand for.
+          ValueError: if the number of inputs differs, or the shape or dtype of one. A letter does
+            not stand for a size of 0.
         """
         return self.call(*_checked(inputs, self.inputs))
 
@@ -69,8 +69,8 @@ def export(
         lists and dicts of arrays. A recurrence inside must run with `method="scan"` (or "fused"):
         "auto" plans by sizes that a letter leaves open.
       params: a pytree of arrays.
-      inputs: for each input, by name, its shape and dtype, such as `("T, B, 4", "int32")`: a letter
-        for a size that may vary, the same letter for the same size.
+      inputs: shape and dtype of each input by name, such as `("T, B, 4", "int32")`. A letter is a
+        size that may vary; the same letter is the same size.
       texts: texts to save with it, by name.
       about: further data, as JSON.
       platforms: the platforms to run on: "cpu", "cuda", "rocm", "tpu"; None for this machine's.
@@ -152,8 +152,8 @@ def load(path: str | os.PathLike[str]) -> ServedModel:
       `ServedModel`.
 
     Raises:
-      ValueError: in one line, if it is another kind of file, has another version, is damaged, or is
-        for a JAX version or platform that is not available.
+      ValueError: in one line, if it is another kind of file, has another version, or is damaged.
+        Also if it is for a JAX version or platform that is not available.
       OSError: if it cannot be read.
       ImportError: if flatbuffers is not installed.
 
@@ -206,13 +206,13 @@ def _arrays(blob: bytes, described: list[list[Any]]) -> list[np.ndarray]:
     return arrays
 
 
-def _checked(values: Sequence[Any], wanted: Sequence[tuple[str, str, str]]) -> list[Any]:
-    if len(values) != len(wanted):
-        names = ", ".join(name for name, _, _ in wanted)
-        raise ValueError(f"served: got {len(values)} inputs, expected {len(wanted)}: {names}")
+def _checked(values: Sequence[Any], expected: Sequence[tuple[str, str, str]]) -> list[Any]:
+    if len(values) != len(expected):
+        names = ", ".join(name for name, _, _ in expected)
+        raise ValueError(f"served: got {len(values)} inputs, expected {len(expected)}: {names}")
     sizes: dict[str, int] = {}
     arrays = []
-    for value, (name, shape, dtype) in zip(values, wanted, strict=True):
+    for value, (name, shape, dtype) in zip(values, expected, strict=True):
         array = _as_jax_holds_it(name, value)
         sides = [side.strip() for side in shape.strip("()").split(",") if side.strip()]
         fits = array.dtype == jnp.dtype(dtype) and array.ndim == len(sides)

@@ -203,9 +203,9 @@ class Unrolled(NamedTuple):
     Attributes:
       final_state: the state after the last valid step in the order of processing.
       ys: outputs (T, *batch, ...), exactly zero in the padding, and at masked steps unless held.
-      states: the state after every step, each leaf (T, *batch, ...); in the padding and at masked
-        steps the last valid state, or after a reset the fresh one. None if the states were not
-        requested.
+      states: the state after every step, each leaf (T, *batch, ...). In the padding and at masked
+        steps it is the last valid state, or after a reset the fresh one. None if the states were
+        not requested.
       info: an `Info`; for a stack a tuple and for a bidirectional pair a `Bidirectional`, with one
         entry for each cell.
 

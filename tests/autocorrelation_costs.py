@@ -1,4 +1,4 @@
-"""How long autocorrelations take beside a loop of statsmodels, and on one long series.
+"""Time of autocorrelations, compared with a loop of statsmodels, and on one long series.
 
     python tests/autocorrelation_costs.py
 

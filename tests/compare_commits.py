@@ -319,7 +319,7 @@ def _compared(before: dict[str, Any], after: dict[str, Any]) -> Compared:
             words = words or _first(path, *lines)
         else:
             count += 1
-            # The text tells 1 from True and 0.0 from -0.0, and every digit of a number counts.
+            # The text distinguishes 1 from True and 0.0 from -0.0, and shows every digit.
             if repr(one) != repr(other):
                 number = number or f"{path}: {one!r} / {other!r}"
     if not count:

@@ -105,17 +105,17 @@ def test_small_values_are_seen():
 
 def test_forecasts(tmp_path):
     times = np.array(["2001-01", "2001-02", "2001-03"], "datetime64[M]")
-    truth, told = np.array([1.0, NAN, 3.0]), np.array([1.5, 2.0, 2.5])
-    quantiles = told[:, None] + np.array([-2, -1, 0, 1, 2])
+    truth, forecast = np.array([1.0, NAN, 3.0]), np.array([1.5, 2.0, 2.5])
+    quantiles = forecast[:, None] + np.array([-2, -1, 0, 1, 2])
     for later in (1, 2):
         ahead = np.array(["2001-04", "2001-05"], "datetime64[M]")[:later]
         future = (ahead, np.full(later, 3.5), np.full((later, 5), 3.5) + np.arange(-2, 3))
         figure = plots.forecasts(
-            times, truth, {"lstm": told}, quantiles, title="a$b$", ylabel="$x^", future=future
+            times, truth, {"lstm": forecast}, quantiles, title="a$b$", ylabel="$x^", future=future
         )
         drawn = lines(figure)
         np.testing.assert_array_equal(drawn["observed"].get_ydata(), truth)
-        np.testing.assert_array_equal(drawn["lstm"].get_ydata(), told)
+        np.testing.assert_array_equal(drawn["lstm"].get_ydata(), forecast)
         np.testing.assert_array_equal(drawn["after the end"].get_ydata(), future[1])
         bands = figure.axes[0].collections
         assert len(bands) == 4

@@ -1,4 +1,4 @@
-"""What the training library costs: the loop beside the bare step, checkpoints, padding.
+"""Costs of the training library: the loop compared with the bare step, checkpoints, padding.
 
     python tests/training_costs.py
 
@@ -39,7 +39,7 @@ def seconds(function):
 
 
 def loop(each, checkpoint_every):
-    """Prints the time of a step in `fit` beside that of the step by itself."""
+    """Prints the time of a step in `fit` and of the step by itself."""
     cell = sm.lstm(D, H)
     optimizer = make_optimizer(OptimizerSettings(1e-3, steps=STEPS, clip_norm=1.0))
 

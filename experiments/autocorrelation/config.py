@@ -31,7 +31,7 @@ class Config(Options):
     )
     period: int | None = option(
         None,
-        "Steps of a season; default: that of the calendar, such as 12 for months.",
+        "Steps of a season; default: the calendar's season, such as 12 for months.",
         at_least=2,
         at_most=10**6,
     )

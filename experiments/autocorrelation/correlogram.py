@@ -20,8 +20,8 @@ class Correlogram(NamedTuple):
     Attributes:
       number: number of values.
       values: (K,) autocorrelations.
-      band: (K,) half widths of the interval that holds those of noise with probability 1 - alpha
-        (Bartlett).
+      band: (K,) half widths of the interval that holds the autocorrelations of noise with
+        probability 1 - alpha (Bartlett).
       partial: (K,) partial autocorrelations.
       partial_band: (K,) their half widths.
       statistics: (K,) Q of Ljung and Box up to each lag.
@@ -175,8 +175,8 @@ def _cycle(column: np.ndarray, season: int, count: int, alpha: float) -> int:
     seasonal = seasonal_period(column, min(count // 2, MOST_PERIOD), alpha, missing="conservative")
     cycle = int(seasonal.period)
     if 1 < season < len(seasonal.whitened) - 1 and cycle % season == 0:
-        # The calendar's season need not be the highest of its neighbors: it is one lag, chosen
-        # before any was tested, not the best of many; and two seasons are no cycle of their own.
+        # The calendar's season need not be the highest of its neighbors, because it is one lag
+        # chosen before the test, not the best of many. Two seasons are no cycle of their own.
         limit = normal_quantile(2 * alpha) / np.sqrt(count)
         is_seasonal = seasonal.acf[season] > 0 and (cycle > 0 or seasonal.whitened[season] > limit)
         cycle = season if is_seasonal else cycle

@@ -1,8 +1,9 @@
 """Time and memory of this library, torch, Flax, Haiku and Equinox.
 
-Every cell under every driver, forward and training, on one device and on all of them; the same
-cells of the peers; and as a limit the same multiply-adds in large matrix products. Single steps,
-and the shares of products and activations in the time. --resume=FOLDER resumes an interrupted run.
+Measures every cell under every driver, forward and training, on one device and on all of them. The
+same cells of the peers are measured too, and as a limit the same multiply-adds in large matrix
+products. Further sections measure single steps, and the shares of products and activations in the
+time. --resume=FOLDER resumes an interrupted run.
 
     python -m experiments.benchmark --flagfile=experiments/benchmark/flagfiles/default.flags
 """

@@ -23,8 +23,8 @@ def weights(cell: str, input_size: int, hidden_size: int) -> dict[str, Any]:
       hidden_size: H.
 
     Returns:
-      w_x (D, G H), w_h (H, G H), b (G H,), b_n (H,) for the GRU that resets after, p (3, H) for
-      peepholes; float32, uniform in +-1/sqrt(H).
+      w_x (D, G H), w_h (H, G H) and b (G H,). Also b_n (H,) for the GRU that resets after, and p
+      (3, H) for peepholes. All are float32, uniform in +-1/sqrt(H).
     """
     G, D, H = GATES[cell], input_size, hidden_size
     shapes: dict[str, tuple[int, ...]] = {"w_x": (D, G * H), "w_h": (H, G * H), "b": (G * H,)}

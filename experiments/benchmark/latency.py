@@ -1,7 +1,7 @@
 """The section latency: single steps, as a server runs them.
 
-A step is a call with an input of the host, x_t (B, D) in NumPy or a tensor, and ends when y_t is
-there; the state is that of the step before. Each framework has one thread, except XLA, which
+A step is a call with an input of the host, x_t (B, D) in NumPy or a tensor. It ends when y_t is
+there. The state is that of the step before. Each framework has one thread, except XLA, which
 chooses by itself. Turns of 1,000 steps are interleaved like all other measurements.
 """
 

@@ -76,7 +76,7 @@ def make(
 ) -> tuple[Cell, Any]:
     """Returns the cell of that name and its parameters.
 
-    Those of the cells in `GATES` are from `weights`, those of others from the cell itself.
+    Parameters of the cells in `GATES` are from `weights`, others from the cell itself.
     """
     dtype = {"dtype": jnp.bfloat16} if precision == "bfloat16" else {}
     if name not in GATES:
@@ -192,8 +192,8 @@ def build_limit(case: Case) -> Built:
     """Returns one large product with the multiply-adds of a cell's forward pass.
 
     (T B, D + H) @ (D + H, G H): no recurrence, no activations; in bfloat16 the sums are float32.
-    Training takes three of them: the forward pass, the gradient of the states and that of the
-    weights.
+    Training takes three such products: the forward pass, the gradient of the states, and the
+    gradient of the weights.
     """
     shape = case.shape
     w = weights(case.cell, shape.D, shape.H)
@@ -218,7 +218,7 @@ def build_limit(case: Case) -> Built:
 
 
 def driver(method: str, memory_budget: str | None = None, precision: str = "") -> str | Driver:
-    """Returns what `method=` is given: the name, or the driver with the settings it takes."""
+    """Returns the argument `method`: the name, or the driver with its settings."""
     make_driver: Any = DRIVERS.get(method)
     takes = inspect.signature(make_driver).parameters if make_driver else ()
     if memory_budget and "memory_budget" in takes:

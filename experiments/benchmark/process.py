@@ -35,7 +35,7 @@ class Connection(Protocol):
 
     @property
     def alive(self) -> bool:
-        """Whether it answers."""
+        """True if it answers."""
 
     def ask(self, request: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
         """Returns the reply to a request; raises WorkerError."""
@@ -87,7 +87,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
+        """True while the process runs."""
         return self._process.poll() is None
 
     def ask(self, request: dict[str, Any], limit: float | None = None) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class Pool:
         return self._processes[worker].ask(request)
 
     def alive(self, worker: Worker) -> bool:
-        """Whether the worker runs."""
+        """True while the worker runs."""
         return worker in self._processes and self._processes[worker].alive
 
     def __enter__(self) -> Self:

@@ -46,9 +46,9 @@ class Settings:
 class Record:
     """Measurements, notes and errors so far.
 
-    rows: by section. units: (section, unit) of all that is finished. left: how many units a section
-    left out for want of time. save: called whenever there is more. log: gets the finished units,
-    and with each what was said since the one before.
+    rows: the rows by section. units: (section, unit) of each finished unit. left: the number of
+    units that a section left out for lack of time. save: called after each change. log: gets the
+    finished units, each with the notes and errors since the one before.
     """
 
     rows: dict[str, list[Any]] = dataclasses.field(default_factory=dict)

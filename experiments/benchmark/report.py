@@ -52,8 +52,8 @@ def _cpu() -> str:
     except OSError:
         return platform.processor()
     fields = [line.partition(":") for line in lines]
-    wanted = ("model name", "model", "cpu family")
-    names = [f"{k.strip()} {v.strip()}" for k, _, v in fields if k.strip() in wanted]
+    keys = ("model name", "model", "cpu family")
+    names = [f"{k.strip()} {v.strip()}" for k, _, v in fields if k.strip() in keys]
     return ", ".join(dict.fromkeys(names)) or platform.processor()
 
 

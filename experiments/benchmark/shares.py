@@ -8,10 +8,10 @@ without activations, and without both (`experiments.benchmark.substitution`). Th
     rest        = without both / whole
 
 The rest is the loop, elementwise arithmetic and memory. Each of the three is measured by itself, so
-their sum is 100% only if they do not overlap; 100% less the sum is the column "overlap". It is
-the error of the method, positive if the parts overlap in the whole program, such as arithmetic
-that hides behind loads. A product with an inner dimension of 2 still writes its gates, which counts
-as rest. An activation's linear replacement is one multiply-add, which counts as rest too.
+their sum is 100% only if they do not overlap. 100% less the sum is the column "overlap". It is the
+error of the method, positive if the parts overlap in the whole program, such as arithmetic that
+hides behind loads. A product with an inner dimension of 2 still writes its gates, which counts as
+rest. An activation's linear replacement is one multiply-add, which counts as rest too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ from experiments.benchmark.timing import Timing
 
 NO_PRODUCTS, NO_ACTIVATIONS, NEITHER = "no products", "no activations", "neither"
 VARIANTS = ("", NO_PRODUCTS, NO_ACTIVATIONS, NEITHER)
-# What `substitution.without` is given.
+# Arguments of `substitution.without`.
 LEFT_OUT = {
     NO_PRODUCTS: {"products": True},
     NO_ACTIVATIONS: {"activations": True},

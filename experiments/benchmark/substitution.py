@@ -3,9 +3,8 @@
 A stage of a cell is traced to a jaxpr and evaluated again with other operations in it:
 
 - a product x @ w becomes x[..., :2] @ w[:2], whose inner dimension is 2. (XLA makes one of 1 a
-  multiplication and fuses it with the activations.) What surrounds it is unchanged: the gates are
-  still written to memory by a product, the state still reaches them, and its transposes are still
-  products;
+  multiplication and fuses it with the activations.) What surrounds it is unchanged. A product still
+  writes the gates to memory, the state still reaches them, and its transposes are still products;
 - sigmoid(x) becomes x / 4 + 1 / 2, tanh(x) becomes x: their first order. What surrounds them is
   unchanged, and a state does not grow without bound for the small weights of the benchmark.
 
@@ -70,7 +69,7 @@ def check_parts(function: Callable[..., Any], *arguments: Any, **kinds: bool) ->
     Args:
       function: such as a cell's step.
       *arguments: its arguments.
-      **kinds: as of `without`.
+      **kinds: as in `without`.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     for kind in kinds:
@@ -112,7 +111,7 @@ def _apply(equation: Any, operands: list[Any], *, products: bool, activations: b
 
 
 def _changes(jaxpr: Any, *, products: bool, activations: bool) -> bool:
-    """Whether a program has a product or an activation that goes, at any depth."""
+    """Returns whether a program has a product or an activation to replace, at any depth."""
     kinds = {"products": products, "activations": activations}
     for equation in jaxpr.eqns:
         inner = _inner(equation)
@@ -138,7 +137,7 @@ def _inner(equation: Any) -> Any:
 
 
 def _is_product(equation: Any) -> bool:
-    """Whether an operation is (..., K) @ (K, N), by any primitive."""
+    """Returns whether an operation is (..., K) @ (K, N), by any primitive."""
     if _inner(equation) is not None or len(equation.invars) != 2 or len(equation.outvars) != 1:
         return False
     left, right = (atom.aval.shape for atom in equation.invars)

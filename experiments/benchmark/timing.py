@@ -77,7 +77,7 @@ class Log(NamedTuple):
 
 
 class _Session(NamedTuple):
-    """What the steps of one measurement share: numbers of the cases, workers, plan, log."""
+    """Values that the steps of one measurement share: numbers of the cases, workers, plan, log."""
 
     numbers: dict[Case, int]
     pool: Pool
@@ -169,10 +169,10 @@ def _prepare(
             results[case] = (reply["loss"], reply["norm"])
             about[case]["loss"] = reply["loss"]
     for case in disagreeing(results):
-        got, wanted = results[case], results[_reference(case)]
+        got, expected = results[case], results[_reference(case)]
         log.error(
             f"{case.shape} {case.cell}, {case.label}, {case.mode}: wrong, not timed: loss and "
-            f"gradient norm {got}, expected {wanted}"
+            f"gradient norm {got}, expected {expected}"
         )
         del about[case]
     return about
@@ -195,19 +195,22 @@ def disagreeing(results: dict[Case, tuple[float, float | None]]) -> list[Case]:
 
     Args:
       results: loss, and norm of the gradient or None, of every case that ran. Ours and torch are
-        compared with ours under scan, because they start from the same weights, and our wrappers
-        with Flax, because they start from Flax's weights. The other peers start from their own.
+        compared with ours under scan, because they start from the same weights. Our wrappers are
+        compared with Flax, because they start from Flax's weights. The other peers start from their
+        own.
 
     Returns:
       Those whose loss or norm is off by more than the tolerance of their precision.
     """
     wrong = []
     for case, result in results.items():
-        wanted = results.get(_reference(case))
-        if case.worker.framework not in SAME_WEIGHTS or wanted is None:
+        expected = results.get(_reference(case))
+        if case.worker.framework not in SAME_WEIGHTS or expected is None:
             continue
         tolerance = TOLERANCES[case.precision]
-        pairs = [(got, want) for got, want in zip(result, wanted, strict=True) if want is not None]
+        pairs = [
+            (got, want) for got, want in zip(result, expected, strict=True) if want is not None
+        ]
         if not all(
             got is not None and math.isclose(got, want, rel_tol=tolerance, abs_tol=1e-30)
             for got, want in pairs

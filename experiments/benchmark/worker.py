@@ -62,11 +62,11 @@ class Server:
         if what.method == "limit":
             return {"about": about}
         loss, norm, shape = self._backend.verdict(what, result)
-        wanted = (*what.shape[:2], what.shape.H)
+        expected = (*what.shape[:2], what.shape.H)
         if what.variant and math.isfinite(loss):
             return {"about": about}
-        if not math.isfinite(loss) or shape not in ((), wanted):
-            raise ValueError(f"loss {loss}, outputs {shape}, expected a number and {wanted}")
+        if not math.isfinite(loss) or shape not in ((), expected):
+            raise ValueError(f"loss {loss}, outputs {shape}, expected a number and {expected}")
         return {"about": about, "loss": loss, "norm": norm}
 
     def _run(self, number: int, repeats: int) -> Reply:

@@ -19,7 +19,7 @@ DECODERS = ("greedy", "sample", "beam")
 
 @dataclasses.dataclass(frozen=True)
 class DecodingConfig(Options):
-    """How captions are decoded, also by --evaluate, --predict and --export."""
+    """Options of decoding captions, also by --evaluate, --predict and --export."""
 
     decode: str = option("greedy", "Search for the caption.", choices=DECODERS)
     beam: int = option(4, "Width of the beam.", at_least=1, at_most=1_024)
@@ -100,7 +100,7 @@ class Config(Options):
     def digests(self) -> dict[str, str]:
         """Returns the digest of the pictures that captions_file names.
 
-        Not that of the whole folder, in which the run itself may be kept.
+        The folder as a whole has no digest, because it may hold the run itself.
         """
         if self.images_dir is None or self.captions_file is None:
             return {}

@@ -111,7 +111,7 @@ def draw(found: LanguageModel, text: str, path: str) -> None:
 def export(found: LanguageModel, path: str) -> None:
     """Writes one step of the model as one file for `seqmodels.serving.load`.
 
-    It takes the last character, int32 (B,), and the leaves of the state, (B, H); it returns the
+    It takes the last character, int32 (B,), and the leaves of the state, (B, H). It returns the
     log-probabilities (B, V) of the next character and the leaves of the next state. `about` holds
     the characters, and the values of the initial state for each leaf.
     """

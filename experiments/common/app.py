@@ -23,7 +23,7 @@ _SETTINGS = "flags.txt"
 
 
 class Experiment(NamedTuple):
-    """What the command `python -m experiments.NAME` runs.
+    """The program that `python -m experiments.NAME` runs.
 
     Attributes:
       name: the name of the package.
@@ -59,8 +59,8 @@ class Command(NamedTuple):
 def main(experiment: Experiment) -> NoReturn:
     """Runs the command of this process and exits.
 
-    Exit status: 0; 2 for options that are not valid; 1 for a `UserError`; 130 or 143 after SIGINT
-    or SIGTERM; 75 if another process of the run ended.
+    Exit status: 0 after success, 1 after a `UserError`, 2 for options that are not valid, 75 if
+    another process of the run ended. 130 after SIGINT and 143 after SIGTERM.
     """
     beginning.open_streams()
     parsed: list[Command] = []

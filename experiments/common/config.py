@@ -63,7 +63,7 @@ def option(default: Any, help: str, **about: Any) -> Any:
         infinite: whether a number may be infinite; NaN never may.
         empty: whether a tuple may have no entries.
         distinct: whether the entries of a tuple must differ.
-        per_name: makes the option one value, or one for each name of a model, as the text
+        per_name: makes the option one value, or one for each name of a model. Its text is such as
           "0.003" or "rnn:0.001,lstm:0.01"; a number or a mapping is converted to that text. The
           function converts a text and raises ValueError.
         check: `check(value)` raises ValueError with "got X, expected Y".
@@ -73,8 +73,8 @@ def option(default: Any, help: str, **about: Any) -> Any:
         names: values that are names of something else, although `path` is true.
         digest: whether it names a file whose content decides the run; implies path.
         decides: whether a run with another value is another run.
-        flag: its public name (the flag, and the name in messages and files) where the field must
-          have another one, as for "with", a keyword of Python.
+        flag: its public name, in the flag, in messages and in files. Needed where the field must
+          have another name, as for "with", a keyword of Python.
     """
     about.setdefault("path", about.get("digest", False))
     for name in ("choices", "names"):
@@ -113,7 +113,7 @@ class Options:
         return {}
 
     def replace(self, **values: Any) -> Self:
-        """Returns the configuration with other values, those of nested sections included.
+        """Returns the configuration with other values, also in nested sections.
 
         Raises:
           ValueError: for a name that is not an option, or a value that is not valid.

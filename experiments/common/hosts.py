@@ -37,7 +37,7 @@ def join(options: HostOptions) -> None:
 def supervised(options: HostOptions, main: Callable[[], int]) -> int:
     """Calls `main`; with several processes, in a worker with a parent that watches it.
 
-    A process that fails ends at once and with its own status, without waiting for the others; they
+    A process that fails ends at once and with its own status, without waiting for the others. They
     end with status 75 (`LOST` in `experiments.common.supervisor`) and one line.
 
     Args:

@@ -34,7 +34,7 @@ percent = Format(lambda value: f"{100 * value:.1f}", 0.0, 1.0)
 
 
 def decimals(number: int, low: float = -math.inf, high: float = math.inf) -> Format:
-    """Returns the format with so many decimals, of figures in [low, high]."""
+    """Returns the format of figures in [low, high] with a number of decimals."""
     return Format(lambda value: f"{value:.{number}f}", low, high)
 
 

@@ -148,8 +148,8 @@ def data_of_run(
     Args:
       program: as in `best`.
       model_dir: as in `best`.
-      config: a configuration of the same class with the options that the run does not store: the
-        folder of fetched data, and the paths of moved files of the run.
+      config: a configuration of the same class with the options that the run does not store. These
+        are the folder of fetched data, and the paths of moved files of the run.
       load: `load(config) -> data`.
 
     Raises:
@@ -190,7 +190,7 @@ def _name(line: str) -> None:
 
 
 def _model_folder(model_dir: Folder) -> pathlib.Path | None:
-    """Returns the folder of a model; None for that of a run."""
+    """Returns the folder of a model; None if the folder is that of a run."""
     if model_dir is None:
         return None
     folder = absolute_path(model_dir)
@@ -198,7 +198,7 @@ def _model_folder(model_dir: Folder) -> pathlib.Path | None:
 
 
 def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]:
-    """Returns the run's folder and results; of a model's folder those of the run above it."""
+    """Returns the folder and results of a run; a model's folder stands for the run above it."""
     if model_dir is None:
         return _newest(program)
     path = _model_folder(model_dir)
@@ -213,7 +213,7 @@ def _run(program: str, model_dir: Folder) -> tuple[pathlib.Path, dict[str, Any]]
 
 
 def _results(path: pathlib.Path, model_dir: Folder) -> dict[str, Any]:
-    """Returns the results.json of a run; UserError, which names `model_dir`, if there is none."""
+    """Returns the results.json of a run; UserError, which names `model_dir`, if it is missing."""
     try:
         results = stored_results(path)
     except RunError as error:

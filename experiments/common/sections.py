@@ -258,9 +258,8 @@ class ModelOptions(Options):
 
     model_dir: str | None = option(
         None,
-        "Folder of a run or of one of its models, to evaluate or use; of a run's models the one "
-        "that was best in validation is used. By default that of the newest finished run below "
-        "runs/.",
+        "Folder of a run or of one of its models, to evaluate or use. Of a run the model that was "
+        "best in validation is used. Default: the newest finished run below runs/.",
         path=True,
     )
     evaluate: bool = option(False, "Evaluate the models of model_dir on the test split.")

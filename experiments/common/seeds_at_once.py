@@ -166,7 +166,7 @@ def prepare(
       settings: settings of training and test.
       mesh: one axis; its size divides the number of seeds.
       seeds: S seeds.
-      rates: S learning rates; None for that of the settings.
+      rates: S learning rates; None for the rate of the settings.
 
     Returns:
       `Prepared`.
@@ -274,8 +274,9 @@ def _with_keys(function: Callable[..., Any], keys: jax.Array, state: TrainState)
 def test(prepared: Prepared, fitted: FitResult) -> dict[str, Any]:
     """Returns the fields of a `Measurement` but for cell and distance, and gradient curves.
 
-    "gradient_log10" holds "distances" (N,), and "initial" and "trained" (S, N): log10 of the norm
-    of d score / d state so many steps before the last one, over the norm at the last one.
+    "gradient_log10" holds "distances" (N,), and "initial" and "trained" (S, N). These are log10 of
+    a ratio: the norm of d score / d state at that distance before the last step, over the norm at
+    the last step.
     """
     keys, rates = _placed(prepared)
     first_params = prepared.init(keys, rates).params

@@ -66,7 +66,7 @@ class SeriesConfig(Options):
 
     @property
     def reading(self) -> Reading:
-        """How the cells of the csv are understood."""
+        """The options for reading the cells of the csv."""
         return Reading(
             self.date_column, self.date_format, self.date_unit, self.step, self.missing or ()
         )

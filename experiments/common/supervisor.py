@@ -127,7 +127,7 @@ def _without_noise(data: bytes) -> tuple[bytes, bytes]:
 
 
 class _Stream:
-    """A stream of the worker: a terminal where that of this process is one, a pipe elsewhere."""
+    """A stream of the worker: a terminal if this process has a terminal there, else a pipe."""
 
     def __init__(self, target: int):
         self.target = target
@@ -177,8 +177,9 @@ def supervise(command: Sequence[str], process_id: int, num_processes: int) -> in
       num_processes: number of processes of the run.
 
     Returns:
-      The status of the worker; 75 if it ended because another process did, or did not come; 128 and
-      the number of the signal that ended it. Standard error gets one line on the last two.
+      The status of the worker. 75 if it ended because another process ended or did not start. 128
+      plus the number of the signal, if a signal ended it. Standard error gets one line on the last
+      two.
     """
     sys.stdout.flush()
     sys.stderr.flush()

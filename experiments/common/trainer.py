@@ -91,7 +91,7 @@ class Study(NamedTuple):
     """The trainings and measurements of a run.
 
     Attributes:
-      jobs: `jobs(devices) -> jobs`, at least one, for so many devices of each process.
+      jobs: `jobs(devices) -> jobs`, at least one, for a number of devices of each process.
       report: `report(results, directory)` prints the table and writes pictures; also called with
         the results so far after an interruption. Only the process that writes calls it.
       baselines: makes records such as {"model": "majority", ...}; None for a study without.
@@ -239,8 +239,8 @@ class Trainer:
                 interruption=interruption,
             )
             trained = Trained(fitted, fitted.state, fitted.progress.step)
-            wanted = job.fit.best and self._directory.writes
-            found = checkpoints.best(template) if wanted else None
+            keeps_best = job.fit.best and self._directory.writes
+            found = checkpoints.best(template) if keeps_best else None
             step = processes.broadcast_json(found and found.step)
             if step is not None:
                 best = transfer.broadcast(found.state if found else fitted.state)

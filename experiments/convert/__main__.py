@@ -6,10 +6,10 @@ The cells, their sizes, layers and directions are found in the tensors. What was
 layer by layer, and what was left out, such as the weights of an embedding.
 
 Files are .safetensors or .npz; .pt is read where torch is installed, without pickled code. Their
-arrays have flat names: torch's own; those of Flax, Haiku and Equinox joined by "/", such as
-"0/cell/ii/kernel" in layer 0 of a stack; those of seqmodels joined by ".", as in params.safetensors
-of a trained model (prefix "cell."); Keras' weights are numbered, arr_0, arr_1, ..., in the order of
-get_weights(). With --to=onnx the output is an ONNX model.
+arrays have flat names. Those of torch are its own. Those of Flax, Haiku and Equinox are joined by
+"/", such as "0/cell/ii/kernel" in layer 0 of a stack. Those of seqmodels are joined by ".", as in
+params.safetensors of a trained model (prefix "cell."). Keras' weights are numbered, arr_0, arr_1,
+..., in the order of get_weights(). With --to=onnx the output is an ONNX model.
 """
 
 from experiments.common import app

@@ -102,8 +102,8 @@ def _record(task: Problem, name: str) -> dict[str, Any]:
 def aic_lags(task: Problem, part: str) -> tuple[int, ...]:
     """Returns 1 to p, p by Akaike's criterion for an autoregression of a part's first target.
 
-    The largest p considered is 2 seasons and 1, at least 10 log10(n), at most n / 4, and leaves at
-    least two steps for each parameter where there are gaps.
+    The largest p considered is 2 seasons and 1, but at least 10 log10(n) and at most n / 4. With
+    gaps it also leaves at least two steps for each parameter.
     """
     select_order = _statsmodels("tsa.ar_model").ar_select_order
     fitted = fit_base(task, "first", (), part)

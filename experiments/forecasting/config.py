@@ -87,7 +87,7 @@ class Config(Options):
     )
     period: int | None = option(
         None,
-        "Steps of a season; default: that of the calendar, such as 12 for months.",
+        "Steps of a season; default: the calendar's season, such as 12 for months.",
         at_least=1,
         at_most=10**6,
     )
@@ -176,7 +176,7 @@ class Config(Options):
 
     @property
     def targets(self) -> int:
-        """How many columns are forecast."""
+        """The number of columns that are forecast."""
         return len(self.source.column or ("the only one",))
 
 
@@ -191,8 +191,8 @@ class Actions(Options):
     )
     other: str = option(
         "refuse",
-        "With predict: a series of another step, period or other columns than those of the "
-        "training: refuse, or warn.",
+        "With predict: the reaction to a series with another step, period or other columns than "
+        "the training series: refuse or warn.",
         choices=OTHER,
     )
     plot: str | None = option(None, "With predict: a picture of the forecast.", path=True)

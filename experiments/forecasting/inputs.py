@@ -48,17 +48,17 @@ class ModelConfig(NamedTuple):
 
     @property
     def direct(self) -> bool:
-        """Whether all steps are forecast at once."""
+        """True if all steps are forecast at once."""
         return self.strategy == "direct"
 
     @property
     def target_features(self) -> int:
-        """How many of the numbers read at a step are of the targets."""
+        """The number of features at a step that come from the targets."""
         return self.targets * (1 + self.level + self.gaps)
 
     @property
     def features(self) -> int:
-        """How many numbers are read at a step, D."""
+        """D, the number of features at a step."""
         known = self.known * (self.horizon if self.direct else 1)
         return self.target_features + self.exogenous + 2 * self.harmonics + known
 

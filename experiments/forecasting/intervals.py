@@ -55,10 +55,10 @@ def root_mean_squared_errors(
 def calibration(task: Problem, fitted: FittedBase, quantiles: np.ndarray, part: str) -> np.ndarray:
     """Returns (K, C, 2): the factors that widen intervals of 80 and 95%.
 
-    The factor with which an interval would have held that share of a part's steps, from its median:
-    the ceil((n + 1) share)-th smallest of max((m - y) / (m - low), (y - m) / (high - m)), the
-    largest where there are too few. Conformal prediction with scaled scores: Lei, G'Sell, Rinaldo,
-    Tibshirani, Wasserman 2018 (arXiv 1604.04173), section 5.2. Steps of a series are not
+    With this factor, applied from its median, an interval would have held that share of a part's
+    steps. It is the ceil((n + 1) share)-th smallest of max((m - y) / (m - low), (y - m) / (high -
+    m)), or the largest if there are too few. Conformal prediction with scaled scores: Lei, G'Sell,
+    Rinaldo, Tibshirani, Wasserman 2018 (arXiv 1604.04173), section 5.2. Steps of a series are not
     exchangeable, so that its guarantee holds only approximately.
 
     Args:

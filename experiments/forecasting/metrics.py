@@ -24,7 +24,7 @@ def scale_of(task: Problem, number: int) -> tuple[float, str]:
       number: index of the target.
 
     Returns:
-      (scale, ""), or (NaN, reason), as of a series that repeats itself exactly.
+      (scale, ""), or (NaN, reason), as for a series that repeats itself exactly.
     """
     train = task.values[task.part("train"), number]
     period = task.series.duration(task.period)
@@ -50,8 +50,8 @@ def chosen_by(task: Problem, name: str) -> str:
 def validation_scores(task: Problem, mean: np.ndarray) -> dict[str, float]:
     """Returns MASE and root mean squared scaled error of the validation part, means of columns.
 
-    Where a column has no scale (`scale_of`), the root mean squared error in units of the standard
-    deviation of the training part (nrmse) takes their place.
+    If a column has no scale (`scale_of`), nrmse takes their place: the root mean squared error in
+    units of the standard deviation of the training part.
 
     Args:
       task: the problem.

@@ -110,7 +110,7 @@ def _rollout(forecaster: FittedModel, inputs: ModelInputs, keys: Array | None) -
 
 
 class Recursion(NamedTuple):
-    """How a recursive forecaster reads its own forecasts.
+    """The way a recursive forecaster reads its own forecasts.
 
     Attributes:
       level: whether it reads values.

@@ -21,7 +21,7 @@ from experiments.forecasting.training import Predictor, predict, restore
 from seqmodels import plots
 from seqmodels.data.time_series import TimeSeries
 
-SHOWN = 5  # seasons, or so many horizons, before the end in the picture
+SHOWN = 5  # seasons (or horizons) before the end in the picture
 
 
 class Future(NamedTuple):

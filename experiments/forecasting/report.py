@@ -43,7 +43,7 @@ def files_of(columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def _suffix(column: str, columns: int) -> str:
-    """Returns what distinguishes the pictures of a column where there are several."""
+    """Returns the labels that distinguish several pictures of one column."""
     return f"_{''.join(c if c.isalnum() else '_' for c in column)}" if columns > 1 else ""
 
 

@@ -26,11 +26,11 @@ from seqmodels.types import Array, Params
 def export(predictor: Predictor, path: str | os.PathLike[str]) -> None:
     """Writes a forecaster as one file for `seqmodels.serving.load`.
 
-    Its inputs are values, float32 (T, columns), in the order targets, exogenous, known, NaN in
-    gaps; with columns known ahead, known_ahead, float32 (K, columns known ahead); with harmonics of
-    a season, ordinal, int32 (), the number of the first step (`TimeSeries.ordinal`). It returns the
-    means (K, C) and the quantiles (K, C, 5) of the K steps after the last value, in units of the
-    series.
+    Its first input is `values`, float32 (T, columns), in the order targets, exogenous, known, NaN
+    in gaps. With columns known ahead the next one is `known_ahead`, float32 (K, columns known
+    ahead). With harmonics of a season the last one is `ordinal`, int32 (), the number of the first
+    step (`TimeSeries.ordinal`). It returns the means (K, C) and the quantiles (K, C, 5) of the K
+    steps after the last value, in units of the series.
 
     Args:
       predictor: the forecaster.

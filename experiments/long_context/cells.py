@@ -22,8 +22,8 @@ def build_cell(
       num_steps: T, the length of the task's sequences.
       initialisation: "standard" is the library's default: orthogonal recurrent matrices, forget
         bias 1 in the LSTM, zero bias in the GRU. "memory" starts every cell as one that keeps its
-        state: an identity recurrent matrix in the RNN (Le, Jaitly, Hinton 2015, there for ReLU),
-        chrono biases up to the length of the sequence in LSTM and GRU (Tallec, Ollivier 2018).
+        state: an identity recurrent matrix in the RNN, chrono biases up to the length of the
+        sequence in LSTM and GRU. Le, Jaitly, Hinton 2015 (for ReLU); Tallec, Ollivier 2018.
       precision: dtype of the operands of the matrix products.
     """
     memory = initialisation == "memory"

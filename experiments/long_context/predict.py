@@ -68,7 +68,7 @@ def evaluate(
 
     Args:
       model_dir: folder of the run, or of one of its models; None for the newest below runs/.
-      config: with the path of a file of the run that was moved.
+      config: a configuration with the path of a file of the run, if it is at another place.
 
     Returns:
       Records with model, seed and accuracy; they are printed too.

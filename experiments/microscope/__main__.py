@@ -1,8 +1,8 @@
 """The microscope: the inside of a trained RNN, GRU or LSTM as an HTML page.
 
 Writes one HTML page in which trained models run. It shows gates and states over the words of your
-own sentence, the gradient by distance, and how far back each model remembers, also while you hold a
-gate fixed. Pictures, tables and readings in words are written next to it.
+own sentence, and the gradient by distance. It also shows how far back each model remembers, even
+while you hold a gate fixed. Pictures, tables and readings in words are written next to it.
 
 Without an option it first trains small models on the sky task (1 to 2 minutes on two cores).
 

@@ -46,8 +46,8 @@ class Measured(NamedTuple):
         axis of sequences.
       retained: by direction, the retention gate (T, H) on the text; None without one.
       answers: (T, C), after each word: probabilities, or the number.
-      gradient: log10 of the norm of d score / d state so many steps before the last one, over the
-        norm at the last one, (N,); None for a cell that cannot take one step.
+      gradient: (N,), log10 of the norm of d score / d state at each distance before the last step,
+        over the norm at the last step. None for a cell that cannot take one step.
       units: statistics of the units by direction.
       horizon: accuracy on fresh sequences at each distance (D,); None without a task.
     """

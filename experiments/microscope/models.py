@@ -46,7 +46,7 @@ class Model(NamedTuple):
       params: its parameters, `SequenceModelParams` or `TextClassifierParams`.
       distance: distance of its training; None for a task without distances.
       seed: seed of its training.
-      accuracy: on the test split; None where the task has none.
+      accuracy: accuracy on the test split; None where the task has none.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Collection(NamedTuple):
       generator: source of fresh sentences of the page; None if there is none.
       task_at: the task at a distance, of fresh sequences; None if there is none.
       shortest: distance of the task.
-      max_words: a text is cut after so many words.
+      max_words: the number of words after which a text is cut.
     """
 
     run: pathlib.Path

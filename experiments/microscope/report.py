@@ -95,7 +95,7 @@ def show(found: Findings, folder: pathlib.Path, size: int) -> None:
 
 
 def subject(found: Findings, command: str) -> Subject:
-    """Returns what the page shows."""
+    """Returns the content of the page."""
     collection = found.collection
     others = [one for one in collection.sentences if one.text != found.sentence.text]
     distances = tuple(found.distances)

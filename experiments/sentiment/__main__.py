@@ -1,7 +1,7 @@
 """Many to one: sentiment of a text.
 
-Trains recurrent classifiers on tweets, on sentences or whole reviews of films, or on your own CSV,
-and TF-IDF with logistic regression as the baseline; then classifies your own text.
+Trains recurrent classifiers on tweets, on sentences or whole reviews of films, or on your own CSV.
+The baseline is TF-IDF with logistic regression. Then classifies your own text.
 
     python -m experiments.sentiment --flagfile=experiments/sentiment/flagfiles/tweets.flags
     python -m experiments.sentiment --predict="I love this" --plot=love.png

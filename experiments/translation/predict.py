@@ -101,9 +101,9 @@ def attention_of(
 def export(trained: TrainedTranslator, path: str) -> None:
     """Writes the model with its beam search as one file for `seqmodels.serving.load`.
 
-    It takes the tokens of one source, int32 (max_tokens, 1), each source with EOS at its end and
-    zeros after it, and the lengths, int32 (1,), EOS included. It returns the tokens (1, beam, L),
-    lengths and scores (1, beam) of the translations, the best first.
+    It takes the tokens of one source, int32 (max_tokens, 1), with EOS at its end and zeros after
+    it. The second argument is the length, int32 (1,), EOS included. It returns the tokens (1, beam,
+    L), lengths and scores (1, beam) of the translations, the best first.
     """
     config = trained.config
     decode = make_decode(

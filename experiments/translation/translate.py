@@ -65,7 +65,7 @@ def make_translate(
     Args:
       model: the translator.
       tokenizers: the tokenizers of both languages.
-      max_tokens: sources are cut after so many tokens.
+      max_tokens: the number of tokens after which sources are cut.
       width: as in `make_decode`; so is `length_penalty`.
       length_penalty: see `make_decode`.
 

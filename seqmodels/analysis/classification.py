@@ -69,7 +69,7 @@ def paired_bootstrap(
 ) -> tuple[float, float, float]:
     """Returns the difference in macro-F1 of a model to a baseline, with a percentile interval.
 
-    Each draw takes N test items and S seeds with replacement, the same items for both; the model's
+    Each draw takes N test items and S seeds with replacement, the same items for both. The model's
     macro-F1 is the mean over the seeds drawn. Efron, Tibshirani 1993, "An Introduction to the
     Bootstrap"; Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation".
 

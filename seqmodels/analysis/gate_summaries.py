@@ -62,7 +62,7 @@ def saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> dict[str, S
     nearly zero, so the gate passes on nearly no gradient to its inputs.
 
     Args:
-      trace: of one cell.
+      trace: the trace of one cell.
       low: the lower limit of gates.
       high: the upper limit.
 
@@ -95,7 +95,7 @@ def memory(trace: Trace) -> Memory:
     This considers the gate alone: a unit can also pass its value to others.
 
     Args:
-      trace: of one cell that has a retention gate.
+      trace: the trace of one cell that has a retention gate.
 
     Raises:
       ValueError: if the cell has no retention gate.
@@ -120,7 +120,7 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
     """Returns the mean of every gate, candidate and retention at each token.
 
     Args:
-      trace: of one cell.
+      trace: the trace of one cell.
       tokens: integers (T, *batch), the token that each step read. Tokens outside of the vocabulary
         are left out.
       num_tokens: V, static under jit.

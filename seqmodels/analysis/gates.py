@@ -88,10 +88,10 @@ def trace(
     """Returns every gate, candidate and state of a cell at every step.
 
     The values are those that the cell computes, after the activation function. The names are the
-    cell's, see `Cell.gates`. For a cell in stages without names `pre_activations` has gate_0,
-    gate_1, ..., each of the size of the state where the size of the state divides the packed
-    array. A linear recurrence without names has the gate a = |a_t| and the candidate b = b_t.
-    Arrays of complex cells, such as h and b of an LRU, are complex.
+    cell's, see `Cell.gates`. A cell in stages without names has the `pre_activations` gate_0,
+    gate_1, ... If the size of the state divides the packed array, each has the size of the state. A
+    linear recurrence without names has the gate a = |a_t| and the candidate b = b_t. Arrays of
+    complex cells, such as h and b of an LRU, are complex.
 
     Args:
       cell: a cell, a stack, a bidirectional pair, or a cell with dropout or a residual connection.

@@ -125,7 +125,7 @@ def leaf_gradient_norms(
       reverse: whether time runs from the last step to the first.
 
     Returns:
-      Norms (T, *batch) by the name of the leaf, such as {"h": ..., "c": ...}, at least float32; for
+      Norms (T, *batch) by the name of the leaf, such as {"h": ..., "c": ...}, at least float32. For
       a stack a tuple of such dicts, and for a bidirectional pair a `Bidirectional` of two.
 
     Raises:

@@ -1,8 +1,8 @@
 """Products of step Jacobians along a sequence: singular values and Lyapunov exponents.
 
 The Jacobian of step t is d s_t / d s_tm1, over all floating-point numbers of the state; complex
-ones count as two. No Jacobian is kept: a scan over time carries the product of a matrix with all of
-them, whose columns one linearized step moves forward.
+ones count as two. No Jacobian is kept. A scan over time carries the product of all Jacobians so far
+with a matrix, and each linearized step moves its columns forward.
 """
 
 import functools
@@ -96,8 +96,8 @@ def lyapunov_exponents(
     Exponent k is the mean over the steps of log |r_kk|, where J_t Q_tm1 = Q_t R_t. The first one is
     the rate at which two close states separate, by a factor of exp(exponent) per step. It is
     negative for a network that forgets its state, and positive for a chaotic one. Its error falls
-    as 1 / T; `warmup` leaves out the steps in which Q turns to the fastest directions. For the mean
-    over a batch take that of the result.
+    as 1 / T; `warmup` leaves out the steps in which Q turns to the fastest directions. For a batch,
+    take the mean of the result.
 
     Benettin, Galgani, Giorgilli, Strelcyn 1980, Meccanica 15; Engelken, Wolf, Abbott 2023,
     "Lyapunov spectra of chaotic recurrent neural networks" (arXiv 2006.02427).
@@ -176,7 +176,7 @@ def _flatten(state: State, num_axes: int) -> Array:
 
 
 def _unflatten(flat: Array, like: State) -> State:
-    """Returns a state of these real numbers; leaves that are not floating are those of `like`."""
+    """Returns a state of these real numbers, with the leaves of `like` that are not floating."""
     position = 0
 
     def take(leaf: Array, dtype: Any) -> Array:
@@ -253,7 +253,7 @@ def _scan(
 def _add(total: Array, lost: Array, part: Array) -> tuple[Array, Array]:
     """Returns total + part and its rounding error (Kahan summation).
 
-    A sum of equal terms in float32 is off by up to half a unit in the last place of the sum a step.
+    A plain sum of equal terms in float32 is off by up to half a unit in its last place per step.
     """
     part = part - lost
     new = total + part

@@ -63,7 +63,7 @@ def verdict(
       partial: (M,), partial autocorrelations of lags 1 to M.
       count: n, the number of values.
       pvalue: p value of the Ljung-Box test of all K lags.
-      period: from `seasonal_period`, 0 for none.
+      period: the period of `seasonal_period`, 0 for none.
       calendar: steps of the calendar's cycle, 12 for months; 1 for none.
       differenced: whether the values are differences.
       seasonally: whether they are differences to the season before. Then no cycle is reported,

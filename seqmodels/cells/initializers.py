@@ -1,8 +1,8 @@
 """Initial values of a cell's parameters.
 
 The initializers of matrices have the signature of `jax.nn.initializers`:
-`initializer(key, shape, dtype)`. Every gate has its own draw, so fan-in, fan-out and orthogonality
-refer to one (D, H) or (H, H) block and not to the packed matrix.
+`initializer(key, shape, dtype)`. Every gate has its own draw. So fan-in, fan-out and orthogonality
+refer to one block (D, H) or (H, H), not to the packed matrix.
 
 Examples:
   >>> cell = sm.rnn(3, 4, activation="relu", w_h_init=identity(0.5))

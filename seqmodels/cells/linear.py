@@ -3,9 +3,9 @@
     s_t = a_t * s_tm1 + b_t,    y_t = output(s_t, x_t)
 
 The products are elementwise, and a_t, b_t depend on x_t alone. Two consecutive steps are again such
-a step, (a_t * a_tm1, a_t * b_tm1 + b_t), which makes a scan over time associative (Blelloch 1990,
+a step, (a_t * a_tm1, a_t * b_tm1 + b_t), which makes a scan over time associative. Blelloch 1990,
 "Prefix Sums and Their Applications"; Martin, Cundy 2018, "Parallelizing Linear Recurrent Neural
-Nets Over Sequence Length", arXiv 1709.04057).
+Nets Over Sequence Length" (arXiv 1709.04057).
 """
 
 from collections.abc import Callable

@@ -109,8 +109,8 @@ def lstm_variant(
       w_x_init: initializer of every gate's block of w_x.
       w_h_init: initializer of every gate's block of w_h and of w_gates.
       forget_bias: bias of the forget gate; of a coupled one, minus the bias of the input gate.
-      chrono: the longest dependency expected, in steps. Then b_f = log U[1, chrono - 1] and
-        b_i = -b_f, for those of both gates that there are (arXiv 1804.11188).
+      chrono: the longest dependency expected, in steps. Then b_f = log U[1, chrono - 1] and b_i =
+        -b_f, for the gates that the variant has (arXiv 1804.11188).
       dtype: dtype of the matrix products; None for the dtype of the parameters.
       param_dtype: dtype of the parameters.
 
@@ -118,8 +118,9 @@ def lstm_variant(
       A `Cell` whose parameters are `LSTMVariantParams`.
 
     Raises:
-      ValueError: if a size is not a positive integer, `chrono` is not greater than 2, an activation
-        is not known, `coupled` is used with a gate removed, or `gate_recurrence` without gates.
+      ValueError: if a size is not a positive integer, `chrono` is not greater than 2, or an
+        activation is not known. Also if `coupled` is used with a gate removed, or `gate_recurrence`
+        without gates.
 
     Examples:
       >>> cell = lstm_variant(3, 4, forget_gate=False)

@@ -8,8 +8,8 @@ as in the paper, z is the share of the state that is replaced; in `sm.gru` it is
 
 The parallel scan of the paper divides by products of all previous gates, which underflow. Hence it
 computes in log-space and needs positive candidates, n -> g(n). An associative scan does not divide.
-The gates lie in [0, 1], so their products do not overflow, and a product that underflows to zero
-means that a state of long ago is forgotten. So these cells do not use log-space, and candidates may
+The gates lie in [0, 1], so their products do not overflow. A product that underflows to zero means
+that the cell has forgotten an old state. So these cells do not use log-space, and candidates may
 have either sign. `positive=True` gives the candidates of the paper.
 """
 

@@ -6,7 +6,7 @@
 
 Feng, Tung, Ahmed, Bengio, Hajimirsadeghi 2024, "Were RNNs All We Needed?" (arXiv 2410.01201). The
 shares i' and f' add up to one, so the scale of the state does not depend on time. They are computed
-as sigmoids of the difference of log sigmoid(i) and log sigmoid(f), which is defined even if both
+as sigmoids of the difference of log sigmoid(i) and log sigmoid(f). That is defined even if both
 gates are closed and the quotients are 0 / 0. The cell does not use log-space, for the reasons given
 in `seqmodels.cells.min_gru`.
 """

@@ -103,16 +103,15 @@ def _evaluate(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: Any) -> A
 def _evaluate_on_cpu(x: Array, w: Array, *, numbers: DimensionNumbers, dtype: Any) -> Array:
     """Returns the product in the form for which XLA's CPU compiler has fast kernels.
 
-    That is rows of contiguous numbers times a matrix, or a stack of such products. If the first
-    axis of x is contracted, as in a weight gradient, XLA (JAX 0.10 and 0.12) converts both operands
+    The form is rows of contiguous numbers times a matrix, or a stack of such products. A weight
+    gradient contracts the first axis of x. For that XLA (JAX 0.10 and 0.12) converts both operands
     to float32, or compiles a call that its runtime refuses. A barrier on the transpose of x as one
     row of numbers, which has only one layout, makes XLA transpose x first. That takes a fraction of
     the product's time. (A layout constraint would too, but `jax.export` refuses it.)
 
-    A product of one row reads each number of w once, and float32 is the fastest way to do that; so
-    it is for few multiplications, where rounding takes longer than it saves. Without AMX, XLA's
-    bfloat16 kernels take 1.2 to 3 times the time of float32, with AVX512-BF16 too. float16 has no
-    kernels.
+    A product of one row reads each number of w once, which is fastest in float32. The same holds
+    for few multiplications, where rounding takes longer than it saves. Without AMX, XLA's bfloat16
+    kernels take 1.2 to 3 times the time of float32, with AVX512-BF16 too. float16 has no kernels.
     """
     (x_contracted, w_contracted), (x_batch, w_batch) = numbers
     x_free = _others(x.ndim, x_contracted, x_batch)

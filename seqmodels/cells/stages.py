@@ -51,7 +51,7 @@ def make_cell(
       TypeError: if there are no stages, if a stage is not a pair of functions, or if another
         argument is not callable.
       ValueError: if `x_ndim` is not a positive integer, or the number of `gates` is neither 0 nor
-        that of the stages.
+        the number of stages.
 
     Examples:
       >>> def project(w, state, x_t):  # parameters: one matrix (D + H, H)

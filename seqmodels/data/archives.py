@@ -26,8 +26,8 @@ def read_members(
       Name to content, at least one file for every pattern.
 
     Raises:
-      ValueError: if the archive is broken, nothing matches a pattern, or a name that matches
-        would be a file outside of the folder that it is written to.
+      ValueError: if the archive is broken, nothing matches a pattern, or a matching name leads out
+        of the folder.
     """
     if nested is not None:
         file: io.BufferedIOBase = io.BytesIO(read_members(path, (nested,))[nested])
@@ -56,18 +56,18 @@ def matches(names: set[str], pattern: str) -> bool:
     return any(re.fullmatch(_expression(pattern), name) for name in names)
 
 
-def _files(file: io.BufferedIOBase, wanted: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
+def _files(file: io.BufferedIOBase, pattern: re.Pattern[str]) -> Iterator[tuple[str, bytes]]:
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
-                if not info.is_dir() and wanted.fullmatch(info.filename):
+                if not info.is_dir() and pattern.fullmatch(info.filename):
                     yield info.filename, archive.read(info)
         return
     file.seek(0)
     with tarfile.open(fileobj=file) as archive:
         for member in archive:
             # A link has no content and may point anywhere.
-            if member.isfile() and wanted.fullmatch(member.name):
+            if member.isfile() and pattern.fullmatch(member.name):
                 content = archive.extractfile(member)
                 assert content is not None
                 yield member.name, content.read()

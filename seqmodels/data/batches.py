@@ -16,7 +16,7 @@ class Batches(NamedTuple):
     """An endless sequence of batches, epoch after epoch.
 
     No state is kept between two batches. Training that has used n batches resumes at `at(n)`,
-    whatever ran before; the part of the batch that one process loads does not depend on the others.
+    whatever ran before. The part of the batch that one process loads does not depend on the others.
 
     Attributes:
       at: `at(cursor) -> batch`, a pytree of new NumPy arrays. The cursor counts batches from 0 over
@@ -25,9 +25,9 @@ class Batches(NamedTuple):
       per_epoch: number of batches in an epoch, at least 1.
       batch_size: rows of a batch over all processes.
       batch_axes: a pytree prefix of the batch, as `in_axes` of `jax.vmap` is: the axis that counts
-        rows. For a batch that is a tuple it is a tuple, as `data_parallel` wants it.
-      padding: the share of an epoch's time steps (of its rows, where rows have no length) that are
-        there only to fill up shapes, in [0, 1).
+        rows. For a batch that is a tuple it is a tuple, as `data_parallel` expects it.
+      padding: the share of padding among an epoch's time steps, in [0, 1); among its rows if they
+        have no length.
     """
 
     at: Callable[[int], Any]
@@ -60,8 +60,8 @@ def shuffled(
       arrays: a pytree of arrays with N rows each.
       batch_size: B, rows of a batch over all processes, at most N.
       seed: determines all orders, the same on every machine; from 0 to 2^64 - 1.
-      axis: the axis of the arrays that counts rows: a number, or a pytree prefix of `arrays`, such
-        as `(1, 0)` for `(xs, labels)` of shapes (T, N, D) and (N,).
+      axis: the axis of the arrays that counts rows: a number, or a pytree prefix of `arrays`. For
+        `(xs, labels)` of shapes (T, N, D) and (N,) it is `(1, 0)`.
       rest: "drop" for batches of one size; each epoch leaves out N % B rows, different ones each
         time. "keep" for all rows in every epoch; the last batch is smaller, and `jax.jit` compiles
         a second program for it.

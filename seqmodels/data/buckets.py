@@ -55,8 +55,8 @@ def bucketed(
       seed: determines all orders, the same on every machine, from 0 to 2^64 - 1. None for an
         evaluation: the same batches in every epoch, the shortest first.
       boundaries: the lengths that batches are padded to, ascending, the last at least the longest
-        sequence. Or their largest number: then the lengths with the least padding are chosen, and
-        with a seed at most one for every four batches, so that batches can exchange sequences.
+        sequence. Or their largest number: then the lengths with the least padding are chosen. With
+        a seed there is at most one for every four batches, so that batches can exchange sequences.
         `jax.jit` compiles one program for each.
       process: the number of this process, from 0.
       num_processes: how many processes load a share of each batch. T is that of the whole batch.
@@ -65,8 +65,8 @@ def bucketed(
       `Batches` of `SequenceBatch`; `padding` is the share of padded steps, in every epoch the same.
 
     Raises:
-      ValueError: if there are no sequences, if they differ in structure, dtype or the shape of a
-        step, if targets do not fit, or an argument is out of its range.
+      ValueError: if there are no sequences, or they differ in structure, dtype or the shape of a
+        step. Also if targets do not fit, or an argument is out of its range.
 
     Examples:
       >>> sequences = [np.ones((length, 3)) for length in (2, 9, 3, 8)]
@@ -199,9 +199,9 @@ def _checked_sequences(sequences: Sequence[Any]) -> tuple[list[list[np.ndarray]]
             raise ValueError(f"{name}: got lengths {[len(x) for x in leaves]}, expected one length")
         for leaf, first in zip(leaves, rows[0] if rows else leaves, strict=True):
             if leaf.shape[1:] != first.shape[1:] or leaf.dtype != first.dtype:
-                wanted = ", ".join(["T", *map(str, first.shape[1:])])
+                shape = ", ".join(["T", *map(str, first.shape[1:])])
                 raise ValueError(
-                    f"{name}: got {leaf.dtype} {leaf.shape}, expected {first.dtype} ({wanted}) as "
+                    f"{name}: got {leaf.dtype} {leaf.shape}, expected {first.dtype} ({shape}) as "
                     "the first has it"
                 )
         rows.append(leaves)

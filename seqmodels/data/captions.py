@@ -92,7 +92,7 @@ def draw_scenes(
 
     Args:
       scenes: `Scenes`.
-      split: of the combinations; each is drawn about equally often.
+      split: a split of the combinations; each is drawn about equally often.
       number: N, how many scenes.
       pictures_of: the split whose pictures of items are used; None for the same.
       series: a number; another one gives other scenes of the same combinations.

@@ -12,7 +12,7 @@ class Record(NamedTuple):
 
     Attributes:
       line: the line on which it begins, from 1.
-      cells: its cells; those in quotes without them, with their line breaks.
+      cells: its cells; quoted cells without the quotes, with their line breaks.
       broken: the numbers of the cells that hold a line break.
     """
 
@@ -32,8 +32,9 @@ class QuoteError(ValueError):
 def records(text: str, separator: str, *, first_line: int = 1, start: int = 0) -> Iterator[Record]:
     """Yields the records of a text.
 
-    A cell that begins with a quote, spaces before it aside, ends with the next quote that is not
-    doubled; separators and line breaks between them belong to it. A quote elsewhere is a character.
+    A quoted cell begins with a quote (spaces may come before it) and ends with the next quote that
+    is not doubled. Separators and line breaks between them belong to it. A quote elsewhere is a
+    character.
 
     Args:
       text: the text.
@@ -105,8 +106,8 @@ def swallowed_rows(rows: Sequence[Record], separator: str, width: int) -> tuple[
     of one column equal cells of other rows, or equal them except for digits.
 
     Args:
-      rows: of `records`, without the header.
-      separator: their separator.
+      rows: the result of `records`, without the header.
+      separator: the separator of the cells.
       width: cells of a row.
 
     Returns:

@@ -57,8 +57,8 @@ def parse(
     """Returns the dates of a column.
 
     Dates are 1987, 1987-05, 1987-05-01, 1987-05-01T12:00:00.5+01:00 and such, quarters (1987Q2),
-    weeks (1987-W18). Whole numbers are years if they lie in 1500 to 2200 in steps of 1, months if
-    all are such as 198705, days if all are such as 19870501, and otherwise a count.
+    weeks (1987-W18). Whole numbers are years if they lie in 1500 to 2200 in steps of 1. They are
+    months if all are such as 198705, days if all are such as 19870501, and otherwise a count.
 
     Args:
       cells: N texts without white space around them.

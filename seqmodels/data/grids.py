@@ -75,7 +75,7 @@ def first_of(months: np.ndarray, size: int) -> np.datetime64:
 
     Args:
       months: int64 (N,), the months of the dates, counted from 1970.
-      size: of a step. Quarters begin with the month of the dates if it is the same in all.
+      size: the size of a step. Quarters begin with the month of the dates if it is the same in all.
     """
     if size == 12:
         return np.datetime64(int(months[0]) // 12, "Y")

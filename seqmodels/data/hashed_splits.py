@@ -29,7 +29,7 @@ def assign(keys: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[
 
     Args:
       keys: at least as many different texts as there are parts, `TRAIN` included.
-      shares: of the parts that are held out, in the order of the places, smallest first.
+      shares: the shares of the parts that are held out, in the order of the places, smallest first.
       seed: the seed of the hash.
 
     Returns:
@@ -61,7 +61,7 @@ def split_texts(
     *,
     describe: Callable[[int, int], str] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Returns a split of texts; those of the same `normalized_text` are in one part.
+    """Returns a split of texts; texts with the same `normalized_text` are in one part.
 
     Every class has texts in all three parts. A fifth is the test, a tenth is for validation.
 

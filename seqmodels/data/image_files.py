@@ -20,10 +20,10 @@ FAINT = 0.2
 def read_digit(path: str | os.PathLike[str], side: int, box: int) -> np.ndarray:
     """Returns the digit in an image file in the format of MNIST.
 
-    The image may have any mode and size. It is rotated by its EXIF data, transparent parts become
+    The image may have any mode and size. It is rotated by its EXIF data. Transparent parts become
     white (black if the digit is invisible on white), colors become gray, and a light background is
-    inverted. The ink is cut out, scaled to a square of `box` pixels with its proportions kept, and
-    centered by its center of mass (LeCun, Bottou, Bengio, Haffner 1998, section III.A).
+    inverted. The ink is cut out, scaled to fit a square of `box` pixels, and centered by its center
+    of mass. LeCun, Bottou, Bengio, Haffner 1998, section III.A.
 
     Args:
       path: the file.
@@ -127,11 +127,11 @@ def open_image(path: str | os.PathLike[str]) -> Image.Image:
 def to_8_bits(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
     """Returns a picture of any mode in mode L or RGB.
 
-    Integers of 16 or 32 bits and floating-point numbers are scaled by the range of their mode: 0 to
-    65,535 for 16 bits, 0 to 1 for floats. Where the mode alone does not say it (32-bit integers,
-    and floats beyond 1), the range is the smallest of 8, 16 and 32 bits that holds all values, or
-    that of the values if some are negative or larger. A log message names the range. Transparent
-    parts are laid on white, or on black if the picture would hardly be seen on white.
+    Integers of 16 bits are scaled from the range 0 to 65,535, floating-point numbers from 0 to 1.
+    For 32-bit integers, and floats beyond 1, the range is the smallest of 8, 16 and 32 bits that
+    holds all values. If some are negative or larger, it is the range of the values. A log message
+    names the range. Transparent parts are laid on white, or on black if the picture would hardly be
+    seen on white.
 
     Args:
       image: the result of `open_image`.

@@ -35,9 +35,10 @@ def load(
 def read_image(path: str | os.PathLike[str], shape: tuple[int, int, int]) -> np.ndarray:
     """Returns the picture in an image file, in the shape that a model reads.
 
-    The image may have any mode and size. It is rotated by its EXIF data, transparent parts become
-    white (black behind a white drawing), it becomes gray for one channel or RGB for three, and it
-    is scaled without regard to its proportions. For more than 8 bits see `image_files.to_8_bits`.
+    The image may have any mode and size. It is rotated by its EXIF data, and transparent parts
+    become white (black behind a white drawing). It becomes gray for one channel or RGB for three.
+    It is scaled to the shape, so its proportions may change. For more than 8 bits see
+    `image_files.to_8_bits`.
 
     Args:
       path: the file.

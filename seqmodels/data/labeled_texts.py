@@ -65,7 +65,7 @@ def split(
     Args:
       texts: N strings.
       labels: int (N,).
-      shares: of training, validation and test.
+      shares: the shares of training, validation and test.
       seed: determines the order, the same on every machine.
 
     Returns:
@@ -111,8 +111,8 @@ def read_csv(
       `LabeledTexts`, classes in alphabetical order.
 
     Raises:
-      ValueError: with the line, if the file is not a table, lacks a column, a label or a second
-        class, or has a rating that is not a number.
+      ValueError: if the file is not a table, lacks a column, a label or a second class, or has a
+        rating that is not a number. The message names the line.
       OSError: if it cannot be read.
     """
     table = read_table(path, "csv")

@@ -181,8 +181,8 @@ def nearest(train: Sequence[str], queries: Sequence[str]) -> tuple[np.ndarray, n
       queries: M sources.
 
     Returns:
-      (numbers, cosines): int (M,), which source is nearest, the first of equals; float (M,), the
-      cosine of the TF-IDF word vectors of the normalized texts, 0 where no word is known.
+      (numbers, cosines). numbers, int (M,): which source is nearest, the first of equals. cosines,
+      float (M,): of the TF-IDF word vectors of the normalized texts, 0 where no word is known.
     """
     vectorizer = _vectorizer()
     known = vectorizer.fit_transform([normalized_text(text) for text in train])

@@ -18,8 +18,8 @@ class Pair(NamedTuple):
 def read_tsv(path: str | os.PathLike[str]) -> list[Pair]:
     """Returns the distinct pairs of the user's file.
 
-    Quotes follow RFC 4180 if all cells that begin with a quote do, and if one of them contains a
-    tab, a line break or a quote. Otherwise they are plain characters.
+    Quotes are plain characters unless two conditions hold. All cells that begin with a quote follow
+    RFC 4180, and one of them contains a tab, a line break or a quote.
 
     Args:
       path: a text file without a header, on each line a source, a tab and its translation; further

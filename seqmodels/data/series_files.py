@@ -20,8 +20,8 @@ class Reading(NamedTuple):
     """Options for reading the cells of a file.
 
     Attributes:
-      date_column: the column with the dates; None: the first one named date, time, day, month or
-        the like that holds digits; "none": no column, rows are steps.
+      date_column: the column with the dates. None: the first one named date, time, day, month or
+        the like that holds digits. "none": no column, rows are steps.
       date_format: format of `datetime.strptime`, such as %d.%m.%Y; None for ISO 8601 and quarters.
       date_unit: "s" or "ms" for dates in seconds or milliseconds since 1970; None otherwise.
       step: the step of the dates, such as "week"; None: found from them.
@@ -61,9 +61,9 @@ def read_csv(
       A `TimeSeries` named as the file, with notes of what was understood.
 
     Raises:
-      ValueError: in one line, with the line of the file: if it is not a table, if a column is
-        missing (the nearest name is suggested) or has only gaps, if a cell is not a number or date,
-        or if its dates do not ascend or have no step.
+      ValueError: if the file is not a table, a column is missing or has only gaps, or a cell is not
+        a number or date. Also if its dates do not ascend or have no step. The message is one line
+        that names the line of the file, or the nearest name of a column.
       OSError: if it cannot be read.
     """
     table = read_table(path, keep_empty=True)
@@ -131,9 +131,10 @@ def date_column_of(table: Table, given: str | None, but: Sequence[str] = ()) -> 
     """Returns the name of the column with the dates, or None.
 
     Args:
-      table: of `read_table`.
-      given: its name; "none" for no dates; None: the first one named date, time or the like that
-        holds digits (a column "day" may hold Monday), or else the first that holds only ISO dates.
+      table: the result of `read_table`.
+      given: its name; "none" for no dates. None: the first one named date, time or the like that
+        holds digits (a column "day" may hold Monday). Without such a column, the first that holds
+        only ISO dates.
       but: columns that are dates only if they are given.
 
     Raises:

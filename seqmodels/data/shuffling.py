@@ -36,8 +36,8 @@ def whole_number(name: str, value: object, least: int, most: int | None = None) 
 def random_order(size: int, seed: int, epoch: int, stream: int = 0) -> np.ndarray:
     """Returns a random permutation of 0 to size - 1, the same on every machine.
 
-    It is the order of a stable sort of the raw 64-bit outputs of the generator Philox4x64-10, with
-    the key (seed, epoch) and the counter (0, 0, 0, stream). Salmon, Moraes, Dror, Shaw 2011,
+    It is the order of a stable sort of the raw 64-bit outputs of the generator Philox4x64-10. The
+    key is (seed, epoch), and the counter (0, 0, 0, stream). Salmon, Moraes, Dror, Shaw 2011,
     "Parallel random numbers: as easy as 1, 2, 3". NumPy guarantees that these outputs never change,
     which it does not for `Generator.permutation`.
 
@@ -72,7 +72,7 @@ class Share(NamedTuple):
           rows: an array whose first axis counts the rows, a multiple of `num_processes`.
 
         Returns:
-          The part; those of all processes, one after the other, are `rows`.
+          The part. The parts of all processes, one after the other, are `rows`.
         """
         size = len(rows) // self.num_processes
         return rows[self.process * size : (self.process + 1) * size]

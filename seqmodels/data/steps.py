@@ -15,12 +15,12 @@ _FINER = (DAY, *list(LENGTHS.values())[2:])
 def find_step(times: np.ndarray) -> Grid:
     """Finds the regular step of dates.
 
-    First come steps that fit exactly: the coarsest calendar step (the same day of each year,
-    quarter or month, or their last days), then a length that is both the most common difference and
-    the common divisor. Its unit may be weeks, business days (if no date is on a weekend), days,
-    hours and so on. Next come steps that fit nearly: one date in each month, or the most common
-    length. At most a tenth of the dates may be off it, by at most a third (in weeks: by two days).
-    The last choice is the common divisor.
+    First come steps that fit exactly. The coarsest calendar step is tried first: the same day of
+    each year, quarter or month, or their last days. Then comes a length that is both the most
+    common difference and the common divisor. Its unit may be weeks, business days (if no date is on
+    a weekend), days, hours and so on. Next come steps that fit nearly: one date in each month, or
+    the most common length. At most a tenth of the dates may be off it, by at most a third (in
+    weeks: by two days). The last choice is the common divisor.
 
     Args:
       times: datetime64[us] (N,), ascending and distinct, N > 1.

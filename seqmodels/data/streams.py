@@ -36,7 +36,7 @@ def contiguous(
 
     Stream b is the steps b * S to b * S + S, where S = (N - 1) // B; the last step is only a
     target. The fewer than B remaining steps of the series are left out. Batch n of an epoch is the
-    steps n * length to (n + 1) * length of each stream, so the final state of a batch is the
+    steps n * length to (n + 1) * length of each stream. So the final state of a batch is the
     initial state of the next.
 
     Args:

@@ -85,7 +85,7 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
     """Returns the tokens of texts, without BOS and EOS.
 
     Args:
-      tokenizer: of `train`.
+      tokenizer: the result of `train`.
       texts: any number of texts; an empty one has no tokens.
 
     Returns:
@@ -103,7 +103,7 @@ def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     """Returns the text of tokens, exactly the encoded one except for lower case.
 
     Args:
-      tokenizer: of `train`.
+      tokenizer: the result of `train`.
       ids: tokens; special ones are left out, and bytes that are not UTF-8 become U+FFFD.
 
     Raises:

@@ -94,8 +94,8 @@ def read_table(
 
     Raises:
       ValueError: in one line with the line of the file, if it is not such a table. Reasons are
-        invalid bytes, no header, no rows, a row longer than the header, two columns of one name, or
-        a quote that is not closed or encloses rows.
+        invalid bytes, no header, no rows, a row longer than the header, or two columns of one name.
+        Another is a quote that is not closed or encloses rows.
       OSError: if it cannot be read.
 
     Examples:

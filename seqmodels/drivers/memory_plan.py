@@ -1,10 +1,10 @@
 """The memory of a gradient step through a long sequence, and the plan that fits a budget.
 
-The prediction counts arrays from their shapes. For a loss that is a function of the outputs, the
-peak holds either the outputs and their cotangents, or the cotangents and the arrays of one segment.
-It also holds the states before every segment, one chunk's coefficients, and the gradients of the
-parameters. `compiled.memory_analysis()` of XLA agrees within a few percent on a CPU, but needs one
-compilation for every plan.
+The prediction counts arrays from their shapes. The loss is assumed to be a function of the outputs.
+Then the peak holds either the outputs and their cotangents, or the cotangents and the arrays of one
+segment. It also holds the states before every segment, one chunk's coefficients, and the gradients
+of the parameters. `compiled.memory_analysis()` of XLA agrees within a few percent on a CPU, but
+needs one compilation for every plan.
 """
 
 import math

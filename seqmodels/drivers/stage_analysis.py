@@ -21,7 +21,7 @@ class StageAnalysis(NamedTuple):
       constant_leaves: for each leaf of the state, whether it is an integer, bool or key that no
         step changes, such as a dropout mask.
       output_aliases: for each leaf of y_t, the index of the leaf of the new state that it equals,
-        maybe cast to a narrower dtype, constant leaves excepted, or None.
+        or None. A cast to a narrower dtype is allowed; constant leaves do not count.
       update_reads_params: for each stage, whether its update reads a floating-point parameter.
     """
 
@@ -148,10 +148,10 @@ def _affine_gates(
 ) -> Any:
     """Returns the shapes of the gates; raises TypeError if `project` is not affine.
 
-    Its derivative with respect to the state and x_t must be the same at every state and x_t,
-    because the fused backward pass computes it once for a chunk. The derivative is that of
-    `jax.vjp`, so that custom derivative rules of the cell count. The test traces it, and looks for
-    a value of the state or of x_t that it reads.
+    Its derivative with respect to the state and x_t must be the same everywhere, because the fused
+    backward pass computes it once for a chunk. The derivative is that of `jax.vjp`, so that custom
+    derivative rules of the cell count. The test traces it, and looks for a value of the state or of
+    x_t that it reads.
     """
     closed, gates = jax.make_jaxpr(project, return_shape=True)(params, state, x_t)
     floats, others = partition_floats((state, x_t))

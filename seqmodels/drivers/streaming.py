@@ -38,12 +38,13 @@ def stream(
         `state`, which already has batch axes.
 
     Returns:
-      (state, step), `step(state, x_t, reset_t=None) -> (state, y_t)`, x_t (*batch, D), reset_t bool
-      (*batch): where true, the state is replaced by `cell.reset` before x_t is read.
+      (state, step), `step(state, x_t, reset_t=None) -> (state, y_t)` with x_t (*batch, D) and
+      reset_t bool (*batch). Where reset_t is true, `cell.reset` replaces the state before x_t is
+      read.
 
     Raises:
       TypeError: if `cell` is not a `Cell`.
-      ValueError: if the state does not match the cell, or is given with a batch_shape; the step
+      ValueError: if the state does not match the cell, or is given with a batch_shape. The step
         raises it if x_t or reset_t does not fit the state.
 
     Examples:

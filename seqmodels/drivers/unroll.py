@@ -59,11 +59,11 @@ def unroll(
       lengths: int (*batch), 0 <= length <= T: the number of valid steps of each sequence. Outputs
         after the end are exactly zero. The final state is the state after the last valid step.
         Padded inputs get a gradient of exactly zero, even if they are NaN.
-      mask: bool (T, *batch), true where a step counts; it may have gaps anywhere. At a masked step
-        (false) the state is carried past it, the output is zero, and the input, which may be NaN,
-        gets a gradient of exactly zero. With lengths, a step counts if both agree.
-      hold_outputs: whether the output of a masked step repeats the last valid output before it, in
-        the order of processing and since the last reset, instead of zero. Padding stays zero.
+      mask: bool (T, *batch), true where a step counts; it may have gaps anywhere. A masked step
+        (false) does not change the state, and its output is zero. Its input, which may be NaN, gets
+        a gradient of exactly zero. With lengths, a step counts if both agree.
+      hold_outputs: whether the output of a masked step is not zero but repeats the last valid
+        output since the last reset, in the order of processing. Padding stays zero.
       resets: bool (T, *batch): where true the state is replaced by `cell.reset` (by default the
         cell's own initial state) before `x_t` is read. So several sequences can be packed into one
         row. A reset at a masked step counts; one in the padding does not. A NaN state does not
@@ -75,17 +75,17 @@ def unroll(
         In `shard_map`, fold `jax.lax.axis_index` into it, or every device draws the same masks;
         `sm.data_parallel` does that with the entry "key" of `in_axes`.
       method: "auto", the name of a driver, or a driver with its settings such as
-        `sm.fused(chunk=64)`. "auto" chooses the driver that was measured to train fastest:
-        `sm.fused` for cells in stages, `sm.chunked` if keeping all states would take more than
-        4 GiB, otherwise `sm.scan`.
+        `sm.fused(chunk=64)`. "auto" chooses the driver that was measured to train fastest. For
+        cells in stages that is `sm.fused`, or `sm.chunked` if keeping all states would take more
+        than 4 GiB; for other cells `sm.scan`.
 
     Returns:
       (final_state, ys), ys (T, *batch, H).
 
     Raises:
       TypeError: if `cell` is not a `Cell`, or if the driver cannot run it.
-      ValueError: if an argument has a wrong shape, dtype or value, if a step returns a state of
-        other shapes or dtypes, or if both `state` and `key` are given. Lengths out of range are
+      ValueError: if an argument has a wrong shape, dtype or value, or if both `state` and `key` are
+        given. Also if a step returns a state of other shapes or dtypes. Lengths out of range are
         detected only if their values are known, so not under jit.
 
     Examples:

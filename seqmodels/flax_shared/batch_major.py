@@ -28,8 +28,8 @@ def unroll_batch_major(
 ) -> tuple[State, Any]:
     """Unrolls a cell over a sequence whose time axis stands behind the batch axes.
 
-    There is dropout if and only if there is a key. Then masks that a given state holds are used
-    again, so that the pieces of a sequence have the same, and others are drawn from the key.
+    There is dropout if and only if there is a key. Masks that a given state holds are then used
+    again, so that the pieces of a sequence have the same masks. Other masks are drawn from the key.
 
     Args:
       cell: the cell.

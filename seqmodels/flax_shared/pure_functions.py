@@ -1,7 +1,8 @@
 """Decides whether a function may be traced once and its trace reused.
 
-Flax traces a cell's activations at every call. A driver traces them once and compiles them, so a
-function that reads something mutable, such as an `nnx.Param` that it closes over, would be frozen.
+Flax traces a cell's activations at every call. A driver traces them once and compiles them. That
+would freeze what a function reads from something mutable, such as an `nnx.Param` that it closes
+over.
 """
 
 import functools

@@ -38,8 +38,8 @@ def unroll_vmapped(
     """Returns what `sm.unroll_full` returns, and trains faster if `jax.vmap` maps the inputs.
 
     Under `jax.vmap`, a driver with a backward pass of its own computes the parameters' gradient of
-    each example and sums them afterwards. If the inputs are mapped and the parameters are not, the
-    mapped axis is a batch axis here, so that one matrix product sums over the examples.
+    each example and sums them afterwards. Here the mapped axis is a batch axis if the inputs are
+    mapped and the parameters are not. So one matrix product sums over the examples.
 
     Args:
       cell: see `sm.unroll`.

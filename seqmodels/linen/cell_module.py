@@ -119,7 +119,7 @@ def wrap(
 ) -> CellModule:
     """Returns a Linen module that unrolls a cell: the library's own, a stack, or one of yours.
 
-    Its parameters have the names of the fields of the cell's parameters, such as `params/w_x`; the
+    Its parameters have the names of the fields of the cell's parameters, such as `params/w_x`. The
     entries of a tuple, such as the layers of a stack, are `layer_0`, `layer_1`, ...
 
     Args:

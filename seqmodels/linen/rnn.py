@@ -49,9 +49,9 @@ class RNN(_FlaxRNN):
     A cell of Flax's classes `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or `MGUCell`
     is run through time by a driver of this library. Any other cell, also a subclass of these, is
     run by Flax. Flax makes the parameters in either case, so that names, initial values and
-    checkpoints are Flax's. Flax also runs the cell in three other cases: its single calls are
-    observed (`capture_intermediates`, `nn.intercept_methods`, `nn.tabulate`); an activation
-    function mixes entries or has parameters; `variable_axes`, `variable_broadcast` or
+    checkpoints are Flax's. Flax also runs the cell in three other cases. Its single calls are
+    observed (`capture_intermediates`, `nn.intercept_methods`, `nn.tabulate`). An activation
+    function mixes entries or has parameters. Or `variable_axes`, `variable_broadcast` or
     `variable_carry` do not share "params" between steps. `unroll` has an effect only where Flax
     runs the cell.
 
@@ -102,9 +102,9 @@ class RNN(_FlaxRNN):
           keep_order: overrides the attribute of this name.
 
         Returns:
-          outputs of the cell with the time axis of the inputs, in the order of processing, or of
-          the inputs if `keep_order`; with `return_carry` a pair (carry, outputs), where the carry
-          is that after the last valid step.
+          The outputs of the cell, with the time axis of the inputs. They are in the order of
+          processing, or of the inputs if `keep_order`. With `return_carry` a pair (carry, outputs),
+          with the carry after the last valid step.
 
         Raises:
           ValueError: if `method` is not known.

@@ -199,8 +199,8 @@ def attention_cell(cell: Cell, attention: Attention, hidden: Callable[[State], A
       hidden: `hidden(state) -> (*batch, H)`, the query in a state of the cell inside.
 
     Returns:
-      A `Cell` with the states of `cell` whose output is `AttentionOutput`: the new hidden state,
-      and the context and the weights that it was computed with.
+      A `Cell` with the states of `cell`. Its output is `AttentionOutput`: the new hidden state, and
+      the context and weights that it was computed with.
 
     Examples:
       >>> attention = general_attention(query_size=4, memory_size=3)

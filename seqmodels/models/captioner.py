@@ -62,8 +62,8 @@ def captioner(
 ) -> Captioner:
     """Returns the model encoder -> state -> decoder -> words.
 
-    f = relu(encoder(image)); each leaf of the state before the first word is tanh(f W + b);
-    x_t = (embedding of word t, f); the logits of word t + 1 are y_t W_out + b_out.
+    f = relu(encoder(image)). Each leaf of the state before the first word is tanh(f W + b). Then
+    x_t = (embedding of word t, f), and the logits of word t + 1 are y_t W_out + b_out.
 
     Args:
       make_cell: `make_cell(D, H)` makes the decoder's cell, such as `sm.lstm`; the leaves of its

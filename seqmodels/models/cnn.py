@@ -26,8 +26,8 @@ class Cnn(NamedTuple):
 
     Attributes:
       init: `init(key) -> CnnParams`.
-      features: `features(params, images) -> maps`, images (B, height, width, channels) to the maps
-        after the last pooling, (B, height / 2^n, width / 2^n, features), n the number of
+      features: `features(params, images) -> maps`, the maps after the last pooling. images are (B,
+        height, width, channels), maps (B, height / 2^n, width / 2^n, features), with n
         convolutions.
       apply: `apply(params, images, *, key=None) -> logits` (B, C); key switches dropout on.
     """
@@ -140,8 +140,8 @@ def conv(params: DenseParams, maps: Array, *, dtype: Any = None) -> Array:
     _, height, width, _ = maps.shape
     around = [((size - 1) // 2, size // 2) for size in (rows, columns)]
     padded = jnp.pad(maps.astype(params.w.dtype), ((0, 0), *around, (0, 0)))
-    # The patch of each pixel as one row, and one matrix product: on a CPU under `lax.scan`, where
-    # training runs, many times as fast as `lax.conv_general_dilated` (JAX 0.10.2).
+    # The patch of each pixel is one row of one matrix product. On a CPU under `lax.scan`, where
+    # training runs, that is many times as fast as `lax.conv_general_dilated` (JAX 0.10.2).
     patches = [
         padded[:, y : y + height, x : x + width] for y in range(rows) for x in range(columns)
     ]

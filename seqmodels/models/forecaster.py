@@ -116,12 +116,12 @@ def forecaster(
 ) -> Forecaster:
     """Returns the model that reads a series and predicts at each step the K steps after it.
 
-    Direct: the readout predicts all K at once. Recursive: K = 1, and `rollout` feeds forecasts
-    back: `rollout(params, xs, feed, state, steps, keys)` returns (S, T, *batch, steps, C), the
-    values of S paths from every step of xs. Each value is the head's mean of the last outputs, or a
-    sample if there is a key. `feed(state, value, k) -> (state, x)` makes the next input from that
-    value (T, *batch, C) and a separate state, whose leaves have leading axes (T, *batch). Without
-    keys S = 1.
+    A direct model predicts all K steps at once in the readout. A recursive one has K = 1, and
+    `rollout` feeds forecasts back: `rollout(params, xs, feed, state, steps, keys)` returns (S, T,
+    *batch, steps, C), the values of S paths from every step of xs. Each value is the head's mean of
+    the last outputs, or a sample if there is a key. `feed(state, value, k) -> (state, x)` makes the
+    next input from that value (T, *batch, C) and a separate state. The leaves of that state have
+    leading axes (T, *batch). Without keys S = 1.
 
     Args:
       cell: reads D features.

@@ -30,7 +30,7 @@ def image_to_sequence(images: Array, reading: str) -> Array:
 
     Args:
       images: (B, height, width, channels).
-      reading: "rows": x_t is row t from the top, its pixels from the left; "pixels": x_t is one
+      reading: "rows": x_t is row t from the top, its pixels from the left. "pixels": x_t is one
         pixel, row by row, as in Le, Jaitly, Hinton 2015 (arXiv 1504.00941).
 
     Returns:

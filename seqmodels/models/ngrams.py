@@ -1,7 +1,7 @@
 """N-gram model of a text: the baseline of a recurrent one.
 
-Let n(h, c) be the number of times that c followed the context h, n(h) its sum over c, and d(h) the
-number of different c after h. The probability backs off from each context to the one that is a
+Let n(h, c) be the number of times that c followed the context h. n(h) is its sum over c, and d(h)
+the number of different c after h. The probability backs off from each context to the one that is a
 token shorter:
 
     p(c | h) = (n(h, c) + d(h) p(c | h')) / (n(h) + d(h)),    p(c | no context) from 1 / V
@@ -69,7 +69,7 @@ def bits_by_order(
 
 
 def _grams(tokens: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:
-    """Returns the number of each n-gram, (N - order + 1,); that of its context is a quotient."""
+    """Returns a number for each n-gram, (N - order + 1,); its quotient by V is its context."""
     count = max(len(tokens) - order + 1, 0)
     grams = np.zeros(count, np.int64)
     for offset in range(order):
@@ -78,6 +78,6 @@ def _grams(tokens: np.ndarray, order: int, vocabulary_size: int) -> np.ndarray:
 
 
 def _at(keys: np.ndarray, values: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Returns the value of each key that is asked for, 0 where there is none; keys ascend."""
+    """Returns the values of the keys `asked`, 0 for a key that is missing; `keys` ascend."""
     place = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     return np.where(keys[place] == asked, values[place], 0)

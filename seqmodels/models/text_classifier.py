@@ -54,14 +54,14 @@ def text_classifier(
 ) -> TextClassifier:
     """Returns the model: mean of the features' embeddings, cell, mean and maximum over time.
 
-    x_t = mean_k embedding[features_tk] over the existing features (Bojanowski et al. 2017,
-    "Enriching Word Vectors with Subword Information", arXiv 1607.04606, with a mean in place of the
-    sum); y = cell(x); outputs = [mean_t y_t, max_t y_t] w_out + b_out over the steps of the text
-    (Howard, Ruder 2018, arXiv 1801.06146). A text without words is pooled to zeros. Padding has no
+    x_t = mean_k embedding[features_tk] over the existing features, y = cell(x), outputs = [mean_t
+    y_t, max_t y_t] w_out + b_out over the steps of the text. Bojanowski et al. 2017, "Enriching
+    Word Vectors with Subword Information" (arXiv 1607.04606), with a mean in place of the sum.
+    Howard, Ruder 2018 (arXiv 1801.06146). A text without words is pooled to zeros. Padding has no
     effect.
 
-    With `pool_words` the words are pooled together with the outputs: [y_t, x_t] replaces y_t (Lai
-    et al. 2015, "Recurrent Convolutional Neural Networks for Text Classification", AAAI). Without a
+    With `pool_words` the words are pooled together with the outputs: [y_t, x_t] replaces y_t. Lai
+    et al. 2015, "Recurrent Convolutional Neural Networks for Text Classification", AAAI. Without a
     cell only the words are pooled: a bag of words, which ignores their order.
 
     Args:

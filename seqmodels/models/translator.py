@@ -80,8 +80,8 @@ class Translator(NamedTuple):
         inputs (T, B) are the words before each target word. logits are (T, B, V_t). weights are
         those of the attention (T, B, S), or None without attention. Where the bool (T, B)
         `use_predicted` is true, the decoder reads its own most probable word instead of the one in
-        `inputs`: scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv 1506.03099). No
-        gradient goes through the choice.
+        `inputs`. This is scheduled sampling (Bengio, Vinyals, Jaitly, Shazeer 2015, arXiv
+        1506.03099). No gradient goes through the choice.
       decode_step: `decode_step(params, carry, token) -> (carry, log_probs)`, of (B,) to (B, V_t).
     """
 
@@ -135,8 +135,8 @@ def translator(
         embedding_size=embedding_size,
     )
     if attention not in ATTENTIONS:
-        wanted = ", ".join(ATTENTIONS)
-        raise ValueError(f"attention: got {attention!r}, expected one of {wanted}")
+        names = ", ".join(ATTENTIONS)
+        raise ValueError(f"attention: got {attention!r}, expected one of {names}")
     if H % 2:
         raise ValueError(f"hidden_size: got {H}, expected an even number")
     if not 0 <= dropout < 1:

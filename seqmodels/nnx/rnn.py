@@ -20,19 +20,19 @@ from seqmodels.types import Array, Driver, State
 class RNN(flax.nnx.RNN):
     """`flax.nnx.RNN` in a faster form: the same arguments, graph, state and results.
 
-    If the cell is exactly Flax's `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell` or `GRUCell`, its
-    parameters are read out of its layers at every call and a driver of this library runs them. Any
-    other cell runs as Flax runs it: subclasses, cells with replaced layers such as `LoRALinear`,
-    with activations that hold or close over state, or with parameters that vary over time
-    (`state_axes`). Streams of random numbers advance as in Flax.
+    A driver of this library runs exactly Flax's `SimpleCell`, `LSTMCell`, `OptimizedLSTMCell` and
+    `GRUCell`, with the parameters that their layers have at the call. Flax runs any other cell:
+    subclasses, cells with replaced layers such as `LoRALinear`, with activations that hold or close
+    over state, or with parameters that vary over time (`state_axes`). Streams of random numbers
+    advance as in Flax.
 
     The results differ from Flax's where Flax is wrong:
 
     - a sequence of length 0 keeps its initial carry; T = 0 works with `seq_lengths`;
     - a length above T counts as T;
     - `seq_lengths` with `return_carry` works with any number of batch axes;
-    - a known cell whose steps return a carry of a wider dtype than the initial one starts with the
-      wider dtype, such as a `SimpleCell` in bfloat16;
+    - if the steps of a known cell return a carry of a wider dtype than the initial one, it starts
+      with that dtype, such as a `SimpleCell` in bfloat16;
     - `rngs` may be an `RngStream`, which is forked; with `rngs=False` a known cell without
       `carry_init` starts with zeros;
     - complex inputs of a known cell with a real `dtype` raise ValueError and do not lose their

@@ -38,19 +38,19 @@ def use_cpu_cores(n: int | None = None) -> None:
     """
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"use_cpu_cores: n: got {n!r}, expected a positive integer or None")
-    wanted = available_cores() if n is None else n
+    requested = available_cores() if n is None else n
     in_flags = re.findall(rf"{_FLAG}=(\d+)", os.environ.get("XLA_FLAGS", ""))
-    if in_flags and int(in_flags[-1]) != wanted:
+    if in_flags and int(in_flags[-1]) != requested:
         raise ValueError(
-            f"use_cpu_cores: got {_FLAG}={in_flags[-1]} in XLA_FLAGS and n={wanted}, expected the "
-            "same number or no such flag"
+            f"use_cpu_cores: got {_FLAG}={in_flags[-1]} in XLA_FLAGS and n={requested}, expected "
+            "the same number or no such flag"
         )
-    if set_cpu_devices(wanted) or jax.default_backend() != "cpu":
+    if set_cpu_devices(requested) or jax.default_backend() != "cpu":
         return
     count = jax.local_device_count()
-    if count != wanted:
+    if count != requested:
         raise RuntimeError(
-            f"use_cpu_cores: got n={wanted} after JAX had started with {count} CPU "
+            f"use_cpu_cores: got n={requested} after JAX had started with {count} CPU "
             f"{'device' if count == 1 else 'devices'}, expected the call before the first JAX "
             "operation"
         )

@@ -50,15 +50,15 @@ def data_parallel(
         (T, B, D); the first is copied. Short for `in_axes=(None, batch_axis, ..., batch_axis)`.
       in_axes: one entry for each argument, as in `jax.vmap`; an entry may also be a pytree, a
         prefix of its argument. An integer is the axis that counts rows. None copies the argument.
-        "key" is for one PRNG key: each device folds its own number into it, so that devices draw
+        "key" is for one PRNG key: each device folds its own number into it. So devices draw
         different dropout masks, which are not those of one device. Keys of each row, split by an
         integer, give the same masks on any number of devices.
       out_axes: how to combine the outputs; one entry for all, or a pytree that is a prefix of the
         outputs. "mean" is for means over rows and their gradients, "sum" for sums. An integer
         concatenates outputs of each row along that axis.
-      weight: `weight(*arguments) -> scalar`, the weight of a device's rows in a "mean", such as the
-        number of their valid steps if `function` is a mean over valid steps. A device with weight 0
-        is left out, and a mean of weight 0 is 0. None weights all rows equally.
+      weight: `weight(*arguments) -> scalar`, the weight of a device's rows in a "mean". If
+        `function` is a mean over valid steps, that is their number. A device with weight 0 is left
+        out, and a mean of weight 0 is 0. None weights all rows equally.
       devices: the devices, in the order of their rows; None for all local devices of the default
         backend, which are looked up in the first call.
 
@@ -164,8 +164,8 @@ def _spread(call: _Call, batch: Batch) -> Any:
         return [_combine(a, output, size, part) for a, output in zip(results, outputs, strict=True)]
 
     mesh = Mesh(np.asarray(call.devices), (_NAME,), axis_types=(AxisType.Auto,))
-    # Without the check every value varies from device to device: a loop of the user's may begin
-    # with zeros, and a gradient taken inside is that of the rows of its device, summed once above.
+    # Without the check every value varies from device to device. So a loop of the user's may begin
+    # with zeros. A gradient taken inside is that of its device's rows, and is summed once above.
     results = jax.shard_map(
         share,
         mesh=mesh,

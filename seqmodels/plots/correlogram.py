@@ -11,8 +11,8 @@ from matplotlib.ticker import MaxNLocator
 from seqmodels.arrays import as_floats
 from seqmodels.plots.style import COLORS, write
 
-SMALL = 0.5  # values and limits that stay below half of this are not drawn on -1 to 1
-STACKED = 3  # up to so many panels form a column; more form a grid
+SMALL = 0.5  # if all values and limits are below half of this, the axis is narrower
+STACKED = 3  # up to this number of panels form a column; more form a grid
 MOST_DOTS = 80  # with more stems the dots at their ends would touch
 
 
@@ -50,8 +50,8 @@ def correlograms(
       panels: up to three form a column, more form a grid.
       title: title of the figure.
       xlabel: label of the axes of lags.
-      series: the series of the correlograms, drawn on top: times (T,) as datetime64 or numbers, and
-        values (T,), NaN for a gap; None for no such panel.
+      series: times (T,) and values (T,) of the series, drawn on top. Times are datetime64 or
+        numbers; a gap is NaN. None for no such panel.
       columns: panels side by side; None: one column of up to three panels, a grid of more.
 
     Raises:

@@ -24,7 +24,7 @@ def score_intervals(
 
     Args:
       names: N models, from top to bottom.
-      panels: by title; a row is NaN where nothing was measured.
+      panels: the panels by title; a row is NaN where nothing was measured.
       baseline: the name whose mean is drawn through each panel as a dashed line.
       title: title of the figure.
     """

@@ -34,7 +34,7 @@ def write(setter: Callable[..., Any], text: str, **options: Any) -> Any:
     Args:
       setter: such as `axes.set_title` or `figure.suptitle`.
       text: any text.
-      **options: of the method.
+      **options: further options of the method.
     """
     return setter(drawable(text), parse_math=False, **options)
 
@@ -63,7 +63,7 @@ def write_legend(owner: Axes | Figure, *handles: Sequence[Any], **options: Any) 
     Args:
       owner: axes, or a figure.
       *handles: none, or handles and labels.
-      **options: of the method `legend`.
+      **options: further options of the method `legend`.
     """
     if not handles:
         handles = owner.get_legend_handles_labels()  # type: ignore[union-attr]

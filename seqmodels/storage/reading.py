@@ -43,8 +43,8 @@ def read_bytes(path: str | os.PathLike[str], *, keep: bool = True) -> bytes:
 
     Args:
       path: the file; also a pipe.
-      keep: whether the bytes are kept for the next call; False for large files, such as pictures,
-        which are read again and refused if they have changed.
+      keep: whether the bytes are kept for the next call. False for large files, such as pictures:
+        they are read again, and refused if they have changed.
 
     Raises:
       ValueError: if the file has changed since the first call.

@@ -10,11 +10,11 @@ from seqmodels.types import Array
 def adding(distance: int) -> Task:
     """Returns the adding problem: the sum of the two marked numbers of a sequence.
 
-    x_t = (u_t, m_t) with u_t ~ U[0, 1] and two marks m_t = 1, one in each half; the target at the
+    x_t = (u_t, m_t) with u_t ~ U[0, 1] and two marks m_t = 1, one in each half. The target at the
     last step is the sum of the marked u_t. Hochreiter, Schmidhuber 1997, experiment 4, in the form
-    of Arjovsky, Shah, Bengio 2016 (arXiv 1511.06464) and Bai, Kolter, Koltun 2018
-    (arXiv 1803.01271). Answering 1 always has a mean squared error of 1/6. An answer counts as
-    right when it is within .08 of the sum, which is .04 in the units of the first paper.
+    of Arjovsky, Shah, Bengio 2016 (arXiv 1511.06464) and Bai, Kolter, Koltun 2018 (arXiv
+    1803.01271). Answering 1 always has a mean squared error of 1/6. An answer counts as right when
+    it is within .08 of the sum, which is .04 in the units of the first paper.
 
     Args:
       distance: T, the length of the sequence, at least 2.

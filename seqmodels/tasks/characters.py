@@ -11,10 +11,10 @@ from seqmodels.types import Array
 def characters(splits: dict[str, np.ndarray], vocabulary_size: int, length: int) -> Task:
     """Returns the task of predicting every next character of windows of `length` characters.
 
-    A window of the training split begins anywhere; those of the other splits begin at equal
-    distances from the first character to the last possible one. The model without memory reads only
-    the current character: it is the table of pairs of the training split, plus one for each pair.
-    Its scores are those on the test split.
+    A window of the training split begins anywhere. Windows of the other splits begin at equal
+    distances, from the first character to the last possible one. The model without memory reads
+    only the current character: it is the table of pairs of the training split, plus one for each
+    pair. Its scores are those on the test split.
 
     Args:
       splits: for "train", "validation" and "test" the characters as int (N,), N > `length`, in

@@ -53,9 +53,13 @@ class Task(NamedTuple):
     words: tuple[str, ...] = ()
     answers: tuple[str, ...] = ()
 
-    def limited(self, split: str, wanted: int) -> int:
+    def limited(self, split: str, requested: int) -> int:
         """Returns the number of sequences of a split to evaluate, none of them twice."""
-        return wanted if self.evaluation_size is None else min(wanted, self.evaluation_size[split])
+        return (
+            requested
+            if self.evaluation_size is None
+            else min(requested, self.evaluation_size[split])
+        )
 
 
 def accuracy(task: Task, outputs: Array, targets: Array) -> Array:

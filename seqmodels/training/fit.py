@@ -54,8 +54,8 @@ def fit(
 ) -> FitResult:
     """Trains until the last step, or until every seed has stopped.
 
-    If `checkpoints` hold a checkpoint, training resumes from it and ends with the same parameters
-    and the same records, bit for bit, as an uninterrupted run (same machine and devices).
+    If `checkpoints` hold a checkpoint, training resumes from it. It then ends with the same
+    parameters and records, bit for bit, as an uninterrupted run on the same machine and devices.
 
     Args:
       state: the state before the first step, of one model, or of S seeds with a leading axis S.

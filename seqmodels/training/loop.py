@@ -35,7 +35,7 @@ class Progress(NamedTuple):
       step: steps taken so far by the loop.
       steps: steps taken since the last record, or since the resume.
       values: floats or (S,) lists by name: means since the last record, the results of an
-        evaluation, and the step, which stays constant for a seed that has stopped.
+        evaluation, and the step. The step of a seed that has stopped stays constant.
       steps_per_second: speed since the last record, without evaluations.
       seconds: training time so far, including the time before a resume.
     """

@@ -82,8 +82,8 @@ def find_non_finite(tree: Any) -> str | None:
       tree: a pytree of arrays or numbers; leaves that are not floating or complex are ignored.
 
     Returns:
-      Such as `xs[3, 7, 0] is nan` for the field `xs` of a NamedTuple, `batch['x'][2] is inf` for a
-      dictionary; None if all numbers are finite.
+      A text such as `xs[3, 7, 0] is nan` for the field `xs` of a NamedTuple, or
+      `batch['x'][2] is inf` for a dictionary. None if all numbers are finite.
     """
     for path, leaf in jax.tree.leaves_with_path(tree):
         if not jax.dtypes.issubdtype(getattr(leaf, "dtype", type(leaf)), np.inexact):

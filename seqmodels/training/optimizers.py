@@ -104,8 +104,8 @@ def make_schedule(settings: OptimizerSettings) -> optax.Schedule:
 def average_params(decay: float) -> optax.GradientTransformation:
     """Returns a transformation that keeps a moving average of the parameters and no update.
 
-    average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), over the parameters after
-    each update, as in Polyak, Juditsky 1992 and the bias correction of Adam.
+    average_n = (1 - decay) sum_k decay^(n - k) params_k / (1 - decay^n), with params_k after update
+    k. The average is that of Polyak, Juditsky 1992, with the bias correction of Adam.
 
     Args:
       decay: in (0, 1).
@@ -186,7 +186,7 @@ def make_optimizer_with_rate(settings: OptimizerSettings) -> optax.GradientTrans
     """Returns the optimizer of `make_optimizer` whose state holds the learning rate.
 
     So one compiled step serves many rates; `set_rate` changes the rate of a state. The first rate
-    is that of the settings. Arguments and errors are those of `make_optimizer`.
+    is the rate of the settings. Arguments and errors are those of `make_optimizer`.
 
     Examples:
       >>> optimizer = make_optimizer_with_rate(OptimizerSettings(0.1, steps=100))

@@ -57,7 +57,7 @@ class Ownership:
     Attributes:
       program: the name of the experiment.
       run: the run's random id, hexadecimal digits.
-      names: of files and folders that the run may write at the top of the directory.
+      names: names of files and folders that the run may write at the top of the directory.
     """
 
     def __init__(self, folder: pathlib.Path, program: str, names: Sequence[str]):
@@ -72,7 +72,7 @@ class Ownership:
         """Returns the mark in a directory; None if there is none.
 
         Raises:
-          RunError: if it is not that of a run of this format, or cannot be read.
+          RunError: if the mark has another format, or cannot be read.
         """
         found = read_object(folder / MARK)
         if found is None:

@@ -57,12 +57,12 @@ def prefetch_dispatches(
     place: Callable[[Any], Any] = jax.device_put,
     depth: int = 2,
 ) -> Callable[[int], Iterator[Any]]:
-    """Returns the `batches` of `fit`: those of several steps at once, made ahead.
+    """Returns `batches` for `fit` that makes the batches of whole dispatches ahead.
 
     Args:
       at: `at(cursor) -> batch`, such as `Batches.at`; with more than one step a dispatch, batches
         must have the same shapes.
-      steps: of a dispatch; they become a leading axis.
+      steps: number of steps in a dispatch; they become a leading axis.
       place: as in `prefetch`, for batches with that axis.
       depth: how many dispatches ahead, at least 1.
 

@@ -109,7 +109,7 @@ class RunDirectory:
 
         Raises:
           RunError: if the directory holds another run, a finished run, or files of these names that
-            the run did not write, or is in use, or cannot be created or written.
+            the run did not write. Also if it is in use, or cannot be created or written.
         """
         self.path = pathlib.Path(path)
         self.run = ""

@@ -86,11 +86,11 @@ def make_train_steps(
         also gets `weight`, that of the step's loss.
       num_steps: the number of steps in one call.
       sample: `sample(key) -> batch`, if batches are made on the device; None if they are arguments.
-      mesh: a mesh with one axis; the rows of every batch are spread over its devices, and so is the
+      mesh: a mesh with one axis. The rows of every batch are spread over its devices, and so is the
         carry, along the first axis of its leaves. None for one device. Gradients are summed over
         devices once a step, and every device has its own dropout masks.
-      batch_axes: for each leaf of a batch, or for all leaves below a node, the axis of rows, such
-        as 1 for xs (T, B, D); None for a leaf that every device gets whole.
+      batch_axes: the axis of rows of each leaf of a batch, or of all leaves below a node, such as 1
+        for xs (T, B, D). None for a leaf that every device gets whole.
 
     Returns:
       `train(state, batches=None) -> (state, StepMetrics)`. `batches` has a leading axis of
@@ -125,8 +125,8 @@ def make_train_steps(
             result = loss(params, batch, key, state.carry)
             return result.total, result
 
-        # The gradient of parameters that vary is that of this device's rows alone; of replicated
-        # ones it would be summed already, in the middle of the backward pass.
+        # The gradient of parameters that vary is that of this device's rows alone. For replicated
+        # parameters it would be summed already, in the middle of the backward pass.
         params = state.params if name is None else match_varying_axes(state.params, key)
         (_, result), gradient = jax.value_and_grad(total, has_aux=True)(params)
         real = jnp.promote_types(jnp.result_type(result.total), jnp.float32)

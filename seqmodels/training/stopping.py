@@ -23,7 +23,7 @@ def is_better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
     """Returns whether a value is better than the best so far; NaN never is.
 
     Args:
-      name: of the metric, for the error.
+      name: name of the metric, for the error.
       mode: "min" or "max".
       value: float or array.
       best: the best so far, or None before the first.
@@ -44,13 +44,14 @@ def is_better(name: str, mode: str, value: Any, best: Any) -> np.ndarray:
 
 
 def is_chosen(name: str, mode: str, values: list[float], best: list[float] | None) -> bool:
-    """Returns whether parameters replace the best so far: not if they are worse, or NaN.
+    """Returns whether parameters replace the best so far; worse ones and NaN do not.
 
     Args:
-      name: of the first metric, for the error.
+      name: name of the first metric, for the error.
       mode: "min" or "max".
-      values: of the metric, and of the metric that decides between equal values, if any.
-      best: the same of the best parameters so far, or None.
+      values: the value of the metric; optionally also of a second one, which decides between
+        equal values.
+      best: the same values for the best parameters so far, or None.
 
     Raises:
       ValueError: if there is no such mode.
@@ -69,7 +70,7 @@ def patience(name: str, mode: str, evaluations: int) -> Stopping:
     """Returns the rule that stops if a metric has not improved for some evaluations in a row.
 
     Args:
-      name: of the metric.
+      name: name of the metric.
       mode: "min" or "max", which is better.
       evaluations: at least 1.
 
@@ -94,7 +95,7 @@ def reached(name: str, at_least: float, evaluations: int = 1) -> Stopping:
     """Returns the rule that stops if a metric has reached a value at some evaluations in a row.
 
     Args:
-      name: of the metric.
+      name: name of the metric.
       at_least: the value.
       evaluations: at least 1.
 

@@ -69,8 +69,8 @@ class TensorBoardLog:
             self.path = folder / name
             self._file = RecordWriter(str(self.path))
             self._add(self._event(file_version="brain.Event:2"))
-            # A new run has a start too: TensorBoard takes the first that it sees for the beginning
-            # of a run, and drops what came before a start from the second on.
+            # A new run has a start too, because TensorBoard takes the first start for the beginning
+            # of a run. From the second start on, it drops what came before.
             start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
             self._add(self._event(step=int(purge_step or 0), session_log=start))
         self.sync()

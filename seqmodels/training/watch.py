@@ -50,10 +50,10 @@ def make_watch(kinds: Sequence[str], cell: Cell, read: Callable[[Params, Any], R
     (`gates/g_saturated`). The median time constant of the units in steps (`gates/time_constant`, at
     most 10^6).
 
-    "gradients": the norm of d score / d state at distances of 1, 10, 100 and 1000 steps, divided by
-    that at distance 0, where the state enters the last step (`gradients/at_10`). The decay per step
-    by a line through all distances (`gradients/decay`). The largest spectral radius of the matrices
-    that read the state (`gradients/spectral_radius`).
+    "gradients": the norm of d score / d state at distances of 1, 10, 100 and 1000 steps
+    (`gradients/at_10`). It is divided by the norm at distance 0, where the state enters the last
+    step. The decay per step by a line through all distances (`gradients/decay`). The largest
+    spectral radius of the matrices that read the state (`gradients/spectral_radius`).
 
     Cells inside a stack or a pair have their place in front of the name, as in `gates/0.f_low` and
     `gates/forward.f_low`. The backward cell of a pair has gates alone.

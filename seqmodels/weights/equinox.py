@@ -18,7 +18,7 @@ def from_equinox(module: Any, cell: Cell) -> Params:
 
     Args:
       module: with `weight_ih` (nH, D), `weight_hh` (nH, H), `bias` (nH,) and, in a GRU, `bias_n`
-        (H,), or a dict of these; for a stack a list of them, for a bidirectional pair
+        (H,), or a dict of these. For a stack a list of them, for a bidirectional pair
         `{"forward": ..., "backward": ...}`.
       cell: `sm.lstm`, `sm.gru(reset_after=True)`, bidirectional pairs and stacks of these, each
         also through `sm.dropout`.

@@ -11,11 +11,11 @@ DIRECTIONS = ("forward_rnn", "backward_rnn")
 
 
 def tree_slots(framework: Framework, structure: Structure, given: Mapping[str, Any]) -> list[Slot]:
-    """Returns the paths of all tensors, as far as possible in the form that is given.
+    """Returns the paths of all tensors, as far as possible in the form of the argument.
 
     Args:
       framework: Linen or NNX.
-      structure: of the cell.
+      structure: the structure of the cell.
       given: arrays by path.
     """
     slots = []
@@ -39,7 +39,7 @@ def nested(structure: Structure, written: Sequence[Mapping[str, Any]]) -> Any:
     """Returns the tree of a cell, for a stack the list of the trees of its layers.
 
     Args:
-      structure: of the cell.
+      structure: the structure of the cell.
       written: the tensors of each recurrent cell, by name in the layout.
     """
     trees = iter([{"cell": unflatten(arrays)} for arrays in written])

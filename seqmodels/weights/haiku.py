@@ -18,13 +18,13 @@ def from_haiku(
 ) -> Params:
     """Returns the parameters of a cell, from those of Haiku's cores.
 
-    Haiku's LSTM adds 1 to its forget bias when it runs, so the cell's is greater by 1; this sum is
-    rounded. Its GRU is `sm.gru`, whose update gate is 1 minus Haiku's, so the weights of that gate
-    change their sign. Its VanillaRNN is `sm.rnn(activation="relu")`.
+    Haiku's LSTM adds 1 to its forget bias when it runs. So the bias of the cell is greater by 1,
+    and this sum is rounded. Its GRU is `sm.gru`, whose update gate is 1 minus Haiku's, so the
+    weights of that gate change their sign. Its VanillaRNN is `sm.rnn(activation="relu")`.
 
     Args:
-      params: `{"lstm/linear": {"w": (D + H, 4H), "b": (4H,)}}`,
-        `{"gru": {"w_i": (D, 3H), "w_h": (H, 3H), "b": (3H,)}}`, and of a VanillaRNN
+      params: `{"lstm/linear": {"w": (D + H, 4H), "b": (4H,)}}`, or
+        `{"gru": {"w_i": (D, 3H), "w_h": (H, 3H), "b": (3H,)}}`. Of a VanillaRNN
         `{"vanilla_rnn/linear": {"w", "b"}, "vanilla_rnn/linear_1": {"w", "b"}}`, whose second "b"
         may be missing.
       cell: `sm.rnn(activation="relu")`, `sm.lstm`, `sm.gru`, bidirectional pairs and stacks of

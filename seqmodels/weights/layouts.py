@@ -262,7 +262,7 @@ def join_blocks(tensor: Tensor, blocks: Mapping[str, Any], xp: Any = np) -> Any:
 
     Args:
       tensor: one of a layout.
-      blocks: of `split_blocks`.
+      blocks: the result of `split_blocks`.
       xp: `numpy`, or `jax.numpy` for traced arrays.
 
     Examples:

@@ -15,8 +15,8 @@ def from_linen(params: Mapping[str, Any] | Sequence[Any], cell: Cell) -> Params:
     The functions of the cell must be the default ones: sigmoid and, but for `sm.rnn`, tanh.
 
     Args:
-      params: `{"cell": {"ii": {"kernel": ...}, ...}}`, also without the level "cell"; for a
-        bidirectional pair `{"forward_rnn": ..., "backward_rnn": ...}`; for a stack a list of such
+      params: `{"cell": {"ii": {"kernel": ...}, ...}}`, also without the level "cell". For a
+        bidirectional pair `{"forward_rnn": ..., "backward_rnn": ...}`, for a stack a list of such
         trees, one for each layer.
       cell: `sm.rnn`, `sm.lstm`, `sm.gru(reset_after=True)`, bidirectional pairs and stacks of
         these, each also through `sm.dropout`.

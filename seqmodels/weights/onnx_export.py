@@ -28,7 +28,7 @@ def to_onnx(
 ) -> Any:
     """Returns the ONNX model that computes the same as `sm.unroll`, without dropout.
 
-    Every recurrent cell is one of the standard operators LSTM, GRU and RNN of opset 17, and a
+    Every recurrent cell is one of the standard operators LSTM, GRU and RNN of opset 17. A
     bidirectional pair is one operator of two directions. T and B are free. The inputs are
 
         xs          (T, B, D)

@@ -182,7 +182,7 @@ class _Probe:
     """Observed behavior of a combinator.
 
     Attributes:
-      layers: of each cell inside, in the order in which they ran.
+      layers: the layers of each cell inside, in the order in which they ran.
       in_order: whether the parameters are those of the cells inside, one after the other.
       is_chain: whether each cell reads the output of the one before.
       is_pair: whether two cells read the same input in both directions, side by side.

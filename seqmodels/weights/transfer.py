@@ -101,7 +101,7 @@ def read(
 
     Args:
       framework: for messages and for optional tensors.
-      structure: of the cell.
+      structure: the structure of the cell.
       given: all arrays by name.
       slots: one for each of `structure.leaves`.
 
@@ -128,7 +128,7 @@ def write(
 
     Args:
       framework: for messages.
-      structure: of the cell.
+      structure: the structure of the cell.
       params: its parameters.
       layouts: one for each of `structure.leaves`.
 
@@ -215,7 +215,7 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
     Args:
       tree: mappings and lists.
-      path: of the tree itself, with a "/" at its end, or "".
+      path: the path of the tree itself, with a "/" at its end, or "".
 
     Examples:
       >>> dict(flatten({"cell": {"w": 1}, "layers": [2, 3]}))

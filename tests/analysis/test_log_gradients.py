@@ -45,9 +45,9 @@ def test_products_in_low_precision():
     """The norms of a cell with products in bfloat16 are those of float32 to bfloat16's 8 bits."""
     cells = [sm.lstm(cases.D, 32, dtype=dtype) for dtype in (None, jnp.bfloat16)]
     params, xs = cells[0].init(jax.random.key(0)), cases.inputs((2,))
-    wanted, found = (
+    expected, found = (
         log_state_gradient_norms(cell, params, xs, lambda ys: jnp.sum(jnp.sin(ys[-1])))
         for cell in cells
     )
     assert found.dtype == jnp.float32
-    np.testing.assert_allclose(found, wanted, atol=0.03)
+    np.testing.assert_allclose(found, expected, atol=0.03)

@@ -1,4 +1,4 @@
-"""Steps, initialisers and factories of the cells."""
+"""Steps, initializers and factories of the cells."""
 
 import math
 
@@ -182,7 +182,7 @@ def test_biases():
     assert set(b_z) == {2.0}
 
 
-def test_initialisers_by_argument():
+def test_initializers_by_argument():
     identity = sm.initializers.identity(0.5)
     params = sm.rnn(H, H, w_h_init=identity, w_x_init=sm.initializers.lecun_normal).init(
         jax.random.key(0)

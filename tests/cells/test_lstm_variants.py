@@ -1,4 +1,4 @@
-"""Every variant of the LSTM beside a loop in NumPy, and the options that are refused."""
+"""Every variant of the LSTM against a loop in NumPy, and the options that are refused."""
 
 import functools
 
@@ -57,8 +57,8 @@ def test_a_variant_is_the_loop_in_numpy_and_fused_has_the_gradient_of_scan(name)
         state = {leaf: np.asarray(a) for leaf, a in state.items() if a is not None}
         many = {leaf: np.broadcast_to(a, (4, *a.shape)) for leaf, a in state.items()}
         step = functools.partial(oracle.lstm_variant_step, **of_oracle)
-        _, wanted = oracle.unroll(step, params, xs, many, state)
-        np.testing.assert_allclose(ys, wanted, rtol=1e-9, atol=1e-9)
+        _, expected = oracle.unroll(step, params, xs, many, state)
+        np.testing.assert_allclose(ys, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_without_options_it_is_the_lstm():
@@ -66,8 +66,8 @@ def test_without_options_it_is_the_lstm():
     params = sm.lstm_variant(D, H).init(keys)
     same = sm.cells.LSTMParams(params.w_x, params.w_h, params.b)
     got = sm.unroll(sm.lstm_variant(D, H), params, inputs())[1]
-    wanted = sm.unroll(sm.lstm(D, H), same, inputs())[1]
-    np.testing.assert_array_equal(got, wanted)
+    expected = sm.unroll(sm.lstm(D, H), same, inputs())[1]
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_biases_follow_the_memory_that_is_asked_for():

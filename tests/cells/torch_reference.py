@@ -2,7 +2,7 @@
 
     python tests/cells/torch_reference.py
 
-writes torch_reference.npz beside this file, for machines without torch.
+writes torch_reference.npz next to this file, for machines without torch.
 """
 
 import pathlib

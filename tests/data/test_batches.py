@@ -22,7 +22,7 @@ GOLDEN = [  # random_order(10, seed, epoch) for (0, 0), (0, 1) and (1, 0)
 ]
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     xs: np.ndarray
     labels: np.ndarray
 
@@ -30,7 +30,7 @@ class Labelled(NamedTuple):
 def data(num_rows, num_steps=3):
     """Row n of every array holds n."""
     rows = np.arange(num_rows)
-    return Labelled(np.tile(rows[None, :, None], (num_steps, 1, 2)).astype(np.float32), rows)
+    return Labeled(np.tile(rows[None, :, None], (num_steps, 1, 2)).astype(np.float32), rows)
 
 
 def philox_4x64_10(key, counter, size):
@@ -80,7 +80,7 @@ def test_orders_are_uniform():
 )
 def test_every_row_once_an_epoch(num_rows, batch_size, rest, seed, epoch):
     batch_size = min(batch_size, num_rows)
-    batches = shuffled(data(num_rows), batch_size, seed=seed, axis=Labelled(1, 0), rest=rest)
+    batches = shuffled(data(num_rows), batch_size, seed=seed, axis=Labeled(1, 0), rest=rest)
     seen = epoch_of(batches, epoch)
     sizes = [len(batch.labels) for batch in seen]
     rows = np.concatenate([batch.labels for batch in seen])
@@ -133,7 +133,7 @@ def test_a_batch_is_a_copy():
 
 @given(num_rows=st.integers(1, 30), batch_size=st.integers(1, 40))
 def test_an_evaluation_sees_every_row_once_and_in_order(num_rows, batch_size):
-    batches = ordered(data(num_rows), batch_size, axis=Labelled(1, 0))
+    batches = ordered(data(num_rows), batch_size, axis=Labeled(1, 0))
     seen = epoch_of(batches, 0)
     weights = np.concatenate([batch.weights for batch in seen])
     rows = np.concatenate([batch.rows.labels for batch in seen])
@@ -150,12 +150,12 @@ def test_shares_of_processes_make_the_whole():
     for num_rows, rest in [(13, "drop"), (16, "keep"), (12, "keep")]:
         assert_shares_make_the_whole(
             lambda num_rows=num_rows, rest=rest, **of: shuffled(
-                data(num_rows), 8, seed=1, axis=Labelled(1, 0), rest=rest, **of
+                data(num_rows), 8, seed=1, axis=Labeled(1, 0), rest=rest, **of
             ),
             range(7),
         )
     assert_shares_make_the_whole(
-        lambda **of: ordered(data(13), 8, axis=Labelled(1, 0), **of), range(4)
+        lambda **of: ordered(data(13), 8, axis=Labeled(1, 0), **of), range(4)
     )
     assert_shares_make_the_whole(
         lambda **of: contiguous(np.arange(67), 8, 3, rest="keep", **of), range(7)

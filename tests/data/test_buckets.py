@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def sequences_of(lengths):
-    """Sequence n is n + 1 at every step, so that it is told from padding."""
+    """Sequence n is n + 1 at every step, so that it differs from padding."""
     return [np.full((length, 2), n + 1, np.float32) for n, length in enumerate(lengths)]
 
 

@@ -1,4 +1,4 @@
-"""Scenes: held out by what is in them, drawn as they are told, batches that depend on a cursor."""
+"""Scenes: held out by their content, drawn as captioned; batches that depend on a cursor."""
 
 import numpy as np
 import pytest
@@ -53,9 +53,9 @@ def test_digits_are_told_from_left_to_right(language):
         assert drawn.images.shape == (50, 8, 24, 1)
         for image, caption in zip(drawn.images, drawn.captions, strict=True):
             tiles = [image[:, 8 * n : 8 * n + 8] for n in range(3)]
-            told = [known[split, np.ascontiguousarray(tile).tobytes()] for tile in tiles]
-            assert " ".join(WORDS[language][digit] for digit in told) == caption
-            assert tuple(sorted(told)) in sets(scenes.combinations[split])
+            shown = [known[split, np.ascontiguousarray(tile).tobytes()] for tile in tiles]
+            assert " ".join(WORDS[language][digit] for digit in shown) == caption
+            assert tuple(sorted(shown)) in sets(scenes.combinations[split])
     asked = captions.draw_scenes(scenes, "train", 5, pictures_of="test")
     assert all(("test", np.ascontiguousarray(i[:, :8]).tobytes()) in known for i in asked.images)
 
@@ -79,7 +79,7 @@ def test_emoji_are_where_the_caption_says(language):
     names = emoji_scenes.names(language)
     drawn = captions.draw_scenes(emoji_scenes.scenes(language), "test", 24)
     across, down = emoji_scenes.RELATIONS[language]
-    told = set()
+    relations = set()
     for image, caption in zip(drawn.images, drawn.captions, strict=True):
         relation = down if f" {down} " in caption else across
         one, other = (names.index(name) for name in caption.split(f" {relation} "))
@@ -88,8 +88,8 @@ def test_emoji_are_where_the_caption_says(language):
         axis = 0 if relation == down else 1
         assert first[axis] < second[axis]
         assert second[axis] - first[axis] > abs(second[1 - axis] - first[1 - axis]) - 4
-        told.add(relation)
-    assert told == {across, down}
+        relations.add(relation)
+    assert relations == {across, down}
 
 
 def test_names_and_pictures(emoji):
@@ -171,8 +171,8 @@ def test_batches_of_what_is_there(number, batch_size):
     for epoch in rows.reshape(batch_size, number):
         assert sorted(epoch) == list(range(number))
     batch = batches.at(2)
-    told = [words.decode(column[1:]) for column in batch.tokens.T]
-    assert told == [f"w{n}" for n in batch.images[:, 0, 0, 0]]
+    texts = [words.decode(column[1:]) for column in batch.tokens.T]
+    assert texts == [f"w{n}" for n in batch.images[:, 0, 0, 0]]
 
 
 def test_mistakes_are_named(emoji):

@@ -59,7 +59,7 @@ def cosine_matrix(fitted, queries):
         ("سلم", "سلم"),
     ],
 )
-def test_normalised(text, want):
+def test_normalized(text, want):
     assert normalized_text(text) == want
 
 

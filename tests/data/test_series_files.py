@@ -93,9 +93,9 @@ def test_the_column_of_dates(file):
     ],
 )
 def test_mistakes(file, text, columns, more, message):
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as error:
         read_csv(file(text), columns, **more)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 def test_not_utf8(file):
@@ -112,8 +112,8 @@ def test_labels(file):
     assert labels == (("rice", "soup"), ("Mon", "Tue"))
     np.testing.assert_array_equal(found.values[:, 0], [1, 0, np.nan, 1, np.nan, 0])
     np.testing.assert_array_equal(found.values[:, 1], [0, 1, np.nan, 0, 1, 0])
-    for name, told in (("date", "5 different labels in 5 rows"), ("foot", "did you mean food?")):
-        with pytest.raises(ValueError, match=told):
+    for name, message in (("date", "5 different labels in 5 rows"), ("foot", "did you mean food?")):
+        with pytest.raises(ValueError, match=message):
             read_labels(path, [name])
     # A weekday is no date.
     path = file("day,food\n" + "Mon,soup\nTue,rice\n" * 3)

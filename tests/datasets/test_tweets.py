@@ -1,4 +1,4 @@
-"""The file of tweets: unescaped, and labelled by its mean ratings."""
+"""The file of tweets: unescaped, and labeled by its mean ratings."""
 
 import numpy as np
 import pytest

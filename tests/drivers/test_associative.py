@@ -143,7 +143,7 @@ def test_in_combinators():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.int32])
 def test_a_leaf_that_no_derivative_reaches(dtype):
-    """A normaliser beside what it normalises."""
+    """A normalizer next to what it normalizes."""
 
     def initial_state(params, batch_shape):
         return {"h": jnp.zeros((*batch_shape, D)), "n": jnp.zeros(batch_shape, dtype)}

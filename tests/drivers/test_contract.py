@@ -36,7 +36,7 @@ def program(name, method, reverse):
         assert full.info.method == method
         return cases.weighted(full[:3]), (full[:3], full.info.converged)
 
-    run.__name__ = f"{name}, {method}, {reverse}"  # by which chex tells functions apart
+    run.__name__ = f"{name}, {method}, {reverse}"  # chex distinguishes functions by it
     once = chex.assert_max_traces(run, n=1)  # all cases are one program
     return jax.jit(jax.value_and_grad(once, (0, 1, 2), has_aux=True))
 
@@ -51,14 +51,14 @@ def check(name, method, reverse, xs=None, state=None, **contract):
         (_, (out, converged)), gradients = program(name, method, reverse)(
             params, padded, state, *(contract[field] for field in ("lengths", "resets", "mask"))
         )
-        wanted = cases.loops(name, params, xs, state, reverse=reverse, **contract)
-        cases.assert_close(out, wanted, 1e-11)
+        expected = cases.loops(name, params, xs, state, reverse=reverse, **contract)
+        cases.assert_close(out, expected, 1e-11)
         wanted_gradients = oracle.backpropagate(
             cases.ALL[name][0],
             params,
             np.asarray(xs),
             state,
-            cases.cotangents(wanted),
+            cases.cotangents(expected),
             reverse=reverse,
             **contract,
         )

@@ -34,8 +34,8 @@ def check_shapes(method, batch_shape=(4,), num_steps=T, state="given", reverse=F
 
         argnums = (0, 1) if given is None else (0, 1, 2)
         gradients, out = jax.jit(jax.grad(run, argnums, has_aux=True))(params, xs, given)
-        wanted = cases.loops(name, params, xs, given, reverse=reverse, **contract)
-        cases.assert_close(out, wanted, 1e-11)
+        expected = cases.loops(name, params, xs, given, reverse=reverse, **contract)
+        cases.assert_close(out, expected, 1e-11)
 
         rows = int(np.prod(batch_shape))  # the textbook has one batch axis
 
@@ -45,7 +45,7 @@ def check_shapes(method, batch_shape=(4,), num_steps=T, state="given", reverse=F
                 lambda a: np.reshape(a, (*a.shape[before], rows, *a.shape[after])), tree
             )
 
-        final, ys, states = cases.cotangents(wanted)
+        final, ys, states = cases.cotangents(expected)
         wanted_gradients = oracle.backpropagate(
             cell,
             params,

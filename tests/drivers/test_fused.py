@@ -34,9 +34,9 @@ def loss_of(cell, method, **contract):
 def assert_same_gradients(cell, params, xs, method="fused", tolerance=1e-5, **contract):
     state = cell.initial_state(params, xs.shape[1:-1])
     floats = [jnp.issubdtype(a.dtype, jnp.floating) for a in (xs, *jax.tree.leaves(state))]
-    wanted = (0, *([1] if floats[0] else []), *([2] if all(floats[1:]) else []))
+    argnums = (0, *([1] if floats[0] else []), *([2] if all(floats[1:]) else []))
     got, want = (
-        jax.jit(jax.value_and_grad(loss_of(cell, m, **contract), wanted))(params, xs, state)
+        jax.jit(jax.value_and_grad(loss_of(cell, m, **contract), argnums))(params, xs, state)
         for m in (method, "scan")
     )
     cases.assert_close(got, want, tolerance)

@@ -177,10 +177,10 @@ def test_cudnn(precision, monkeypatch):
     assert loops(text) == 0
     operands, results = re.search(r"@cudnn_rnn_ffi.*: \((.*)\) -> \((.*?)\)", text).groups()
     weights = 4 * H * (D + H + 2)
-    wanted = [f"{rows}x{num_steps}x{D}xf32", *2 * [f"1x{rows}x{H}xf32"], f"{weights}xf32"]
-    assert re.findall(r"tensor<(.*?)>", operands) == [*wanted, f"{rows}xi32"]
-    wanted = [f"{rows}x{num_steps}x{H}xf32", *2 * [f"1x{rows}x{H}xf32"], "11xf32", "22xf32"]
-    assert re.findall(r"tensor<(.*?)>", results) == wanted
+    expected = [f"{rows}x{num_steps}x{D}xf32", *2 * [f"1x{rows}x{H}xf32"], f"{weights}xf32"]
+    assert re.findall(r"tensor<(.*?)>", operands) == [*expected, f"{rows}xi32"]
+    expected = [f"{rows}x{num_steps}x{H}xf32", *2 * [f"1x{rows}x{H}xf32"], "11xf32", "22xf32"]
+    assert re.findall(r"tensor<(.*?)>", results) == expected
     # Layers, rows, steps, dropout, two directions, TF32 allowed, then the two sizes.
     settings = (D, H, 1, rows, num_steps, 0.0, False, precision == "tf32", 11, 22)
     assert descriptors == 2 * [settings]

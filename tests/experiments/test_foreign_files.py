@@ -75,8 +75,8 @@ IN_THE_WAY = {
         f / ".run.json", '{"format": 2, "program": "runner_program", "files": ["models"]}'
     ),
 }
-# Beside a run: it is trained.
-BESIDE = {
+# Files next to a run, which trains all the same.
+NEXT_TO = {
     "notes": lambda f: write(f / "notes.txt"),
     "a folder": lambda f: write(f / "project/models/a.py"),
     "a repository": lambda f: write(f / ".git/config"),
@@ -104,7 +104,7 @@ def test_a_run_is_refused_where_something_is_in_its_way(kind, tmp_path):
 def finished(tmp_path_factory):
     """A finished run among files of the user's, and what these were before."""
     folder = tmp_path_factory.mktemp("run")
-    for put in BESIDE.values():
+    for put in NEXT_TO.values():
         put(folder)
     before = snapshot(folder)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -247,7 +247,9 @@ def state_of(process):
     return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux signals the end of a parent to its child"
+)
 def test_the_worker_does_not_outlive_a_killed_parent():
     body = (
         "from experiments.common.supervisor import ENVIRONMENT, end_with_parent\n"

@@ -280,7 +280,7 @@ def test_different_options(folders):
         own_series(folder)
     lines = refused("forecasting", folders, own=([], ["--learning_rate=0.02"]))
     assert lines == [
-        "learning_rate: got 0.02 to process 1 and 0.003 to process 0, expected the same on every "
+        "learning_rate: got 0.02 on process 1 and 0.003 on process 0, expected the same on every "
         "process"
     ] * 2  # fmt: skip
 

@@ -14,9 +14,9 @@ def test_every_way_gives_the_same_outputs():
     cell = sm.gru(2, 3)
     params = cell.init(jax.random.key(0))
     xs = jax.random.normal(jax.random.key(1), (5, 2, 2))
-    wanted, *others = (np.asarray(outputs(cell, way)(params, xs)) for way in WAYS)
+    expected, *others = (np.asarray(outputs(cell, way)(params, xs)) for way in WAYS)
     for ys in others:
-        np.testing.assert_allclose(ys, wanted, atol=1e-6)
+        np.testing.assert_allclose(ys, expected, atol=1e-6)
 
 
 def test_the_command(tmp_path, capsys):

@@ -48,13 +48,13 @@ def test_running_on_is_reading_what_was_told():
     paths = model.rollout(params, xs, feed, clock, 4)
     assert paths.shape == (1, T, B, 4, 2)
     for t in (0, 3, T - 1):
-        read, told = xs[: t + 1], []
+        read, values = xs[: t + 1], []
         for k in range(4):
             value = model.apply(params, read)[-1, :, 0, :, 0]
-            told.append(value)
+            values.append(value)
             x = jnp.concatenate([value, jnp.full((B, 1), t + k, jnp.float32)], axis=-1)
             read = jnp.concatenate([read, x[None]])
-        np.testing.assert_allclose(paths[0, t], jnp.stack(told, axis=1), rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(paths[0, t], jnp.stack(values, axis=1), rtol=2e-5, atol=2e-5)
 
 
 def test_paths_have_the_distribution_of_the_head():

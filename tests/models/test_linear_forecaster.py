@@ -85,8 +85,8 @@ def test_an_error_adds_its_impulse_response(forecaster):
     """Running on with an error at the first step adds psi to all forecasts of later steps."""
     values = np.random.default_rng(2).normal(size=30)
     psi = lf.impulse_response(forecaster, 9)
-    told = lf.forecasts(values, forecaster)[-1]
-    moved = np.append(values, told[0] + 1.0)
+    forecast = lf.forecasts(values, forecaster)[-1]
+    moved = np.append(values, forecast[0] + 1.0)
     again = lf.forecasts(moved, forecaster)[-1]
-    np.testing.assert_allclose(again[:8], told[1:] + psi[1:9], atol=1e-12)
+    np.testing.assert_allclose(again[:8], forecast[1:] + psi[1:9], atol=1e-12)
     assert psi[0] == 1

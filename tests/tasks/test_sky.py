@@ -12,7 +12,7 @@ from seqmodels.tasks.sky import task as sky
 from seqmodels.tasks.sky.filler import FILLER
 
 CORPUS = sky.make_corpus()
-COLOUR_WORDS = {
+COLOR_WORDS = {
     *clues.COLORS,
     *("gray", "pink", "violet", "yellow", "golden", "brown", "silver", "gold", "lilac"),
     *("lavender", "sky", "skies", "colour", "color"),
@@ -48,10 +48,10 @@ def test_the_sentence_of_the_introduction():
 @pytest.mark.parametrize("distance", [0, 1, 40])
 def test_samples_read_as_they_should(distance):
     flowing = [sky.split_words(sentence) for sentence in FILLER]
-    for words, colour in sentences(distance, "test"):
+    for words, color in sentences(distance, "test"):
         assert words[-3:] == ["the", "sky", "is"]
         clue = words[: len(words) - 3 - distance]
-        assert tuple(clue) in all_clues(clues.TEST_CLUES[colour])
+        assert tuple(clue) in all_clues(clues.TEST_CLUES[color])
         filler = words[len(clue) : -3]
         assert len(filler) == distance
         while filler:  # whole sentences, the last one cut
@@ -72,31 +72,31 @@ def test_training_clues_are_not_test_clues():
     assert {w for clue in unseen for w in clue} <= {w for clue in seen for w in clue}
 
 
-def test_every_colour_is_drawn_alike():
-    colours = [colour for _, colour in sentences(0, "train", 4000)]
-    shares = [colours.count(colour) / 4000 for colour in clues.COLORS]
+def test_every_color_is_drawn_alike():
+    colors = [color for _, color in sentences(0, "train", 4000)]
+    shares = [colors.count(color) / 4000 for color in clues.COLORS]
     assert shares == pytest.approx([1 / 8] * 8, abs=0.02)
 
 
-def test_text_gives_no_colour_away():
+def test_text_gives_no_color_away():
     templates = [
         template
-        for colour in clues.COLORS
-        for template in (*clues.TRAIN_CLUES[colour], *clues.TEST_CLUES[colour])
+        for color in clues.COLORS
+        for template in (*clues.TRAIN_CLUES[color], *clues.TEST_CLUES[color])
     ]
     texts = [*FILLER, *templates, *clues.FRAMES, *clues.PLACES]
     texts += [p for phenomena in clues.PHENOMENA.values() for p in phenomena]
-    assert not COLOUR_WORDS & {word for text in texts for word in sky.split_words(text)}
+    assert not COLOR_WORDS & {word for text in texts for word in sky.split_words(text)}
     assert len(set(FILLER)) == len(FILLER) >= 150
     # A word of one color's phenomena stands in no other's and in no filler.
     own = {
-        colour: {w for p in phenomena for w in p.split()} - {"the", "a", "an", "of", "day", "air"}
-        for colour, phenomena in clues.PHENOMENA.items()
+        color: {w for p in phenomena for w in p.split()} - {"the", "a", "an", "of", "day", "air"}
+        for color, phenomena in clues.PHENOMENA.items()
     }
     everyday = {word for sentence in FILLER for word in sky.split_words(sentence)}
-    for colour, words in own.items():
-        others = set().union(*(own[other] for other in own if other != colour))
-        assert not words & (everyday | others), colour
+    for color, words in own.items():
+        others = set().union(*(own[other] for other in own if other != color))
+        assert not words & (everyday | others), color
 
 
 def test_own_filler(tmp_path):

@@ -319,17 +319,17 @@ def test_the_later_of_equal_parameters_is_chosen(mode, values, chosen):
 
 def test_evaluated_values_are_those_of_process_0(monkeypatch):
     """Another process computes other last digits; it stops when process 0 does."""
-    told = []
+    received = []
 
     def broadcast(value):
-        told.append(value)
+        received.append(value)
         return dict.fromkeys(value, 0.25) if isinstance(value, dict) else value
 
     monkeypatch.setattr(loops.processes, "process_count", lambda: 2)
     monkeypatch.setattr(loops.processes, "broadcast_json", broadcast)
     values = loops._values_of_process_0({"error": jnp.float32(0.1)})
     assert values == {"error": 0.25}
-    assert told == [{"error": float(np.float32(0.1))}]
+    assert received == [{"error": float(np.float32(0.1))}]
 
 
 def test_patience_stops_and_resumes(tmp_path):

@@ -30,8 +30,9 @@ def differences(cell_name: str, method: str, precision: str, shape: Shape) -> di
       shape: T, B, D, H.
 
     Returns:
-      values, gradients (of parameters and inputs) and final_state: the norm of the difference /
-      the norm of the reference, the largest of the arrays of each; inf for what is not finite.
+      The relative errors by the names values, gradients (of parameters and inputs) and final_state.
+      Each is the norm of the difference / the norm of the reference, the largest over the arrays;
+      inf if it is not finite.
     """
     random = np.random.default_rng(0)
     T, B = shape[:2]

@@ -1,8 +1,8 @@
 """The rows of the section gpu, the most important first.
 
-A row is one check of a driver against scan, or one timed training step. The order is: all checks;
-LSTM and GRU at the middle shape; drivers that are parallel in time at the first two lengths; the
-other shapes by the time that they take; the longest sequences.
+A row is one check of a driver against scan, or one timed training step. First come all checks, then
+LSTM and GRU at the middle shape. Then come drivers that are parallel in time, at the first two
+lengths. The other shapes follow by the time that they take, and the longest sequences are last.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ CHECK_SHAPE = Shape(130, 9, 24, 40)
 
 
 class Sizes(NamedTuple):
-    """What is timed: T and H of LSTM and GRU, their batch, T of the long sequences."""
+    """Sizes that are timed: T and H of LSTM and GRU, their batch, T of the long sequences."""
 
     steps: Sequence[int]
     hidden: Sequence[int]

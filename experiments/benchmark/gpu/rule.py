@@ -2,7 +2,7 @@
 
 A rule is a driver for all shapes, or a driver from some T, or some H, on and another one below. Its
 cost at a shape is its time / the best time there. The rule with the least geometric mean of costs
-is proposed; one with a threshold has to be better by 3% than the best without one.
+is proposed. A rule with a threshold has to be better by 3% than the best without one.
 """
 
 import itertools

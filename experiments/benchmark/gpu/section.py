@@ -85,7 +85,7 @@ def _checked(check: rows.Check, pool: Pool, log: Log) -> Row:
 
 
 def _is_absent(method: str, error: WorkerError) -> bool:
-    """Whether a driver cannot run on this machine at all."""
+    """Returns whether a driver cannot run on this machine at all."""
     return method == "cudnn" and error.kind == "RuntimeError"
 
 

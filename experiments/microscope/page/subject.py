@@ -58,9 +58,9 @@ class PageModel(NamedTuple):
       name: a short name that no other model of the page has, such as "LSTM trained at 64 words".
       cell: one of `CELLS`; it decides the color, and whether an RNN has tanh or ReLU.
       parameters: `SequenceModelParams`, read at the last step, or `TextClassifierParams`, pooled
-        over time, as they were trained; leaves are NumPy or JAX arrays without an axis of seeds.
-        `parameters.cell` is `RNNParams`, `GRUParams`, `LSTMParams`, a `Bidirectional` of two of
-        them, or a tuple of any of these: a stack.
+        over time. Leaves are NumPy or JAX arrays without an axis of seeds. `parameters.cell` is
+        `RNNParams`, `GRUParams`, `LSTMParams`, a `Bidirectional` of two of them, or a tuple of any
+        of these: a stack.
       distance: distance at which the model was trained; None where the task has none. Models of
         equal distance are compared in the plot of the gradient.
       seed: the seed.
@@ -101,7 +101,7 @@ class Subject(NamedTuple):
       generator: source of fresh sentences, with which the page measures the memory horizon;
         None: the horizon is not measured, and only the gradient shows how far a model remembers.
       distances: ascending distances at which the horizon is measured.
-      max_words: a text is cut after so many words.
+      max_words: the number of words after which a text is cut.
       centre: a number that is added to a numeric answer (`ModelConfig.centre`).
       command: the command that made the page, shown in the last line; "" for none.
     """

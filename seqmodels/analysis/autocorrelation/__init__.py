@@ -5,7 +5,7 @@ series. Missing values are NaN (`missing`), false in `mask`, or after `lengths`.
 values are those of statsmodels; each docstring lists the differences.
 
 Concrete values (NumPy arrays, and JAX arrays outside a transformation) are computed in float64,
-independent of `jax_enable_x64`, and returned in the dtype of the input; without x64, float64 is
+independent of `jax_enable_x64`. The result has the dtype of the input, but without x64 float64 is
 returned as float32. Inside `jax.jit`, `grad` or `vmap` the precision is that of the input. Only the
 first call with a shape compiles.
 

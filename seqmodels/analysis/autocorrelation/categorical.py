@@ -58,11 +58,11 @@ def lagged_association(
     the other. Cramer 1946, "Mathematical Methods of Statistics", chapter 21. Mutual information is
     sum O / N log(O / E), in nats. Shannon 1948, "A mathematical theory of communication".
 
-    Neither is 0 for finitely many independent labels, so the p value comes from a permutation test:
-    (1 + number of shuffled series with at least this value) / (1 + permutations). Phipson, Smyth
-    2010, "Permutation p-values should never be zero". x is shuffled in time, and so is y if it is
-    x. The null hypothesis is that the order of x is random. If both x and y are autocorrelated,
-    associations between them are found more often than p states.
+    Neither is 0 for finitely many independent labels, so the p value comes from a permutation test.
+    It is (1 + number of shuffled series with at least this value) / (1 + permutations). Phipson,
+    Smyth 2010, "Permutation p-values should never be zero". x is shuffled in time, and so is y if
+    it is x. The null hypothesis is that the order of x is random. If both x and y are
+    autocorrelated, associations between them are found more often than p states.
 
     Args:
       key: PRNG key of the shuffles; every series of the batch gets another one.
@@ -78,12 +78,13 @@ def lagged_association(
       axis: the axis of time.
 
     Returns:
-      An `Association` of float32 (float64 under x64). Inside a transformation it is NaN at a lag
-      without pairs, or whose pairs have only one label on one side (as in a constant series).
+      An `Association` of float32 (float64 under x64). Inside a transformation some lags are NaN:
+      those without pairs, and those whose pairs have one label only on one side, as in a constant
+      series.
 
     Raises:
-      ValueError: if labels are not integers or not below num_categories, if shapes, n or nlags do
-        not fit, or if a lag is undefined for a series of concrete values.
+      ValueError: if labels are not integers or not below num_categories, or if shapes, n or nlags
+        do not fit. Also if a lag is undefined for a series of concrete values.
 
     Examples:
       >>> labels = np.tile([0, 1, 2], 10)  # each label determines the next one

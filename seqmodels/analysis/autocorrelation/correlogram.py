@@ -88,7 +88,7 @@ def acf(
       mask: bool of the shape of x, false for a gap; treated like NaN, with "none" as with
         "conservative".
       lengths: integers of the shape of the batch: the number of valid steps of each series.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With
@@ -158,15 +158,15 @@ def ccf(
     Args:
       x: real (..., n), time along `axis`.
       y: real, of the shape of x.
-      adjusted: whether c_k is divided by the number of its pairs, or by n (with gaps by the
-        geometric mean of the numbers of valid values of x and y).
+      adjusted: whether c_k is divided by the number of its pairs, or by n. With gaps, n is the
+        geometric mean of the numbers of valid values of x and y.
       fft: as in `acf`.
       nlags: the number of lags to return, 0 to nlags - 1; None: n.
       alpha: such as 0.05 for 95% intervals; None for no intervals.
       missing: "none", "raise" or "conservative", as in `acf`, for each series separately.
       mask: as in `acf`, for both.
       lengths: as in `acf`, for both.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       (*batch, nlags), lag 0 first, in the dtype of x and y, at least float32. With `alpha` a

@@ -71,13 +71,14 @@ def pacf(
     Args:
       x: as in `acf`.
       nlags: the largest lag, at most n // 2; None: min(int(10 log10(n)), n // 2 - 1), at least 1.
-      method: "ywadjusted", "ldadjusted" and their short names: c_k divided by the number of pairs;
-        "ywmle", "ldbiased" and their short names: by n, which keeps all values within [-1, 1].
+      method: "ywadjusted", "ldadjusted" and their short names divide c_k by the number of pairs.
+        "ywmle", "ldbiased" and their short names divide by n, which keeps all values within
+        [-1, 1].
       alpha: such as 0.05 for 95% intervals; None for no intervals.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       (*batch, nlags + 1), lag 0 (which is 1) first, in the dtype of x, at least float32. With

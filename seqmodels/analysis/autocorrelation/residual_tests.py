@@ -49,10 +49,10 @@ def ljung_box(
     models".
 
     Differences from `statsmodels.stats.diagnostic.acorr_ljungbox`: it takes more than one series,
-    and gaps; then n is the number of valid values and r is as with missing="conservative" (or
-    "drop"). It returns a `Portmanteau`, not a DataFrame. There is no `auto_lag`; for `boxpierce`
-    see `box_pierce`. A lag without a pair of values counts neither in the sum nor in the degrees of
-    freedom, which are the number of lags up to h with pairs, minus model_df.
+    and gaps. With gaps, n is the number of valid values, and r is as with missing="conservative"
+    (or "drop"). It returns a `Portmanteau`, not a DataFrame. There is no `auto_lag`; for
+    `boxpierce` see `box_pierce`. A lag without a pair of values does not count. So the degrees of
+    freedom are the number of lags up to h with pairs, minus model_df.
 
     Args:
       x: residuals, real (..., n), time along `axis`; their mean is subtracted.
@@ -63,7 +63,7 @@ def ljung_box(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       The statistics and their p values, in the dtype of x, at least float32; NaN as in `acf`. In
@@ -116,7 +116,7 @@ def box_pierce(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       As `ljung_box`.
@@ -163,7 +163,7 @@ def durbin_watson(
 
     Args:
       resids: real (..., n), time along `axis`.
-      axis: of time.
+      axis: the axis of time.
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`.

@@ -23,8 +23,8 @@ class SeasonalPeriod(NamedTuple):
       period: int32 (*batch), in steps; 0 without significant evidence.
       strength: (*batch), the autocorrelation at that period, or without a period at the lag with
         the best evidence; NaN if the autocorrelation has no peak.
-      pvalue: (*batch), the probability of such evidence at any lag by chance; 1 if there is no
-        peak; NaN (not tested) if there is no lag to test, as for a straight line.
+      pvalue: (*batch), the probability of such evidence at any lag by chance. It is 1 without a
+        peak, and NaN if there is no lag to test, as for a straight line.
       acf: (*batch, max_period + 2), of the detrended series, from lag 0.
       whitened: (*batch, max_period + 2), autocorrelation of the residuals of an AR(1) of it.
       bound: (*batch), the value that `whitened` must exceed at a period.
@@ -70,7 +70,7 @@ def seasonal_period(
       missing: as in `acf`.
       mask: as in `acf`.
       lengths: as in `acf`; periods above half a length have little evidence.
-      axis: of time.
+      axis: the axis of time.
 
     Returns:
       A `SeasonalPeriod` in the dtype of x, at least float32; where `acf` is NaN, period is 0.

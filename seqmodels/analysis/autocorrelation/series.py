@@ -133,7 +133,7 @@ def lagged_products(a: Array, b: Array, nlags: int, fft: bool = True) -> Array:
     """Returns sum_t a[t + k] b[t] for k = 0, ..., nlags, as (nlags + 1,).
 
     With the FFT, O(n log n), a correlation is the product of one transform and the conjugate of the
-    other; nlags zeros after the series prevent circular overlap. Without it, O(n nlags), it is one
+    other. nlags zeros after the series prevent circular overlap. Without it, O(n nlags), it is one
     matrix product: the series are cut into blocks of L > nlags steps, and each pair lies in one
     block or in two consecutive ones. The sums are on the diagonals of the product of a block with
     itself and the next.

@@ -1,8 +1,8 @@
 """Functions of a cell on arrays that store the batch axis last.
 
 The kernel that XLA uses on CPUs for a small product of float32 packs both matrices at every step of
-a loop. It takes less time with the weights on the left, `w.T @ h` with h (H, B), than on the right,
-`h @ w` with h (B, H). At (B,H) = (32,512) it takes half of the time in the backward pass. A
+a loop. Weights on the left, `w.T @ h` with h (H, B), take less time than weights on the right,
+`h @ w` with h (B, H). At (B,H) = (32,512) they take half of the time in the backward pass. A
 transpose of every result would cost as much as that saves, so the whole loop must keep the batch
 axis last.
 

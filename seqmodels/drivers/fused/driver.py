@@ -4,7 +4,7 @@ The forward pass is a scan that saves the states (and, on request, the gates). T
 loops over chunks of K steps. For each chunk it
 
 1. computes the local Jacobians of every `update` for all steps at once;
-2. carries the cotangent of the state from step to step in an inner scan, which costs one product
+2. carries the cotangent of the state from step to step in an inner scan; a step costs one product
    with the transposed recurrent matrices and a few multiply-adds;
 3. computes the gradient of every matrix as one large product over the K * B rows of the chunk.
 
@@ -59,9 +59,9 @@ def fused(
 
     It serves cells in stages (`sm.make_cell`). Forward mode (`jax.jvp`, `jax.linearize`) uses JAX's
     derivative of the forward pass. Second derivatives work in every order. A custom derivative rule
-    of the cell (`jax.custom_jvp`, `jax.custom_vjp`) is used. If the rule is not the derivative of
-    its function, such as a scaled gradient, second derivatives depend on the order of
-    differentiation and may differ from those of `scan`.
+    of the cell (`jax.custom_jvp`, `jax.custom_vjp`) is used. The rule may differ from the
+    derivative of its function, as a scaled gradient does. Second derivatives then depend on the
+    order of differentiation and may differ from those of `scan`.
 
     Args:
       chunk: K, the approximate number of steps in a chunk of the backward pass. If K does not

@@ -44,7 +44,7 @@ def batch_last_pays(
 
 
 def equations(jaxpr: Any) -> list[Any]:
-    """Returns the equations of a jaxpr, those of the functions that it calls by `jit` included."""
+    """Returns the equations of a jaxpr, including those of functions that it calls by `jit`."""
     found = []
     for equation in jaxpr.eqns:
         is_call = equation.primitive.name in ("jit", "pjit")

@@ -1,11 +1,11 @@
 """Compression of linear functions into programs with few coefficients.
 
 The transposed Jacobian of an `update` is a linear function that the backward pass applies at every
-step. Autodiff writes it as a chain of products with intermediate values of the forward computation:
-eleven arrays for an LSTM, each read at every step, some of them twice. This module multiplies the
-chains out for all steps at once and adds parallel chains between the same two values. Then a step
-reads one array for each remaining path: six for an LSTM, with or without peepholes, as many as in a
-derivation by hand.
+step. Autodiff writes it as a chain of products with intermediate values of the forward computation.
+For an LSTM these are eleven arrays, each read at every step, some of them twice. This module
+multiplies the chains out for all steps at once and adds parallel chains between the same two
+values. Then a step reads one array for each remaining path: six for an LSTM, with or without
+peepholes, as many as in a derivation by hand.
 """
 
 from collections.abc import Callable, Sequence

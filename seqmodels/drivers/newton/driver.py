@@ -50,22 +50,21 @@ def newton(
     """Returns the driver that solves for the states of all time steps at once.
 
     It is for devices with idle width: an iteration does far more arithmetic than a pass of
-    `sm.scan`, all of it parallel in time. With n numbers in the state of one sequence (2H for an
-    LSTM) a dense iteration takes O(T B n^3 log T) work and O(T B n^2) memory. A diagonal one takes
-    n linearized steps and O(T B n) memory. The driver runs any cell whose state has real
+    `sm.scan`, all of it parallel in time. Let n be the numbers in the state of one sequence, 2H for
+    an LSTM. A dense iteration takes O(T B n^3 log T) work and O(T B n^2) memory. A diagonal one
+    takes n linearized steps and O(T B n) memory. The driver runs any cell whose state has real
     floating-point leaves, and other leaves (counters, masks, keys) that do not depend on them.
 
     `info.residual` is the largest |f(s_tm1, x_t) - s_t| over all valid steps, rows and entries of
-    the state, relative to the largest |s_t| of the same leaf and row. It measures how well the
-    recurrence holds at every step; a chaotic recurrence amplifies the remaining error.
+    the state. It is relative to the largest |s_t| of the same leaf and row. It measures how well
+    the recurrence holds at every step; a chaotic recurrence amplifies the remaining error.
     `info.converged` is residual <= tolerance, so it is false if a state is NaN or infinite. These
     two and `info.iterations` describe Newton's method even if the fallback computed the result.
 
-    The gradient is exact at the returned states: one linear recurrence backwards with the full J_t
-    for the cotangents of the states, then one derivative of all steps in bulk. With a diagonal that
-    recurrence runs step by step. Forward mode runs step by step. Second derivatives work in every
-    order.
-    Under `jax.vmap` the fallback is always computed.
+    The gradient is exact at the returned states. One linear recurrence backwards with the full J_t
+    gives the cotangents of the states, then one derivative of all steps in bulk follows. With a
+    diagonal that recurrence runs step by step. Forward mode always does. Second derivatives work in
+    every order. Under `jax.vmap` the fallback is always computed.
 
     Args:
       tolerance: the residual at which to stop; None for 8 eps of the state's coarsest dtype. Raise

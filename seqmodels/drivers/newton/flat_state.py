@@ -1,7 +1,7 @@
 """A cell's step as a function of one flat vector, on all time steps at once.
 
-The solver needs the state as a vector, the contract as part of the step, and everything that it
-does not solve for as an input. This module derives these from a cell.
+The solver needs the state as a vector and the contract as part of the step. Everything that it does
+not solve for must be an input. This module derives these from a cell.
 """
 
 from typing import Any, NamedTuple

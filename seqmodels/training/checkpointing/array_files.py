@@ -79,8 +79,8 @@ def read_arrays(folder: pathlib.Path, dtypes: Mapping[str, np.dtype]) -> dict[st
 def plain_reason(error: BaseException) -> str:
     """Returns a short reason why a file could not be written or read.
 
-    The operating system's own words if its error number is in the exception or, as with Orbax, only
-    somewhere in its text; else the beginning of that text.
+    The operating system's own words, if its error number is in the exception or (as with Orbax)
+    somewhere in its text. Otherwise the beginning of that text.
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
@@ -111,8 +111,8 @@ async def _save(folder: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
         async def await_creation(self) -> Any:
             return self._path
 
-    # The handler and not `ocp.save`, whose check that all processes were given the same path is a
-    # collective operation of all of them, whichever are active: one process alone would hang.
+    # The handler and not `ocp.save`, which checks that all processes have the same path. That check
+    # is a collective of all processes, so one process alone would hang.
     context = _context(ocp)
     with context:
         handler = ocp.handlers.PyTreeHandler(context=context)
@@ -126,8 +126,8 @@ async def _load(folder: pathlib.Path, names: list[str]) -> dict[str, np.ndarray]
     context = _context(ocp)
     with context:
         handler = ocp.handlers.PyTreeHandler(context=context)
-        wanted = dict.fromkeys(names, np.ndarray)
-        loading = await handler.load(context.file.path_class(folder), wanted)
+        targets = dict.fromkeys(names, np.ndarray)
+        loading = await handler.load(context.file.path_class(folder), targets)
         return await loading
 
 

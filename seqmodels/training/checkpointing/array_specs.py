@@ -11,9 +11,9 @@ import numpy as np
 class ArraySpec(NamedTuple):
     """Specification of one array of a tree.
 
-    path: as `jax.tree_util.keystr` writes it. shape: for keys, that of the array of keys. dtype:
-    its name, such as "float32" or "key<fry>". key_impl: for PRNG keys, the implementation's name,
-    "" where it is not known; None for anything else.
+    path: as `jax.tree_util.keystr` writes it. shape: the shape of the array, also of an array of
+    keys. dtype: its name, such as "float32" or "key<fry>". key_impl: the name of the implementation
+    of PRNG keys, "" if it is not known; None for other arrays.
     """
 
     path: str
@@ -45,8 +45,8 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
     """Returns copies of the arrays of a tree, which may be donated or written to afterwards.
 
     Args:
-      tree: arrays as `describe_arrays` takes them, each whole in this process: on one device, or
-        sharded or replicated over several of its devices, or replicated over many processes.
+      tree: arrays as `describe_arrays` takes them, each whole in this process. They may be on one
+        device, sharded or replicated over its devices, or replicated over many processes.
 
     Returns:
       NumPy arrays in the tree's order, for keys their data (*shape, words) uint32.
@@ -60,8 +60,8 @@ def copy_to_host(tree: Any) -> list[np.ndarray]:
         # All transfers begin before the first is waited for.
         if isinstance(leaf, jax.Array):
             leaf.copy_to_host_async()
-    # On a CPU np.asarray would be the device's own memory, which then could not be donated; and a
-    # NumPy array's memory is the caller's, to write to.
+    # On a CPU np.asarray would be the device's own memory, which then could not be donated. The
+    # memory of a NumPy array is the caller's, to write to.
     return [np.array(leaf, order="C", copy=True) for leaf in local]
 
 
@@ -114,9 +114,9 @@ def first_difference(saved: Sequence[ArraySpec], expected: Sequence[ArraySpec]) 
 
 
 def _describe(path: str, leaf: Any) -> ArraySpec:
-    wanted = "expected a JAX or NumPy array of numbers, truth values or keys"
+    expected = "expected a JAX or NumPy array of numbers, truth values or keys"
     if not isinstance(leaf, jax.Array | jax.ShapeDtypeStruct | np.ndarray | np.generic):
-        raise ValueError(f"state{path}: got {type(leaf).__name__}, {wanted}")
+        raise ValueError(f"state{path}: got {type(leaf).__name__}, {expected}")
     dtype: Any = leaf.dtype
     if jnp.issubdtype(dtype, jax.dtypes.prng_key):
         # A ShapeDtypeStruct does not say its implementation's full name, but its dtype names it.
@@ -125,7 +125,7 @@ def _describe(path: str, leaf: Any) -> ArraySpec:
     # Dtypes that NumPy does not have itself, such as bfloat16, are of any kind and registered.
     # NumPy's long double differs between machines.
     if (dtype.kind not in "biufc" and dtype.isbuiltin != 2) or dtype.char in "gG":
-        raise ValueError(f"state{path}: got an array of {dtype}, {wanted}")
+        raise ValueError(f"state{path}: got an array of {dtype}, {expected}")
     return ArraySpec(path, tuple(leaf.shape), dtype.name)
 
 

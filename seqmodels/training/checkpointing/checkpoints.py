@@ -159,8 +159,8 @@ class Checkpoints:
           as key arrays on JAX's default device. The caller places them on its devices.
 
         Raises:
-          RunError: in one line; nothing is changed. It is raised if all checkpoints are damaged, if
-            the newest undamaged one has other settings or another state than the template, or if
+          RunError: in one line; nothing is changed. It is raised if all checkpoints are damaged, or
+            the newest undamaged one has other settings or another state than the template. Also if
             the newest was written in the future of this machine's clock.
           OSError: if the folder cannot be read, or a save before this has failed.
         """
@@ -243,12 +243,12 @@ class Checkpoints:
     def _newest_whole(self, steps: list[int], template: Any) -> Restored | None:
         if not steps:
             return None
-        wanted = array_specs.describe_arrays(template)
+        expected = array_specs.describe_arrays(template)
         self._check_clock(steps[-1])
         damage = []
         for step in reversed(steps):
             try:
-                found = self._read(step, template, wanted)
+                found = self._read(step, template, expected)
             except DamageError as error:
                 self._damaged.add(step)
                 damage.append(f"{self._shown / str(step)} is damaged ({error})")
@@ -261,7 +261,7 @@ class Checkpoints:
             f"{self._shown} away"
         )
 
-    def _read(self, step: int, template: Any, wanted: tuple[ArraySpec, ...]) -> Restored:
+    def _read(self, step: int, template: Any, expected: tuple[ArraySpec, ...]) -> Restored:
         folder, shown = self.folder / str(step), self._shown / str(step)
         found = manifest.read_manifest(folder)
         if found.step != step:
@@ -269,7 +269,7 @@ class Checkpoints:
         difference = manifest.settings_difference(found.settings, self._settings)
         if difference:
             raise RunError(f"checkpoints: {shown} is of another run: {difference}")
-        difference = array_specs.first_difference(found.leaves, wanted)
+        difference = array_specs.first_difference(found.leaves, expected)
         if difference:
             raise RunError(f"checkpoints: {shown} is of another state: {difference}")
         manifest.check_files(folder, found)

@@ -15,43 +15,43 @@ from seqmodels.training.parallel.transfer import from_host
 def use_devices(devices: str | int = "auto") -> int:
     """Makes the CPU's cores visible as devices and returns how many devices to use.
 
-    An entry point calls it before JAX starts its backend, that is before any array is made;
-    importing `seqmodels` makes none. On a machine with accelerators their number counts, not that
-    of the cores. In a run of several processes, after `distributed.initialize`, each counts its
-    own; the number is one that every process has.
+    An entry point calls it before JAX starts its backend, that is before any array is made.
+    Importing `seqmodels` makes no array. On a machine with accelerators their number counts, not
+    the number of cores. In a run of several processes (after `processes.initialize`) each counts
+    its own devices, and the number is one that every process has.
 
     Args:
-      devices: "auto" for all accelerators, or all cores of a machine without; or a number. On a
-        machine without accelerators as many devices as asked for are made, whatever the cores.
+      devices: "auto" for all accelerators, or for all cores if there are no accelerators; or a
+        number. Without accelerators that number of devices is made, whatever the number of cores.
 
     Returns:
       The number of devices of each process, at least 1.
 
     Raises:
-      ValueError: if the number is not positive, or, in any process, larger than the number of
-        accelerators or of the devices of a backend that has already started.
+      ValueError: if the number is not positive. Also if in any process it exceeds the number of
+        accelerators, or of the devices of a backend that has already started.
     """
-    wanted = None
+    requested = None
     if devices != "auto":
         if not str(devices).isdecimal() or int(devices) < 1:
             raise ValueError(f"devices: got {devices}, expected auto or a positive number")
-        wanted = int(devices)
+        requested = int(devices)
     # A backend that has started keeps its devices; then they are only counted.
-    set_cpu_devices(max(available_cores(), wanted or 1))
+    set_cpu_devices(max(available_cores(), requested or 1))
     owners = collections.Counter(device.process_index for device in jax.devices())
     process, available = min(owners.items(), key=lambda item: item[::-1])
-    if wanted is not None and wanted > available:
+    if requested is not None and requested > available:
         where = f" on process {process}" if len(owners) > 1 else ""
         raise ValueError(
             f"devices: got {devices}, expected at most the {available} there are{where}"
         )
-    return wanted or available
+    return requested or available
 
 
 def make_mesh(num_devices: int, axis: str) -> Mesh:
     """Returns a mesh with one axis of that name: the first `num_devices` devices of each process.
 
-    The processes stand in their order, so that each has one piece of whatever is spread.
+    The processes stand in their order, so each holds one piece of an array that is spread.
 
     Args:
       num_devices: devices of each process, the same number on all of them.
@@ -80,8 +80,8 @@ def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
     """Returns the arrays on the devices of a mesh.
 
     Args:
-      tree: arrays; where the mesh has devices of several processes, equal on all of them, or on
-        this mesh already.
+      tree: arrays. If the mesh has devices of several processes, arrays must be equal on all of
+        them, or already be on this mesh.
       mesh: a mesh with one axis.
       axis: the axis along which they are spread; None for a copy on every device.
 
@@ -98,7 +98,7 @@ def place(tree: Any, mesh: Mesh, axis: int | None) -> Any:
 
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
-    # Across processes device_put compares the values of all for each array, and moves no keys.
+    # Across processes device_put compares the values of every array, and cannot move keys.
     return jax.tree.map(put, tree)
 
 

@@ -173,7 +173,7 @@ def agree(stop: bool, save: bool) -> tuple[bool, bool]:
       save: whether it wants to save.
 
     Returns:
-      stop, if any process wants to; save, if process 0 wants to.
+      stop, if any process requests it; save, if process 0 requests it.
     """
     if process_count() == 1:
         return stop, save
@@ -245,7 +245,7 @@ def check_same(values: dict[str, Any]) -> None:
                 if name.endswith("_sha256"):
                     here, there = reading.short(here), reading.short(there)
                 raise ValueError(
-                    f"{name}: got {there} to process {number} and {here} to process 0, expected "
+                    f"{name}: got {there} on process {number} and {here} on process 0, expected "
                     "the same on every process"
                 )
 

@@ -29,8 +29,8 @@ def to_host(tree: Any) -> Any:
       tree: arrays, which may be spread over the devices of all processes; PRNG keys; numbers.
 
     Returns:
-      NumPy arrays of the same shapes and dtypes, copies that share no memory with a device's; keys
-      as key arrays on one device of this process.
+      NumPy arrays of the same shapes and dtypes, which share no memory with a device. Keys are key
+      arrays on one device of this process.
     """
 
     def whole(leaf: Any) -> np.ndarray:

@@ -104,7 +104,7 @@ def test_two_processes_train_as_one_does_and_move_every_value():
         assert got["agree"] == [[False, False], [True, False], [True, True], [True, True]]
         assert got["local"] == [2, 4, 2]
         assert got["mismatch"] == (
-            "broadcast: ['w']: got float64(4,) to process 1 and float64(3,) to process 0, expected "
+            "broadcast: ['w']: got float64(4,) on process 1 and float64(3,) on process 0, expected "
             "the same on every process"
         )
 
@@ -169,15 +169,15 @@ def test_a_process_that_fails_says_why_and_the_other_ends(mode, line):
 @pytest.mark.parametrize(
     ("own", "line"),
     [
-        (("--hidden=4", "--hidden=8"), "hidden: got 8 to process 1 and 4"),
-        (("--devices=2", "--devices=1"), "devices: got 1 to process 1 and 2"),
+        (("--hidden=4", "--hidden=8"), "hidden: got 8 on process 1 and 4"),
+        (("--devices=2", "--devices=1"), "devices: got 1 on process 1 and 2"),
     ],
 )
 def test_flags_that_differ_are_named(own, line):
     with members("--mode=train", own=([own[0]], [own[1]])) as processes:
         for status, out, errors in ends(processes):
             assert (status, out) == (1, "")
-            line_of_both = f"{line} to process 0, expected the same on every process\n"
+            line_of_both = f"{line} on process 0, expected the same on every process\n"
             assert errors == f"hosts_program: error: {line_of_both}"
 
 
