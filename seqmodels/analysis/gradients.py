@@ -33,9 +33,10 @@ class Clipping(NamedTuple):
     """Effect of clipping by the global norm.
 
     Attributes:
-      factor: the factor of each gradient, of the shape of the norms.
-      share: share of the gradients that are clipped, scalar.
-      mean_factor: mean of `factor`, scalar.
+      factor: the factor of each gradient, of the shape of the norms; NaN for a norm that is not
+        finite.
+      share: share of the gradients that are clipped, among those of finite norm, scalar.
+      mean_factor: mean of the factors of finite norms, scalar.
     """
 
     factor: Array
@@ -191,17 +192,25 @@ def clipping(norms: Any, clip_norm: float) -> Clipping:
     """Returns the effect of clipping at the global norm `clip_norm` on gradients of these norms.
 
     Args:
-      norms: norms before clipping, of any shape, such as `StepMetrics.grad_norm`.
+      norms: norms before clipping, of any shape, such as `StepMetrics.grad_norm`. A norm that is
+        not finite does not count, as in the records of a training.
       clip_norm: the limit; inf: never.
+
+    Raises:
+      ValueError: if `clip_norm` is a number that is not positive.
 
     Examples:
       >>> clipping(jnp.array([0.5, 2.0, 4.0, 1.0]), 1.0).factor.tolist()
       [1.0, 0.5, 0.25, 1.0]
     """
+    if isinstance(clip_norm, int | float) and not clip_norm > 0:
+        raise ValueError(f"clip_norm: got {clip_norm}, expected a positive number")
     norms = jnp.asarray(norms)
     clipped = norms > clip_norm
     factor = jnp.where(clipped, clip_norm / jnp.where(clipped, norms, 1), 1)
-    return Clipping(factor, jnp.mean(clipped.astype(factor.dtype)), jnp.mean(factor))
+    factor = jnp.where(jnp.isfinite(norms), factor, jnp.nan)
+    shares = jnp.where(jnp.isfinite(norms), clipped, jnp.nan)
+    return Clipping(factor, jnp.nanmean(shares), jnp.nanmean(factor))
 
 
 @jax.jit
