@@ -47,7 +47,8 @@ class Measured(NamedTuple):
       retained: by direction, the retention gate (T, H) on the text; None without one.
       answers: (T, C), after each word: probabilities, or the number.
       gradient: log10 of the norm of d score / d state so many steps before the last one, over the
-        norm at the last one, (N,); None for a cell that cannot take one step.
+        norm at the last one, (N,); None for a cell that cannot take one step, and where the norm at
+        the last one is zero.
       units: statistics of the units by direction.
       horizon: accuracy on fresh sequences at each distance (D,); None without a task.
     """
@@ -137,7 +138,8 @@ def _measured(
         )
     gradient = None
     if not isinstance(model.params.cell, Bidirectional):
-        gradient = np.asarray(_gradient(model.anatomy, model.params, probe))
+        relative = np.asarray(_gradient(model.anatomy, model.params, probe))
+        gradient = relative if np.isfinite(relative[0]) else None
     return Measured(
         model=model,
         traces={
@@ -200,7 +202,10 @@ def _by_word(anatomy: Anatomy, params: Any, inputs: np.ndarray) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _gradient(anatomy: Anatomy, params: Any, inputs: Any) -> jax.Array:
-    """Returns log10 of the gradient of the answer by distance, over that at distance 0."""
+    """Returns log10 of the gradient of the answer by distance, over that at distance 0.
+
+    It is not finite at distance 0 where the gradient there is zero, as of a dead layer of ReLUs.
+    """
     xs = anatomy.embed(params, inputs)
     lengths = jnp.full(inputs.shape[1:2], len(inputs), jnp.int32)
 

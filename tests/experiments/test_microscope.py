@@ -232,6 +232,28 @@ def test_the_ratio_of_gradients_has_the_interval_of_student():
     assert gradient_ratios({"results": found["results"][:1]}) == []
 
 
+@pytest.mark.parametrize(
+    ("distances", "curve", "ratio"),
+    [
+        ([0, 10, 20], [0.0, -2.0, None], 2.0),  # the point itself, next to a gradient of zero
+        ([0, 10, 20], [None, -2.0, -3.0], 2.0),
+        ([0, 5, 15], [0.0, -2.0, -4.0], 3.0),  # half way between two points
+        ([0, 5, 15], [0.0, -2.0, None], None),
+        ([0, 5], [0.0, None], None),
+    ],
+)
+def test_the_ratio_next_to_a_gradient_of_zero(distances, curve, ratio):
+    def one(cell, values):
+        curves = {"distances": distances, "initial": [values], "trained": [values]}
+        return {"cell": cell, "distance": 10, "gradient_log10": curves}
+
+    found = {"results": [one("rnn", curve), one("lstm", [0.0] * len(curve))]}
+    assert [r.mean for r in gradient_ratios(found)] == ([] if ratio is None else [ratio] * 2)
+    # Both are zero at the distance: their difference is not a number.
+    both = {"results": [one("rnn", [0.0, None, None][: len(curve)]), one("lstm", curve)]}
+    assert all(np.isfinite(r.mean) for r in gradient_ratios(both))
+
+
 def test_a_reading_says_where_the_evidence_was_written(seen):
     """A unit is written .8 at the second word and .1 at the last, and keeps half of it a step."""
     collection = load(seen[0])
