@@ -168,7 +168,8 @@ def _flatten(state: State, num_axes: int) -> Array:
     """Returns the real numbers of the state as (*batch, n)."""
     parts = []
     for leaf in filter(is_float, jax.tree.leaves(state)):
-        rows = leaf.reshape((*leaf.shape[:num_axes], -1))
+        # Not -1 for the size, which a batch of 0 leaves open.
+        rows = leaf.reshape((*leaf.shape[:num_axes], math.prod(leaf.shape[num_axes:])))
         parts += [rows.real, rows.imag] if jnp.iscomplexobj(rows) else [rows]
     if not parts:
         raise ValueError("state: got a state without floating-point numbers")
