@@ -161,19 +161,31 @@ def fit_decay(norms: Any, distances: Any = None, *, valid: Any = None) -> Decay:
       valid: bool (T, *batch) of the norms that count; None: all.
 
     Returns:
-      `Decay`, each (*batch); NaN where fewer than two norms count.
+      `Decay`, each (*batch), at least float32; NaN where fewer than two norms count.
+
+    Raises:
+      ValueError: if norms have no axis of steps, or other arguments have another shape.
 
     Examples:
       >>> [round(float(value), 3) for value in fit_decay(3 * 0.5 ** jnp.arange(8.0, 0, -1))]
       [0.5, 1.5, 1.0]
     """
     norms = jnp.asarray(norms)
+    norms = norms.astype(jnp.promote_types(norms.dtype, jnp.float32))
+    if norms.ndim < 1:
+        raise ValueError(f"norms: got {norms}, expected (T, *batch)")
     if distances is None:
         distances = jnp.arange(len(norms) - 1, -1, -1)
-    x = jnp.asarray(distances, norms.dtype).reshape((-1,) + (1,) * (norms.ndim - 1))
+    x = jnp.asarray(distances, norms.dtype)
+    if x.shape != norms.shape[:1]:
+        raise ValueError(f"distances: got shape {x.shape}, expected {norms.shape[:1]}")
+    x = x.reshape((-1,) + (1,) * (norms.ndim - 1))
     counts = jnp.isfinite(norms) & (norms > 0)
     if valid is not None:
-        counts &= jnp.asarray(valid)
+        valid = jnp.asarray(valid, bool)
+        if valid.shape != norms.shape:
+            raise ValueError(f"valid: got shape {valid.shape}, expected {norms.shape}")
+        counts &= valid
     y = jnp.log(jnp.where(counts, norms, 1))
     number = jnp.sum(counts, axis=0)
 
