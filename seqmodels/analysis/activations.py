@@ -96,13 +96,13 @@ def profile(
       >>> round(sigmoid.largest_first, 3)  # so one step passes on at most a quarter of a gradient
       0.25
     """
-    for name, value, is_right, expected in (
+    for name, got, is_right, expected in (
         ("reach", reach, 0 < reach < np.inf, "a positive number"),
         ("share", share, 0 < share <= 1, "0 < share <= 1"),
         ("steps", steps, steps >= 0, "at least 0"),
     ):
         if not is_right:
-            raise ValueError(f"{name}: got {value}, expected {expected}")
+            raise ValueError(f"{name}: got {got}, expected {expected}")
     x = np.linspace(-reach, reach, 20_001)
     value, first, second = (
         np.asarray(a, np.float64) for a in derivatives(function, jnp.asarray(x))
