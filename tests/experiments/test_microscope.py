@@ -19,7 +19,7 @@ from experiments.long_context.cells import build_cell
 from experiments.long_context.saving import restore, save
 from experiments.long_context.study import make_settings
 from experiments.long_context.texts import encode_numbers
-from experiments.microscope import Config, run
+from experiments.microscope import Config, from_long_context, measure, run, study
 from experiments.microscope.__main__ import EXPERIMENT
 from experiments.microscope.measure import Measured
 from experiments.microscope.own_run import own_config
@@ -209,6 +209,26 @@ def test_one_line_for_what_cannot_be_shown(seen, tmp_path, monkeypatch):
         assert not (tmp_path / "runs/microscope").exists()
     with pytest.raises(ValueError, match="steps: got it with model_dir, expected only one of the"):
         Config(model_dir="x", steps=3)
+
+
+def test_outputs_in_several_calls_are_those_of_one(seen, monkeypatch):
+    collection = load(seen[0])
+    model, inputs = collection.models[0], collection.encode(collection.sentences[0].text).inputs
+    wanted = measure._by_word(model.anatomy, model.params, inputs)
+    monkeypatch.setattr(measure, "CELL_STEPS", 4 * len(inputs))  # 4 sequences a call
+    assert len(inputs) % 4
+    found = measure._by_word(model.anatomy, model.params, inputs)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_a_long_text_is_cut_and_a_long_distance_is_not(seen, capsys):
+    text = load(seen[0]).encode("the sky is " * 3)
+    cut = study._cut(text, 4)
+    assert cut.words == ["the", "sky", "is", "the"]
+    assert cut.inputs.tolist() == text.inputs[:4].tolist()
+    assert "got 9 words, read the first 4" in capsys.readouterr().err
+    far = from_long_context._sky(seen[0], results(seen[0]), (), 700)
+    assert max(len(split_words(one.text)) for one in far.sentences) == far.max_words > 700
 
 
 def record(cell, *by_seed):
