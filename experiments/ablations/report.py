@@ -26,9 +26,8 @@ Interval = tuple[float, float, float]
 def line(record: dict[str, Any]) -> str:
     """Returns one line about one variant on one task."""
     name, values = score(record)
-    mean, low, high = _limited(record, mean_interval(values)) if values else (math.nan,) * 3
     return (
-        f"{record['variant']}, {record['task']}: {name} {mean:.3f} [{low:.3f}, {high:.3f}], "
+        f"{record['variant']}, {record['task']}: {name} {_text(record, values)}, "
         f"rate {record['rate']:g}, {record['seconds']:.0f} s"
     )
 
@@ -106,10 +105,15 @@ def _cell(record: dict[str, Any] | None) -> str:
     _, values = score(record)
     lost = sum(record["diverged"])
     mark = f", {lost} diverged" if lost else ""
+    return _text(record, values) + (mark if values else "")
+
+
+def _text(record: dict[str, Any], values: list[float]) -> str:
+    """Returns the mean of the seeds that did not diverge, and of several its interval."""
     if not values:
         return "diverged"
     mean, low, high = _limited(record, mean_interval(values))
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]{mark}"
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]" if len(values) > 1 else f"{mean:.3f}"
 
 
 def _limited(record: dict[str, Any], interval: Interval) -> Interval:

@@ -108,11 +108,12 @@ def best_rate(rates: Sequence[float], validation: np.ndarray) -> int:
       validation: (R, S) accuracies; NaN, of a training that diverged, counts as 0.
 
     Returns:
-      Its index; of equal ones that of the largest rate, which got there at least as fast.
+      Its index; of equal ones that with the fewest trainings that diverged, and then that of the
+      largest rate, which got there at least as fast.
     """
-    means = np.nan_to_num(np.asarray(validation, np.float64)).mean(-1)
-    best = [n for n in range(len(rates)) if means[n] == means.max()]
-    return max(best, key=lambda n: rates[n])
+    validation = np.asarray(validation, np.float64)
+    means, lost = np.nan_to_num(validation).mean(-1), np.isnan(validation).sum(-1)
+    return max(range(len(rates)), key=lambda n: (means[n], -lost[n], rates[n]))
 
 
 def _job(
@@ -138,8 +139,9 @@ def _job(
         del directory
         tested = seeds_at_once.test(prepared.pop(), trained.fit)
         table = {name: np.reshape(tested[name], (len(rates), len(seeds))) for name in LISTS}
-        best = best_rate(rates, table[VALIDATION])
-        by_rate = np.nan_to_num(table[VALIDATION]).mean(-1).tolist()
+        # The last parameters before a training diverged may be right by chance.
+        validation = np.where(table["diverged"], np.nan, np.asarray(table[VALIDATION], np.float64))
+        best, by_rate = best_rate(rates, validation), np.nan_to_num(validation).mean(-1).tolist()
         return {
             "parameters": tested["parameters"],
             "seconds": tested["seconds"],

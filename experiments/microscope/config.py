@@ -6,6 +6,7 @@ from experiments.common.config import Options, option
 
 PROGRAM = "microscope"
 PROGRAMS = ("long_context", "sentiment")
+MOST_NUMBERS = 2**28  # inputs of all fresh sequences, of 1 GB
 CELLS = ("rnn", "gru", "lstm")
 OWN_RUN = ("cells", "distances", "hidden", "seeds", "steps")  # the options of the run it trains
 
@@ -57,6 +58,13 @@ class Config(Options):
 
     def check(self) -> None:
         """Raises ValueError for options that contradict each other."""
+        numbers = self.fresh * len(self.reach) * (max(self.reach) + 1)
+        if numbers > MOST_NUMBERS:
+            most = MOST_NUMBERS // (len(self.reach) * (max(self.reach) + 1))
+            raise ValueError(
+                f"fresh: got {self.fresh} at {len(self.reach)} distances up to {max(self.reach)}, "
+                f"expected at most {most}"
+            )
         if self.model_dir is None:
             return
         default = {field.name: field.default for field in dataclasses.fields(Config)}

@@ -21,9 +21,11 @@ from experiments.microscope.page import Adding, Numbers, Sentence, Words
 from seqmodels.models.sequence_model import SequenceModel
 from seqmodels.tasks import adding, sky
 from seqmodels.tasks.sky import sentences
+from seqmodels.tasks.sky.task import split_words
 
 PROGRAM = "long_context"
 MOST_MODELS = 6  # shown without a choice of distance
+MOST_WORDS = 600  # of a text of a reader; more if sentences of the task are longer
 STEPS = {"sky": "words", "adding": "steps"}
 
 
@@ -120,6 +122,7 @@ def _sky(
 
     _, filler = saved_models.data_of_run(PROGRAM, run, long_context.Config(), sources)
     corpus = sky.make_corpus(filler)
+    texts = tuple(Sentence(*one) for one in sentences.examples(longest, filler, seed=1))
     return Collection(
         run=run,
         results=results,
@@ -129,10 +132,11 @@ def _sky(
         classes=sky.COLORS,
         centre=0.0,
         models=models,
-        sentences=tuple(Sentence(*one) for one in sentences.examples(longest, filler, seed=1)),
+        sentences=texts,
         encode=lambda text: encode_words(text, corpus.words),
         generator=corpus,
         task_at=lambda distance: sky.sky(distance, corpus),
+        max_words=max(MOST_WORDS, *(len(split_words(one.text)) for one in texts)),
     )
 
 
@@ -154,6 +158,7 @@ def _adding(
         generator=Adding(adding.adding(longest).tolerance or 0.0),
         task_at=adding.adding,
         shortest=SHORTEST["adding"],
+        max_words=max(MOST_WORDS, len(batch.inputs)),
     )
 
 

@@ -102,8 +102,6 @@ def _encode(predictor: Predictor, text: str) -> Text:
     words, rows = sentiment.encode(predictor, text)
     if not words:
         raise ValueError(f"text: got {text!r:.40}, expected a text with a word in it")
-    most = predictor.config.max_words
-    words, rows = words[:most], rows[:most]
     unread = [
         word for word, row in zip(words, rows, strict=True) if row[0] == word_features.UNKNOWN
     ]

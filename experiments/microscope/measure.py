@@ -18,6 +18,7 @@ from seqmodels.combinators.bidirectional import Bidirectional
 from seqmodels.tasks.task import Batch, Task, accuracy
 
 SEQUENCES = 64  # for gradients and the statistics of units
+CELL_STEPS = 2**20  # time steps times sequences of one call
 KEY = 20_000  # seed of fresh sequences, which neither training nor test has drawn
 
 
@@ -47,7 +48,8 @@ class Measured(NamedTuple):
       retained: by direction, the retention gate (T, H) on the text; None without one.
       answers: (T, C), after each word: probabilities, or the number.
       gradient: (N,), log10 of the norm of d score / d state at each distance before the last step,
-        over the norm at the last step. None for a cell that cannot take one step.
+        over the norm at the last step. None for a cell that cannot take one step, and if
+        the norm at the last step is zero.
       units: statistics of the units by direction.
       horizon: accuracy on fresh sequences at each distance (D,); None without a task.
     """
@@ -121,14 +123,14 @@ def probe_inputs(collection: Collection, text: Text) -> np.ndarray:
 def _measured(
     collection: Collection, model: Model, text: Text, fresh: Fresh | None, probe: Any
 ) -> Measured:
-    outputs = np.asarray(_by_word(model.anatomy, model.params, text.inputs))
+    outputs = _by_word(model.anatomy, model.params, text.inputs)
     answers = jax.nn.softmax(outputs) if collection.classes else outputs + collection.centre
     on_text = _directions(_trace(model.anatomy, model.params, text.inputs))
     on_probe = _directions(_trace(model.anatomy, model.params, probe))
     horizon = None
     if fresh is not None:
         found = _outputs(model.anatomy, model.params, fresh.inputs, fresh.lengths)
-        parts = np.split(np.asarray(found), len(fresh.tasks))
+        parts = np.split(found, len(fresh.tasks))
         horizon = np.array(
             [
                 accuracy(task, jnp.asarray(part[None]), batch.targets)
@@ -137,7 +139,8 @@ def _measured(
         )
     gradient = None
     if not isinstance(model.params.cell, Bidirectional):
-        gradient = np.asarray(_gradient(model.anatomy, model.params, probe))
+        relative = np.asarray(_gradient(model.anatomy, model.params, probe))
+        gradient = relative if np.isfinite(relative[0]) else None
     return Measured(
         model=model,
         traces={
@@ -183,24 +186,37 @@ def _trace(anatomy: Anatomy, params: Any, inputs: Any) -> Any:
     return gates.trace(anatomy.cell, params.cell, anatomy.embed(params, inputs))
 
 
+def _outputs(anatomy: Anatomy, params: Any, inputs: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Returns the outputs (B, C) of sequences (T, B, ...), at most `CELL_STEPS` steps a call."""
+    size = min(len(lengths), max(1, CELL_STEPS // len(inputs)))
+    found = []
+    for first in range(0, len(lengths), size):
+        # The last sequence fills the last call, so that all have one shape.
+        rows = np.minimum(np.arange(first, first + size), len(lengths) - 1)
+        found.append(np.asarray(_run(anatomy, params, inputs[:, rows], lengths[rows])))
+    return np.concatenate(found)[: len(lengths)]
+
+
 @functools.partial(jax.jit, static_argnums=0)
-def _outputs(anatomy: Anatomy, params: Any, inputs: Any, lengths: Any) -> jax.Array:
-    """Returns the outputs (B, C) of sequences (T, B, ...)."""
+def _run(anatomy: Anatomy, params: Any, inputs: Any, lengths: Any) -> jax.Array:
     xs = anatomy.embed(params, inputs)
     _, ys = sm.unroll(anatomy.cell, params.cell, xs, lengths=lengths)
     return anatomy.read(params, xs, ys, lengths)
 
 
-def _by_word(anatomy: Anatomy, params: Any, inputs: np.ndarray) -> jax.Array:
+def _by_word(anatomy: Anatomy, params: Any, inputs: np.ndarray) -> np.ndarray:
     """Returns the outputs (T, C) after the first word, the first two, and so on."""
-    repeated = np.repeat(inputs, len(inputs), axis=1)
+    repeated = np.broadcast_to(inputs, (len(inputs), len(inputs), *inputs.shape[2:]))
     lengths = np.arange(1, len(inputs) + 1, dtype=np.int32)
     return _outputs(anatomy, params, repeated, lengths)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _gradient(anatomy: Anatomy, params: Any, inputs: Any) -> jax.Array:
-    """Returns log10 of the gradient of the answer by distance, over that at distance 0."""
+    """Returns log10 of the gradient of the answer by distance, over that at distance 0.
+
+    It is not finite at distance 0 where the gradient there is zero, as of a dead layer of ReLUs.
+    """
     xs = anatomy.embed(params, inputs)
     lengths = jnp.full(inputs.shape[1:2], len(inputs), jnp.int32)
 

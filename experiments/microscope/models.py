@@ -77,10 +77,10 @@ class Collection(NamedTuple):
       models: one or more, of one task.
       sentences: one or more, to begin with.
       encode: turns a text into inputs; ValueError, in one line, if it cannot.
+      max_words: a text is cut after so many words, on the page and in the pictures.
       generator: source of fresh sentences of the page; None if there is none.
       task_at: the task at a distance, of fresh sequences; None if there is none.
       shortest: distance of the task.
-      max_words: the number of words after which a text is cut.
     """
 
     run: pathlib.Path
@@ -93,7 +93,7 @@ class Collection(NamedTuple):
     models: tuple[Model, ...]
     sentences: tuple[Sentence, ...]
     encode: Callable[[str], Text]
+    max_words: int
     generator: SkyCorpus | Adding | None = None
     task_at: Callable[[int], Task] | None = None
     shortest: int = 0
-    max_words: int = 600

@@ -1,6 +1,5 @@
 """The gradient of the LSTM over that of the RNN, over the seeds of a run of long_context."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +32,8 @@ class Ratio(NamedTuple):
 def gradient_ratios(results: dict[str, Any]) -> list[Ratio]:
     """Returns the ratios before and after training at every distance that has both cells.
 
-    Each gradient is the norm of d score / d state, over the same at the answer itself.
+    Each gradient is the norm of d score / d state, over the same at the answer itself. A distance
+    at which a gradient of a seed is zero has no ratio.
 
     Args:
       results: results.json of long_context.
@@ -46,9 +46,9 @@ def gradient_ratios(results: dict[str, Any]) -> list[Ratio]:
     for distance in sorted({distance for _, distance in curves}):
         if distance and {(cell, distance) for cell in CELLS} <= curves.keys():
             for when in WHEN:
-                above, below = (_at(curves[cell, distance], distance, when) for cell in CELLS)
-                ratios = above - below
-                if np.all(np.isfinite(ratios)):
+                logs = [_at(curves[cell, distance], distance, when) for cell in CELLS]
+                if np.all(np.isfinite(logs)):
+                    ratios = logs[0] - logs[1]
                     found.append(Ratio(distance, when, ratios.tolist(), *mean_interval(ratios)))
     return found
 
@@ -67,14 +67,16 @@ def line(ratio: Ratio) -> str:
 
 
 def _at(curves: dict[str, Any], distance: int, when: str) -> np.ndarray:
-    """Returns log10 of the gradient of every seed at a distance, between two points in a line."""
+    """Returns log10 of the gradient of every seed at a distance, between two points in a line.
 
-    def finite(values: Sequence[float | None]) -> list[float]:
-        return [-np.inf if value is None else value for value in values]
-
+    It is NaN where the gradient of a point that counts is zero, whose log10 is recorded as None.
+    """
     distances = curves["distances"]
     place = min(distance, distances[-1])
-    return np.array([np.interp(place, distances, finite(own)) for own in curves[when]])
+    known = np.array(curves[when], np.float64)  # NaN for None
+    if place in distances:
+        return known[:, distances.index(place)]
+    return np.array([np.interp(place, distances, own) for own in known])
 
 
 def _power(log10: float) -> str:

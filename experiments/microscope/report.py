@@ -86,9 +86,9 @@ def write(found: Findings, folder: pathlib.Path, command: str) -> int:
 
 def show(found: Findings, folder: pathlib.Path, size: int) -> None:
     """Prints the readings and where the page is."""
-    if found.text.unread:
-        say(f"warning: words that the models do not know: {', '.join(found.text.unread[:10])}",
-            error=True)  # fmt: skip
+    unread = list(dict.fromkeys(found.text.unread))
+    if unread:
+        say(f"warning: words that the models do not know: {', '.join(unread[:10])}", error=True)
     for reading in found.readings:
         say(reading)
     say(f"page: {folder / PAGE} ({size / 1e6:.1f} MB); pictures and tables next to it")

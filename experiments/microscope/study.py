@@ -61,7 +61,7 @@ def run(config: Config) -> Seen:
     try:
         collection = load(folder, config.distance)
         sentence = _sentence(collection, config.text)
-        text = collection.encode(sentence.text)
+        text = _cut(collection.encode(sentence.text), collection.max_words)
         distances = [d for d in config.all_reach if d >= collection.shortest]
         if not distances:
             raise ValueError(
@@ -118,6 +118,13 @@ def _found(
     return Findings(collection, text, sentence, measured, distances, words, found)
 
 
+def _cut(text: Text, most: int) -> Text:
+    """Returns the first words of a text, as the page reads it."""
+    if len(text.words) > most:
+        say(f"warning: got {len(text.words)} words, read the first {most}", error=True)
+    return text._replace(words=text.words[:most], inputs=text.inputs[:most])
+
+
 def _sentence(collection: Collection, text: str | None) -> Sentence:
     return collection.sentences[0] if text is None else Sentence(text)
 
@@ -132,3 +139,5 @@ def _folder(config: Config, collection: Collection) -> Iterator[pathlib.Path]:
             yield pathlib.Path(place)
     except RunError as error:
         raise ValueError(str(error).replace("run_dir", "out", 1)) from None
+    except OSError as error:
+        raise OSError(f"out: {error}") from None

@@ -62,7 +62,7 @@ def trainings(config: Config) -> list[jobs.Training]:
 
             return Reading(params.cell, bits, score=score)
 
-        about = {"cell": name, "hidden": config.hidden}
+        about = {"cell": name, "hidden": config.hidden, "precision": precision}
         return jobs.Training(
             name=name,
             init=model.init,

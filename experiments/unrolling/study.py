@@ -1,16 +1,15 @@
 """The demonstration of unrolling: a picture and a table."""
 
-import os
 from typing import Any
 
 import jax
 import rich.table
 from rich import box
 
-from experiments.common.errors import UserError
-from experiments.common.terminal import PlainConsole, say
+from experiments.common.actions import save_figure
+from experiments.common.terminal import PlainConsole
 from experiments.unrolling.config import Config
-from experiments.unrolling.ways import WAYS, measure
+from experiments.unrolling.ways import measure, ways_of
 from seqmodels import plots
 from seqmodels.analysis.step_graph import step_graph
 from seqmodels.cells.catalog import CELLS
@@ -35,11 +34,7 @@ def run(config: Config) -> dict[str, Any]:
         title=f"{config.cell}: batch {config.batch}, {config.input_size} input features, "
         f"{config.hidden} hidden units",
     )
-    try:
-        path = plots.save(figure, os.fspath(config.out))
-    except (OSError, ValueError) as error:
-        raise UserError(f"out: {error}") from error
-    say(f"picture: {path}")
+    save_figure(figure, config.out, "out")
 
     table = rich.table.Table(
         title=f"{config.cell}, value and gradient of a mean over the outputs, batch "
@@ -51,11 +46,12 @@ def run(config: Config) -> dict[str, Any]:
     table.add_column("way")
     for heading in ("steps", "first call, s", "run, ms", "memory, MB"):
         table.add_column(heading, justify="right")
-    limits = {WAYS[0]: config.longest_loop, WAYS[1]: config.longest_program}
+    loop, program, *_ = known = ways_of(cell)
+    limits = {loop: config.longest_loop, program: config.longest_program}
     results: dict[str, Any] = {}
     for length in config.lengths:
         xs = jax.random.normal(jax.random.key(1), (length, config.batch, config.input_size))
-        ways = tuple(way for way in WAYS if length <= limits.get(way, length))
+        ways = tuple(way for way in known if length <= limits.get(way, length))
         results[str(length)] = {}
         table.add_section()
         for way, cost in measure(cell, xs, ways, config.rounds):

@@ -11,7 +11,7 @@ import numpy as np
 
 import seqmodels as sm
 
-WAYS = ("Python loop", "unrolled in one program", "scan", "fused")
+DRIVERS = ("scan", "fused", "associative")
 
 
 class Cost(NamedTuple):
@@ -22,14 +22,22 @@ class Cost(NamedTuple):
     megabytes: float
 
 
+def ways_of(cell: sm.Cell) -> tuple[str, str, str, str]:
+    """Returns the four ways: two loops, `scan`, and the fastest driver that serves the cell.
+
+    For a linear recurrence, which has no stages, that driver is `associative`.
+    """
+    return "Python loop", "unrolled in one program", "scan", "fused" if cell.stages else DRIVERS[-1]
+
+
 def outputs(cell: sm.Cell, way: str) -> Callable[[Any, jax.Array], jax.Array]:
     """Returns the function (params, xs (T, B, D)) -> ys (T, B, H) of one way.
 
     Args:
       cell: the cell.
-      way: one of `WAYS`.
+      way: one of `ways_of(cell)`.
     """
-    if way in ("scan", "fused"):
+    if way in DRIVERS:
         return lambda params, xs: sm.unroll(cell, params, xs, method=way)[1]
     step = jax.jit(cell.step) if way == "Python loop" else cell.step
 
@@ -51,7 +59,7 @@ def measure(
     Args:
       cell: the cell.
       xs: (T, B, D).
-      ways: some of `WAYS`.
+      ways: some of `ways_of(cell)`.
       rounds: timed calls of each way.
 
     The memory of a compiled program is its temporary arrays. The memory of the Python loop is the

@@ -54,6 +54,9 @@ def derivatives(function: Callable[[Array], Array], x: Array) -> tuple[Array, Ar
       function: from a scalar to a scalar, differentiable twice by JAX.
       x: floating, any shape; the derivatives at a kink are those that JAX defines.
 
+    Raises:
+      ValueError: if `x` is not floating.
+
     Examples:
       >>> value, first, second = derivatives(jnp.tanh, jnp.zeros(3))
       >>> float(first[0])
@@ -61,6 +64,8 @@ def derivatives(function: Callable[[Array], Array], x: Array) -> tuple[Array, Ar
     """
     first = jax.grad(function)
     x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x: got {x.dtype}, expected a floating dtype")
     flat = jnp.ravel(x)
     found = [jax.vmap(f)(flat).reshape(x.shape) for f in (function, first, jax.grad(first))]
     return found[0], found[1], found[2]
@@ -83,11 +88,21 @@ def profile(
       typical: input of every step of `gradient_after`.
       steps: number of steps of `gradient_after`.
 
+    Raises:
+      ValueError: if `reach` is not positive, `share` is not in (0, 1], or `steps` is negative.
+
     Examples:
       >>> sigmoid = profile(jax.nn.sigmoid, steps=10)
       >>> round(sigmoid.largest_first, 3)  # so one step passes on at most a quarter of a gradient
       0.25
     """
+    for name, got, is_right, expected in (
+        ("reach", reach, 0 < reach < np.inf, "a positive number"),
+        ("share", share, 0 < share <= 1, "0 < share <= 1"),
+        ("steps", steps, steps >= 0, "at least 0"),
+    ):
+        if not is_right:
+            raise ValueError(f"{name}: got {got}, expected {expected}")
     x = np.linspace(-reach, reach, 20_001)
     value, first, second = (
         np.asarray(a, np.float64) for a in derivatives(function, jnp.asarray(x))

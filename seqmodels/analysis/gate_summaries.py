@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.analysis.gates import Trace
+from seqmodels.cells.stages import check_size
 from seqmodels.drivers.contract import tree_where
 from seqmodels.types import Array
 
@@ -69,6 +70,10 @@ def saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> dict[str, S
     Returns:
       `Saturation` by name, shares (H,); NaN if no step is valid. Complex candidates are left out.
 
+    Raises:
+      TypeError: if it is not the trace of one cell.
+      ValueError: if `low` is not below `high`.
+
     Examples:
       >>> from seqmodels.analysis.gates import trace
       >>> cell = sm.lstm(3, 4, forget_bias=9.0)
@@ -76,6 +81,9 @@ def saturation(trace: Trace, low: float = 0.1, high: float = 0.9) -> dict[str, S
       >>> saturation(lstm)["f"].above.tolist()
       [1.0, 1.0, 1.0, 1.0]
     """
+    _check_trace(trace)
+    if not low < high:
+        raise ValueError(f"low: got {low} with high {high}, expected low < high")
     limits = dict.fromkeys(trace.gates, (low, high))
     limits = dict.fromkeys(trace.candidates, (-high, high)) | limits
     real = {n: a for n, a in (trace.candidates | trace.gates).items() if not jnp.iscomplexobj(a)}
@@ -98,6 +106,7 @@ def memory(trace: Trace) -> Memory:
       trace: the trace of one cell that has a retention gate.
 
     Raises:
+      TypeError: if it is not the trace of one cell.
       ValueError: if the cell has no retention gate.
 
     Examples:
@@ -107,6 +116,7 @@ def memory(trace: Trace) -> Memory:
       >>> memory(lstm).time_constant.shape, float(memory(lstm).share_longer(100))
       ((4,), 1.0)
     """
+    _check_trace(trace)
     if trace.retention is None:
         raise ValueError("memory: got a trace without retention, expected a cell with such a gate")
     decay = -valid_mean(trace.valid, jnp.log(jnp.abs(trace.retention)))
@@ -129,7 +139,9 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
       `TokenTable`; its names are those of gates and candidates, and "retention" if it exists.
 
     Raises:
-      ValueError: if tokens have another shape than the steps, or are not integers.
+      TypeError: if it is not the trace of one cell.
+      ValueError: if tokens have another shape than the steps or are not integers, or if
+        `num_tokens` is not a positive integer.
 
     Examples:
       >>> from seqmodels.analysis.gates import trace
@@ -140,6 +152,8 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
       >>> table.counts.tolist(), table.means["h"].shape
       ([2, 1, 1], (3, 4))
     """
+    _check_trace(trace)
+    check_size("token_table", num_tokens=num_tokens)
     tokens = jnp.asarray(tokens)
     if tokens.shape != trace.valid.shape or not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ValueError(
@@ -166,6 +180,14 @@ def token_table(trace: Trace, tokens: Any, num_tokens: int) -> TokenTable:
         return summed / counts.reshape((-1,) + (1,) * (summed.ndim - 1))
 
     return TokenTable(counts, {name: mean(value) for name, value in values.items()})
+
+
+def _check_trace(trace: Any) -> None:
+    if not isinstance(trace, Trace):
+        raise TypeError(
+            f"trace: got a {type(trace).__name__}, expected a Trace; of a stack or a pair, one of "
+            "its entries"
+        )
 
 
 def valid_mean(valid: Array, values: Array) -> Array:

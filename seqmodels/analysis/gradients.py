@@ -33,9 +33,10 @@ class Clipping(NamedTuple):
     """Effect of clipping by the global norm.
 
     Attributes:
-      factor: the factor of each gradient, of the shape of the norms.
-      share: share of the gradients that are clipped, scalar.
-      mean_factor: mean of `factor`, scalar.
+      factor: the factor of each gradient, of the shape of the norms; NaN for a norm that is not
+        finite.
+      share: share of the gradients that are clipped, among those of finite norm, scalar.
+      mean_factor: mean of the factors of finite norms, scalar.
     """
 
     factor: Array
@@ -160,19 +161,31 @@ def fit_decay(norms: Any, distances: Any = None, *, valid: Any = None) -> Decay:
       valid: bool (T, *batch) of the norms that count; None: all.
 
     Returns:
-      `Decay`, each (*batch); NaN where fewer than two norms count.
+      `Decay`, each (*batch), at least float32; NaN where fewer than two norms count.
+
+    Raises:
+      ValueError: if norms have no axis of steps, or other arguments have another shape.
 
     Examples:
       >>> [round(float(value), 3) for value in fit_decay(3 * 0.5 ** jnp.arange(8.0, 0, -1))]
       [0.5, 1.5, 1.0]
     """
     norms = jnp.asarray(norms)
+    norms = norms.astype(jnp.promote_types(norms.dtype, jnp.float32))
+    if norms.ndim < 1:
+        raise ValueError(f"norms: got {norms}, expected (T, *batch)")
     if distances is None:
         distances = jnp.arange(len(norms) - 1, -1, -1)
-    x = jnp.asarray(distances, norms.dtype).reshape((-1,) + (1,) * (norms.ndim - 1))
+    x = jnp.asarray(distances, norms.dtype)
+    if x.shape != norms.shape[:1]:
+        raise ValueError(f"distances: got shape {x.shape}, expected {norms.shape[:1]}")
+    x = x.reshape((-1,) + (1,) * (norms.ndim - 1))
     counts = jnp.isfinite(norms) & (norms > 0)
     if valid is not None:
-        counts &= jnp.asarray(valid)
+        valid = jnp.asarray(valid, bool)
+        if valid.shape != norms.shape:
+            raise ValueError(f"valid: got shape {valid.shape}, expected {norms.shape}")
+        counts &= valid
     y = jnp.log(jnp.where(counts, norms, 1))
     number = jnp.sum(counts, axis=0)
 
@@ -191,17 +204,25 @@ def clipping(norms: Any, clip_norm: float) -> Clipping:
     """Returns the effect of clipping at the global norm `clip_norm` on gradients of these norms.
 
     Args:
-      norms: norms before clipping, of any shape, such as `StepMetrics.grad_norm`.
+      norms: norms before clipping, of any shape, such as `StepMetrics.grad_norm`. A norm that is
+        not finite does not count, as in the records of a training.
       clip_norm: the limit; inf: never.
+
+    Raises:
+      ValueError: if `clip_norm` is a number that is not positive.
 
     Examples:
       >>> clipping(jnp.array([0.5, 2.0, 4.0, 1.0]), 1.0).factor.tolist()
       [1.0, 0.5, 0.25, 1.0]
     """
+    if isinstance(clip_norm, int | float) and not clip_norm > 0:
+        raise ValueError(f"clip_norm: got {clip_norm}, expected a positive number")
     norms = jnp.asarray(norms)
     clipped = norms > clip_norm
     factor = jnp.where(clipped, clip_norm / jnp.where(clipped, norms, 1), 1)
-    return Clipping(factor, jnp.mean(clipped.astype(factor.dtype)), jnp.mean(factor))
+    factor = jnp.where(jnp.isfinite(norms), factor, jnp.nan)
+    shares = jnp.where(jnp.isfinite(norms), clipped, jnp.nan)
+    return Clipping(factor, jnp.nanmean(shares), jnp.nanmean(factor))
 
 
 @jax.jit

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from seqmodels.analysis.nudges import make_contract, widen
-from seqmodels.cells.stages import new_state
+from seqmodels.cells.stages import check_size, new_state
 from seqmodels.drivers.contract import check_state, fill_padding, tree_where
 from seqmodels.pytrees import is_float, match_varying_axes
 from seqmodels.types import Array, Cell, Contract, Params, State
@@ -130,10 +130,14 @@ def lyapunov_exponents(
     arrays, flat = _prepare(cell, params, xs, state, lengths=lengths, mask=mask)
     size = flat.shape[-1]
     count = size if num_exponents is None else num_exponents
-    if not 1 <= count <= size:
-        raise ValueError(f"num_exponents: got {count}, expected 1 <= num_exponents <= {size}")
-    if warmup < 0:
-        raise ValueError(f"warmup: got {warmup}, expected at least 0")
+    for name, number, low, high in (
+        ("num_exponents", count, 1, size),
+        ("warmup", warmup, 0, math.inf),
+    ):
+        is_number = hasattr(number, "__index__") and not isinstance(number, bool)
+        if not is_number or not low <= number <= high:
+            limit = "or more" if high == math.inf else f"to {high}"
+            raise ValueError(f"{name}: got {number!r}, expected an integer, {low} {limit}")
     # Random directions, so that no symmetry of the cell favors one.
     draw = jax.random.normal(jax.random.key(0), (size, count), flat.dtype)
     columns = jnp.broadcast_to(jnp.linalg.qr(draw)[0], (*flat.shape[:-1], size, count))
@@ -168,7 +172,8 @@ def _flatten(state: State, num_axes: int) -> Array:
     """Returns the real numbers of the state as (*batch, n)."""
     parts = []
     for leaf in filter(is_float, jax.tree.leaves(state)):
-        rows = leaf.reshape((*leaf.shape[:num_axes], -1))
+        # Not -1 for the size, which a batch of 0 leaves open.
+        rows = leaf.reshape((*leaf.shape[:num_axes], math.prod(leaf.shape[num_axes:])))
         parts += [rows.real, rows.imag] if jnp.iscomplexobj(rows) else [rows]
     if not parts:
         raise ValueError("state: got a state without floating-point numbers")
@@ -297,18 +302,25 @@ def spectral_radius(matrix: Any, squarings: int = 20) -> Array:
     matrices that are not symmetric it runs on any device.
 
     Args:
-      matrix: (..., n, n), real.
-      squarings: products of two matrices; the error is about log(c) / 2^squarings, where c is the
-        condition number of the eigenvectors.
+      matrix: (..., n, n), computed in at least float32.
+      squarings: products of two matrices, one or more; the error is about log(c) / 2^squarings,
+        where c is the condition number of the eigenvectors.
 
     Returns:
       (...), 0 for a nilpotent matrix.
+
+    Raises:
+      ValueError: if the matrix is not square, or `squarings` is not a positive integer.
 
     Examples:
       >>> round(float(spectral_radius(jnp.array([[0.0, 2.0], [-2.0, 0.0]]))), 4)
       2.0
     """
+    check_size("spectral_radius", squarings=squarings)
     matrix = jnp.asarray(matrix)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or not matrix.shape[-1]:
+        raise ValueError(f"matrix: got shape {matrix.shape}, expected (..., n, n), n > 0")
+    matrix = widen(matrix)
 
     def normalized(power: Array) -> tuple[Array, Array]:
         largest = jnp.max(jnp.abs(power), axis=(-2, -1))

@@ -113,12 +113,28 @@ def state_gradients(
     # In shard_map the gradient of what is the same on every device is summed over the devices.
     nudges = match_varying_axes(zeros, params, xs)
     ys, pull_back = jax.vjp(lambda nudges: _outputs_of(cell, flags)(arrays, nudges), nudges)
-    value, pull_score = jax.vjp(score, ys)
-    if jnp.shape(value) or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        got = f"{jnp.result_type(value)}{list(jnp.shape(value))}"
-        raise ValueError(f"score: got {got}, expected one real number")
-    (gradients,) = pull_back(*pull_score(jnp.ones_like(value)))
+    (gradients,) = pull_back(score_gradient(score, ys))
     return gradients, layout
+
+
+def score_gradient(score: Callable[[Any], Array], ys: Any) -> Any:
+    """Returns d score / d ys.
+
+    Raises:
+      ValueError: if the score is not one real number.
+
+    Examples:
+      >>> score_gradient(jnp.sum, jnp.zeros(3)).tolist()
+      [1.0, 1.0, 1.0]
+    """
+    value, pull_back = jax.vjp(score, ys)
+    leaves = jax.tree.leaves(value)
+    got = type(value).__name__
+    if len(leaves) == 1 and leaves[0] is value:
+        got = f"{jnp.result_type(value)}{list(jnp.shape(value))}"
+        if jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating):
+            return pull_back(jnp.ones_like(value))[0]
+    raise ValueError(f"score: got {got}, expected one real number")
 
 
 def widen(tree: Any) -> Any:

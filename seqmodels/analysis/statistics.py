@@ -1,5 +1,6 @@
 """Memory horizon of a model, and confidence intervals of a mean."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,10 +36,17 @@ def memory_horizon(
       The largest distance such that it and all smaller ones measured are high; None if the
       smallest is not.
 
+    Raises:
+      ValueError: if distances are not ascending, or their number is not that of the accuracies.
+
     Examples:
       >>> memory_horizon([10, 100, 1000], [1.0, 0.99, 0.6], chance=0.5)
       100
     """
+    if len(distances) != len(accuracies):
+        raise ValueError(f"accuracies: got {len(accuracies)}, expected {len(distances)}")
+    if any(b <= a for a, b in itertools.pairwise(distances)):
+        raise ValueError(f"distances: got {list(distances)}, expected ascending ones")
     threshold = horizon_threshold(chance, share)
     horizon = None
     for distance, accuracy in zip(distances, accuracies, strict=True):
@@ -52,15 +60,15 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     """Returns (mean, low, high): Student's t interval for the mean of a few independent values.
 
     Args:
-      values: one or more values; with a single one the interval is (nan, nan). Masked values are
-        left out.
-      confidence: the confidence level.
+      values: (N,), N > 0; with a single one the interval is (nan, nan). Masked values are left out.
+      confidence: the confidence level, between 0 and 1.
 
     Returns:
       (mean, low, high).
 
     Raises:
-      ValueError: if there is no value, or values are not real numbers.
+      ValueError: if there is no value, if values are not real numbers along one axis, or if the
+        confidence is not between 0 and 1.
 
     Examples:
       >>> [round(value, 2) for value in mean_interval([0.9, 0.92, 0.91])]
@@ -70,6 +78,10 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     array = as_floats("values", kept).astype(np.float64)
     if not array.size:
         raise ValueError("values: got none, expected at least one")
+    if array.ndim != 1:
+        raise ValueError(f"values: got shape {array.shape}, expected one axis")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: got {confidence}, expected a number between 0 and 1")
     mean = float(array.mean())
     if array.size < 2:
         return mean, float("nan"), float("nan")

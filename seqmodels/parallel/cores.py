@@ -36,9 +36,9 @@ def use_cpu_cores(n: int | None = None) -> None:
       >>> float(value), gradient.shape
       (9.0, (3,))
     """
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+    if n is not None and (isinstance(n, bool) or not hasattr(n, "__index__") or n < 1):
         raise ValueError(f"use_cpu_cores: n: got {n!r}, expected a positive integer or None")
-    requested = available_cores() if n is None else n
+    requested = available_cores() if n is None else int(n)
     in_flags = re.findall(rf"{_FLAG}=(\d+)", os.environ.get("XLA_FLAGS", ""))
     if in_flags and int(in_flags[-1]) != requested:
         raise ValueError(

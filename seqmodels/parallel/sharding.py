@@ -37,7 +37,7 @@ def data_parallel(
 
     Every device runs `function` on its share of the rows with a copy of the other arguments. The
     result is that of `function` itself, to rounding. It works inside and outside of `jax.jit`,
-    `jax.grad` and `jax.vmap`. With one device, `function` is called as it is.
+    `jax.grad` and `jax.vmap`. With one device and without `weight`, `function` is called as it is.
 
     Take derivatives inside, as in the first example: then each device takes its own, and they are
     combined once. `jax.grad` of the returned function gives the same numbers. The update of an
@@ -55,7 +55,9 @@ def data_parallel(
         integer, give the same masks on any number of devices.
       out_axes: how to combine the outputs; one entry for all, or a pytree that is a prefix of the
         outputs. "mean" is for means over rows and their gradients, "sum" for sums. An integer
-        concatenates outputs of each row along that axis.
+        concatenates outputs of each row along that axis. Such an output must depend on its own row
+        alone, and not on the number of rows: the gradient of a mean with respect to its rows would
+        be that of a device's mean.
       weight: `weight(*arguments) -> scalar`, the weight of a device's rows in a "mean". If
         `function` is a mean over valid steps, that is their number. A device with weight 0 is left
         out, and a mean of weight 0 is 0. None weights all rows equally.
@@ -63,13 +65,13 @@ def data_parallel(
         backend, which are looked up in the first call.
 
     Returns:
-      A compiled function of the same positional arguments. Make it once and call it often. It
+      A compiled function of the same arguments, all positional. Make it once and call it often. It
       raises ValueError if the devices do not divide the number of rows, unless all outputs are
       concatenated: then the last row is repeated, and the results of the copies are dropped. It
       raises ValueError if an entry of `in_axes` or `out_axes` does not fit its array.
 
     Raises:
-      TypeError: if `function` is not callable.
+      TypeError: if `function` or `weight` is not callable.
       ValueError: if not exactly one of `batch_axis` and `in_axes` is given, or if an entry is not
         one of those above.
 
@@ -98,30 +100,46 @@ def data_parallel(
       >>> mean(cell.init(jax.random.key(0)), jnp.ones((5, 4, 3)), lengths[:4]).shape
       ()
     """
-    if not callable(function):
-        raise TypeError(
-            f"data_parallel: function: got a {type(function).__name__}, expected a function"
-        )
+    for name, called in (("function", function), ("weight", weight or len)):
+        if not callable(called):
+            kind = type(called).__name__
+            raise TypeError(f"data_parallel: {name}: got a {kind}, expected a function")
     if (batch_axis is None) == (in_axes is None):
         raise ValueError(
             f"data_parallel: got batch_axis={batch_axis} and in_axes={in_axes}, expected one of "
             "the two"
         )
     check_entries("batch_axis", batch_axis, (None,))
+    if not isinstance(in_axes, tuple | list | None):
+        raise ValueError(
+            f"data_parallel: in_axes: got {in_axes!r}, expected a tuple with one entry for each "
+            "argument"
+        )
     check_entries("in_axes", in_axes if in_axes is None else tuple(in_axes), (None, KEY))
     check_entries("out_axes", out_axes, ("mean", "sum"))
     given = None if devices is None else tuple(devices)
-    if given == ():
-        raise ValueError("data_parallel: devices: got an empty sequence, expected devices or None")
+    if given is not None and (
+        not given
+        or len(set(given)) < len(given)
+        or not all(isinstance(device, jax.Device) for device in given)
+    ):
+        raise ValueError(
+            f"data_parallel: devices: got {devices!r}, expected different devices of JAX, or None"
+        )
 
-    def run(*arguments: Any) -> Any:
+    def run(*arguments: Any, **keywords: Any) -> Any:
+        if keywords:
+            names = ", ".join(keywords)
+            raise TypeError(
+                f"data_parallel: got {names} as keyword arguments, expected positional arguments"
+            )
         axes = (None, *[batch_axis] * (len(arguments) - 1)) if in_axes is None else tuple(in_axes)
         batch = split_arguments(arguments, axes, "batch_axis" if in_axes is None else "in_axes")
         used = given or tuple(jax.local_devices())
         concatenates = all(isinstance(entry, int) for entry in jax.tree.leaves(out_axes))
         if not concatenates:
             check_rows(batch.rows, len(used))
-        if not batch.rows or (given is None and len(used) == 1):
+        if not batch.rows or (given is None and len(used) == 1 and weight is None):
             outputs = function(*arguments)
             outputs_of(outputs, out_axes)
             return outputs

@@ -27,10 +27,12 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
 
     Raises:
       FileExistsError: in one line, if another file is there; it stays as it is.
-      OSError: if it cannot be written.
+      OSError: if it cannot be written, or the path is a folder.
       ValueError: if there is no such format.
     """
     path = pathlib.Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a file")
     if not path.suffix:
         path = path.with_name(f"{path.name}.png")
     form = path.suffix[1:].lower()

@@ -221,13 +221,20 @@ class Loop:
         return [float(norm) for norm in norms]
 
     def _add(self, metrics: StepMetrics) -> None:
-        """Returns the sum of the finite values, in float64 and in the order of the steps."""
+        """Adds the finite values to the sums, in float64 and in the order of the steps."""
         good, memory = metrics.finite, self._memory
         memory["counts"] = (np.array(memory["counts"]) + good.sum(0)).tolist()
         memory["skipped"] = (np.array(memory["skipped"]) + (~good).sum(0)).tolist()
-        for name, values in self._by_name(metrics).items():
-            total = np.where(good, values, 0).sum(0, dtype=np.float64)
-            memory["sums"][name] = (np.array(memory["sums"].get(name, 0.0)) + total).tolist()
+        before, named = memory["sums"], self._by_name(metrics)
+        # Those of a resume with another inspection are not of all steps since the last record.
+        complete = named.keys() & before.keys() if before else named.keys()
+        memory["sums"] = {
+            name: (
+                np.array(before.get(name, 0.0)) + np.where(good, values, 0).sum(0, dtype=np.float64)
+            ).tolist()
+            for name, values in named.items()
+            if name in complete
+        }
 
     def _by_name(self, metrics: StepMetrics) -> dict[str, Any]:
         named: dict[str, Any] = {"loss": metrics.loss, "grad_norm": metrics.grad_norm}

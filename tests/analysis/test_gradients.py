@@ -230,3 +230,9 @@ def test_clipping_is_that_of_the_optimizer():
         assert factor * norm == pytest.approx(float(clipped[0]), rel=1e-6)
     assert (found.share, found.mean_factor) == (0.5, np.mean(found.factor))
     assert clipping(norms, np.inf).share == 0
+    # As in the records of a training, a step without a finite norm does not count.
+    more = clipping([*norms, np.nan, np.inf], 1.5)
+    np.testing.assert_array_equal(more.factor, [*found.factor, np.nan, np.nan])
+    assert (more.share, more.mean_factor) == (found.share, found.mean_factor)
+    with pytest.raises(ValueError, match="clip_norm: got 0, expected a positive number"):
+        clipping(norms, 0)

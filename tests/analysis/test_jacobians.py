@@ -47,6 +47,13 @@ def test_product_of_an_lstm():
         np.testing.assert_allclose(np.exp(got.log_singular_values[n, :3]), values, rtol=1e-3)
 
 
+def test_a_batch_without_sequences():
+    cell = sm.rnn(1, 3)
+    params, xs = cases.init(cell), jnp.zeros((2, 0, 1))
+    assert jacobian_product(cell, params, xs).matrix.shape == (0, 3, 3)
+    assert lyapunov_exponents(cell, params, xs).shape == (0, 3)
+
+
 def test_product_below_the_smallest_float():
     cell = sm.rnn(1, 3, w_h_init=sm.initializers.identity(0.01))
     product = jacobian_product(cell, cases.init(cell), jnp.zeros((100, 1)))
@@ -135,9 +142,9 @@ def test_spectral_radius(size):
 
 def test_mistakes():
     cell = sm.rnn(1, 2)
-    with pytest.raises(ValueError, match="num_exponents: got 3, expected 1 <= num_exponents <= 2"):
+    with pytest.raises(ValueError, match="num_exponents: got 3, expected an integer, 1 to 2"):
         lyapunov_exponents(cell, cases.init(cell), jnp.ones((2, 1)), num_exponents=3)
-    with pytest.raises(ValueError, match="warmup: got -1, expected at least 0"):
+    with pytest.raises(ValueError, match="warmup: got -1, expected an integer, 0 or more"):
         lyapunov_exponents(cell, cases.init(cell), jnp.ones((2, 1)), warmup=-1)
     pair = sm.bidirectional(cell, cell)
     with pytest.raises(TypeError, match="cannot take one step"):

@@ -4,6 +4,7 @@ import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import seqmodels as sm
 from seqmodels.analysis.gradients import state_gradient_norms
@@ -51,3 +52,37 @@ def test_products_in_low_precision():
     )
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, atol=0.03)
+
+
+@pytest.mark.parametrize("batch_shape", [(), (0,), (2, 3)])
+def test_any_batch_axes(batch_shape):
+    cell = sm.lru(cases.D, cases.H)  # complex states
+    params, xs = cases.params_of(cell), cases.inputs(batch_shape)
+
+    def score(ys):
+        return jnp.sum(jnp.sin(ys[-1]))
+
+    found = log_state_gradient_norms(cell, params, xs, score)
+    norms = state_gradient_norms(cell, params, xs, score)
+    np.testing.assert_allclose(found, np.log(norms), rtol=1e-5, atol=1e-5)
+
+
+def test_states_and_outputs_of_other_kinds():
+    """s_t = s_tm1 / 2 + x_t and a counter; outputs are a dict with the counter."""
+
+    def step(params, state, x_t):
+        s, n = params * state[0] + x_t, state[1] + 1
+        return (s, n), {"s": s, "n": n}
+
+    def initial_state(params, batch_shape=()):
+        return jnp.zeros((*batch_shape, 1)), jnp.zeros(batch_shape, jnp.int32)
+
+    cell = sm.Cell(lambda key: jnp.float32(0.5), initial_state, step)
+    found = log_state_gradient_norms(
+        cell,
+        cases.init(cell),
+        jnp.ones((4, 2, 1)),
+        lambda ys: jnp.sum(ys["s"][-1] * ys["n"][-1, 0]),
+    )
+    want = np.log(4 * 0.5 ** np.arange(4, 0, -1))
+    np.testing.assert_allclose(found, np.broadcast_to(want[:, None], (4, 2)), rtol=1e-6)

@@ -45,6 +45,20 @@ def test_the_rate_is_the_best_in_validation_and_of_equal_ones_the_largest():
     nan = float("nan")
     assert study.best_rate((0.1, 0.2, 0.3), np.array([[0.5, 0.5], [0.4, 0.8], [1, nan]])) == 1
     assert study.best_rate((0.1, 0.3, 0.2), np.array([[0.5, 0.7], [0.7, 0.5], [0.6, 0.6]])) == 1
+    # Of those without a right answer, one that did not diverge.
+    assert study.best_rate((0.1, 0.3, 0.9), np.array([[0, 0], [0, 0], [nan, 0]])) == 1
+
+
+def test_a_rate_that_diverges_is_not_chosen(tmp_path, capsys):
+    """No answer is within the tolerance after 80 steps, so both rates have accuracy 0."""
+    config = SMALL.replace(
+        variants=("rnn",), tasks=("adding",), adding_length=9, hidden=2, rates=(1e-3, 1e30),
+        steps=80, seeds=1, batch=2, test_sequences=4, on_nonfinite="skip",
+    )  # fmt: skip
+    (record,) = run(config, tmp_path / "run")["results"]
+    assert (record["rate"], record["diverged"]) == (1e-3, [False])
+    assert np.isfinite(record["loss"]).all()
+    assert "nan" not in capsys.readouterr().out
 
 
 def test_a_run_compares_all_variants_and_resumes(tmp_path, capsys, monkeypatch):

@@ -19,7 +19,7 @@ from experiments.long_context.cells import build_cell
 from experiments.long_context.saving import restore, save
 from experiments.long_context.study import make_settings
 from experiments.long_context.texts import encode_numbers
-from experiments.microscope import Config, run
+from experiments.microscope import Config, from_long_context, measure, run, study
 from experiments.microscope.__main__ import EXPERIMENT
 from experiments.microscope.measure import Measured
 from experiments.microscope.own_run import own_config
@@ -211,6 +211,26 @@ def test_one_line_for_what_cannot_be_shown(seen, tmp_path, monkeypatch):
         Config(model_dir="x", steps=3)
 
 
+def test_outputs_in_several_calls_are_those_of_one(seen, monkeypatch):
+    collection = load(seen[0])
+    model, inputs = collection.models[0], collection.encode(collection.sentences[0].text).inputs
+    wanted = measure._by_word(model.anatomy, model.params, inputs)
+    monkeypatch.setattr(measure, "CELL_STEPS", 4 * len(inputs))  # 4 sequences a call
+    assert len(inputs) % 4
+    found = measure._by_word(model.anatomy, model.params, inputs)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_a_long_text_is_cut_and_a_long_distance_is_not(seen, capsys):
+    text = load(seen[0]).encode("the sky is " * 3)
+    cut = study._cut(text, 4)
+    assert cut.words == ["the", "sky", "is", "the"]
+    assert cut.inputs.tolist() == text.inputs[:4].tolist()
+    assert "got 9 words, read the first 4" in capsys.readouterr().err
+    far = from_long_context._sky(seen[0], results(seen[0]), (), 700)
+    assert max(len(split_words(one.text)) for one in far.sentences) == far.max_words > 700
+
+
 def record(cell, *by_seed):
     """A record of results.json whose gradient falls by a factor of 10 ** by_seed in 10 steps."""
     trained = [[0.0, slope / 2, slope] for slope in by_seed]
@@ -230,6 +250,28 @@ def test_the_ratio_of_gradients_has_the_interval_of_student():
     assert (ratio.low, ratio.high) == pytest.approx((2 - 2.48414, 2 + 2.48414), abs=1e-4)
     assert "both trained at distance 10: 100 [10^-0.5, 30,489]" in line(ratio)
     assert gradient_ratios({"results": found["results"][:1]}) == []
+
+
+@pytest.mark.parametrize(
+    ("distances", "curve", "ratio"),
+    [
+        ([0, 10, 20], [0.0, -2.0, None], 2.0),  # the point itself, next to a gradient of zero
+        ([0, 10, 20], [None, -2.0, -3.0], 2.0),
+        ([0, 5, 15], [0.0, -2.0, -4.0], 3.0),  # half way between two points
+        ([0, 5, 15], [0.0, -2.0, None], None),
+        ([0, 5], [0.0, None], None),
+    ],
+)
+def test_the_ratio_next_to_a_gradient_of_zero(distances, curve, ratio):
+    def one(cell, values):
+        curves = {"distances": distances, "initial": [values], "trained": [values]}
+        return {"cell": cell, "distance": 10, "gradient_log10": curves}
+
+    found = {"results": [one("rnn", curve), one("lstm", [0.0] * len(curve))]}
+    assert [r.mean for r in gradient_ratios(found)] == ([] if ratio is None else [ratio] * 2)
+    # Both are zero at the distance: their difference is not a number.
+    both = {"results": [one("rnn", [0.0, None, None][: len(curve)]), one("lstm", curve)]}
+    assert all(np.isfinite(r.mean) for r in gradient_ratios(both))
 
 
 def test_a_reading_says_where_the_evidence_was_written(seen):

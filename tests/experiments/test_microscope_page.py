@@ -10,6 +10,7 @@ import pytest
 from page_models import NODE, D, H, V, cases, in_node, needs_node, spread, subject_of
 
 import seqmodels as sm
+from experiments.long_context.texts import encode_numbers
 from experiments.microscope.page import PageModel, WordNgrams, Words, assemble, write
 from experiments.microscope.page.encoding import array, encoded
 from seqmodels.data import word_features
@@ -134,14 +135,40 @@ def test_the_horizon_is_measured_as_the_model_answers() -> None:
     assert {ok for right, _ in got for ok in right} == {True, False}
 
 
+@needs_node
+def test_numbers_are_those_of_python() -> None:
+    """Those that the command reads; a word that it refuses is not read on the page."""
+    words = ["0.31", "0.87*", "-0.3", "+.5*", "1e-3", "2.", "7E2*", "1-2", "a1", "0.5**", "*"]
+    words += ["nan", "inf", "1e999", "0x10", "--1"]
+    code = "return Tokenize.make({kind: 'numbers'})(data).map(({text, token}) => [text, token])"
+    got = in_node(code, f" {words[0]},{words[1]}, " + "\n".join(words[2:]))
+    assert [word for word, _ in got] == words
+    for word, token in got:
+        try:
+            want = encode_numbers(word).inputs[0, 0]
+        except ValueError:
+            assert token is None, word
+        else:
+            np.testing.assert_allclose(token["x"], want, rtol=1e-6, err_msg=word)
+
+
+def test_numbers_that_a_page_cannot_hold() -> None:
+    for values, kind in (([np.nan], "f4"), ([[np.inf]], "i1"), ([70_000.0], "f2")):
+        with pytest.raises(ValueError, match=f"subject: got numbers that are not finite in {kind}"):
+            array(values, kind)
+
+
 def test_arrays_keep_their_values() -> None:
     values = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float32)
+    tokens = np.array([0, 40_000, 2**31 - 1])  # of a vocabulary of any size
     exact, half, byte = (array(values, kind) for kind in ("f4", "f2", "i1"))
     assert [one["type"] for one in (exact, half, byte)] == ["f4", "f2", "i1"]
     if NODE is None:
         pytest.skip("node is not installed")
     code = "return data.map((one) => Array.from(Engine.decode(one).values))"
-    got = [np.reshape(one, values.shape) for one in in_node(code, [exact, half, byte])]
+    *got, whole = in_node(code, [exact, half, byte, array(tokens, "i4")])
+    assert whole == tokens.tolist()
+    got = [np.reshape(one, values.shape) for one in got]
     np.testing.assert_array_equal(got[0].astype(np.float32), values)
     np.testing.assert_array_equal(got[1], values.astype(np.float16))
     steps = np.abs(values).max(axis=1, keepdims=True) / 127

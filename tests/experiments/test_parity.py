@@ -9,6 +9,7 @@ from experiments.common import app
 from experiments.parity import Config, run
 from experiments.parity.__main__ import EXPERIMENT
 from experiments.parity.study import strings, trainings
+from seqmodels import model_files
 
 
 def test_strings():
@@ -34,6 +35,8 @@ def test_a_cell_learns_parity_of_eight_bits_and_goes_beyond(tmp_path, capsys):
     assert record["accuracy_20"] > 0.95
     assert baseline["accuracy_20"] == pytest.approx(0.5, abs=0.05)
     assert "the last bit alone" in capsys.readouterr().out
+    saved = model_files.load(tmp_path / "run" / "models" / "lstm-0", "parity")
+    assert saved.config == {"cell": "lstm", "hidden": 8, "precision": "float32"}
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [150, 300]
     for name in ("gates/f_high", "gates/time_constant", "gradients/at_1", "gradients/clipped"):

@@ -226,6 +226,13 @@ def test_one_device_runs_the_function_as_it_is(monkeypatch):
     assert float(spread(params, xs)) == float(jnp.mean(xs @ params))
     with pytest.raises(ValueError, match="got 'mean' for output, int32"):
         sm.data_parallel(lambda p, xs: jnp.argmax(xs), batch_axis=1)(params, xs)
+    # A mean of weight 0 is 0, as on several devices.
+    weighted = sm.data_parallel(
+        masked_mean, in_axes=(None, 1, 0), weight=lambda params, xs, lengths: jnp.sum(lengths)
+    )
+    assert float(weighted(params, xs, jnp.zeros(3, int))) == 0
+    lengths = jnp.array([2, 0, 7])
+    cases.assert_close(weighted(params, xs, lengths), masked_mean(params, xs, lengths))
 
 
 def mean(params, xs):
@@ -328,7 +335,23 @@ MISTAKES = {
     ),
     "devices": (
         lambda: call(batch_axis=1, devices=[]),
-        "data_parallel: devices: got an empty sequence, expected devices or None",
+        "data_parallel: devices: got [], expected different devices of JAX, or None",
+    ),
+    "numbers of devices": (
+        lambda: call(batch_axis=1, devices=[0, 1]),
+        "data_parallel: devices: got [0, 1], expected different devices of JAX, or None",
+    ),
+    "a weight that is no function": (
+        lambda: call(batch_axis=1, weight=2.0),
+        "data_parallel: weight: got a float, expected a function",
+    ),
+    "one axis for all arguments": (
+        lambda: call(in_axes=1),
+        "data_parallel: in_axes: got 1, expected a tuple with one entry for each argument",
+    ),
+    "keywords": (
+        lambda: sm.data_parallel(mean, batch_axis=1)(jnp.ones(D), xs=jnp.ones((7, 4, D))),
+        "data_parallel: got xs as keyword arguments, expected positional arguments",
     ),
 }
 

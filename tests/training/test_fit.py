@@ -227,6 +227,31 @@ def test_other_settings_of_the_loop_are_refused_but_for_more_steps(tmp_path):
     assert [r["step"] for r in records(tmp_path)] == list(range(6, 73, 6))
 
 
+def test_another_inspection_on_resume_begins_with_a_whole_interval(tmp_path):
+    """Interrupted at step 21, between the records of 18 and 24; all steps are clipped by 0.001."""
+    names = ("gradients/clipped", "gradients/clip_factor")
+    clips = loops.Inspection(lambda state: {}, clip_norm=1e-3)
+
+    def interrupted(progress):
+        if progress.step == 18:
+            signal.raise_signal(signal.SIGTERM)
+
+    for folder, before, after in (("off-on", None, clips), ("on-off", clips, None)):
+        place = tmp_path / folder
+        place.mkdir()
+        with Interruption() as interruption, pytest.raises(Interrupted):
+            run(
+                place, PLAIN._replace(steps=36), saved=float("inf"), watch=interrupted,
+                interruption=interruption, inspection=before,
+            )  # fmt: skip
+        run(place, PLAIN._replace(steps=36), inspection=after)
+        found = {r["step"]: [r.get(name) for name in names] for r in records(place)}
+        assert all((values[0] is None) == (values[1] is None) for values in found.values())
+        shares = {step: values[0] for step, values in found.items()}
+        on = [6, 12, 18] if before else [30, 36]
+        assert shares == {step: 1 if step in on else None for step in range(6, 37, 6)}
+
+
 def dispatch_of(step):
     data = shuffled((X, Y), 8, seed=1)
     return jax.tree.map(lambda *leaves: np.stack(leaves), *[data.at(step + k) for k in range(3)])

@@ -59,14 +59,21 @@ def array(values: Any, precision: str = "f4") -> dict[str, Any]:
 
     Args:
       values: numbers.
-      precision: "f4", "f2", "i2", or "i1": 8 bits and a float32 scale for each row.
+      precision: "f4", "f2", "i4", or "i1": 8 bits and a float32 scale for each row.
+
+    Raises:
+      ValueError: for numbers that are not finite, or that the precision cannot hold.
     """
     values = np.asarray(values)
+    with np.errstate(over="ignore"):
+        stored = values.astype("<f4" if precision == "i1" else f"<{precision}")
+    if not np.all(np.isfinite(stored)):
+        raise ValueError(f"subject: got numbers that are not finite in {precision}")
     if precision == "i1":
         scale = np.maximum(np.abs(values).max(axis=1), 1e-12) / 127
         rounded = np.rint(values / scale[:, None]).astype(np.int8)
         return _packed(rounded, "i1") | {"scale": _packed(scale.astype("<f4"), "f4")}
-    return _packed(values.astype(f"<{precision}"), precision)
+    return _packed(stored, precision)
 
 
 def _packed(values: np.ndarray, kind: str) -> dict[str, Any]:
@@ -95,9 +102,9 @@ def _generator(subject: Subject) -> dict[str, Any] | None:
         )
     return {
         "kind": "sky",
-        "clues": array(generator.test_clues, "i2"),
-        "filler": array(generator.filler, "i2"),
-        "lengths": array(generator.filler_lengths, "i2"),
+        "clues": array(generator.test_clues, "i4"),
+        "filler": array(generator.filler, "i4"),
+        "lengths": array(generator.filler_lengths, "i4"),
         "question": [generator.words.index(word) for word in QUESTION],
         "chance": 1 / len(subject.classes),
     }

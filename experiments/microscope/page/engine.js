@@ -19,14 +19,14 @@ const Engine = (() => {
     return sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
   }
 
-  // {shape, type, data: base64, scale?} -> {shape, values}; type f4, f2, i2, or i1 with a scale
+  // {shape, type, data: base64, scale?} -> {shape, values}; type f4, f2, i4, or i1 with a scale
   // for each row.
   function decode(array) {
     const text = atob(array.data), bytes = new Uint8Array(text.length);
     for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
     const {shape, type} = array;
     if (type === "f4") return {shape, values: new Float32Array(bytes.buffer)};
-    if (type === "i2") return {shape, values: new Int16Array(bytes.buffer)};
+    if (type === "i4") return {shape, values: new Int32Array(bytes.buffer)};
     if (type === "f2") {
       const table = Float32Array.from({length: 65536}, (_, bits) => halfToNumber(bits));
       return {shape, values: Float32Array.from(new Uint16Array(bytes.buffer), (b) => table[b])};

@@ -141,7 +141,7 @@ const Reading = (() => {
 
   function gradient({norms, decay, head}) {
     const T = norms.length, ratio = norms[0] / norms[T - 1];
-    if (T < 3 || !(ratio >= 0)) return [];
+    if (T < 3 || !Number.isFinite(ratio)) return [];
     if (head === "pooled") {
       return [["Every word is read by the mean and the maximum over time, so the gradient has a " +
         "short way to each of them and need not cross the whole sentence."]];

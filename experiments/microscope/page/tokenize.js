@@ -13,6 +13,9 @@ const Tokenize = (() => {
     String.raw`(?!\p{M})${LETTER}+(?:(?:['\u2019]|[\u200c\u200d]+)${LETTER}+)*` +
     String.raw`|${SIGN}(?:\p{M}|[\u200c\u200d]*${SIGN})*`, "gu");
 
+  // As `encode_numbers` reads them: separated by spaces or commas.
+  const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\*?$/i;
+
   const CRC = Uint32Array.from({length: 256}, (_, n) => {
     for (let k = 0; k < 8; k++) n = n & 1 ? 0xedb88320 ^ (n >>> 1) : n >>> 1;
     return n;
@@ -44,8 +47,11 @@ const Tokenize = (() => {
   // The function text -> entries of a page's `tokens`.
   function make(tokens) {
     if (tokens.kind === "numbers") {
-      return (text) => (text.match(/\d*\.?\d+\*?/g) || []).map((word) => (
-        {text: word, token: {x: [parseFloat(word), word.endsWith("*") ? 1 : 0]}, isKnown: true}));
+      return (text) => text.split(/[\s,]+/).filter(Boolean).map((word) => {
+        const x = [parseFloat(word), word.endsWith("*") ? 1 : 0];
+        const isKnown = NUMBER.test(word) && Number.isFinite(x[0]);
+        return {text: word, token: isKnown ? {x} : null, isKnown};
+      });
     }
     const number = new Map(tokens.vocabulary.map((word, row) => [word, row]));
     if (tokens.kind === "words") {

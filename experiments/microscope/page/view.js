@@ -181,7 +181,8 @@ const View = (() => {
   function gradient(state, canvas) {
     const T = state.words.length, part = state.part, series = [];
     const curve = (back) => {
-      const all = norms(back, part), size = norms(back, "both")[T - 1] || 1;
+      const all = norms(back, part), size = norms(back, "both")[T - 1];
+      if (!(size > 0)) return []; // a dead layer of ReLUs
       return all.map((v, t) => [T - 1 - t, v / size]).filter(([, v]) => v > 1e-30).reverse();
     };
     for (const other of state.others) {
