@@ -241,7 +241,7 @@ def test_devices_that_do_not_divide_the_rows(made):
 def test_loss_that_returns_a_number():
     train = make_train_steps(lambda params, *_: jnp.sum(params["b"]), OPTIMIZER)
     state = create_train_state(init, OPTIMIZER, jax.random.key(0))
-    with pytest.raises(TypeError, match="loss: got a DynamicJaxprTracer, expected a Loss"):
+    with pytest.raises(TypeError, match=r"loss: got a \w+, expected a Loss"):
         jax.eval_shape(train, state, make_batches(1))
 
 
