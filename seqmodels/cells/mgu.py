@@ -191,7 +191,8 @@ def mgu(
       A `Cell` whose parameters are `MGUParams`.
 
     Raises:
-      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+      ValueError: if a size is not a positive integer, `chrono` is not greater than 2, or a dtype is
+        not a floating one.
 
     Examples:
       >>> cell = sm.mgu(input_size=3, hidden_size=4)

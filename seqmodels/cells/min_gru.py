@@ -149,7 +149,8 @@ def min_gru(
       A `Cell` whose parameters are `MinGRUParams`.
 
     Raises:
-      ValueError: if a size is not a positive integer, or `chrono` is not greater than 2.
+      ValueError: if a size is not a positive integer, `chrono` is not greater than 2, or a dtype is
+        not a floating one.
 
     Examples:
       >>> cell = sm.min_gru(input_size=3, hidden_size=4)

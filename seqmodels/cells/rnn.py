@@ -144,7 +144,8 @@ def rnn(
       A `Cell` whose parameters are `RNNParams`.
 
     Raises:
-      ValueError: if a size is not a positive integer or the activation is not known.
+      ValueError: if a size is not a positive integer, the activation is not known, or a dtype is
+        not a floating one.
 
     Examples:
       >>> cell = sm.rnn(input_size=3, hidden_size=4)

@@ -25,7 +25,7 @@ def bidirectional(forward: Cell, backward: Cell) -> Cell:
     first. The backward cell begins each sequence at its last valid step. `resets` mark where a
     packed piece begins in the direction of the call; the other direction begins each piece at its
     other end. Under `reverse=True` the forward cell reads from the end and the backward cell from
-    the start. The pair serves whole sequences only: stepping it raises TypeError.
+    the start. The pair serves whole sequences only.
 
     Schuster, Paliwal 1997, "Bidirectional Recurrent Neural Networks", IEEE Transactions on Signal
     Processing 45(11).
@@ -36,6 +36,9 @@ def bidirectional(forward: Cell, backward: Cell) -> Cell:
 
     Returns:
       A `Cell` whose parameters and state are `Bidirectional` pairs.
+
+    Raises:
+      TypeError: if an argument is not a `Cell`; by the step of the pair, always.
 
     Examples:
       >>> cell, xs = sm.bidirectional(sm.gru(3, 4), sm.gru(3, 4)), jnp.ones((5, 2, 3))

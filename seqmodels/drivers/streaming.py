@@ -43,7 +43,7 @@ def stream(
       read.
 
     Raises:
-      TypeError: if `cell` is not a `Cell`.
+      TypeError: if `cell` is not a `Cell`. The step raises it for a bidirectional pair.
       ValueError: if the state does not match the cell, or is given with a batch_shape. The step
         raises it if x_t or reset_t does not fit the state.
 

@@ -95,8 +95,12 @@ def make_train_steps(
     Returns:
       `train(state, batches=None) -> (state, StepMetrics)`. `batches` has a leading axis of
       `num_steps`; it is None with a `sample`. A stopped state is returned unchanged, with metrics
-      of zero. Compile it with `jax.jit` and donate the state. It raises ValueError if the number of
-      devices does not divide the rows of a batch.
+      of zero. Compile it with `jax.jit` and donate the state.
+
+    Raises:
+      ValueError: by `train`, if `batches` have another number of steps, or if the number of devices
+        does not divide the rows of a batch.
+      TypeError: by `train`, if the loss does not return a `Loss`.
 
     Examples:
       >>> import optax
@@ -123,6 +127,10 @@ def make_train_steps(
 
         def total(params: Params) -> tuple[Array, Loss]:
             result = loss(params, batch, key, state.carry)
+            if not isinstance(result, Loss):
+                raise TypeError(
+                    f"make_train_steps: loss: got a {type(result).__name__}, expected a Loss"
+                )
             return result.total, result
 
         # The gradient of parameters that vary is that of this device's rows alone. For replicated

@@ -238,6 +238,13 @@ def test_devices_that_do_not_divide_the_rows(made):
         jax.jit(train)(state, *([] if made else [make_batches(1)]))
 
 
+def test_loss_that_returns_a_number():
+    train = make_train_steps(lambda params, *_: jnp.sum(params["b"]), OPTIMIZER)
+    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
+    with pytest.raises(TypeError, match=r"loss: got a \w+, expected a Loss"):
+        jax.eval_shape(train, state, make_batches(1))
+
+
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_seeds_do_not_touch_each_other(devices):
     mesh = make_mesh(devices, "seeds")
