@@ -1,3 +1,4 @@
+import gc
 import itertools
 import os
 import pathlib
@@ -21,8 +22,10 @@ os.environ.setdefault("MPLBACKEND", "agg")
 OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 HAS_OLD_EMITTERS = jax.__version_info__ < (0, 11)
 
+# Tracing makes many objects and few cycles: Python's own 700 cost 8 % of the time.
+gc.set_threshold(20_000, 50, 50)
+
 HERE = pathlib.Path(__file__).parent
-OPTIMIZED = HERE / "drivers"  # its tests run as users do
 # Files that take longest, the longest first, so that the workers end together.
 LONGEST = (
     "drivers/test_contract.py",
@@ -60,9 +63,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="module")
 def _optimizations(request):
-    """Turns XLA's optimizations on for tests/drivers and for modules marked `optimized`."""
-    marked = request.node.get_closest_marker("optimized") is not None
-    use_optimizations(marked or OPTIMIZED in request.path.parents)
+    """Turns XLA's optimizations on for modules marked `optimized`, which run as users do."""
+    use_optimizations(request.node.get_closest_marker("optimized") is not None)
 
 
 def use_optimizations(on):
@@ -98,6 +100,7 @@ if HAS_OLD_EMITTERS:
 def clear_caches():
     """Drops what was compiled, so that functions are traced again and chex may count anew."""
     jax.clear_caches()
+    gc.collect()  # programs in cycles keep their memory maps until then
     chex.clear_trace_counter()
 
 

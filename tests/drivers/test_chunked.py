@@ -13,6 +13,8 @@ import pytest
 import seqmodels as sm
 from seqmodels.drivers.memory_plan import parse_bytes
 
+pytestmark = pytest.mark.optimized
+
 D, H = 32, 64
 
 
