@@ -7,6 +7,7 @@ import chex
 import jax
 import pytest
 from jax._src import compiler
+from quick_programs import HAS_OLD_EMITTERS, OLD_EMITTERS
 
 from seqmodels.cells import products
 
@@ -16,11 +17,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most tests wait for the compiler; `_optimizations` below turns them on where they matter.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ.setdefault("MPLBACKEND", "agg")
-
-# Half of the compiler's time goes to kernels of fusions; the older emitters take a quarter of it.
-# XLA has them no more from JAX 0.11 on, where an unknown option is an error.
-OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-HAS_OLD_EMITTERS = jax.__version_info__ < (0, 11)
 
 # Tracing makes many objects and few cycles: Python's own 700 cost 8 % of the time.
 gc.set_threshold(20_000, 50, 50)

@@ -17,6 +17,7 @@ T, D, H = cases.T, cases.D, cases.H
 KEY = jax.random.key(5)
 
 
+@functools.cache
 def everything():
     """All combinators in one cell."""
     return sm.stack(

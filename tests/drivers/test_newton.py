@@ -15,6 +15,7 @@ LONG = 300
 CELLS = {"lstm": sm.lstm(D, H), "gru": sm.gru(D, H), "rnn": sm.rnn(D, H)}
 
 
+@functools.cache
 def chaotic(num_steps=200, scale=5.0):
     """A tanh RNN whose state forgets nothing: two of them that differ by 1e-7 soon differ by 1."""
     cell = sm.rnn(D, 8)
