@@ -43,41 +43,27 @@ def program(name, method, reverse):
     return jax.jit(jax.value_and_grad(once, (0, 1, 2), has_aux=True))
 
 
-_FOUND = {}
-
-
-def oracles(name, reverse, contract):
-    """(outputs, gradients) by the loops; found once for a cell, whichever driver is compared."""
-    key = (name, reverse, *(np.asarray(array).tobytes() for array in contract.values()))
-    if key not in _FOUND:
-        params, xs, state = cases.arguments(name)
-        wanted = cases.loops(name, params, xs, state, reverse=reverse, **contract)
-        _FOUND[key] = (
-            wanted,
-            oracle.backpropagate(
-                cases.ALL[name][0],
-                params,
-                np.asarray(xs),
-                state,
-                cases.cotangents(wanted),
-                reverse=reverse,
-                **contract,
-            ),
-        )
-    return _FOUND[key]
-
-
-def check(name, method, reverse, *, lengths, resets, mask):
+def check(name, method, reverse, xs=None, state=None, **contract):
     """Asserts that one call of the program is what the oracles say, in float64."""
-    contract = {"lengths": lengths, "resets": resets, "mask": mask}
     with jax.enable_x64(True):
-        params, xs, state = cases.arguments(name)
+        params, default_xs, default_state = cases.arguments(name)
+        xs = default_xs if xs is None else xs
+        state = default_state if state is None else state
         padded = cases.padded_with_nan(xs, contract["lengths"], contract["mask"])
         (_, (out, converged)), gradients = program(name, method, reverse)(
             params, padded, state, *(contract[field] for field in ("lengths", "resets", "mask"))
         )
-        wanted, wanted_gradients = oracles(name, reverse, contract)
+        wanted = cases.loops(name, params, xs, state, reverse=reverse, **contract)
         cases.assert_close(out, wanted, 1e-11)
+        wanted_gradients = oracle.backpropagate(
+            cases.ALL[name][0],
+            params,
+            np.asarray(xs),
+            state,
+            cases.cotangents(wanted),
+            reverse=reverse,
+            **contract,
+        )
         cases.assert_close(gradients, wanted_gradients, 1e-11)
         assert not np.any(np.where(np.isnan(padded), gradients[1], 0))  # zero, and not nearly
         assert converged is None or converged  # or it would be the loop it falls back to
