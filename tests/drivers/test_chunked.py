@@ -159,7 +159,7 @@ def gradient_over_a_prime(method, reverse):
         full = sm.unroll_full(cell, params, xs, method=method, **contract)
         return jnp.sum(jnp.sin(full.ys)) + jnp.sum(full.states.h**2), full[:3]
 
-    gradient = jax.jit(jax.grad(loss, (0, 1), has_aux=True))
+    gradient = jax.grad(loss, (0, 1), has_aux=True)  # with optimizations, quicker outside of jit
     return gradient(cases.params_of(cell), cases.inputs((3, 1), 13))
 
 
