@@ -1,3 +1,4 @@
+import gc
 import itertools
 import os
 import pathlib
@@ -6,6 +7,7 @@ import chex
 import jax
 import pytest
 from jax._src import compiler
+from quick_programs import HAS_OLD_EMITTERS, OLD_EMITTERS
 
 from seqmodels.cells import products
 
@@ -16,13 +18,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ.setdefault("MPLBACKEND", "agg")
 
-# Half of the compiler's time goes to kernels of fusions; the older emitters take a quarter of it.
-# XLA has them no more from JAX 0.11 on, where an unknown option is an error.
-OLD_EMITTERS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
-HAS_OLD_EMITTERS = jax.__version_info__ < (0, 11)
+# Tracing makes many objects and few cycles: Python's own 700 cost 8 % of the time.
+gc.set_threshold(20_000, 50, 50)
 
 HERE = pathlib.Path(__file__).parent
-OPTIMIZED = HERE / "drivers"  # its tests run as users do
 # Files that take longest, the longest first, so that the workers end together.
 LONGEST = (
     "drivers/test_contract.py",
@@ -60,9 +59,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True, scope="module")
 def _optimizations(request):
-    """Turns XLA's optimizations on for tests/drivers and for modules marked `optimized`."""
-    marked = request.node.get_closest_marker("optimized") is not None
-    use_optimizations(marked or OPTIMIZED in request.path.parents)
+    """Turns XLA's optimizations on for modules marked `optimized`, which run as users do."""
+    use_optimizations(request.node.get_closest_marker("optimized") is not None)
 
 
 def use_optimizations(on):
@@ -98,6 +96,7 @@ if HAS_OLD_EMITTERS:
 def clear_caches():
     """Drops what was compiled, so that functions are traced again and chex may count anew."""
     jax.clear_caches()
+    gc.collect()  # programs in cycles keep their memory maps until then
     chex.clear_trace_counter()
 
 

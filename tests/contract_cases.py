@@ -191,6 +191,11 @@ def init(cell, seed=0):
     return jax.jit(cell.init)(jax.random.key(seed))
 
 
+def compiled(model):
+    """The model (a NamedTuple) with its functions compiled; else each operation is a program."""
+    return model._replace(**{k: jax.jit(f) for k, f in model._asdict().items() if callable(f)})
+
+
 def params_of(cell, seed=0):
     """Parameters with no zero among them, so that every term counts."""
     return _shaken(init(cell, seed), 0.3, seed)

@@ -2,10 +2,11 @@ import contextlib
 import importlib.util
 import io
 import json
-import os
 import pathlib
 import subprocess
 import sys
+
+import quick_programs
 
 from experiments.common import app
 
@@ -34,7 +35,7 @@ def starter(program, timeout=240):
         return subprocess.run(
             [sys.executable, *named, *arguments],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+            env={**quick_programs.environment(), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -94,7 +95,7 @@ def run_each(program, folder, cases, timeout=240):
     done = subprocess.run(
         [sys.executable, "-c", _FORKS, program, json.dumps([list(case) for case in cases])],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+        env={**quick_programs.environment(), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=timeout,

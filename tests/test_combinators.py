@@ -17,6 +17,7 @@ T, D, H = cases.T, cases.D, cases.H
 KEY = jax.random.key(5)
 
 
+@functools.cache
 def everything():
     """All combinators in one cell."""
     return sm.stack(
@@ -34,8 +35,9 @@ def test_layer_by_layer_equals_step_by_step(key):
     params, xs = cases.params_of(cell), cases.inputs((2,))
     state = cell.initial_state(params, (2,), key=key)
     full = sm.unroll_full(cell, params, xs, key=key)
+    step = jax.jit(cell.step)
     for t in range(T):
-        state, y = cell.step(params, state, xs[t])
+        state, y = step(params, state, xs[t])
         cases.assert_close(y, full.ys[t])
         floats = [a for a in jax.tree.leaves(state) if jnp.issubdtype(a.dtype, jnp.floating)]
         visited = jax.tree.leaves(jax.tree.map(lambda a, t=t: a[t], full.states))

@@ -1,5 +1,7 @@
 """The associative driver: whom it serves, what passes a reset, states of several leaves."""
 
+import functools
+
 import contract_cases as cases
 import jax
 import jax.numpy as jnp
@@ -65,10 +67,14 @@ def test_nan_before_a_reset_stays_there(name, reverse):
     def score(xs):  # of outputs after the reset, by inputs on both sides of it
         return jnp.sum(sm.unroll(cell, params, xs, **contract)[1][clean])
 
-    gradient = jax.grad(score)(xs.at[bad].set(jnp.nan))
-    cases.assert_close(gradient[clean], jax.grad(score)(xs)[clean])
-    assert not np.any(jax.grad(score)(xs)[dirty])
-    _, slope = jax.jvp(score, (xs.at[bad].set(jnp.nan),), (jnp.ones_like(xs),))
+    @jax.jit
+    def derivatives(xs):
+        return jax.grad(score)(xs), jax.jvp(score, (xs,), (jnp.ones_like(xs),))[1]
+
+    gradient, slope = derivatives(xs.at[bad].set(jnp.nan))
+    wanted_gradient, _ = derivatives(xs)
+    cases.assert_close(gradient[clean], wanted_gradient[clean])
+    assert not np.any(wanted_gradient[dirty])
     cases.assert_close(slope, jnp.sum(gradient[clean]), 1e-5)
 
     first = np.zeros((T, 2), bool)
@@ -79,7 +85,8 @@ def test_nan_before_a_reset_stays_there(name, reverse):
         contract = {"resets": first, "reverse": reverse, "method": "associative"}
         return jnp.sum(sm.unroll(cell, params, xs, state, **contract)[1])
 
-    cases.assert_close(jax.grad(loss)(params, nan), jax.grad(loss)(params, None))
+    gradient = jax.jit(jax.grad(loss))
+    cases.assert_close(gradient(params, nan), gradient(params, None))
 
 
 def test_a_state_of_matrices_and_elements_of_fewer_entries():
@@ -95,9 +102,13 @@ def test_a_state_of_matrices_and_elements_of_fewer_entries():
         state = cases.to64(cases.state_of(cell, params, (2, 2)))
         for options in ({}, {**contract, "reverse": True}):
             got, want = (
-                jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(
-                    params, xs, state, method, options
-                )
+                jax.jit(
+                    jax.value_and_grad(
+                        functools.partial(loss, method=method, options=options),
+                        (0, 1, 2),
+                        has_aux=True,
+                    )
+                )(params, xs, state)
                 for method in ("associative", "scan")
             )
             cases.assert_close(got, want, 1e-11)
@@ -116,10 +127,12 @@ def test_elements_without_a_derivative_at_zero():
     def loss(params, xs, method, **contract):
         return jnp.sum(sm.unroll(cell, params, xs, method=method, **contract)[1])
 
-    got = jax.grad(loss)(jnp.eye(D), xs, "associative", lengths=cases.LENGTHS)
-    want = sum(
-        jax.grad(loss)(jnp.eye(D), xs[:length, n], "scan") for n, length in enumerate(cases.LENGTHS)
-    )
+    def gradient(xs, method, **contract):
+        run = jax.grad(functools.partial(loss, method=method, **contract))
+        return jax.jit(run)(jnp.eye(D), xs)
+
+    got = gradient(xs, "associative", lengths=cases.LENGTHS)
+    want = sum(gradient(xs[:length, n], "scan") for n, length in enumerate(cases.LENGTHS))
     cases.assert_close(got, want, 1e-5)
 
 
@@ -161,5 +174,8 @@ def test_a_leaf_that_no_derivative_reaches(dtype):
         return jnp.sum(sm.unroll(cell, params, xs, method=method, lengths=cases.LENGTHS)[1] ** 2)
 
     for derivative in (jax.grad, jax.jacfwd, jax.hessian):
-        got, want = (derivative(loss)(jnp.full(D, 0.5), m) for m in ("associative", "scan"))
+        got, want = (
+            jax.jit(derivative(functools.partial(loss, method=method)))(jnp.full(D, 0.5))
+            for method in ("associative", "scan")
+        )
         cases.assert_close(got, want, 1e-5)

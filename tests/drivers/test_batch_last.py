@@ -12,6 +12,8 @@ from jax.sharding import AxisType, PartitionSpec
 import seqmodels as sm
 from seqmodels.drivers.fused.batch_last import batch_last
 
+pytestmark = pytest.mark.optimized
+
 D, H = cases.D, cases.H
 LAST = sm.fused(chunk=3, batch_last=True)
 CELLS = {

@@ -20,6 +20,8 @@ import pytest
 
 import seqmodels as sm
 
+pytestmark = pytest.mark.optimized
+
 T = cases.T
 every_pair = pytest.mark.parametrize(("name", "method"), cases.pairs())
 directions = pytest.mark.parametrize("reverse", [False, True])

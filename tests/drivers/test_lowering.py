@@ -18,6 +18,8 @@ from jax.interpreters import mlir
 import seqmodels as sm
 from seqmodels.cells import catalog
 
+pytestmark = pytest.mark.optimized
+
 D, H, LOW = cases.D, cases.H, jnp.bfloat16
 
 # Targets of stablehlo.custom_call that may be in a module: operations that XLA itself expands on

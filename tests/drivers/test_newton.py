@@ -15,6 +15,7 @@ LONG = 300
 CELLS = {"lstm": sm.lstm(D, H), "gru": sm.gru(D, H), "rnn": sm.rnn(D, H)}
 
 
+@functools.cache
 def chaotic(num_steps=200, scale=5.0):
     """A tanh RNN whose state forgets nothing: two of them that differ by 1e-7 soon differ by 1."""
     cell = sm.rnn(D, 8)
@@ -25,7 +26,8 @@ def chaotic(num_steps=200, scale=5.0):
 def residual_by_loop(cell, params, xs, state, states):
     """The documented residual in NumPy: one step at a time, from the states returned."""
     before = [state, *(jax.tree.map(lambda a, t=t: a[t], states) for t in range(len(xs) - 1))]
-    after = [cell.step(params, s, x_t)[0] for s, x_t in zip(before, xs, strict=True)]
+    step = jax.jit(cell.step)
+    after = [step(params, s, x_t)[0] for s, x_t in zip(before, xs, strict=True)]
     after = jax.tree.map(lambda *a: np.stack(a), *after)
     worst = []
     for a, s in zip(jax.tree.leaves(after), jax.tree.leaves(states), strict=True):
@@ -274,8 +276,11 @@ def test_integer_leaves_that_change(reverse):
     got, want = run(params, "newton"), run(params, "scan")
     cases.assert_close(tuple(got)[:3], tuple(want)[:3])
     assert got.final_state["count"].dtype == jnp.int32
-    loss = lambda params, method: jnp.sum(run(params, method).ys ** 2)  # noqa: E731
-    cases.assert_close(jax.grad(loss)(params, "newton"), jax.grad(loss)(params, "scan"), 1e-5)
+    loss = lambda method, params: jnp.sum(run(params, method).ys ** 2)  # noqa: E731
+    got, want = (
+        jax.jit(jax.grad(functools.partial(loss, method)))(params) for method in ("newton", "scan")
+    )
+    cases.assert_close(got, want, 1e-5)
 
 
 def test_leaves_that_cannot_be_solved_for_are_refused():
@@ -321,5 +326,7 @@ def test_cotangents_of_every_state(jacobian):
                 full.final_state.c**2
             )
 
-        gradient = functools.partial(jax.grad(loss, (0, 1)), params, xs)
+        def gradient(method):
+            return jax.jit(jax.grad(functools.partial(loss, method=method), (0, 1)))(params, xs)
+
         cases.assert_close(gradient(method), gradient("scan"), 1e-11)

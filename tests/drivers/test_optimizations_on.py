@@ -1,8 +1,11 @@
-"""The tests of this folder run with XLA's optimizations, as users do."""
+"""Modules marked `optimized` run with XLA's optimizations, as users do."""
 
 import jax
 import jax.numpy as jnp
+import pytest
 from jax.experimental import serialize_executable
+
+pytestmark = pytest.mark.optimized
 
 
 def test_they_are_on(switch):

@@ -10,6 +10,7 @@ import time
 
 import programs
 import pytest
+import quick_programs
 from programs import ROOT, flags_of
 
 from experiments.common.errors import UserError
@@ -48,7 +49,7 @@ def execute_limited(largest_file, *arguments):
     done = subprocess.run(
         [sys.executable, *command, *flags_of(OPTIONS), *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+        env=quick_programs.environment(),
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

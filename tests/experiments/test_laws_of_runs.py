@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+import quick_programs
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -390,7 +391,7 @@ def two(folder, files, *more):
              f"--filler_file={file}", f"--coordinator_address=127.0.0.1:{port}",
              "--num_processes=2", f"--process_id={number}", f"--run_dir={folder / 'run'}", *more],
             cwd=ROOT, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+            env=quick_programs.environment() | {"PYTHONPATH": str(ROOT)},
         )
         for number, file in enumerate(files)
     ]  # fmt: skip

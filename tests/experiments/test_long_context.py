@@ -3,7 +3,6 @@
 import fcntl
 import functools
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import numpy as np
 import programs
 import pytest
+import quick_programs
 import torture
 from programs import ROOT, flags_of, starter
 
@@ -263,7 +263,7 @@ def test_a_signal_keeps_what_was_measured_and_the_command_resumes(number, left_a
     process = subprocess.Popen(
         torture.command(tmp_path, flags_of(SIGNALED)),
         cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"},
+        env=quick_programs.environment() | {"PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     for line in process.stderr:
         if line.startswith("rnn at distance 0"):

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import programs
 import pytest
+import quick_programs
 from programs import ROOT, flags_of, starter
 
 from experiments.common.errors import UserError
@@ -373,9 +374,7 @@ def test_two_processes_train_as_one_does(config, texts, tmp_path):
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "experiments.sentiment", *flags_of(options)]
     hosts = [f"--coordinator_address=127.0.0.1:{port}", "--num_processes=2"]
-    environment = {
-        **os.environ, "PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"
-    }  # fmt: skip
+    environment = quick_programs.environment() | {"PYTHONPATH": str(ROOT)}
     both = [
         subprocess.Popen(
             [*command, *hosts, f"--process_id={number}", f"--run_dir={tmp_path / 'two'}"],

@@ -3,7 +3,6 @@
 import csv
 import importlib
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -11,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import quick_programs
 from PIL import Image
 from programs import ROOT, flags_of
 
@@ -120,13 +120,12 @@ CASES = {
 
 
 def start(experiment, folder, *arguments):
-    """Returns the running command; XLA's optimizations are off, as in the other tests."""
+    """Returns the running command; its programs compile quickly, as in the other tests."""
     named = [str(FILES[experiment])] if experiment in FILES else ["-m", f"experiments.{experiment}"]
-    environment = {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
     return subprocess.Popen(
         [sys.executable, *named, *arguments],
         cwd=folder,
-        env=environment | os.environ | {"PYTHONPATH": str(ROOT)},
+        env=quick_programs.environment() | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -18,7 +18,10 @@ from seqmodels.models.attention import (
 
 B, S, T, H, M, A = 3, 5, 4, 6, 7, 8
 LENGTHS = np.array([5, 1, 3])
-KINDS = {"additive": additive_attention(H, M, A), "general": general_attention(H, M)}
+KINDS = {
+    "additive": cases.compiled(additive_attention(H, M, A)),
+    "general": cases.compiled(general_attention(H, M)),
+}
 
 
 def drawn(name):
@@ -102,8 +105,9 @@ def test_padding_changes_nothing_and_gets_no_gradient(name):
         return jnp.sum(jnp.sin(found.context)), found
 
     longer = jnp.concatenate([values, jnp.full((2, B, M), 1e3)])
-    (_, short), d_short = jax.value_and_grad(total, has_aux=True)(values, LENGTHS)
-    (_, long), d_long = jax.value_and_grad(total, has_aux=True)(longer, LENGTHS)
+    gradient = jax.jit(jax.value_and_grad(total, has_aux=True))
+    (_, short), d_short = gradient(values, LENGTHS)
+    (_, long), d_long = gradient(longer, LENGTHS)
     # A sum over more steps may be rounded in another order.
     cases.assert_close(long.context, short.context)
     cases.assert_close(long.weights[..., :S], short.weights)
@@ -118,10 +122,11 @@ def test_an_empty_source_gives_nothing(name):
     attention, params, values, queries = drawn(name)
 
     def total(params):
-        found = attention.attend(params, attention.remember(params, values, [0, 0, 0]), queries)
+        memory = attention.remember(params, values, np.zeros(3, int))
+        found = attention.attend(params, memory, queries)
         return jnp.sum(found.context + 1), found
 
-    (_, found), gradient = jax.value_and_grad(total, has_aux=True)(params)
+    (_, found), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(params)
     assert np.all(np.asarray(found.context) == 0)
     assert np.all(np.asarray(found.weights) == 0)
     assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradient))
@@ -133,18 +138,18 @@ def test_an_attending_cell_against_a_loop(name):
     D = 2
     inner = sm.lstm(D + M, H)
     cell = attention_cell(inner, attention, lambda state: state.h)
-    fresh = cell.init(jax.random.key(3))
+    fresh = cases.init(cell, 3)
     assert jax.tree.map(jnp.shape, fresh.attention) == jax.tree.map(jnp.shape, params)
     memory = attention.remember(params, values, LENGTHS)
     given = AttentionCellParams(fresh.cell, params, memory)
     xs = jax.random.normal(jax.random.key(4), (T, B, D))
     lengths = np.array([4, 2, 0])
     final, ys = sm.unroll(cell, given, xs, lengths=lengths)
-    state = inner.initial_state(fresh.cell, (B,))
+    state, step = inner.initial_state(fresh.cell, (B,)), jax.jit(inner.step)
     for t in range(T):
         weights, context = by_loops(params, values, LENGTHS, state.h[None])
-        x_t = jnp.concatenate([xs[t], context[0].astype(np.float32)], axis=-1)
-        state, hidden = inner.step(fresh.cell, state, x_t)
+        x_t = np.concatenate([xs[t], context[0].astype(np.float32)], axis=-1)
+        state, hidden = step(fresh.cell, state, x_t)
         for b in range(B):
             inside = t < lengths[b]
             cases.assert_close(ys.weights[t, b], weights[0, b] * inside)

@@ -1,5 +1,8 @@
 """A picture starts the decoder: teacher forcing, decoding and gradients agree."""
 
+import functools
+
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +16,10 @@ KEY = jax.random.key(0)
 V, SHAPE = 7, (4, 8, 3)
 
 
+@functools.cache
 def model(make_cell=sm.lstm, **settings):
     sizes = {"hidden_size": 6, "embedding_size": 4, "feature_size": 5, "channels": (3,)}
-    return captioner(make_cell, SHAPE, vocabulary_size=V, **sizes | settings)
+    return cases.compiled(captioner(make_cell, SHAPE, vocabulary_size=V, **sizes | settings))
 
 
 def pictures(rows=3):
@@ -67,8 +71,9 @@ def test_what_is_after_the_end_changes_nothing():
         logits = captioning.apply(params, images, tokens, lengths)
         return jnp.sum(jnp.where(valid[..., None], logits, 0) ** 2)
 
-    one, short = jax.value_and_grad(total)(params, tokens)
-    other, long = jax.value_and_grad(total)(params, longer)
+    gradient = jax.jit(jax.value_and_grad(total))
+    one, short = gradient(params, tokens)
+    other, long = gradient(params, longer)
     np.testing.assert_allclose(one, other, rtol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), short, long)
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(short))

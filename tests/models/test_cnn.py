@@ -1,5 +1,6 @@
 """Convolution and pooling against loops, the network against its parts."""
 
+import contract_cases as cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,7 @@ def test_max_pool(height, width, size):
 
 
 def test_the_network_is_its_parts():
-    model = cnn((6, 4, 2), output_size=3, channels=(5,), hidden_size=7)
+    model = cases.compiled(cnn((6, 4, 2), output_size=3, channels=(5,), hidden_size=7))
     params = model.init(KEY)
     params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # biases that are not zero
     images = jax.random.normal(jax.random.key(1), (4, 6, 4, 2))
@@ -65,7 +66,7 @@ def test_the_network_is_its_parts():
 
 
 def test_dropout_needs_a_key_and_keeps_the_mean():
-    model = cnn((4, 4, 1), output_size=2, channels=(2,), dropout=0.5)
+    model = cases.compiled(cnn((4, 4, 1), output_size=2, channels=(2,), dropout=0.5))
     params = model.init(KEY)
     images = jnp.ones((3, 4, 4, 1))
     np.testing.assert_array_equal(model.apply(params, images), model.apply(params, images))
@@ -79,21 +80,22 @@ def test_dropout_needs_a_key_and_keeps_the_mean():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_dtypes(dtype):
-    model = cnn((4, 4, 1), output_size=2, channels=(2, 3))
+    model = cases.compiled(cnn((4, 4, 1), output_size=2, channels=(2, 3)))
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), model.init(KEY))
     assert model.apply(params, jnp.ones((1, 4, 4, 1))).dtype == dtype
 
 
 def test_it_is_transformed_as_functions_are():
-    model = cnn((4, 4, 1), output_size=2, channels=(2,), hidden_size=3)
+    model = cases.compiled(cnn((4, 4, 1), output_size=2, channels=(2,), hidden_size=3))
     keys = jax.random.split(KEY, 2)
-    both = jax.vmap(model.init)(keys)
+    both = jax.jit(jax.vmap(model.init))(keys)
     images = jax.random.normal(KEY, (3, 4, 4, 1))
     got = jax.jit(jax.vmap(model.apply, in_axes=(0, None)))(both, images)
     for n in range(2):
         want = model.apply(jax.tree.map(lambda leaf, n=n: leaf[n], both), images)
         np.testing.assert_allclose(got[n], want, atol=1e-5)
-    gradient = jax.grad(lambda params: jnp.sum(model.apply(params, images)))(model.init(KEY))
+    gradient = jax.jit(jax.grad(lambda params: jnp.sum(model.apply(params, images))))
+    gradient = gradient(model.init(KEY))
     np.testing.assert_allclose(gradient.out.b, [3, 3], rtol=1e-6)
 
 
@@ -103,6 +105,6 @@ def test_mistakes():
     with pytest.raises(ValueError, match="dropout: got 1"):
         cnn((8, 8, 1), output_size=2, dropout=1.0)
     model = cnn((8, 8, 1), output_size=2)
-    params = model.init(KEY)
+    params = jax.jit(model.init)(KEY)
     with pytest.raises(ValueError, match=r"images: got shape \(8, 8, 1\), expected \(B, 8, 8, 1\)"):
         model.apply(params, jnp.zeros((8, 8, 1)))

@@ -1,5 +1,6 @@
 """Decoding against exhaustive search, hand-worked sequences and the model's own probabilities."""
 
+import functools
 import itertools
 
 import jax
@@ -13,17 +14,39 @@ from seqmodels.models.decoding import beam_search, gnmt_penalty, greedy, sample
 BOS, EOS, PAD = 1, 2, 0
 
 
-def random_model(seed, vocabulary, rows, scale=1.5):
+def one_program(decode, step, carry, *rest, **options):
+    """The result of a method of decoding that is compiled as a whole."""
+    return jax.jit(lambda carry: decode(step, carry, *rest, **options))(carry)
+
+
+def mixing_step(weights):
     """A step whose predictions depend on all tokens so far through a mixing carry."""
+    embedding, mix, out = weights
+
+    def step(carry, token):
+        h = jnp.tanh(carry["h"] @ mix + jnp.asarray(embedding)[token])
+        return {"h": h, "row": carry["row"]}, jax.nn.log_softmax(h @ out)
+
+    return step
+
+
+@functools.cache
+def program_of(decode, max_steps, **static):
+    """(weights of `mixing_step`, carry, **options) -> what is decoded, one program for a shape."""
+    return jax.jit(
+        lambda weights, carry, **options: decode(
+            mixing_step(weights), carry, BOS, EOS, max_steps, **static, **options
+        )
+    )
+
+
+def random_model(seed, vocabulary, rows, scale=1.5):
+    """(weights of `mixing_step`, carry, the same in NumPy)."""
     rng = np.random.default_rng(seed)
     embedding = rng.normal(size=(vocabulary, 4)).astype(np.float32)
     mix = rng.normal(size=(4, 4)).astype(np.float32)
     out = (scale * rng.normal(size=(4, vocabulary))).astype(np.float32)
     carry = {"h": rng.normal(size=(rows, 4)).astype(np.float32), "row": np.arange(rows)}
-
-    def step(carry, token):
-        h = jnp.tanh(carry["h"] @ mix + jnp.asarray(embedding)[token])
-        return {"h": h, "row": carry["row"]}, jax.nn.log_softmax(h @ out)
 
     def log_probs(row, tokens):
         """NumPy's: log-probability of every token after `tokens`."""
@@ -33,7 +56,7 @@ def random_model(seed, vocabulary, rows, scale=1.5):
         logits = (h @ out).astype(np.float64)
         return logits - np.log(np.sum(np.exp(logits)))
 
-    return step, carry, log_probs
+    return (embedding, mix, out), carry, log_probs
 
 
 def every_sequence(vocabulary, steps):
@@ -67,8 +90,8 @@ def scored(step, carry, tokens, length):
     """The sum of log-probabilities of the first row, by feeding the tokens one at a time."""
     total, last = 0.0, BOS
     for token in np.asarray(tokens)[:length]:
-        carry, log_probs = step(carry, jnp.array([last]))
-        total, last = total + float(log_probs[0, token]), int(token)
+        carry, log_probs = step(carry, np.array([last]))
+        total, last = total + float(np.asarray(log_probs)[0, token]), int(token)
     return total
 
 
@@ -76,10 +99,8 @@ def scored(step, carry, tokens, length):
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 def test_a_beam_as_wide_as_there_are_prefixes_is_exhaustive_search(vocabulary, steps, alpha):
     B, W = 2, vocabulary**steps
-    step, carry, log_probs = random_model(vocabulary + steps, vocabulary, B)
-    found = jax.jit(
-        lambda carry: beam_search(step, carry, BOS, EOS, steps, width=W, length_penalty=alpha)
-    )(carry)
+    weights, carry, log_probs = random_model(vocabulary + steps, vocabulary, B)
+    found = program_of(beam_search, steps, width=W)(weights, carry, length_penalty=alpha)
     for row in range(B):
         want = exhaustive(log_probs, row, vocabulary, steps, alpha)
         assert int(np.sum(np.isfinite(found.scores[row]))) == len(want) <= W
@@ -96,9 +117,9 @@ def test_a_beam_as_wide_as_there_are_prefixes_is_exhaustive_search(vocabulary, s
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_width_one_is_greedy(seed, alpha):
-    step, carry, log_probs = random_model(seed, 5, 8)
-    one = greedy(step, carry, BOS, EOS, 9)
-    found = beam_search(step, carry, BOS, EOS, 9, width=1, length_penalty=alpha)
+    weights, carry, log_probs = random_model(seed, 5, 8)
+    one = program_of(greedy, 9)(weights, carry)
+    found = program_of(beam_search, 9, width=1)(weights, carry, length_penalty=alpha)
     np.testing.assert_array_equal(found.tokens[:, 0], one.tokens)
     np.testing.assert_array_equal(found.lengths[:, 0], one.lengths)
     np.testing.assert_allclose(found.scores[:, 0], one.scores, rtol=1e-6)
@@ -111,17 +132,21 @@ def test_width_one_is_greedy(seed, alpha):
 
 
 def test_scores_are_sums_of_log_probabilities():
-    step, carry, _ = random_model(0, 6, 5)
+    weights, carry, _ = random_model(0, 6, 5)
+    step = mixing_step(weights)
     results = [
-        greedy(step, carry, BOS, EOS, 7),
-        sample(step, carry, BOS, EOS, 7, key=jax.random.key(0), temperature=2.0, top_k=3),
-        beam_search(step, carry, BOS, EOS, 7, width=4),
+        one_program(greedy, step, carry, BOS, EOS, 7),
+        one_program(
+            sample, step, carry, BOS, EOS, 7, key=jax.random.key(0), temperature=2.0, top_k=3
+        ),
+        one_program(beam_search, step, carry, BOS, EOS, 7, width=4),
     ]
+    step = jax.jit(step)
     for found in results:
         tokens = found.tokens.reshape(5, -1, 7)
         lengths, scores = found.lengths.reshape(5, -1), found.scores.reshape(5, -1)
         for row, n in itertools.product(range(5), range(tokens.shape[1])):
-            start = jax.tree.map(lambda leaf, row=row: jnp.asarray(leaf)[row : row + 1], carry)
+            start = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], carry)
             want = scored(step, start, tokens[row, n], int(lengths[row, n]))
             np.testing.assert_allclose(scores[row, n], want, rtol=1e-5)
 
@@ -134,10 +159,10 @@ def test_a_beam_of_two_by_hand():
     table[1, 4] = [0, 0, 0.9, 0.05, 0.05]
     table[2, :, EOS] = 1
     step, carry = table_model(table), jnp.zeros(1, int)
-    one = greedy(step, carry, BOS, EOS, 3)
+    one = one_program(greedy, step, carry, BOS, EOS, 3)
     assert one.tokens.tolist() == [[3, 3, EOS]]
     np.testing.assert_allclose(np.exp(one.scores), [0.175], rtol=1e-5)
-    two = beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=0.0)
+    two = one_program(beam_search, step, carry, BOS, EOS, 3, width=2, length_penalty=0.0)
     # Step 1 finishes (4, eos) with .36; (3, 3) and (3, 4), of .175 each, go on and end.
     assert two.tokens.tolist() == [[[4, EOS, PAD], [3, 3, EOS]]]
     assert two.lengths.tolist() == [[2, 3]]
@@ -150,9 +175,8 @@ def test_a_finished_sequence_takes_no_prefix_place():
     table[0, BOS] = [0, 0, 0.4, 0.35, 0.25]
     table[1, 3] = [0, 0, 0.2, 0.4, 0.4]
     table[1, 4] = [0, 0, 1, 0, 0]
-    found = beam_search(
-        table_model(table), jnp.zeros(1, int), BOS, EOS, 2, width=2, length_penalty=0.0
-    )
+    step, carry = table_model(table), jnp.zeros(1, int)
+    found = one_program(beam_search, step, carry, BOS, EOS, 2, width=2, length_penalty=0.0)
     assert found.tokens.tolist() == [[[EOS, PAD], [4, EOS]]]
 
 
@@ -163,12 +187,11 @@ def test_the_length_penalty_turns_the_order():
     table[2, 3] = [0, 0, 0.9, 0.1]
     step, carry = table_model(table), jnp.zeros(1, int)
     # log .5 = -.693 against log .45 = -.799; divided by (8 / 6)^.6 = 1.188 that is -.672.
-    assert beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=0.0).lengths.tolist() == [
-        [1, 3]
-    ]
-    assert beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=0.6).lengths.tolist() == [
-        [3, 1]
-    ]
+    search = jax.jit(
+        lambda alpha: beam_search(step, carry, BOS, EOS, 3, width=2, length_penalty=alpha)
+    )
+    assert search(0.0).lengths.tolist() == [[1, 3]]
+    assert search(0.6).lengths.tolist() == [[3, 1]]
     np.testing.assert_allclose(gnmt_penalty(jnp.array([1, 3, 7]), 0.5), [1, (8 / 6) ** 0.5, 2**0.5])
 
 
@@ -177,7 +200,8 @@ def test_unended_sequences_come_last():
     table = np.zeros((2, 5, 5))
     table[0, BOS] = [0, 0, 0.2, 0.8, 0]
     table[1, 3] = [0, 0, 0, 1, 0]
-    found = beam_search(table_model(table), jnp.zeros(1, int), BOS, EOS, 2, width=2)
+    step, carry = table_model(table), jnp.zeros(1, int)
+    found = one_program(beam_search, step, carry, BOS, EOS, 2, width=2)
     assert found.tokens.tolist() == [[[EOS, PAD], [3, 3]]]
 
 
@@ -186,13 +210,13 @@ def test_eos_at_the_first_step():
     table[0, BOS, EOS] = 1
     step, carry = table_model(table), jnp.zeros(3, int)
     for found in (
-        greedy(step, carry, BOS, EOS, 4),
-        sample(step, carry, BOS, EOS, 4, key=jax.random.key(0)),
+        one_program(greedy, step, carry, BOS, EOS, 4),
+        one_program(sample, step, carry, BOS, EOS, 4, key=jax.random.key(0)),
     ):
         assert found.tokens.tolist() == [[EOS, PAD, PAD, PAD]] * 3
         assert found.lengths.tolist() == [1] * 3
         assert found.scores.tolist() == [0] * 3
-    found = beam_search(step, carry, BOS, EOS, 4, width=2)
+    found = one_program(beam_search, step, carry, BOS, EOS, 4, width=2)
     assert found.tokens.tolist() == [[[EOS, PAD, PAD, PAD], [PAD] * 4]] * 3
     assert found.scores.tolist() == [[0, -np.inf]] * 3
 
@@ -214,23 +238,23 @@ def test_the_loop_ends_when_all_rows_have():
         jax.effects_barrier()
         return len(ran), found
 
-    count, found = run(lambda step, carry: greedy(step, carry, BOS, EOS, 50, pad=7))
+    count, found = run(lambda *given: one_program(greedy, *given, BOS, EOS, 50, pad=7))
     assert (count, found.lengths.tolist()) == (3, [1, 3])
     assert found.tokens[0, :4].tolist() == [EOS, 7, 7, 7]
-    count, found = run(lambda step, carry: beam_search(step, carry, BOS, EOS, 50, width=1))
+    count, found = run(lambda *given: one_program(beam_search, *given, BOS, EOS, 50, width=1))
     assert (count, found.lengths.tolist()) == (3, [[1], [3]])
     # Wider than there are sequences: nothing is left to search.
-    count, found = run(lambda step, carry: beam_search(step, carry, BOS, EOS, 50, width=3))
+    count, found = run(lambda *given: one_program(beam_search, *given, BOS, EOS, 50, width=3))
     assert (count, found.lengths.tolist()) == (3, [[1, 0, 0], [3, 0, 0]])
 
 
 def test_a_row_is_decoded_as_if_it_were_alone():
-    step, carry, _ = random_model(3, 5, 6)
-    search = jax.jit(lambda carry: beam_search(step, carry, BOS, EOS, 8, width=3))
-    together = search(carry)
+    weights, carry, _ = random_model(3, 5, 6)
+    search = program_of(beam_search, 8, width=3)
+    together = search(weights, carry)
     for row in range(6):
         alone = jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], carry)
-        found = search(alone)
+        found = search(weights, alone)
         np.testing.assert_array_equal(found.tokens[0], together.tokens[row])
         np.testing.assert_allclose(found.scores[0], together.scores[row], rtol=1e-5)
 
@@ -268,30 +292,32 @@ def test_sampled_tokens_have_their_probabilities(temperature, top_k):
 
 
 def test_one_key_one_sample():
-    step, carry, _ = random_model(1, 6, 4)
+    weights, carry, _ = random_model(1, 6, 4)
     key = jax.random.key(3)
-    one, again = (sample(step, carry, BOS, EOS, 6, key=key) for _ in range(2))
+    draw = program_of(sample, 6)
+    one, again = (draw(weights, carry, key=key) for _ in range(2))
     np.testing.assert_array_equal(one.tokens, again.tokens)
-    many = jax.vmap(lambda key: sample(step, carry, BOS, EOS, 6, key=key))(jax.random.split(key, 5))
+    many = jax.jit(jax.vmap(lambda key: draw(weights, carry, key=key)))(jax.random.split(key, 5))
     assert many.tokens.shape == (5, 4, 6)
     assert len(np.unique(many.tokens, axis=0)) > 1
-    cold = sample(step, carry, BOS, EOS, 6, key=key, temperature=1e-4)
-    np.testing.assert_array_equal(cold.tokens, greedy(step, carry, BOS, EOS, 6).tokens)
-    one_token = sample(step, carry, BOS, EOS, 6, key=key, top_k=1)
+    cold = program_of(sample, 6, temperature=1e-4)(weights, carry, key=key)
+    np.testing.assert_array_equal(cold.tokens, program_of(greedy, 6)(weights, carry).tokens)
+    one_token = program_of(sample, 6, top_k=1)(weights, carry, key=key)
     np.testing.assert_array_equal(one_token.tokens, cold.tokens)
 
 
 def test_one_step_one_row_and_vmap():
-    step, carry, log_probs = random_model(2, 4, 1)
-    found = beam_search(step, carry, BOS, EOS, 1, width=3, length_penalty=0.0)
+    weights, carry, log_probs = random_model(2, 4, 1)
+    found = program_of(beam_search, 1, width=3, length_penalty=0.0)(weights, carry)
     order = np.argsort(-log_probs(0, ()))
     ended = [EOS] if EOS in order[:3] else []
     unended = [int(token) for token in order if token != EOS]
     assert found.tokens[0, :, 0].tolist() == (ended + unended)[:3]
-    step, carry, _ = random_model(2, 4, 6)
-    plain = beam_search(step, carry, BOS, EOS, 5, width=3)
+    weights, carry, _ = random_model(2, 4, 6)
+    search = program_of(beam_search, 5, width=3)
+    plain = search(weights, carry)
     grouped = jax.tree.map(lambda leaf: leaf.reshape(3, 2, *leaf.shape[1:]), carry)
-    mapped = jax.vmap(lambda carry: beam_search(step, carry, BOS, EOS, 5, width=3))(grouped)
+    mapped = jax.jit(jax.vmap(lambda carry: search(weights, carry)))(grouped)
     np.testing.assert_array_equal(mapped.tokens.reshape(6, 3, 5), plain.tokens)
     np.testing.assert_allclose(mapped.scores.reshape(6, 3), plain.scores, rtol=1e-5)
 
@@ -302,8 +328,8 @@ def test_low_precision_is_summed_in_float32():
 
     each = float(jnp.log(jnp.float32(0.25)).astype(jnp.bfloat16))
     for found in (
-        greedy(step, jnp.zeros(1), BOS, -1, 300),
-        beam_search(step, jnp.zeros(1), BOS, -1, 300, width=2, length_penalty=0.0),
+        one_program(greedy, step, jnp.zeros(1), BOS, -1, 300),
+        one_program(beam_search, step, jnp.zeros(1), BOS, -1, 300, width=2, length_penalty=0.0),
     ):
         assert found.scores.dtype == jnp.float32
         np.testing.assert_allclose(found.scores, 300 * each, rtol=1e-5)

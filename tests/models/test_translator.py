@@ -1,5 +1,7 @@
 """Encoder and decoder: padding, single steps, scheduled sampling, and that it learns."""
 
+import functools
+
 import contract_cases as cases
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,9 @@ LENGTHS = np.array([5, 2, 3])
 SIZES = {"hidden_size": 6, "embedding_size": 5}
 
 
+@functools.cache
 def drawn(attention, **changes):
-    model = translator(V, V + 1, attention=attention, **SIZES | changes)
+    model = cases.compiled(translator(V, V + 1, attention=attention, **SIZES | changes))
     params = model.init(jax.random.key(0))
     params = jax.tree.map(lambda a: 3 * a + 0.05, params)  # nothing is zero, words differ
     sources = jax.random.randint(jax.random.key(1), (S, B), 0, V)
@@ -37,7 +40,7 @@ def test_padding_of_the_source_changes_nothing(attention):
         logits, weights = model.apply(params, model.encode(params, sources, LENGTHS), inputs)
         return jnp.sum(jnp.sin(logits)), (logits, weights)
 
-    both = jax.value_and_grad(total, has_aux=True)
+    both = jax.jit(jax.value_and_grad(total, has_aux=True))
     (_, (want, weights)), d_want = both(params, sources)
     padded = np.arange(S)[:, None] >= LENGTHS
     for other in (0, V - 1):
@@ -94,7 +97,9 @@ def test_scheduled_sampling_against_a_loop(attention):
     def total(params):
         return jnp.sum(model.apply(params, start, inputs, use_predicted=own)[0])
 
-    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(jax.grad(total)(params)))
+    assert all(
+        np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(params))
+    )
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
@@ -147,7 +152,7 @@ def test_it_learns_to_write_the_source_backwards(attention):
         keys = jax.random.split(jax.random.key(1), 300)
         return jax.lax.scan(step, (params, optimizer.init(params)), keys)[1]
 
-    assert np.mean(np.asarray(train(model.init(jax.random.key(0))))[-10:]) > 0.9
+    assert np.mean(np.asarray(train(jax.jit(model.init)(jax.random.key(0))))[-10:]) > 0.9
 
 
 @pytest.mark.parametrize(

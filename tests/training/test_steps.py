@@ -1,5 +1,7 @@
 """Training steps against a Python loop over optax; on several devices; with a carried state."""
 
+import functools
+
 import contract_cases as cases
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,16 @@ def init(key):
     return {"cell": CELL.init(key), "b": jnp.zeros(H)}
 
 
+@jax.jit
+def start_of(key):
+    return create_train_state(init, OPTIMIZER, key)
+
+
+def start(seed):
+    """A state before the first step; the caller may donate it."""
+    return start_of(jax.random.key(seed))
+
+
 def loss(params, batch, key, carry):
     """Mean over valid steps, so that devices with different lengths have different weights."""
     del key
@@ -42,21 +54,29 @@ def make_batches(steps, seed=0):
     }
 
 
-def by_hand(batches, steps):
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
-    params, opt_state, seen = state.params, state.opt_state, []
+@functools.cache
+def by_hand(steps):
+    """The parameters and what is recorded after single steps on the batches of seed 0."""
+    batches = make_batches(steps)
+
+    def mean(params, batch):
+        found = loss(params, batch, None, ())
+        return found.total / found.weight, found.metrics["large"] / found.weight
+
+    @jax.jit
+    def update(params, opt_state, batch):
+        (value, large), gradient = jax.value_and_grad(mean, has_aux=True)(params, batch)
+        updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
+        seen = (value, optax.tree.norm(gradient), large)
+        return optax.apply_updates(params, updates), opt_state, seen
+
+    state = start(0)
+    params, opt_state, columns = state.params, state.opt_state, []
     for step in range(steps):
         batch = jax.tree.map(lambda a, n=step: a[n], batches)
-
-        def mean(params, batch=batch):
-            found = loss(params, batch, None, ())
-            return found.total / found.weight, found.metrics["large"] / found.weight
-
-        (value, large), gradient = jax.value_and_grad(mean, has_aux=True)(params)
-        updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
-        params = optax.apply_updates(params, updates)
-        seen.append((value, optax.tree.norm(gradient), large))
-    return params, [np.array(column, np.float32) for column in zip(*seen, strict=True)]
+        params, opt_state, seen = update(params, opt_state, batch)
+        columns.append(seen)
+    return params, [np.array(column, np.float32) for column in zip(*columns, strict=True)]
 
 
 def test_accumulated_batches_are_one_batch():
@@ -104,10 +124,10 @@ def test_the_sample_and_the_loss_draw_from_different_keys():
 @pytest.mark.parametrize("devices", [0, 1, 2, 4])
 def test_steps_equal_a_python_loop_on_any_number_of_devices(devices):
     batches = make_batches(4)
-    params, (values, norms, large) = by_hand(batches, 4)
+    params, (values, norms, large) = by_hand(4)
     mesh = make_mesh(devices, "batch") if devices else None
     train = make_train_steps(loss, OPTIMIZER, 4, mesh=mesh, batch_axes=AXES)
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
+    state = start(0)
     state, metrics = jax.jit(train, donate_argnums=0)(state, batches)
     cases.assert_close(state.params, params, 1e-5)
     cases.assert_close(metrics.loss, values, 1e-5)
@@ -125,7 +145,7 @@ def test_names_are_those_of_the_leaves():
 
 def test_many_steps_at_once_are_single_steps():
     batches = make_batches(6)
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
+    state = start(0)
     together, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 6))(state, batches)
     one = jax.jit(make_train_steps(loss, OPTIMIZER, 1))
     for n in range(6):
@@ -136,7 +156,7 @@ def test_many_steps_at_once_are_single_steps():
 
 def test_a_batch_without_items_has_no_loss_and_no_gradient():
     batches = make_batches(1) | {"lengths": np.zeros((1, B), int)}
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
+    state = start(0)
     new, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 1))(state, batches)
     cases.assert_close(new.params, state.params, 0)
     assert metrics.loss[0] == 0
@@ -151,21 +171,28 @@ def sample(key):
     }
 
 
+@functools.cache
+def on_batches_made_before():
+    """(parameters, metrics) of three steps on the batches that the steps would draw themselves."""
+    state = start(0)
+    made = [sample(jax.random.fold_in(state.key, step)) for step in range(3)]
+    batches = jax.tree.map(lambda *leaves: np.stack(leaves), *made)
+    done, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 3))(state, batches)
+    return done.params, metrics
+
+
 @pytest.mark.parametrize("devices", [0, 2])
 def test_batches_made_on_the_device(devices):
     """Step n draws from fold_in(key, n), the same rows on any number of devices."""
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
-    made = [sample(jax.random.fold_in(state.key, step)) for step in range(3)]
-    batches = jax.tree.map(lambda *leaves: np.stack(leaves), *made)
-    want, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 3))(state, batches)
+    state = start(0)
     mesh = make_mesh(devices, "batch") if devices else None
     settings = {"sample": sample, "mesh": mesh, "batch_axes": AXES}
     got, seen = jax.jit(make_train_steps(loss, OPTIMIZER, 3, **settings))(state)
-    cases.assert_close((got.params, seen), (want.params, metrics), 1e-5)
+    cases.assert_close((got.params, seen), on_batches_made_before(), 1e-5)
 
 
 def test_a_stopped_state_stays():
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))._replace(stopped=jnp.array(True))
+    state = start(0)._replace(stopped=jnp.array(True))
     new, metrics = jax.jit(make_train_steps(loss, OPTIMIZER, 3, sample=sample))(state)
     cases.assert_close(new.params, state.params, 0)
     assert int(new.step) == 0
@@ -181,7 +208,7 @@ def test_dropout_draws_differ_by_step_and_by_device():
     for devices in (0, 2):
         mesh = make_mesh(devices, "batch") if devices else None
         train = make_train_steps(noisy, OPTIMIZER, 3, mesh=mesh, batch_axes=AXES)
-        state = create_train_state(init, OPTIMIZER, jax.random.key(0))
+        state = start(0)
         seen[devices] = np.array(jax.jit(train)(state, make_batches(3))[1].loss)
         assert len(set(seen[devices].tolist())) == 3
     assert not np.allclose(seen[0], seen[2])  # the mean of two devices' own draws
@@ -214,14 +241,15 @@ def test_truncated_backpropagation_hands_the_state_on(devices):
     got, metrics = jax.jit(train)(state, batches)
 
     params, opt_state, carry = state.params, OPTIMIZER.init(state.params), first
+
+    def mean(params, before, xs):
+        after, ys = sm.unroll(CELL, params["cell"], xs, jax.lax.stop_gradient(before))
+        return jnp.mean((ys - 1) ** 2), after
+
+    gradient_of = jax.jit(jax.value_and_grad(mean, has_aux=True))
     for n in range(pieces):
-
-        def mean(params, n=n, carry=carry):
-            before = first if begins[n] else carry
-            after, ys = sm.unroll(CELL, params["cell"], xs[n], jax.lax.stop_gradient(before))
-            return jnp.mean((ys - 1) ** 2), after
-
-        (value, carry), gradient = jax.value_and_grad(mean, has_aux=True)(params)
+        before = first if begins[n] else carry
+        (value, carry), gradient = gradient_of(params, before, xs[n])
         updates, opt_state = OPTIMIZER.update(gradient, opt_state, params)
         params = optax.apply_updates(params, updates)
         assert metrics.loss[n] == pytest.approx(float(value), rel=1e-5)
@@ -233,7 +261,7 @@ def test_devices_that_do_not_divide_the_rows(made):
     settings = {"sample": sample} if made else {}
     mesh = make_mesh(3, "batch")
     train = make_train_steps(loss, OPTIMIZER, 1, mesh=mesh, batch_axes=AXES, **settings)
-    state = create_train_state(init, OPTIMIZER, jax.random.key(0))
+    state = start(0)
     with pytest.raises(ValueError, match="batch: got 8 rows, expected a multiple of the 3 devices"):
         jax.jit(train)(state, *([] if made else [make_batches(1)]))
 
@@ -243,6 +271,14 @@ def test_loss_that_returns_a_number():
     state = create_train_state(init, OPTIMIZER, jax.random.key(0))
     with pytest.raises(TypeError, match=r"loss: got a \w+, expected a Loss"):
         jax.eval_shape(train, state, make_batches(1))
+
+
+@functools.cache
+def seeds_alone():
+    """(parameters, losses) of three steps of each seed that is trained alone."""
+    train = jax.jit(make_train_steps(loss, OPTIMIZER, 3, sample=sample))
+    done = [train(start(seed)) for seed in range(4)]
+    return [(state.params, seen.loss) for state, seen in done]
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
@@ -256,10 +292,10 @@ def test_seeds_do_not_touch_each_other(devices):
     together, metrics = over_seeds(train, mesh, donate=(0,))(states)
     assert metrics.loss.shape == (4, 3)
     for n in range(4):
-        alone, seen = jax.jit(train)(create_train_state(init, OPTIMIZER, keys[n]))
+        alone, losses = seeds_alone()[n]
         own = jax.tree.map(lambda a, n=n: a[n], together.params)
         if n == 2:
             cases.assert_close(own, jax.tree.map(lambda a: a[2], first), 0)
         else:
-            cases.assert_close(own, alone.params, 1e-5)
-            cases.assert_close(metrics.loss[n], seen.loss, 1e-5)
+            cases.assert_close(own, alone, 1e-5)
+            cases.assert_close(metrics.loss[n], losses, 1e-5)
