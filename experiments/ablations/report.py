@@ -33,7 +33,7 @@ def line(record: dict[str, Any]) -> str:
 
 
 def score(record: dict[str, Any]) -> tuple[str, list[float]]:
-    """Returns the name of the score of a record's task, and its finite values per seed.
+    """Returns the name of the score of a record's task, and its values of seeds that did not diverge.
 
     The score of sky is accuracy, of adding mean squared error, of characters bits per character.
     """
@@ -43,7 +43,8 @@ def score(record: dict[str, Any]) -> tuple[str, list[float]]:
         "adding": ("squared error", record["loss"], 1.0),
         "characters": ("bits", record["loss"], 1 / math.log(2)),
     }[task]
-    return name, [v * scale for v in values if v is not None and math.isfinite(v)]
+    kept = [v for v, lost in zip(values, record["diverged"], strict=True) if not lost]
+    return name, [v * scale for v in kept if v is not None and math.isfinite(v)]
 
 
 def show(
@@ -51,7 +52,7 @@ def show(
 ) -> None:
     """Writes the pictures, and the tables to standard output."""
     records = {(r["variant"], r["task"]): r for r in results["results"]}
-    console = PlainConsole(width=max(PlainConsole().width, 100, 50 + 24 * len(tasks)))
+    console = PlainConsole(width=1_000)  # a table is as wide as its cells and never cut
     _draw(records, config, tasks, directory)
     console.print(_variants(records, config, tasks))
     console.print(_functions())
@@ -71,7 +72,7 @@ def _variants(
     )
     distances = sorted(config.distances) if "sky" in config.tasks else []
     table.add_column("variant", no_wrap=True)
-    table.add_column("parameters", justify="right", no_wrap=True)
+    table.add_column(f"parameters, {list(tasks)[-1]}", justify="right", no_wrap=True)
     for name in tasks:
         table.add_column(name, justify="right", no_wrap=True)
     if distances:
@@ -92,7 +93,8 @@ def _variants(
 def _horizon(found: list[dict[str, Any] | None], distances: list[int], chance: float) -> str:
     if not all(found):
         return "-"
-    means = [float(np.mean(score(record)[1] or [0.0])) for record in found if record]
+    # A seed that diverged has learned nothing.
+    means = [sum(score(record)[1]) / len(record["diverged"]) for record in found if record]
     reach = memory_horizon(distances, means, chance)
     if reach is None:
         return "none"
@@ -112,8 +114,10 @@ def _text(record: dict[str, Any], values: list[float]) -> str:
     """Returns the mean of the seeds that did not diverge, and of several its interval."""
     if not values:
         return "diverged"
+    digits = 4 if record["task"].startswith("adding") else 3
     mean, low, high = _limited(record, mean_interval(values))
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]" if len(values) > 1 else f"{mean:.3f}"
+    interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if len(values) > 1 else ""
+    return f"{mean:.{digits}f}{interval}"
 
 
 def _limited(record: dict[str, Any], interval: Interval) -> Interval:
