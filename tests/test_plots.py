@@ -239,3 +239,16 @@ def test_models_of_a_cell_have_its_color():
     np.testing.assert_array_equal(gradient["near"].get_ydata(), [0, -1])
     np.testing.assert_array_equal(gradient["other"].get_ydata(), [0, NAN])
     np.testing.assert_array_equal(lines(horizon)["horizon threshold"].get_ydata(), [0.9, 0.9])
+
+
+def test_scores_on_a_logarithmic_axis():
+    rows = [(0.1, 0.0, 0.3), (30.0, 20.0, 40.0), (NAN,) * 3]
+    panel = plots.ScorePanel("error", rows, chance=1.0, log=True)
+    figure = plots.score_intervals(["a", "b", "c"], {"task": panel}, baseline="a", title="scores")
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    left, right = axes.get_xlim()
+    assert left == pytest.approx(0.1 / 3)
+    assert right == pytest.approx(3 * 40)
+    drawn = [segment[:, 0] for segment in axes.collections[0].get_segments()]
+    np.testing.assert_allclose(drawn[:2], [[left, 0.3], [20, 40]])

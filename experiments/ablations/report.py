@@ -33,7 +33,7 @@ def line(record: dict[str, Any]) -> str:
 
 
 def score(record: dict[str, Any]) -> tuple[str, list[float]]:
-    """Returns the name of the score of a record's task, and its values of seeds that did not diverge.
+    """Returns the name of the score of a task, and the scores of the seeds that did not diverge.
 
     The score of sky is accuracy, of adding mean squared error, of characters bits per character.
     """
@@ -189,7 +189,8 @@ def _draw(
             record = records.get((variant, name))
             label, values = score(record) if record else (label, [])
             rows.append(_limited(record, mean_interval(values)) if record and values else nothing)
-        panels[name] = ScorePanel(label, rows, _without_memory(name, task))
+        is_error = name.startswith("adding")
+        panels[name] = ScorePanel(label, rows, _without_memory(name, task), log=is_error)
     x = np.linspace(-6, 6, 601, dtype=np.float32)
     curves = {
         name: tuple(map(np.asarray, activations.derivatives(function, jnp.asarray(x))))

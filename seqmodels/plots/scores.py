@@ -10,11 +10,16 @@ from seqmodels.plots.style import COLORS, write, write_ticks
 
 
 class ScorePanel(NamedTuple):
-    """One task: the axis label, (mean, low, high) of every row, and the score without memory."""
+    """One task: the axis label, (mean, low, high) of every row, and the score without memory.
+
+    With `log` the axis is logarithmic, for positive means that differ by orders of magnitude. An
+    interval that reaches 0 then begins at the left edge.
+    """
 
     label: str
     rows: Sequence[tuple[float, float, float]]
     chance: float
+    log: bool = False
 
 
 def score_intervals(
@@ -35,6 +40,12 @@ def score_intervals(
     places = np.arange(len(names))[::-1]
     for axes, (name, panel) in zip(every, panels.items(), strict=True):
         means, lows, highs = np.asarray(panel.rows, np.float64).T
+        if panel.log:
+            positive = np.append(means[means > 0], panel.chance)
+            left = positive.min() / 3
+            axes.set_xscale("log")
+            axes.set_xlim(left=left, right=3 * np.append(highs[highs > 0], positive).max())
+            lows = np.maximum(lows, left)
         axes.hlines(places, lows, highs, color=COLORS[2], linewidth=2, alpha=0.5)
         axes.plot(means, places, "o", color=COLORS[2], markersize=4)
         if baseline in names:
