@@ -250,5 +250,5 @@ def test_scores_on_a_logarithmic_axis():
     left, right = axes.get_xlim()
     assert left == pytest.approx(0.1 / 3)
     assert right == pytest.approx(3 * 40)
-    drawn = [segment[:, 0] for segment in axes.collections[0].get_segments()]
+    drawn = [path.vertices[:, 0] for path in axes.collections[0].get_paths()]
     np.testing.assert_allclose(drawn[:2], [[left, 0.3], [20, 40]])
