@@ -6,7 +6,6 @@ import pathlib
 import chex
 import jax
 import pytest
-from jax._src import compiler
 from quick_programs import HAS_OLD_EMITTERS, OLD_EMITTERS
 
 from seqmodels.cells import products
@@ -79,6 +78,8 @@ def _compile_with_old_emitters():
     `jit` takes such options for one function; for all of them JAX has XLA_FLAGS only, which would
     also hold where the optimizations are on.
     """
+    from jax._src import compiler  # not public: imported only for the releases that it is known in
+
     get_compile_options = compiler.get_compile_options
 
     def with_options(*args, env_options_overrides=None, **kwargs):
