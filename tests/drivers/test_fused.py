@@ -11,7 +11,6 @@ import pytest
 import seqmodels as sm
 from seqmodels.drivers.fused.linear_program import compress
 
-
 D, H = cases.D, cases.H
 LSTM = sm.lstm(D, H)
 
