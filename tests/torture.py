@@ -362,7 +362,7 @@ def main():
             phases, complaints = torture(
                 folder / "killed", arguments.kills, arguments.seed, say=say
             )
-            complaints += compare(folder / "alone", folder / "killed")
+            complaints = complaints or compare(folder / "alone", folder / "killed")
         hit = ", ".join(f"{phase} {count}" for phase, count in sorted(phases.items()))
         print(f"{arguments.kills} kills: {hit}")
         for complaint in complaints:

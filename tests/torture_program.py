@@ -43,20 +43,20 @@ def main():
     _say()
     import jax
 
-    from experiments.common import app
+    from experiments.common import app, seeds_at_once
     from experiments.common.trainer import Trainer
-    from experiments.long_context import model, study
+    from experiments.long_context import study
     from experiments.long_context.__main__ import EXPERIMENT
 
-    build, start, train = study.build, model.start, Trainer._train
+    build, start, train = study.build, seeds_at_once.start, Trainer._train
 
     def build_and_wrap(config):
         with _inside("data loading"):
             built = build(config)
         return built._replace(report=_saying("report", built.report))
 
-    def start_and_wrap(prepared):
-        program = start(prepared)
+    def start_and_wrap(*arguments):
+        program = start(*arguments)
 
         def evaluate(state):
             return jax.block_until_ready(program.evaluate(state))
@@ -67,8 +67,9 @@ def main():
         with _inside(f"training {job.name}"):
             train(trainer, job, *more)
 
-    study.build, model.start, Trainer._train = build_and_wrap, start_and_wrap, train_job
-    model.test = _saying("test", model.test)
+    study.build, seeds_at_once.start = build_and_wrap, start_and_wrap
+    Trainer._train = train_job
+    seeds_at_once.test = _saying("test", seeds_at_once.test)
     _stack[0] = "between"
     _say()
     app.main(EXPERIMENT)
