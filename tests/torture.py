@@ -36,7 +36,7 @@ from seqmodels.training.checkpointing import array_files, array_specs, manifest
 ROOT = pathlib.Path(__file__).parents[1]
 PROGRAM = ROOT / "tests/torture_program.py"
 EARLY = 0.2  # share of the kills in the first two seconds
-LASTS = {"data loading": 0.01, "evaluation": 0.005, "report": 0.3}  # seconds, about
+LASTS = {"data loading": 0.01, "evaluation": 0.005, "report": 0.1}  # seconds, at most about
 JOBS = ("rnn-2", "lstm-2", "rnn-40", "lstm-40")  # the trainings of the study, in their order
 STUDY = [
     "--cells=rnn,lstm",
