@@ -15,6 +15,22 @@ def is_float(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
+def widen(tree: Any) -> Any:
+    """Returns floating leaves in at least float32.
+
+    Examples:
+      >>> widen({"w": jnp.ones(3, jnp.bfloat16), "n": jnp.ones(3, jnp.int8)})["w"].dtype
+      dtype('float32')
+    """
+
+    def one(leaf: Any) -> Any:
+        if not is_float(leaf):
+            return leaf
+        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+    return jax.tree.map(one, tree)
+
+
 def partition_floats(tree: Any) -> tuple[Any, Any]:
     """Returns the tree of its floating-point leaves and the tree of the others."""
     floats = jax.tree.map(lambda a: a if is_float(a) else None, tree)

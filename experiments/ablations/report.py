@@ -1,7 +1,7 @@
 """The report of an ablation study: a table of variants, one of activation functions, pictures."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,28 +23,53 @@ FILES = ("variants.png", "activations.png")
 Interval = tuple[float, float, float]
 
 
+class Score(NamedTuple):
+    """The score of a task.
+
+    Attributes:
+      name: its name in tables and pictures.
+      field: the field of a record, with one entry per seed.
+      scale: the factor from the field to the score.
+      digits: decimals in tables.
+      top: the largest value that is possible.
+      log: whether its axis is logarithmic.
+    """
+
+    name: str
+    field: str
+    scale: float = 1.0
+    digits: int = 3
+    top: float = math.inf
+    log: bool = False
+
+
+SCORES = {
+    "sky": Score("accuracy", "accuracy", top=1.0),
+    "adding": Score("squared error", "loss", digits=4, log=True),
+    "characters": Score("bits", "loss", scale=1 / math.log(2)),
+}
+
+
 def line(record: dict[str, Any]) -> str:
     """Returns one line about one variant on one task."""
-    name, values = score(record)
+    name = score_of(record["task"]).name
     return (
-        f"{record['variant']}, {record['task']}: {name} {_text(record, values)}, "
+        f"{record['variant']}, {record['task']}: {name} {_text(record)}, "
         f"rate {record['rate']:g}, {record['seconds']:.0f} s"
     )
 
 
-def score(record: dict[str, Any]) -> tuple[str, list[float]]:
-    """Returns the name of the score of a task, and the scores of the seeds that did not diverge.
+def score_of(task_name: str) -> Score:
+    """Returns the score of a task, whose name ends with a distance or length."""
+    return SCORES[task_name.split()[0]]
 
-    The score of sky is accuracy, of adding mean squared error, of characters bits per character.
-    """
-    task = record["task"].split()[0]
-    name, values, scale = {
-        "sky": ("accuracy", record["accuracy"], 1.0),
-        "adding": ("squared error", record["loss"], 1.0),
-        "characters": ("bits", record["loss"], 1 / math.log(2)),
-    }[task]
-    kept = [v for v, lost in zip(values, record["diverged"], strict=True) if not lost]
-    return name, [v * scale for v in kept if v is not None and math.isfinite(v)]
+
+def scores(record: dict[str, Any]) -> list[float]:
+    """Returns the scores of the seeds that did not diverge."""
+    score = score_of(record["task"])
+    seeds = zip(record[score.field], record["diverged"], strict=True)
+    kept = [value for value, lost in seeds if not lost and value is not None]
+    return [value * score.scale for value in kept if math.isfinite(value)]
 
 
 def show(
@@ -94,7 +119,7 @@ def _horizon(found: list[dict[str, Any] | None], distances: list[int], chance: f
     if not all(found):
         return "-"
     # A seed that diverged has learned nothing.
-    means = [sum(score(record)[1]) / len(record["diverged"]) for record in found if record]
+    means = [sum(scores(record)) / len(record["diverged"]) for record in found if record]
     reach = memory_horizon(distances, means, chance)
     if reach is None:
         return "none"
@@ -104,33 +129,37 @@ def _horizon(found: list[dict[str, Any] | None], distances: list[int], chance: f
 def _cell(record: dict[str, Any] | None) -> str:
     if record is None:
         return "-"
-    _, values = score(record)
     lost = sum(record["diverged"])
-    mark = f", {lost} diverged" if lost else ""
-    return _text(record, values) + (mark if values else "")
+    mark = f", {lost} diverged" if lost and scores(record) else ""
+    return _text(record) + mark
 
 
-def _text(record: dict[str, Any], values: list[float]) -> str:
-    """Returns the mean of the seeds that did not diverge, and of several its interval."""
+def _text(record: dict[str, Any]) -> str:
+    """Returns the mean score of the seeds that did not diverge; if they are several, its interval.
+
+    It is "diverged" if all seeds did.
+    """
+    values = scores(record)
     if not values:
         return "diverged"
-    digits = 4 if record["task"].startswith("adding") else 3
-    mean, low, high = _limited(record, mean_interval(values))
+    digits = score_of(record["task"]).digits
+    mean, low, high = _interval(record)
     interval = f" [{low:.{digits}f}, {high:.{digits}f}]" if len(values) > 1 else ""
     return f"{mean:.{digits}f}{interval}"
 
 
-def _limited(record: dict[str, Any], interval: Interval) -> Interval:
-    """Returns the interval within [0, 1] for an accuracy, and above 0 for an error."""
-    mean, low, high = interval
-    top = 1.0 if record["task"].startswith("sky") else math.inf
-    return mean, max(low, 0.0), min(high, top)
+def _interval(record: dict[str, Any] | None) -> Interval:
+    """Returns (mean, low, high) within the values that are possible; NaN without a score."""
+    values = scores(record) if record else []
+    if record is None or not values:
+        return (math.nan,) * 3
+    mean, low, high = mean_interval(values)
+    return mean, max(low, 0.0), min(high, score_of(record["task"]).top)
 
 
 def _without_memory(name: str, task: Task) -> float:
-    if name.startswith("sky"):
-        return task.chance
-    return task.chance_loss / (math.log(2) if name == "characters" else 1.0)
+    score = score_of(name)
+    return (task.chance if score.field == "accuracy" else task.chance_loss) * score.scale
 
 
 def _functions() -> rich.table.Table:
@@ -181,16 +210,11 @@ def _draw(
     tasks: dict[str, Task],
     directory: RunDirectory,
 ) -> None:
-    nothing = (math.nan,) * 3
     panels = {}
     for name, task in tasks.items():
-        rows, label = [], ""
-        for variant in config.variants:
-            record = records.get((variant, name))
-            label, values = score(record) if record else (label, [])
-            rows.append(_limited(record, mean_interval(values)) if record and values else nothing)
-        is_error = name.startswith("adding")
-        panels[name] = ScorePanel(label, rows, _without_memory(name, task), log=is_error)
+        rows = [_interval(records.get((variant, name))) for variant in config.variants]
+        label, log = score_of(name).name, score_of(name).log
+        panels[name] = ScorePanel(label, rows, _without_memory(name, task), log=log)
     x = np.linspace(-6, 6, 601, dtype=np.float32)
     curves = {
         name: tuple(map(np.asarray, activations.derivatives(function, jnp.asarray(x))))

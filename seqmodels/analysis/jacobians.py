@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seqmodels.analysis.nudges import make_contract, widen
+from seqmodels.analysis.nudges import make_contract
 from seqmodels.cells.stages import check_size, new_state
 from seqmodels.drivers.contract import check_state, fill_padding, tree_where
-from seqmodels.pytrees import is_float, match_varying_axes
+from seqmodels.pytrees import is_float, match_varying_axes, widen
 from seqmodels.types import Array, Cell, Contract, Params, State
 
 

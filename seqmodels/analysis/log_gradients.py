@@ -7,10 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seqmodels.analysis.nudges import score_gradient, widen
+from seqmodels.analysis.nudges import score_gradient
 from seqmodels.cells.stages import new_state
 from seqmodels.drivers.contract import check_xs
-from seqmodels.pytrees import combine, match_varying_axes, partition_floats
+from seqmodels.pytrees import combine, match_varying_axes, partition_floats, widen
 from seqmodels.types import Array, Cell, Params, State
 
 

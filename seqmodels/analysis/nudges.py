@@ -24,7 +24,7 @@ from seqmodels.drivers.contract import (
     valid_steps,
     zero_unless,
 )
-from seqmodels.pytrees import is_float, match_varying_axes
+from seqmodels.pytrees import is_float, match_varying_axes, widen
 from seqmodels.types import Array, Cell, Contract, DriverCall, Info, Params, State, Unrolled
 
 
@@ -135,22 +135,6 @@ def score_gradient(score: Callable[[Any], Array], ys: Any) -> Any:
         if jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.floating):
             return pull_back(jnp.ones_like(value))[0]
     raise ValueError(f"score: got {got}, expected one real number")
-
-
-def widen(tree: Any) -> Any:
-    """Returns floating leaves in at least float32.
-
-    Examples:
-      >>> widen({"w": jnp.ones(3, jnp.bfloat16), "n": jnp.ones(3, jnp.int8)})["w"].dtype
-      dtype('float32')
-    """
-
-    def one(leaf: Array) -> Array:
-        if not is_float(leaf):
-            return leaf
-        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-
-    return jax.tree.map(one, tree)
 
 
 def _nudge_shapes(state: State, num_steps: int, num_axes: int) -> list[jax.ShapeDtypeStruct]:

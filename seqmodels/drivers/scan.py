@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from seqmodels.cells.stages import reset_state
 from seqmodels.drivers.contract import fill_padding, tree_where, zero_unless
-from seqmodels.pytrees import match_varying_axes
-from seqmodels.types import Array, Driver, DriverCall, Info, Params, State, Unrolled
+from seqmodels.pytrees import match_varying_axes, widen
+from seqmodels.types import Driver, DriverCall, Info, Params, State, Unrolled
 
 
 def scan() -> Driver:
@@ -56,12 +55,5 @@ def widen_params(params: Params) -> tuple[Params, Callable[[Params], Params]]:
     The cast is inside the loop, and so is its transpose. Hence the gradient that the loop sums
     over T steps is in float32.
     """
-
-    def widen(a: Array) -> Array:
-        if jnp.issubdtype(a.dtype, jnp.floating):
-            return a.astype(jnp.promote_types(a.dtype, jnp.float32))
-        return a
-
     dtypes = jax.tree.map(lambda a: a.dtype, params)
-    wide = jax.tree.map(widen, params)
-    return wide, lambda tree: jax.tree.map(lambda a, d: a.astype(d), tree, dtypes)
+    return widen(params), lambda tree: jax.tree.map(lambda a, d: a.astype(d), tree, dtypes)

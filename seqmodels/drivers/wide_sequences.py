@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from seqmodels.pytrees import widen
 from seqmodels.types import Cell, DriverCall, Params, State, Unrolled
 
 IS_NEEDED = jax.__version_info__ < (0, 12)
@@ -27,7 +28,7 @@ class WideUpdate:
     def __call__(self, params: Params, state: State, gates: Any) -> Any:
         """Returns (state, y_t)."""
         state, y_t = self.narrow(params, state, gates)
-        return state, _widen(y_t)
+        return state, widen(y_t)
 
 
 def run_wide(run: Callable[[DriverCall], Unrolled], call: DriverCall) -> Unrolled:
@@ -35,7 +36,7 @@ def run_wide(run: Callable[[DriverCall], Unrolled], call: DriverCall) -> Unrolle
     y_t = jax.eval_shape(call.cell.step, call.params, call.state, call.x_t)[1]
     if not IS_NEEDED or not any(_is_low(leaf) for leaf in jax.tree.leaves((call.xs, y_t))):
         return run(call)
-    wide = call._replace(cell=_wide_cell(call.cell, call.xs.dtype), xs=_widen(call.xs))
+    wide = call._replace(cell=_wide_cell(call.cell, call.xs.dtype), xs=widen(call.xs))
     full = run(wide)
     return full._replace(ys=jax.tree.map(lambda a, like: a.astype(like.dtype), full.ys, y_t))
 
@@ -45,7 +46,7 @@ def _wide_cell(cell: Cell, x_dtype: Any) -> Cell:
 
     def step(params: Params, state: State, x_t: Any) -> tuple[State, Any]:
         state, y_t = cell.step(params, state, x_t.astype(x_dtype))
-        return state, _widen(y_t)
+        return state, widen(y_t)
 
     def of_x(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arguments: function(*arguments[:-1], arguments[-1].astype(x_dtype))
@@ -56,14 +57,10 @@ def _wide_cell(cell: Cell, x_dtype: Any) -> Cell:
     output = cell.output
     if output is not None:
         of_state = of_x(output)
-        output = lambda *arguments: _widen(of_state(*arguments))  # noqa: E731
+        output = lambda *arguments: widen(of_state(*arguments))  # noqa: E731
     elements = None if cell.elements is None else of_x(cell.elements)
     return cell._replace(step=step, stages=tuple(stages), elements=elements, output=output)
 
 
 def _is_low(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating) and jnp.finfo(leaf.dtype).bits < 32
-
-
-def _widen(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a.astype(jnp.float32) if _is_low(a) else a, tree)

@@ -100,8 +100,8 @@ def data_parallel(
       >>> mean(cell.init(jax.random.key(0)), jnp.ones((5, 4, 3)), lengths[:4]).shape
       ()
     """
-    for name, called in (("function", function), ("weight", weight or len)):
-        if not callable(called):
+    for name, called in (("function", function), ("weight", weight)):
+        if not callable(called) and not (called is None and name == "weight"):
             kind = type(called).__name__
             raise TypeError(f"data_parallel: {name}: got a {kind}, expected a function")
     if (batch_axis is None) == (in_axes is None):

@@ -225,16 +225,16 @@ class Loop:
         good, memory = metrics.finite, self._memory
         memory["counts"] = (np.array(memory["counts"]) + good.sum(0)).tolist()
         memory["skipped"] = (np.array(memory["skipped"]) + (~good).sum(0)).tolist()
-        before, named = memory["sums"], self._by_name(metrics)
-        # Those of a resume with another inspection are not of all steps since the last record.
-        complete = named.keys() & before.keys() if before else named.keys()
-        memory["sums"] = {
-            name: (
-                np.array(before.get(name, 0.0)) + np.where(good, values, 0).sum(0, dtype=np.float64)
-            ).tolist()
-            for name, values in named.items()
-            if name in complete
+        sums = {
+            name: np.where(good, values, 0).sum(0, dtype=np.float64)
+            for name, values in self._by_name(metrics).items()
         }
+        before = memory["sums"]
+        if before:
+            # A run that resumes with another inspection has other names. They have no sum over the
+            # steps before, so they begin after the next record.
+            sums = {name: before[name] + total for name, total in sums.items() if name in before}
+        memory["sums"] = {name: total.tolist() for name, total in sums.items()}
 
     def _by_name(self, metrics: StepMetrics) -> dict[str, Any]:
         named: dict[str, Any] = {"loss": metrics.loss, "grad_norm": metrics.grad_norm}

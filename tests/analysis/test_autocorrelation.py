@@ -196,7 +196,7 @@ def test_large_means_and_scales(mean, scale):
     close(jax.jit(lambda x: ac.acf(x, nlags=30))(x), want, 1e-5)
 
 
-def test_doubles_are_centred_before_they_become_singles():
+def test_doubles_are_centered_before_they_become_singles():
     x = autoregressive(0.8, (500,)) + 1e9  # float32 would leave steps of 64
     close(ac.acf(x, nlags=30), stattools.acf(x, nlags=30), 1e-6)
     close(ac.pacf(x, nlags=30), stattools.pacf(x, nlags=30), 1e-5)

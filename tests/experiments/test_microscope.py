@@ -214,11 +214,11 @@ def test_one_line_for_what_cannot_be_shown(seen, tmp_path, monkeypatch):
 def test_outputs_in_several_calls_are_those_of_one(seen, monkeypatch):
     collection = load(seen[0])
     model, inputs = collection.models[0], collection.encode(collection.sentences[0].text).inputs
-    wanted = measure._by_word(model.anatomy, model.params, inputs)
+    expected = measure._by_word(model.anatomy, model.params, inputs)
     monkeypatch.setattr(measure, "CELL_STEPS", 4 * len(inputs))  # 4 sequences a call
     assert len(inputs) % 4
     found = measure._by_word(model.anatomy, model.params, inputs)
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_long_text_is_cut_and_a_long_distance_is_not(seen, capsys):
